@@ -14,6 +14,7 @@
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
+#include <sys/stat.h>
 
 #include "engine/base/error.h"
 
@@ -53,11 +54,37 @@ void dep_set_free(struct dep_set *set);
  *	A LISTING on top of a MODULES of the same directory wins, not the reverse.
  *
  * Symbolic links on the way are added as FILE records of their own (lstat identity).
+ * What turns out to lie in /proc, /sys or /dev is left out.
  * Return: 0, -ENOMEM, -EINVAL (not absolute).
  */
 int dep_set_add(struct dep_set *set, const char *path, enum dep_kind kind);
 
+/** dep_set_add_link() - as dep_set_add() of a FILE, for a call that does not follow a symbolic link at the end of @path (lstat, readlink, O_NOFOLLOW) */
+int dep_set_add_link(struct dep_set *set, const char *path);
+
+/**
+ * dep_set_add_opened() - as dep_set_add(), for a file that the program holds open
+ * @opened: fstat(2) of the program's descriptor
+ *
+ * Return: 0, 1 if the path does not lead to that file any more (what the program read
+ * cannot be recorded: the template must not be used), or a negative errno.
+ */
+int dep_set_add_opened(struct dep_set *set, const char *path, enum dep_kind kind, const struct stat *opened);
+
+/**
+ * dep_set_refresh() - forget what was recorded of @path, record it as it is now
+ *
+ * For a file that the program itself wrote in the meantime (a bytecode cache): it looked for the file, found
+ * none, made it, and would find its own next time. Listings are kept. Nothing recorded: nothing done.
+ */
+int dep_set_refresh(struct dep_set *set, const char *path);
+
+/*
+ * The records' paths are canonical: links on the way are resolved, each being
+ * a record of its own. An ABSENT path is canonical as far as it existed.
+ */
 size_t dep_set_count(const struct dep_set *set);
+/** dep_set_get() - one record, valid until the set is changed */
 const struct dep *dep_set_get(const struct dep_set *set, size_t i);
 
 /**
@@ -72,6 +99,12 @@ bool dep_set_racy(const struct dep_set *set, const char **ret_path);
 
 /** dep_set_check() - stat all again. Return: 0 unchanged, 1 changed (*ret_path, owned by the set, says which), or a negative errno */
 int dep_set_check(const struct dep_set *set, const char **ret_path);
+
+/** dep_set_check_one() - the same for record @i; @ret_st: its lstat(2) if it exists, else all 0; may be NULL. Return: 0 unchanged, 1 changed */
+int dep_set_check_one(const struct dep_set *set, size_t i, struct stat *ret_st);
+
+/** dep_name_is_module() - can a directory entry of this name matter to a search for Python modules? @may_be_dir: it is, or might lead to, a directory */
+bool dep_name_is_module(const char *name, bool may_be_dir);
 
 /** dep_set_pack(), dep_set_unpack() - to bytes and back, for the way from the builder to the daemon; malloc'd, the caller frees; unpack checks every length */
 int dep_set_pack(const struct dep_set *set, void **ret_buf, size_t *ret_len);

@@ -1,0 +1,74 @@
+/* SPDX-License-Identifier: MIT */
+/* regs.h - x86-64: registers, debug registers, frames. ptrace(2), arch/x86/kernel/ptrace.c */
+#ifndef WARM_ARCH_REGS_H
+#define WARM_ARCH_REGS_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <sys/types.h>
+#include <sys/user.h>
+
+typedef struct user_regs_struct arch_regs;
+
+int arch_get_regs(pid_t tid, arch_regs *r);
+int arch_set_regs(pid_t tid, const arch_regs *r);
+/** arch_set_breakpoint() - slot 0..3; addr 0 clears. Return: 0 or negative errno */
+int arch_set_breakpoint(pid_t tid, int slot, uint64_t addr);
+/** arch_hit_breakpoint() - which slot stopped it (and acknowledge). Return: slot, or -1 */
+int arch_hit_breakpoint(pid_t tid);
+
+static inline uint64_t arch_pc(const arch_regs *r) { return r->rip; }
+static inline uint64_t arch_sp(const arch_regs *r) { return r->rsp; }
+static inline uint64_t arch_call_arg(const arch_regs *r, int i)
+{
+	return i == 0 ? r->rdi : i == 1 ? r->rsi : i == 2 ? r->rdx : r->rcx;
+}
+static inline uint64_t arch_result(const arch_regs *r) { return r->rax; }
+
+/* a system call's arguments at its entry stop */
+void arch_syscall_args(const arch_regs *r, long *nr, uint64_t args[6]);
+/** arch_prepare_syscall() - registers that make call @nr at a syscall instruction at @insn */
+void arch_prepare_syscall(arch_regs *r, uint64_t insn, long nr, const uint64_t args[6]);
+/** arch_prepare_call() - registers that call function @fn(a, b) and return to @back; the stack slot for that is *ret_slot, to be written with @back */
+void arch_prepare_call(arch_regs *r, uint64_t fn, uint64_t a, uint64_t b, uint64_t *ret_slot);
+/** arch_find_syscall() - offset of a system call instruction in @code, or -1 */
+ssize_t arch_find_syscall(const uint8_t *code, size_t len);
+
+/** arch_read_xstate() - extended state as XSAVE lays it, malloc'd, trimmed to what is in use */
+int arch_read_xstate(pid_t tid, void **ret, size_t *ret_len, bool *ret_amx);
+
+/* how an interrupted system call goes on in a clone */
+enum arch_restart {
+	ARCH_NOT_IN_CALL,
+	ARCH_RESTART,		/* the call is made again (registers changed so) */
+	ARCH_RESTART_TIMED,	/* with what is left of its time: nr and args say which */
+	ARCH_RETURNED,		/* the call has its result */
+};
+enum arch_restart arch_fix_restart(arch_regs *r);
+/** arch_make_again() - the call that @r is in will be made (again) when it goes on */
+void arch_make_again(arch_regs *r);
+/** arch_retime_slot() - where arch_retime_call() keeps its four words: below the red zone */
+uint64_t arch_retime_slot(const arch_regs *r);
+/**
+ * arch_retime_call() - a call that arch_make_again() prepared is made by the stub with another time
+ * @arg: index of the argument that is replaced by @value
+ * @by: address of stub_resume_timed
+ * @saved: to be written at arch_retime_slot() of the registers as they were
+ * Return: 0, or -EINVAL for an argument that stub_resume_timed does not restore
+ */
+int arch_retime_call(arch_regs *r, int arg, uint64_t value, uint64_t by, uint64_t saved[4]);
+
+/**
+ * arch_frame_size(), arch_write_frame() - what rt_sigreturn(2) reads
+ * @frame: where it will be written, in the builder; @at: its address in the clone, 64-byte aligned
+ * @ss: sp, flags, size of the alternate stack
+ */
+size_t arch_frame_size(size_t xstate_len);
+void arch_write_frame(void *frame, uint64_t at, const arch_regs *r, const void *xstate, size_t xstate_len,
+		      uint64_t sigmask, const uint64_t ss[3]);
+
+/** arch_jump_patch() - bytes of a jump to @to, for the start of a function. Return: their number (at most 16) */
+size_t arch_jump_patch(uint8_t bytes[16], uint64_t to);
+
+#endif

@@ -1,0 +1,219 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * become.c - the launcher's part: map the stub, lay out the launch context
+ * area, jump.
+ *
+ * The context area, in pages of its own because it stays in the clone:
+ *
+ *	raw context	docs/adaptor.md: header, thread pairs, then
+ *	strings		argv, environment: /proc/PID/cmdline and environ point here
+ *	argv[], envp[]	for main()
+ *	cold[]		"warm run --cold --" and the caller's arguments, for a cold start if the stub fails
+ *	files[]		descriptor numbers that the maps refer to
+ */
+#include "engine/become.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <linux/capability.h>
+#include <signal.h>
+#include <stddef.h>
+#include <string.h>
+#include <sys/auxv.h>
+#include <sys/mman.h>
+#include <sys/syscall.h>
+#include <unistd.h>
+
+#include "engine/stub/abi.h"
+
+#define CONTEXT_MAGIC 0x58544357u	/* "WCTX" */
+#define CAP_CHECKPOINT_RESTORE_BIT (1u << (40 - 32))
+#define CAP_SYS_ADMIN_BIT (1u << 21)
+
+struct raw_context {
+	uint32_t magic, size, argc, envc, nthreads, stdio;
+	uint64_t generation;
+};
+
+static const char *const cold_words[] = { "warm", "run", "--cold", "--" };
+#define COLD_WORDS 4
+#define COLD_BYTES 32
+
+struct area {
+	char *base, *p, *end;
+};
+
+struct sizes {
+	size_t strings;			/* bytes of the program's argv and environment */
+	size_t cold;			/* bytes of the arguments for a cold start that are not among them */
+	int argc, envc;
+};
+
+/* the program's arguments: the template's beginning, then the caller's */
+static const char *argument(const struct become *b, const struct stub_data *data, int i)
+{
+	const char *s = (const char *)data + data->argv_prefix;
+
+	if (i >= (int)data->argv_prefix_n)
+		return b->argv[(int)data->argv_drop + i - (int)data->argv_prefix_n];
+	while (i--)
+		s += strlen(s) + 1;
+	return s;
+}
+
+static uint64_t total_size(const struct become *b, const struct stub_data *data, struct sizes *ret)
+{
+	struct sizes z = { .argc = (int)data->argv_prefix_n + b->argc - (int)data->argv_drop };
+
+	for (int i = 0; i < z.argc; i++)
+		z.strings += strlen(argument(b, data, i)) + 1;
+	z.cold = COLD_BYTES;
+	for (uint32_t i = 0; i < data->argv_drop; i++)
+		z.cold += strlen(b->argv[i]) + 1;
+	for (char *const *e = b->envp; *e; e++, z.envc++)
+		z.strings += strlen(*e) + 1;
+	*ret = z;
+	return sizeof(struct raw_context) + 8ull * data->nthreads + z.strings + 16 +
+	       8ull * ((size_t)z.argc + 1 + (size_t)z.envc + 1) + z.cold + 8ull * (COLD_WORDS + (size_t)b->argc + 1) +
+	       4ull * b->nfiles + 64;
+}
+
+static char *copy_string(char *p, const char *from, uint64_t *pointer)
+{
+	size_t len = strlen(from) + 1;
+
+	memcpy(p, from, len);
+	*pointer = (uint64_t)p;
+	return p + len;
+}
+
+static bool may_set_exe(bool *ret_drop)
+{
+	struct __user_cap_header_struct header = { _LINUX_CAPABILITY_VERSION_3, 0 };
+	struct __user_cap_data_struct data[2];
+
+	*ret_drop = false;
+	if (syscall(SYS_capget, &header, data) < 0)
+		return false;
+	/* capabilities of the file `warm` (setcap), not of the user who runs it */
+	*ret_drop = getauxval(AT_SECURE) && geteuid() != 0;
+	return (data[0].effective & CAP_SYS_ADMIN_BIT) || (data[1].effective & CAP_CHECKPOINT_RESTORE_BIT);
+}
+
+static int map_stub(const struct become *b, struct error *err)
+{
+	const int fixed = MAP_PRIVATE | MAP_FIXED_NOREPLACE;
+	char *base = (char *)b->stub_base;
+
+	/* launchers lie elsewhere; an address that is taken is a template of another architecture's layout, or an attack */
+	if (mmap(base, b->text_size, PROT_READ | PROT_EXEC, fixed, b->control_fd, 0) != base ||
+	    mmap(base + b->text_size, b->data_size, PROT_READ | PROT_WRITE, fixed, b->control_fd,
+		 (off_t)b->text_size) != base + b->text_size)
+		return error_errno(err, errno, "mapping the stub");
+	return 0;
+}
+
+static void unmap_stub(const struct become *b)
+{
+	munmap((char *)b->stub_base, b->text_size + b->data_size);
+}
+
+static int lay_out(const struct become *b, struct stub_data *data, struct stub_launch *l, struct error *err)
+{
+	struct sizes z;
+	uint64_t size = total_size(b, data, &z);
+	uint64_t context_len = sizeof(struct raw_context) + 8ull * data->nthreads + z.strings;
+	struct raw_context *raw;
+	uint64_t *argv, *envp, *cold;
+	int32_t *files;
+	char *p;
+
+	if (b->context_max && context_len > b->context_max)
+		return error_set(err, E2BIG, "arguments and environment exceed the %lu bytes that the program reads",
+				 (unsigned long)b->context_max);
+	if (size > data->keep_end - b->args_base)
+		return error_set(err, E2BIG, "arguments and environment are too large");
+	p = mmap((void *)b->args_base, size, PROT_READ | PROT_WRITE,
+		 MAP_PRIVATE | MAP_ANONYMOUS | MAP_FIXED_NOREPLACE | MAP_POPULATE, -1, 0);
+	if (p != (char *)b->args_base)
+		return error_errno(err, errno, "making the launch context area");
+	raw = (struct raw_context *)p;
+	*raw = (struct raw_context){
+		.magic = CONTEXT_MAGIC, .size = (uint32_t)context_len, .argc = (uint32_t)z.argc, .envc = (uint32_t)z.envc,
+		.nthreads = data->nthreads, .stdio = b->stdio_changed, .generation = b->generation,
+	};
+	p += sizeof(*raw);
+	l->context = (uint64_t)raw;
+	l->context_len = context_len;
+	l->context_tids = (uint64_t)p;
+	p += 8ull * data->nthreads;
+	argv = (uint64_t *)(((uintptr_t)p + z.strings + z.cold + 15) & ~15ul);
+	envp = argv + z.argc + 1;
+	cold = envp + z.envc + 1;
+	files = (int32_t *)(cold + COLD_WORDS + b->argc + 1);
+	l->arg_start = (uint64_t)p;
+	for (int i = 0; i < z.argc; i++)
+		p = copy_string(p, argument(b, data, i), &argv[i]);
+	argv[z.argc] = 0;
+	l->arg_end = l->env_start = (uint64_t)p;
+	for (int i = 0; i < z.envc; i++)
+		p = copy_string(p, b->envp[i], &envp[i]);
+	envp[z.envc] = 0;
+	l->env_end = (uint64_t)p;
+	/* the launcher's own memory will be gone when these are needed */
+	for (int i = 0; i < COLD_WORDS; i++)
+		p = copy_string(p, cold_words[i], &cold[i]);
+	for (int i = 0; i < b->argc; i++) {
+		if (i < (int)data->argv_drop)
+			p = copy_string(p, b->argv[i], &cold[COLD_WORDS + i]);
+		else
+			cold[COLD_WORDS + i] = argv[(int)data->argv_prefix_n + i - (int)data->argv_drop];
+	}
+	cold[COLD_WORDS + b->argc] = 0;
+	l->argc = (uint32_t)z.argc;
+	l->cold_argv = (uint64_t)cold;
+	l->argv = (uint64_t)argv;
+	l->envp = (uint64_t)envp;
+	memcpy(files, b->files, 4ull * b->nfiles);
+	l->files = (uint64_t)files;
+	l->nfiles = b->nfiles;
+	l->context_fd = -1;
+	if (data->context_fd >= 0)
+		l->context_fd = become_json(z.argc, (char *const *)argv, (char *const *)envp, b->generation, err);
+	return l->context_fd < -1 ? l->context_fd : 0;
+}
+
+int become(const struct become *b, struct error *err)
+{
+	struct stub_data *data = (struct stub_data *)(b->stub_base + b->text_size);
+	struct stub_launch *l;
+	uint64_t everything = ~0ull;
+	bool drop;
+	int r = map_stub(b, err);
+
+	if (r < 0)
+		return r;
+	if (data->magic != STUB_MAGIC || data->version != STUB_ABI_VERSION || data->stub_base != b->stub_base ||
+	    data->launch + STUB_LAUNCH_SIZE > b->data_size) {
+		unmap_stub(b);
+		return error_set(err, EPROTO, "the template is of another version of warm; 'warm stop' ends its daemon");
+	}
+	l = (struct stub_launch *)((char *)data + data->launch + STUB_LAUNCH_SIZE) - 1;
+	l->control_fd = b->control_fd;
+	l->pages_fd = b->pages_fd;
+	l->vdso_now = getauxval(AT_SYSINFO_EHDR);
+	r = lay_out(b, data, l, err);
+	if (r < 0) {
+		unmap_stub(b);
+		return r;
+	}
+	if (may_set_exe(&drop))
+		l->flags |= STUB_LAUNCH_EXE;
+	l->drop_caps = drop;
+	if (b->exit_hooks)
+		l->flags |= STUB_LAUNCH_EXIT_HOOKS;
+	/* signals wait until the program has its handlers: each thread's frame brings its own mask */
+	syscall(SYS_rt_sigprocmask, SIG_SETMASK, &everything, NULL, 8);
+	((void (*)(struct stub_launch *))b->stub_base)(l);
+	__builtin_unreachable();
+}

@@ -1,0 +1,47 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * become.h - this process turns into a clone: same PID, parent, session,
+ * terminal, descriptors, limits.
+ *
+ * In: the control and pages memfds and the files of a template (from warmd),
+ * the program's arguments and environment. Out: nothing; become() returns only when
+ * nothing has been lost yet. Later failures run the program cold by themselves
+ * (engine/stub/stub.h).
+ *
+ * Used by the static launcher: no malloc, no stdio.
+ */
+#ifndef WARM_ENGINE_BECOME_H
+#define WARM_ENGINE_BECOME_H
+
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "engine/base/error.h"
+
+struct become {
+	int control_fd, pages_fd;	/* close-on-exec, as all of files */
+	const int32_t *files;
+	uint32_t nfiles;
+	uint64_t stub_base, text_size, data_size, args_base, context_max;
+	uint64_t generation;
+	uint32_t stdio_changed;
+	int argc;
+	char *const *argv, *const *envp;
+	bool exit_hooks;
+};
+
+/**
+ * become() - turn into the template's program
+ * Return: a negative errno with *err set, when this process is still as it was.
+ */
+int become(const struct become *b, struct error *err);
+
+/**
+ * become_json() - the launch context as one line of JSON (docs/adaptor.md), in a file of its own
+ *
+ * Bytes that are not UTF-8 become lone surrogates U+DC80..U+DCFF, as Python's surrogateescape has them.
+ * Return: a descriptor at offset 0 (close-on-exec), or a negative errno below -1 with *err set
+ */
+int become_json(int argc, char *const *argv, char *const *envp, uint64_t generation, struct error *err);
+
+#endif

@@ -1,0 +1,145 @@
+/* SPDX-License-Identifier: MIT */
+#include "engine/elf.h"
+
+#include <elf.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <gelf.h>
+#include <libelf.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "engine/base/fd.h"
+#include "engine/proc.h"
+
+int elf_auxv(pid_t pid, unsigned long type, uint64_t *ret)
+{
+	_cleanup_free_ char *buf = NULL;
+	char path[64];
+	size_t len;
+	int r;
+
+	snprintf(path, sizeof(path), "/proc/%d/auxv", pid);
+	r = read_file(path, &buf, &len);
+	if (r < 0)
+		return r;
+	*ret = 0;
+	for (size_t i = 0; i + 16 <= len; i += 16) {
+		uint64_t pair[2];
+
+		memcpy(pair, buf + i, 16);
+		if (pair[0] == type)
+			*ret = pair[1];
+	}
+	return 0;
+}
+
+static void match(const char *name, uint64_t addr, bool exe, struct elf_query *queries, size_t n)
+{
+	for (size_t i = 0; i < n; i++) {
+		struct elf_query *q = &queries[i];
+
+		if (strcmp(q->name, name) != 0)
+			continue;
+		if (exe && !q->in_exe)
+			q->in_exe = addr;
+		if (!q->addr)
+			q->addr = addr;
+		else if (q->addr != addr && !q->other)
+			q->other = addr;
+	}
+}
+
+static void scan_symbols(Elf *elf, uint64_t bias, bool exe, struct elf_query *queries, size_t n)
+{
+	Elf_Scn *scn = NULL;
+
+	while ((scn = elf_nextscn(elf, scn))) {
+		GElf_Shdr shdr;
+		Elf_Data *data;
+
+		if (!gelf_getshdr(scn, &shdr) || !shdr.sh_entsize)
+			continue;
+		if (shdr.sh_type != SHT_DYNSYM && !(exe && shdr.sh_type == SHT_SYMTAB))
+			continue;
+		data = elf_getdata(scn, NULL);
+		for (size_t i = 0; data && i < shdr.sh_size / shdr.sh_entsize; i++) {
+			GElf_Sym sym;
+			const char *name;
+
+			if (!gelf_getsym(data, (int)i, &sym) || sym.st_shndx == SHN_UNDEF || !sym.st_value ||
+			    GELF_ST_TYPE(sym.st_info) == STT_TLS)
+				continue;
+			name = elf_strptr(elf, shdr.sh_link, sym.st_name);
+			if (name)
+				match(name, sym.st_value + bias, exe, queries, n);
+		}
+	}
+}
+
+/* addresses in the file are relative to the page of its first PT_LOAD */
+static int load_bias(Elf *elf, uint64_t mapped_at, uint64_t *ret)
+{
+	size_t n;
+
+	if (elf_getphdrnum(elf, &n) != 0)
+		return -ENOEXEC;
+	for (size_t i = 0; i < n; i++) {
+		GElf_Phdr ph;
+
+		if (!gelf_getphdr(elf, (int)i, &ph) || ph.p_type != PT_LOAD)
+			continue;
+		*ret = mapped_at - (ph.p_vaddr & ~(ph.p_align ? ph.p_align - 1 : 0));
+		return 0;
+	}
+	return -ENOEXEC;
+}
+
+static void scan_file(pid_t pid, const struct proc_map *first, bool exe, struct elf_query *queries, size_t n)
+{
+	char path[4352];
+	_cleanup_close_ int fd = -EBADF;
+	uint64_t bias;
+	Elf *elf;
+
+	snprintf(path, sizeof(path), "/proc/%d/root%s", pid, first->path);
+	fd = open(path, O_RDONLY | O_CLOEXEC);
+	if (fd < 0)
+		return;
+	elf = elf_begin(fd, ELF_C_READ_MMAP, NULL);
+	if (!elf)
+		return;
+	if (elf_kind(elf) == ELF_K_ELF && load_bias(elf, first->start, &bias) == 0)
+		scan_symbols(elf, bias, exe, queries, n);
+	elf_end(elf);
+}
+
+int elf_lookup(pid_t pid, struct elf_query *queries, size_t n)
+{
+	struct proc_maps maps;
+	char link[64], exe[4096];
+	ssize_t len;
+	int r;
+
+	if (elf_version(EV_CURRENT) == EV_NONE)
+		return -ENOEXEC;
+	r = proc_read_maps(pid, false, &maps);
+	if (r < 0)
+		return r;
+	snprintf(link, sizeof(link), "/proc/%d/exe", pid);
+	len = readlink(link, exe, sizeof(exe) - 1);
+	exe[len > 0 ? len : 0] = '\0';
+	for (size_t i = 0; i < maps.n; i++) {
+		const struct proc_map *first = &maps.v[i];
+
+		if (first->path[0] != '/' || first->offset != 0 || first->deleted)
+			continue;
+		if (i > 0 && strcmp(maps.v[i - 1].path, first->path) == 0 && maps.v[i - 1].ino == first->ino)
+			continue;
+		/* of data files that are mapped none is executable nearby; libelf tells them apart cheaply */
+		scan_file(pid, first, strcmp(first->path, exe) == 0, queries, n);
+	}
+	proc_maps_done(&maps);
+	return 0;
+}

@@ -1,0 +1,28 @@
+/* SPDX-License-Identifier: MIT */
+/* elf.h - symbols and auxiliary vector of a live process, through libelf and /proc */
+#ifndef WARM_ENGINE_ELF_H
+#define WARM_ENGINE_ELF_H
+
+#include <stddef.h>
+#include <stdint.h>
+#include <sys/types.h>
+
+struct elf_query {
+	const char *name;	/* exact symbol name */
+	uint64_t addr;		/* out: first definition found, 0: none */
+	uint64_t other;		/* out: a second one at another address (older symbol version), 0: none */
+	uint64_t in_exe;	/* out: definition in the executable itself (copy relocations), 0: none */
+};
+
+/** elf_auxv() - value of an auxiliary vector entry (getauxval(3)) of @pid; 0 when absent */
+int elf_auxv(pid_t pid, unsigned long type, uint64_t *ret);
+
+/**
+ * elf_lookup() - addresses of symbols in all ELF files that @pid has mapped executable
+ *
+ * .dynsym of each, and .symtab of the executable where it is not stripped.
+ * Return: 0 (unfound names have addr 0) or a negative errno
+ */
+int elf_lookup(pid_t pid, struct elf_query *queries, size_t n);
+
+#endif

@@ -1,0 +1,77 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * exit.c - a program's own way out, made short: docs/adaptor.md, "Exit".
+ *
+ * The patches are written through /proc/self/mem, which the kernel lets write to
+ * private read-only text (FOLL_FORCE) without two mprotect calls and the split
+ * mappings that they leave; where it does not (proc_mem.force_override=never),
+ * mprotect it is.
+ */
+#include "engine/stub/stub.h"
+
+#include <linux/fcntl.h>
+#include <linux/mman.h>
+#include <sys/syscall.h>
+
+static long write_text(int fd, uint64_t addr, const uint8_t *bytes, uint32_t len)
+{
+	uint64_t start = addr & ~(stub_data.page_size - 1);
+	uint64_t size = ((addr + len + stub_data.page_size - 1) & ~(stub_data.page_size - 1)) - start;
+	long r;
+
+	if (fd >= 0 && SYSCALL4(SYS_pwrite64, fd, bytes, len, addr) == (long)len)
+		return 0;
+	r = SYSCALL3(SYS_mprotect, start, size, PROT_READ | PROT_WRITE | PROT_EXEC);
+	if (r < 0)
+		return r;
+	memcpy((void *)addr, bytes, len);
+	return SYSCALL3(SYS_mprotect, start, size, PROT_READ | PROT_EXEC);
+}
+
+long stub_exit_hooks(int back)
+{
+	struct stub_exit *e = &stub_data.exit;
+	long fd, r = 0;
+
+	if (!e->npatches)
+		return 0;
+	fd = SYSCALL4(SYS_openat, AT_FDCWD, "/proc/self/mem", O_RDWR | O_CLOEXEC, 0);
+	for (uint32_t i = 0; i < e->npatches && r == 0; i++) {
+		const struct stub_patch *p = &e->patches[i];
+
+		r = write_text((int)fd, p->addr, back ? p->original : p->bytes, p->len);
+	}
+	if (fd >= 0)
+		SYSCALL1(SYS_close, fd);
+	return r;
+}
+
+typedef void *call_fn(uint64_t object, void *args);
+typedef long value_fn(void *object);
+typedef void exit_fn(int status);
+
+struct stub_decision stub_exit_decide(unsigned int index)
+{
+	struct stub_exit *e = &stub_data.exit;
+	struct stub_decision d = { .function = e->patches[index].addr };
+
+	if (!e->done) {
+		void *object = ((call_fn *)e->call)(e->arg, NULL);
+		long value = object ? ((value_fn *)e->value)(object) : -1;
+
+		e->done = value == 1 || value == 2 ? (uint32_t)value : 3;
+		if (e->done == 3)
+			stub_exit_hooks(1);
+	}
+	if (e->done == 3)
+		d.value = -1000;
+	else
+		d.value = e->done == 1 ? 0 : -1;
+	return d;
+}
+
+void stub_exit_now(int status, long failed)
+{
+	((exit_fn *)stub_data.exit.libc_exit)(failed ? 120 : status);
+	__builtin_unreachable();
+}

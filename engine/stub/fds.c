@@ -1,0 +1,195 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * fds.c - the descriptors that the program had made before its readiness
+ * point, each with a description of its own in every clone.
+ *
+ * Everything is made above HIGH first and moved to its number at the end, so that
+ * no new descriptor sits where another belongs. The launcher's own
+ * descriptors go on the way.
+ */
+#include "engine/stub/stub.h"
+
+#include <linux/eventpoll.h>
+#include <linux/fcntl.h>
+#include <sys/syscall.h>
+
+#define HIGH 512
+#define AF_UNIX 1			/* <sys/socket.h> is the libc's */
+#define SOCK_CLOEXEC O_CLOEXEC
+
+static long lift(long fd)
+{
+	long up;
+
+	if (fd < 0)
+		return fd;
+	up = SYSCALL3(SYS_fcntl, fd, F_DUPFD_CLOEXEC, HIGH);
+	SYSCALL1(SYS_close, fd);
+	return up;
+}
+
+static void refill(const struct stub_launch *l, long fd, uint64_t data, uint64_t len)
+{
+	if (len && SYSCALL3(SYS_write, fd, stub_at(data), len) != (long)len)
+		stub_fail(l, "filling a pipe or socket", -5);
+}
+
+/* made descriptors wait here, in the launch area's low end: [0] fd, [1] peer for entry i */
+static void make(const struct stub_launch *l, const struct stub_fd *d, int32_t *up)
+{
+	const int32_t *files = (const int32_t *)l->files;
+	int32_t pair[2] = { -1, -1 };
+	long r = 0;
+
+	up[0] = up[1] = -1;
+	switch (d->kind) {
+	case STUB_FD_PATH:
+		r = SYSCALL4(SYS_openat, AT_FDCWD, stub_at(d->data), d->flags | O_CLOEXEC, 0);
+		up[0] = (int32_t)lift(r);
+		break;
+	case STUB_FD_FILE:
+		/* through /proc/self/fd: a description of its own, of exactly that inode */
+		{
+			char path[32] = "/proc/self/fd/";
+			char digits[12];
+			int n = 0, len = 14;
+			int32_t fd = files[d->a - 1];
+
+			do {
+				digits[n++] = (char)('0' + fd % 10);
+				fd /= 10;
+			} while (fd);
+			while (n)
+				path[len++] = digits[--n];
+			r = SYSCALL4(SYS_openat, AT_FDCWD, path, d->flags | O_CLOEXEC, 0);
+			up[0] = (int32_t)lift(r);
+		}
+		break;
+	case STUB_FD_PIPE:
+		r = SYSCALL2(SYS_pipe2, pair, O_CLOEXEC);
+		break;
+	case STUB_FD_SOCKETPAIR:
+		r = SYSCALL4(SYS_socketpair, AF_UNIX, d->a | SOCK_CLOEXEC, 0, pair);
+		break;
+	case STUB_FD_EVENTFD:
+		r = SYSCALL2(SYS_eventfd2, d->a, (d->flags & 1) | O_CLOEXEC);
+		up[0] = (int32_t)lift(r);
+		break;
+	case STUB_FD_EPOLL:
+		r = SYSCALL1(SYS_epoll_create1, O_CLOEXEC);
+		up[0] = (int32_t)lift(r);
+		break;
+	case STUB_FD_TIMERFD:
+		r = SYSCALL2(SYS_timerfd_create, d->a, O_CLOEXEC);
+		up[0] = (int32_t)lift(r);
+		break;
+	case STUB_FD_SIGNALFD:
+		r = SYSCALL4(SYS_signalfd4, -1, &d->a, 8, O_CLOEXEC);
+		up[0] = (int32_t)lift(r);
+		break;
+	case STUB_FD_DUP:
+		return;
+	default:
+		r = -22;
+	}
+	if (r < 0)
+		stub_fail(l, "making one of the program's descriptors", r);
+	if (pair[0] >= 0) {
+		up[0] = (int32_t)lift(pair[0]);
+		up[1] = (int32_t)lift(pair[1]);
+		/* a pipe's fd is its read end; a socket's data is what fd will read */
+		refill(l, up[1], d->data, d->data_len);
+		refill(l, up[0], d->data2, d->data2_len);
+	}
+}
+
+static void place(const struct stub_launch *l, int32_t up, int32_t fd, uint32_t flags, uint32_t cloexec)
+{
+	long r;
+
+	if (up < 0)
+		return;
+	if (fd >= 0) {
+		r = SYSCALL3(SYS_dup3, up, fd, cloexec ? O_CLOEXEC : 0);
+		if (r < 0)
+			stub_fail(l, "placing one of the program's descriptors", r);
+		SYSCALL3(SYS_fcntl, fd, F_SETFL, flags);
+	}
+	SYSCALL1(SYS_close, up);
+}
+
+static void settle(const struct stub_fd *d)
+{
+	if (d->kind == STUB_FD_FILE || d->kind == STUB_FD_PATH)
+		SYSCALL3(SYS_lseek, d->fd, d->b, 0);
+	if (d->kind == STUB_FD_TIMERFD && (d->b || d->c)) {
+		uint64_t v[4] = { d->c / 1000000000, d->c % 1000000000, d->b / 1000000000, d->b % 1000000000 };
+
+		SYSCALL4(SYS_timerfd_settime, d->fd, 0, v, 0);
+	}
+	if (d->owner_signo)
+		SYSCALL3(SYS_fcntl, d->fd, F_SETOWN, SYSCALL0(SYS_getpid));
+}
+
+static void close_launchers(const struct stub_launch *l)
+{
+	const int32_t *files = (const int32_t *)l->files;
+
+	/* received one after the other: usually one range */
+	int32_t low = l->control_fd, high = l->control_fd;
+
+	if (l->pages_fd != high + 1)
+		SYSCALL1(SYS_close, l->pages_fd);
+	else
+		high = l->pages_fd;
+	for (uint32_t i = 0; i < l->nfiles; i++) {
+		if (files[i] == high + 1)
+			high = files[i];
+		else
+			SYSCALL1(SYS_close, files[i]);
+	}
+	if (high - low > 1 && SYSCALL3(SYS_close_range, low, high, 0) == 0)
+		return;
+	for (; low <= high; low++)
+		SYSCALL1(SYS_close, low);
+}
+
+void stub_fds(const struct stub_launch *l)
+{
+	const struct stub_fd *d = stub_at(stub_data.fds);
+	const struct stub_epoll *e = stub_at(stub_data.epolls);
+	int32_t *up = stub_at(stub_data.launch);
+	uint32_t n = stub_data.nfds;
+
+	if (n > STUB_LAUNCH_SIZE / 32)
+		stub_fail(l, "too many descriptors", -24);
+	for (uint32_t i = 0; i < n; i++)
+		make(l, d + i, up + 2 * i);
+	if (l->context_fd >= 0)
+		up[2 * n] = (int32_t)lift(l->context_fd);
+	close_launchers(l);
+	for (uint32_t i = 0; i < n; i++) {
+		if (d[i].kind == STUB_FD_DUP)
+			continue;
+		place(l, up[2 * i], d[i].fd, d[i].flags, d[i].cloexec & 1);
+		place(l, up[2 * i + 1], d[i].peer, d[i].peer_flags, d[i].cloexec & 2);
+	}
+	if (l->context_fd >= 0) {
+		SYSCALL3(SYS_dup3, up[2 * n], stub_data.context_fd, 0);
+		SYSCALL1(SYS_close, up[2 * n]);
+	}
+	for (uint32_t i = 0; i < n; i++) {
+		if (d[i].kind == STUB_FD_DUP)
+			SYSCALL3(SYS_dup3, d[i].a, d[i].fd, d[i].cloexec & 1 ? O_CLOEXEC : 0);
+		else
+			settle(d + i);
+	}
+	for (uint32_t i = 0; i < stub_data.nepolls; i++, e++) {
+		struct {
+			uint32_t events;
+			uint64_t data;
+		} __attribute__((packed)) ev = { e->events, e->data };
+
+		SYSCALL4(SYS_epoll_ctl, e->epfd, EPOLL_CTL_ADD, e->fd, &ev);
+	}
+}

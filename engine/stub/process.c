@@ -1,0 +1,131 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * process.c - what belongs to the process as a whole: signal dispositions,
+ * pending signals, timers, names and small attributes.
+ */
+#include "engine/stub/stub.h"
+
+#include <linux/prctl.h>
+#include <linux/signal.h>
+#include <linux/time.h>
+#include <sys/syscall.h>
+
+#ifndef PR_TIMER_CREATE_RESTORE_IDS
+#define PR_TIMER_CREATE_RESTORE_IDS 77	/* Linux 6.16 */
+#endif
+#define MAX_TIMER_PROBES 65536
+
+struct kernel_sigaction {
+	uint64_t handler, flags, restorer, mask;
+};
+
+static void set_signals(const struct stub_launch *l)
+{
+	const struct stub_sigaction *s = stub_at(stub_data.sigactions);
+
+	for (uint32_t i = 0; i < stub_data.nsigactions; i++, s++) {
+		struct kernel_sigaction sa = { s->handler, s->flags, s->restorer, s->mask };
+		long r = SYSCALL4(SYS_rt_sigaction, s->signo, &sa, 0, 8);
+
+		if (r < 0)
+			stub_fail(l, "setting a signal's disposition", r);
+	}
+}
+
+static void set_itimers(void)
+{
+	const struct stub_itimer *t = stub_at(stub_data.itimers);
+
+	for (uint32_t i = 0; i < stub_data.nitimers; i++, t++) {
+		uint64_t v[4] = { t->interval_us / 1000000, t->interval_us % 1000000,
+				  t->value_us / 1000000, t->value_us % 1000000 };
+
+		SYSCALL3(SYS_setitimer, t->which, v, 0);
+	}
+}
+
+/* a timer with the id that the program knows it by */
+static long create_timer(const struct stub_timer *t, int32_t tid)
+{
+	struct {
+		uint64_t value;
+		int32_t signo, notify, tid, pad[11];
+	} ev = { t->value, t->signo, t->notify, tid, { 0 } };
+	int32_t id = t->id;
+	long r;
+
+	if (SYSCALL5(SYS_prctl, PR_TIMER_CREATE_RESTORE_IDS, 1, 0, 0, 0) == 0) {
+		r = SYSCALL3(SYS_timer_create, t->clock, &ev, &id);
+		SYSCALL5(SYS_prctl, PR_TIMER_CREATE_RESTORE_IDS, 0, 0, 0, 0);
+		return r;
+	}
+	/* before 6.16 ids only count up: make and delete until ours comes */
+	for (int n = 0; n < MAX_TIMER_PROBES; n++) {
+		r = SYSCALL3(SYS_timer_create, t->clock, &ev, &id);
+		if (r < 0 || id == t->id)
+			return r;
+		SYSCALL1(SYS_timer_delete, id);
+		if (id > t->id)
+			break;
+	}
+	return -11 /* EAGAIN */;
+}
+
+static void set_timers(const struct stub_launch *l)
+{
+	const struct stub_timer *t = stub_at(stub_data.timers);
+
+	for (uint32_t i = 0; i < stub_data.ntimers; i++, t++) {
+		uint64_t v[4] = { t->interval_ns / 1000000000, t->interval_ns % 1000000000,
+				  t->value_ns / 1000000000, t->value_ns % 1000000000 };
+		/* SIGEV_THREAD_ID of the main thread; other threads' timers were refused at the dump */
+		long r = create_timer(t, (int32_t)SYSCALL0(SYS_getpid));
+
+		if (r < 0)
+			stub_fail(l, "making a POSIX timer with its old id", r);
+		SYSCALL4(SYS_timer_settime, t->id, 0, v, 0);
+	}
+}
+
+static void set_attributes(const struct stub_launch *l)
+{
+	if (stub_data.umask >= 0)
+		SYSCALL1(SYS_umask, stub_data.umask);
+	if (stub_data.cwd) {
+		long r = SYSCALL1(SYS_chdir, stub_at(stub_data.cwd));
+
+		if (r < 0)
+			stub_fail(l, "changing to the program's directory", r);
+	}
+	if (l->drop_caps) {
+		/* the launcher's file capability is not the program's */
+		uint32_t header[2] = { 0x20080522, 0 }, none[6] = { 0 };
+
+		SYSCALL2(SYS_capset, header, none);
+		SYSCALL5(SYS_prctl, PR_SET_DUMPABLE, 1, 0, 0, 0);
+	}
+	if (stub_data.personality_set)
+		SYSCALL1(SYS_personality, stub_data.personality);
+	if (stub_data.dumpable == 0)
+		SYSCALL5(SYS_prctl, PR_SET_DUMPABLE, 0, 0, 0, 0);
+	if (stub_data.pdeathsig)
+		SYSCALL5(SYS_prctl, PR_SET_PDEATHSIG, stub_data.pdeathsig, 0, 0, 0);
+	if (stub_data.subreaper)
+		SYSCALL5(SYS_prctl, PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0);
+	if (stub_data.thp_disable)
+		SYSCALL5(SYS_prctl, PR_SET_THP_DISABLE, 1, 0, 0, 0);
+	if (stub_data.timerslack_set)
+		SYSCALL5(SYS_prctl, PR_SET_TIMERSLACK, stub_data.timerslack_ns, 0, 0, 0);
+	if (stub_data.no_new_privs)
+		SYSCALL5(SYS_prctl, PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0);
+	if (stub_data.xcomp_perm)
+		SYSCALL2(SYS_arch_prctl, STUB_ARCH_REQ_XCOMP_PERM, STUB_XFEATURE_XTILE_DATA);
+}
+
+void stub_process(const struct stub_launch *l)
+{
+	set_attributes(l);
+	set_signals(l);
+	set_itimers();
+	set_timers(l);
+}

@@ -1,0 +1,89 @@
+/* SPDX-License-Identifier: MIT */
+#include "engine/stub/stub.h"
+
+#include <linux/fcntl.h>
+#include <sys/syscall.h>
+
+void *memcpy(void *to, const void *from, size_t n)
+{
+	stub_copy(to, from, n);
+	return to;
+}
+
+void *memset(void *to, int byte, size_t n)
+{
+	char *t = to;
+
+	while (n--)
+		*t++ = (char)byte;
+	return to;
+}
+
+size_t strlen(const char *s)
+{
+	size_t n = 0;
+
+	while (s[n])
+		n++;
+	return n;
+}
+
+static void say(const char *words)
+{
+	SYSCALL3(SYS_write, 2, words, strlen(words));
+}
+
+void stub_fail(const struct stub_launch *l, const char *what, long code)
+{
+	char digits[24];
+	char *p = digits + sizeof(digits);
+
+	/*
+	 * "warm run --cold -- ...": the launcher executed again finds the program
+	 * as a cold start would; descriptors, cwd and limits are still the caller's.
+	 */
+	SYSCALL3(SYS_execve, "/proc/self/exe", l->cold_argv, l->envp);
+	*--p = '\0';
+	*--p = '\n';
+	for (code = code < 0 ? -code : code; code > 9; code /= 10)
+		*--p = (char)('0' + code % 10);
+	*--p = (char)('0' + code);
+	say("warm: cannot become the program: ");
+	say(what);
+	say(": errno ");
+	say(p);
+	for (;;)
+		SYSCALL1(SYS_exit_group, 125);
+}
+
+static void replay_outputs(void)
+{
+	const struct stub_output *o = stub_at(stub_data.outputs);
+
+	for (uint32_t i = 0; i < stub_data.noutputs; i++, o++) {
+		const char *p = stub_at(o->data);
+		uint64_t left = o->len;
+
+		while (left) {
+			long n = SYSCALL3(SYS_write, o->fd, p, left);
+
+			if (n == -4 /* EINTR */)
+				continue;
+			if (n <= 0)
+				break;	/* the program met the same error, and chose to go on */
+			p += n;
+			left -= (uint64_t)n;
+		}
+	}
+}
+
+void stub_main(const struct stub_launch *l)
+{
+	stub_memory(l);
+	stub_fds(l);
+	stub_process(l);
+	if (l->flags & STUB_LAUNCH_EXIT_HOOKS)
+		stub_exit_hooks(0);
+	replay_outputs();
+	stub_threads(l);
+}

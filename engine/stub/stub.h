@@ -1,0 +1,77 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * engine/stub - the code that runs inside somebody else's process.
+ *
+ * In: a mapped control file and struct stub_launch (abi.h), both made by the
+ * launcher (become). Out: a process that is the program, going on where the
+ * template stopped. The way there, in stub_main():
+ *
+ *	memory (memory.c)	everything of the launcher goes, the plan's mappings come
+ *	descriptors (fds.c)	those that the program had made
+ *	process (process.c)	signals, timers, mm bounds, names, cwd
+ *	threads (threads.c)	made, their ids patched; each leaves by rt_sigreturn
+ *
+ * Until the program's first own effect (output replayed, threads made) a failure
+ * runs the program cold: stub_fail() executes the launcher again with --cold.
+ *
+ * Freestanding: no libc, no relocations, no writable data but stub_data, a
+ * small stack (abi.h: STUB_LAUNCH_SIZE). Nothing here may be instrumented.
+ */
+#ifndef WARM_STUB_H
+#define WARM_STUB_H
+
+#include <stddef.h>
+#include <stdint.h>
+
+#include "engine/stub/abi.h"
+#include "arch.h"
+
+#define HIDDEN __attribute__((visibility("hidden")))
+
+extern struct stub_data stub_data HIDDEN;
+extern const char stub_entry[] HIDDEN;
+
+static inline void *stub_at(uint64_t offset)
+{
+	return (char *)&stub_data + offset;
+}
+
+/* struct stub_launch lies at the top of the launch area, the stack below it */
+static inline struct stub_launch *stub_launch_area(void)
+{
+	return (struct stub_launch *)((char *)stub_at(stub_data.launch) + STUB_LAUNCH_SIZE) - 1;
+}
+
+#define SYSCALL0(nr) stub_syscall(nr, 0, 0, 0, 0, 0, 0)
+#define SYSCALL1(nr, a) stub_syscall(nr, (long)(a), 0, 0, 0, 0, 0)
+#define SYSCALL2(nr, a, b) stub_syscall(nr, (long)(a), (long)(b), 0, 0, 0, 0)
+#define SYSCALL3(nr, a, b, c) stub_syscall(nr, (long)(a), (long)(b), (long)(c), 0, 0, 0)
+#define SYSCALL4(nr, a, b, c, d) stub_syscall(nr, (long)(a), (long)(b), (long)(c), (long)(d), 0, 0)
+#define SYSCALL5(nr, a, b, c, d, e) \
+	stub_syscall(nr, (long)(a), (long)(b), (long)(c), (long)(d), (long)(e), 0)
+#define SYSCALL6(nr, a, b, c, d, e, f) \
+	stub_syscall(nr, (long)(a), (long)(b), (long)(c), (long)(d), (long)(e), (long)(f))
+
+/** stub_fail() - run the program cold instead; @what (a literal) and @code go to stderr if even that fails */
+void stub_fail(const struct stub_launch *l, const char *what, long code) HIDDEN __attribute__((noreturn));
+
+void stub_memory(const struct stub_launch *l) HIDDEN;
+void stub_fds(const struct stub_launch *l) HIDDEN;
+void stub_process(const struct stub_launch *l) HIDDEN;
+void stub_threads(const struct stub_launch *l) HIDDEN __attribute__((noreturn));
+void stub_main(const struct stub_launch *l) HIDDEN __attribute__((noreturn));
+
+struct stub_decision {
+	long value;
+	uint64_t function;
+};
+struct stub_decision stub_exit_decide(unsigned int index) HIDDEN;
+void stub_exit_now(int status, long failed) HIDDEN __attribute__((noreturn));
+/** stub_exit_hooks() - write the patches of the exit hooks, or (with @back) the original bytes */
+long stub_exit_hooks(int back) HIDDEN;
+
+void *memcpy(void *to, const void *from, size_t n) HIDDEN;
+void *memset(void *to, int byte, size_t n) HIDDEN;
+size_t strlen(const char *s) HIDDEN;
+
+#endif

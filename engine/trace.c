@@ -1,0 +1,537 @@
+/* SPDX-License-Identifier: MIT */
+#include "engine/trace.h"
+
+#include <elf.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <signal.h>
+#include <stdlib.h>
+#include <string.h>
+#include <stdio.h>
+#include <time.h>
+#include <unistd.h>
+#include <sys/ptrace.h>
+#include <sys/syscall.h>
+#include <sys/uio.h>
+#include <sys/wait.h>
+
+#include "engine/base/fd.h"
+#include "engine/elf.h"
+
+#ifndef PTRACE_EVENT_STOP
+#define PTRACE_EVENT_STOP 128
+#endif
+
+struct trace {
+	const struct trace_ops *ops;
+	void *data;
+	pid_t root;
+	struct tracee *list;
+	uint64_t breakpoints[TRACE_BREAKPOINTS];
+	uint64_t syscall_insn;
+	bool freezing;
+};
+
+static uint64_t now_ns(void)
+{
+	struct timespec ts;
+
+	clock_gettime(CLOCK_MONOTONIC, &ts);
+	return (uint64_t)ts.tv_sec * 1000000000u + (uint64_t)ts.tv_nsec;
+}
+
+static struct tracee *find(const struct trace *tr, pid_t tid)
+{
+	for (struct tracee *t = tr->list; t; t = t->next)
+		if (t->tid == tid)
+			return t;
+	return NULL;
+}
+
+static pid_t tgid_of(pid_t tid)
+{
+	char path[64], *status, *line;
+	pid_t tgid = tid;
+
+	snprintf(path, sizeof(path), "/proc/%d/status", tid);
+	if (read_file(path, &status, NULL) == 0) {
+		line = strstr(status, "\nTgid:");
+		if (line)
+			tgid = (pid_t)strtol(line + 6, NULL, 10);
+		free(status);
+	}
+	return tgid;
+}
+
+static struct tracee *add(struct trace *tr, pid_t tid)
+{
+	struct tracee *t = calloc(1, sizeof(*t)), **end = &tr->list;
+
+	if (!t)
+		return NULL;
+	t->tid = tid;
+	t->tgid = tid == tr->root ? tid : tgid_of(tid);
+	t->fresh = true;
+	while (*end)
+		end = &(*end)->next;
+	*end = t;
+	return t;
+}
+
+static void forget(struct trace *tr, pid_t tid)
+{
+	for (struct tracee **p = &tr->list; *p; p = &(*p)->next) {
+		if ((*p)->tid == tid) {
+			struct tracee *gone = *p;
+
+			*p = gone->next;
+			free(gone);
+			return;
+		}
+	}
+}
+
+int trace_start(struct trace **ret, const struct trace_ops *ops, void *data, int (*child)(void *arg), void *arg,
+		struct error *err)
+{
+	const long options = PTRACE_O_TRACESYSGOOD | PTRACE_O_TRACECLONE | PTRACE_O_TRACEFORK | PTRACE_O_TRACEVFORK |
+			     PTRACE_O_TRACEEXEC | PTRACE_O_EXITKILL;
+	struct trace *tr = calloc(1, sizeof(*tr));
+	int go[2];
+	char byte = 0;
+
+	if (!tr)
+		return error_set(err, ENOMEM, "no memory for a trace");
+	if (pipe2(go, O_CLOEXEC) < 0) {
+		free(tr);
+		return error_errno(err, errno, "pipe");
+	}
+	tr->ops = ops;
+	tr->data = data;
+	tr->root = fork();
+	if (tr->root < 0) {
+		int code = errno;
+
+		close(go[0]);
+		close(go[1]);
+		free(tr);
+		return error_errno(err, code, "fork");
+	}
+	if (tr->root == 0) {
+		close(go[1]);
+		while (read(go[0], &byte, 1) < 0 && errno == EINTR)
+			;
+		close(go[0]);
+		_exit(child(arg));
+	}
+	close(go[0]);
+	if (ptrace(PTRACE_SEIZE, tr->root, 0, options) < 0) {
+		int code = errno;
+
+		close(go[1]);
+		kill(tr->root, SIGKILL);
+		waitpid(tr->root, NULL, 0);
+		free(tr);
+		return error_errno(err, code, "tracing a child (PTRACE_SEIZE); see 'warm doctor'");
+	}
+	/* system calls are seen from the exec on: interrupt it once so that it is resumed by PTRACE_SYSCALL */
+	if (!add(tr, tr->root) || ptrace(PTRACE_INTERRUPT, tr->root, 0, 0) < 0) {
+		close(go[1]);
+		trace_free(tr);
+		return error_set(err, EIO, "cannot interrupt the child");
+	}
+	close(go[1]);
+	*ret = tr;
+	return 0;
+}
+
+void trace_free(struct trace *tr)
+{
+	if (!tr)
+		return;
+	for (struct tracee *t = tr->list; t; t = t->next)
+		if (t->tid == t->tgid)
+			kill(t->tid, SIGKILL);
+	while (tr->list) {
+		int status;
+		pid_t tid = waitpid(-1, &status, __WALL);
+
+		if (tid < 0 && errno != EINTR)
+			break;
+		if (tid > 0 && (WIFEXITED(status) || WIFSIGNALED(status)))
+			forget(tr, tid);
+	}
+	while (tr->list)
+		forget(tr, tr->list->tid);
+	free(tr);
+}
+
+pid_t trace_root(const struct trace *tr)
+{
+	return tr->root;
+}
+
+struct tracee *trace_tracees(const struct trace *tr)
+{
+	return tr->list;
+}
+
+size_t trace_others(const struct trace *tr, pid_t *ret_pid)
+{
+	size_t n = 0;
+
+	for (const struct tracee *t = tr->list; t; t = t->next) {
+		if (t->tgid != tr->root && t->tid == t->tgid) {
+			*ret_pid = t->tid;
+			n++;
+		}
+	}
+	return n;
+}
+
+static void resume(struct tracee *t)
+{
+	int signal = t->signal;
+
+	t->signal = 0;
+	t->stop = STOP_NONE;
+	/* ESRCH: killed meanwhile; its end comes through waitpid */
+	ptrace(PTRACE_SYSCALL, t->tid, 0, signal);
+}
+
+int trace_breakpoint(struct trace *tr, int slot, uint64_t addr, struct error *err)
+{
+	tr->breakpoints[slot] = addr;
+	for (struct tracee *t = tr->list; t; t = t->next) {
+		int r;
+
+		if (t->tgid != tr->root || t->fresh)
+			continue;
+		if (t->stop == STOP_NONE)
+			continue;	/* set at its next stop, see sync_breakpoints() */
+		r = arch_set_breakpoint(t->tid, slot, addr);
+		if (r < 0)
+			return error_errno(err, r, "setting a hardware breakpoint (PTRACE_POKEUSER); see 'warm doctor'");
+	}
+	return 0;
+}
+
+static void set_breakpoints(const struct trace *tr, struct tracee *t)
+{
+	for (int i = 0; i < TRACE_BREAKPOINTS; i++)
+		if (tr->breakpoints[i])
+			arch_set_breakpoint(t->tid, i, tr->breakpoints[i]);
+}
+
+static int on_syscall_stop(struct trace *tr, struct tracee *t, struct error *err)
+{
+	arch_regs r;
+
+	if (arch_get_regs(t->tid, &r) < 0)
+		return 0;
+	t->in_call = !t->in_call;
+	t->stop = t->in_call ? STOP_ENTRY : STOP_EXIT;
+	if (t->in_call) {
+		arch_syscall_args(&r, &t->nr, t->args);
+		t->entered_ns = now_ns();
+	}
+	if (tr->freezing)
+		return 0;
+	return tr->ops->syscall(tr->data, t, t->in_call, t->in_call ? 0 : (int64_t)arch_result(&r), err);
+}
+
+static int on_exec(struct trace *tr, struct tracee *t, struct error *err)
+{
+	pid_t former = 0;
+	unsigned long message;
+
+	/* a thread that was not the leader executed: it takes the leader's id */
+	if (ptrace(PTRACE_GETEVENTMSG, t->tid, 0, &message) == 0 && (pid_t)message != t->tid)
+		former = (pid_t)message;
+	if (former)
+		forget(tr, former);
+	t->stop = STOP_EVENT;
+	t->in_call = true;	/* the exit stop of execve follows */
+	if (t->tgid != tr->root)
+		return 0;
+	memset(tr->breakpoints, 0, sizeof(tr->breakpoints));
+	tr->syscall_insn = 0;
+	return tr->ops->exec(tr->data, t, err);
+}
+
+static int on_stop(struct trace *tr, struct tracee *t, int status, struct error *err)
+{
+	int signal = WSTOPSIG(status), event = status >> 16, slot;
+
+	if (t->fresh) {
+		t->fresh = false;
+		t->in_call = false;
+		if (t->tgid == tr->root)
+			set_breakpoints(tr, t);
+	}
+	if (signal == (SIGTRAP | 0x80))
+		return on_syscall_stop(tr, t, err);
+	t->stop = STOP_EVENT;
+	if (event == PTRACE_EVENT_EXEC)
+		return on_exec(tr, t, err);
+	if (event == PTRACE_EVENT_STOP) {
+		if (t->interrupted)
+			t->frozen = true;
+		else if (signal == SIGSTOP || signal == SIGTSTP || signal == SIGTTIN || signal == SIGTTOU)
+			ptrace(PTRACE_LISTEN, t->tid, 0, 0);
+		return 0;
+	}
+	if (event)
+		return 0;	/* clone and its kin: the child reports for itself */
+	if (signal == SIGTRAP) {
+		slot = arch_hit_breakpoint(t->tid);
+		if (slot >= 0 && tr->breakpoints[slot]) {
+			t->stop = STOP_BREAKPOINT;
+			return tr->freezing ? 0 : tr->ops->breakpoint(tr->data, t, slot, err);
+		}
+		if (slot >= 0)
+			return 0;
+	}
+	t->signal = signal;
+	return 0;
+}
+
+static int next_event(struct trace *tr, struct tracee **ret, int *ret_status, struct error *err)
+{
+	int status;
+	pid_t tid = waitpid(-1, &status, __WALL);
+
+	*ret = NULL;
+	if (tid < 0)
+		return errno == EINTR ? 0 : error_errno(err, errno, "waiting for the program");
+	*ret_status = status;
+	*ret = find(tr, tid);
+	if (WIFEXITED(status) || WIFSIGNALED(status)) {
+		forget(tr, tid);
+		*ret = NULL;
+		if (tid == tr->root && WIFEXITED(status))
+			return error_set(err, ECHILD, "it ended with status %d before its readiness point",
+					 WEXITSTATUS(status));
+		if (tid == tr->root)
+			return error_set(err, ECHILD, "signal %d (%s) ended it before its readiness point",
+					 WTERMSIG(status), strsignal(WTERMSIG(status)));
+		return 0;
+	}
+	if (!*ret)
+		*ret = add(tr, tid);
+	return *ret ? 0 : error_set(err, ENOMEM, "no memory for a tracee");
+}
+
+int trace_run(struct trace *tr, struct error *err)
+{
+	for (struct tracee *t = tr->list; t; t = t->next)
+		if (t->stop != STOP_NONE)
+			resume(t);
+	for (;;) {
+		struct tracee *t;
+		int status, r = next_event(tr, &t, &status, err);
+
+		if (r < 0)
+			return r;
+		if (!t)
+			continue;
+		r = on_stop(tr, t, status, err);
+		if (r)
+			return r;
+		resume(t);
+	}
+}
+
+static bool all_frozen(const struct trace *tr)
+{
+	for (const struct tracee *t = tr->list; t; t = t->next)
+		if (t->tgid == tr->root && !t->frozen)
+			return false;
+	return true;
+}
+
+int trace_freeze(struct trace *tr, struct error *err)
+{
+	tr->freezing = true;
+	for (struct tracee *t = tr->list; t; t = t->next) {
+		if (t->tgid != tr->root)
+			continue;
+		t->interrupted = true;
+		if (t->stop != STOP_NONE)
+			t->frozen = true;
+		else
+			ptrace(PTRACE_INTERRUPT, t->tid, 0, 0);
+	}
+	while (!all_frozen(tr)) {
+		struct tracee *t;
+		int status, r = next_event(tr, &t, &status, err);
+
+		if (r < 0)
+			return r;
+		if (!t)
+			continue;
+		r = on_stop(tr, t, status, err);
+		if (r < 0)
+			return r;
+		if (t->tgid == tr->root && !t->interrupted) {
+			t->interrupted = true;
+			ptrace(PTRACE_INTERRUPT, t->tid, 0, 0);
+		}
+		if (!t->frozen)
+			resume(t);
+	}
+	return 0;
+}
+
+/* a stop of exactly this tracee; others cannot run meanwhile, or keep their reports */
+static int wait_for(struct tracee *t, struct error *err)
+{
+	int status;
+	pid_t tid;
+
+	do
+		tid = waitpid(t->tid, &status, __WALL);
+	while (tid < 0 && errno == EINTR);
+	if (tid < 0)
+		return error_errno(err, errno, "waiting for a stopped thread");
+	if (!WIFSTOPPED(status))
+		return error_set(err, ESRCH, "the program was killed");
+	return WSTOPSIG(status);
+}
+
+static int to_syscall_stop(struct tracee *t, struct error *err)
+{
+	for (;;) {
+		int r;
+
+		if (ptrace(PTRACE_SYSCALL, t->tid, 0, 0) < 0)
+			return error_errno(err, errno, "resuming a thread");
+		r = wait_for(t, err);
+		if (r < 0)
+			return r;
+		if (r == (SIGTRAP | 0x80))
+			return 0;
+		/* an interrupt's own stop, or a signal that is put off */
+		if (r != SIGTRAP)
+			t->signal = r;
+	}
+}
+
+static int find_syscall_insn(struct trace *tr, struct error *err)
+{
+	_cleanup_free_ uint8_t *code = NULL;
+	uint64_t vdso;
+	ssize_t off;
+	const size_t size = 4096;
+	int r = elf_auxv(tr->root, AT_SYSINFO_EHDR, &vdso);
+
+	if (r < 0 || !vdso)
+		return error_set(err, ENOEXEC, "the program has no vDSO (is vdso=0 on the kernel's command line?)");
+	code = malloc(size);
+	if (!code)
+		return error_set(err, ENOMEM, "no memory");
+	r = trace_read(tr->root, vdso, code, size);
+	if (r < 0)
+		return error_errno(err, r, "reading the vDSO");
+	off = arch_find_syscall(code, size);
+	if (off < 0)
+		return error_set(err, ENOEXEC, "no system call instruction in the vDSO");
+	tr->syscall_insn = vdso + (uint64_t)off;
+	return 0;
+}
+
+int trace_syscall(struct trace *tr, struct tracee *t, int64_t *ret, struct error *err, long nr, uint64_t a, uint64_t b,
+		  uint64_t c, uint64_t d, uint64_t e, uint64_t f)
+{
+	const uint64_t args[6] = { a, b, c, d, e, f };
+	arch_regs saved, regs;
+	int r;
+
+	if (!tr->syscall_insn) {
+		r = find_syscall_insn(tr, err);
+		if (r < 0)
+			return r;
+	}
+	r = arch_get_regs(t->tid, &saved);
+	if (r < 0)
+		return error_errno(err, r, "reading registers");
+	regs = saved;
+	arch_prepare_syscall(&regs, tr->syscall_insn, nr, args);
+	r = arch_set_regs(t->tid, &regs);
+	if (r < 0)
+		return error_errno(err, r, "writing registers");
+	for (int stops = 0; stops < 2; stops++) {
+		r = to_syscall_stop(t, err);
+		if (r < 0)
+			return r;
+	}
+	r = arch_get_regs(t->tid, &regs);
+	if (r == 0)
+		r = arch_set_regs(t->tid, &saved);
+	if (r < 0)
+		return error_errno(err, r, "restoring registers");
+	*ret = (int64_t)arch_result(&regs);
+	return 0;
+}
+
+int trace_skip(struct trace *tr, struct tracee *t, struct error *err)
+{
+	arch_regs saved, regs;
+	int r = arch_get_regs(t->tid, &saved);
+
+	(void)tr;
+	if (r < 0)
+		return error_errno(err, r, "reading registers");
+	regs = saved;
+	regs.orig_rax = (unsigned long long)-1;
+	r = arch_set_regs(t->tid, &regs);
+	if (r == 0)
+		r = to_syscall_stop(t, err);
+	if (r == 0)
+		r = arch_set_regs(t->tid, &saved);
+	t->in_call = false;
+	t->stop = STOP_EVENT;
+	return r;
+}
+
+int trace_read(pid_t pid, uint64_t addr, void *buf, size_t len)
+{
+	struct iovec local = { buf, len }, remote = { (void *)addr, len };
+	ssize_t n = process_vm_readv(pid, &local, 1, &remote, 1, 0);
+
+	if (n < 0)
+		return -errno;
+	return (size_t)n == len ? 0 : -EFAULT;
+}
+
+int trace_write(pid_t pid, uint64_t addr, const void *buf, size_t len)
+{
+	struct iovec local = { (void *)buf, len }, remote = { (void *)addr, len };
+	ssize_t n = process_vm_writev(pid, &local, 1, &remote, 1, 0);
+
+	if (n < 0)
+		return -errno;
+	return (size_t)n == len ? 0 : -EFAULT;
+}
+
+ssize_t trace_read_string(pid_t pid, uint64_t addr, char *buf, size_t size)
+{
+	size_t done = 0;
+
+	while (done < size) {
+		/* never across a page that may not be there */
+		size_t piece = 4096 - ((addr + done) & 4095), n;
+		int r;
+
+		if (piece > size - done)
+			piece = size - done;
+		r = trace_read(pid, addr + done, buf + done, piece);
+		if (r < 0)
+			return r;
+		n = strnlen(buf + done, piece);
+		done += n;
+		if (n < piece)
+			return (ssize_t)done;
+	}
+	return -ENAMETOOLONG;
+}

@@ -1,0 +1,232 @@
+# SPDX-License-Identifier: MIT
+"""The Python adaptor: readiness points `import` and `auto` (docs/adaptor.md).
+
+warmd stops the interpreter where Py_RunMain() begins: it is initialised, site has run, and
+nothing of the program has. There warmd runs
+
+    exec(compile(TEXT, '<warm>', 'exec'), {'__name__': 'warm_adaptor', 'WARM_FD': N})
+
+by PyRun_SimpleStringFlags(), TEXT being the files of sources.mk, this one last. What follows is
+CPython's own main: the module search path, __main__, runpy and every frame are
+made as ever. This text only sets a watch, which stops the main module at the end of
+its leading part, and puts everything back before it does.
+
+Nothing may be left that a cold program doesn't have: no module in sys.modules, no name in
+__main__, no variable, no attribute. WARM_ARGV, the process's argv as a sequence of bytes,
+is wanted by 3.9 only, which has no sys.orig_argv. WARM_FILL, true: warmd understands RANDOM lines.
+"""
+
+import posix
+import sys
+
+
+def decode_argument(argument):
+    return argument.decode(sys.getfilesystemencoding(), "surrogateescape")
+
+
+FULL_EXIT = b"WARM_EXIT=full"
+
+
+class Refused(Exception):
+    """Why the program cannot be a template"""
+
+
+def borrow(name):
+    """A built-in module, without leaving it in sys.modules if it wasn't there"""
+    present = name in sys.modules
+    module = __import__(name)
+    if not present:
+        del sys.modules[name]
+    return module
+
+
+class Adaptor:
+    def __init__(self, fd, process_argv, fill):
+        self.fd, self.fill = fd, fill
+        # read before sys.orig_argv is observed
+        self.words = list(getattr(sys, "orig_argv", None) or map(decode_argument, process_argv or ()))
+        self.gc = borrow("gc")
+        self.modes = stream_modes()
+        self.environment = self.arguments = self.hooks = None
+        self.unique = Uniqueness()
+        self.leaving = Leaving(self.gc, borrow("_weakref"))
+        self.watcher = make_watcher(self.found, self.reached)
+
+    # When the interpreter is up
+
+    def start(self):
+        posix.set_inheritable(self.fd, False)
+        self.check()
+        self.environment = Environment()
+        self.arguments = Arguments(len(self.words))
+        self.unique.watch_loaded()
+        self.hooks = ModuleHooks(self.unique.hooks())
+        reason = self.watcher.start()
+        if reason:
+            raise Refused(reason)
+
+    def check(self):
+        if sys.version_info < (3, 9) or sys.implementation.name != "cpython":
+            raise Refused("Python before 3.9, or not CPython")
+        if sys.flags.interactive or sys.flags.inspect:
+            raise Refused("an interactive interpreter (-i, PYTHONINSPECT)")
+        if not sys.argv or sys.argv[0] in ("", "-"):
+            raise Refused("the program is read from standard input")
+        if sys.flags.verbose or "importtime" in sys._xoptions:
+            raise Refused("-v and -X importtime print while modules are imported")
+        if "perf" in sys._xoptions or "perf_jit" in sys._xoptions:
+            raise Refused("-X perf writes a file for the process id")
+        if sys.gettrace() is not None or sys.getprofile() is not None:
+            raise Refused("a trace or profile function is set before the program starts")
+
+    # When the main module starts
+
+    def found(self, frame):
+        try:
+            return parse_main(frame.f_code, frame.f_globals, self.words)
+        except Exception as error:
+            self.refuse("%s" % error)
+            return None
+
+    # When it has reached its boundary, with the watch taken off
+
+    def reached(self, frame, error):
+        try:
+            if error:
+                raise Refused(error)
+            self.template()
+        except Refused as refusal:
+            self.refuse(str(refusal))
+        except Exception as error:
+            self.refuse("the adaptor failed: %r" % error)
+
+    def refuse(self, reason):
+        try:
+            self.put_back()
+        except Refused:
+            pass        # the first reason is the one to tell
+        try:
+            send_lines(self.fd, [b"REFUSE=" + reason.replace("\n", " ").encode("utf-8", "backslashreplace")])
+            posix.close(self.fd)
+        except OSError:
+            pass
+
+    def put_back(self):
+        """Everything as a cold program has it; protocol lines on what was read, and the argument lists"""
+        if self.hooks is not None:
+            self.hooks.remove()
+            self.hooks = None
+        self.unique.unwatch()
+        lines, targets = [], ()
+        if self.environment is not None and self.arguments is not None:
+            environment, reason = self.environment.settle(self.gc)
+            arguments, targets = self.arguments.settle(self.gc)
+            if reason:
+                raise Refused(reason)
+            lines = environment + arguments
+        return lines, targets
+
+    def template(self):
+        """Become a template: returns in clones only"""
+        lines, targets = self.put_back()
+        streams = find_streams(self.modes)
+        if streams is not None:
+            set_aside_output(streams)
+            lines.append(b"STDIO=1")
+        lines = [b"CONTEXT=raw"] + lines + self.module_lines() + [self.exit_line()]
+        launch = Launch(self, streams or (), targets)
+        keep_alive((self, launch, self.watcher))    # a clone would pay for freeing them
+        self.gc.collect()
+        objects = self.gc.get_objects()
+        lines += self.unique.settle(objects, self.fill)
+        self.leaving.remember(objects)
+        objects = None
+        # a signal in a clone waits until the context is taken: KeyboardInterrupt belongs to the program
+        import _signal      # always loaded
+        handled = [n for n in _signal.valid_signals() if callable(_signal.getsignal(n))]
+        mask = _signal.pthread_sigmask(_signal.SIG_BLOCK, handled)
+        self.gc.freeze()
+        send_lines(self.fd, lines + [b"READY=1"])
+        lines = None
+        launch.take(read_context(self.fd))
+        _signal.pthread_sigmask(_signal.SIG_SETMASK, mask)
+
+    def module_lines(self):
+        """Directories that importlib listed. A relative one is relative to the working directory"""
+        lines = []
+        for finder in sys.path_importer_cache.values():
+            if type(finder).__name__ == "FileFinder" and getattr(finder, "_path_mtime", -1) != -1:
+                path = finder.path.encode(sys.getfilesystemencoding(), "surrogateescape")
+                if b"\n" in path:
+                    raise Refused("a directory of modules has a newline in its name")
+                lines.append(b"MODULES=" + (b"" if path == b"." else path))
+        return lines
+
+    def exit_line(self):
+        """See "Exit" in docs/adaptor.md"""
+        leave = self.leaving.leave
+        keep_alive(leave)
+        return b"EXIT=Py_FinalizeEx,Py_Exit!:PyObject_CallObject,PyLong_AsLong:%x" % id(leave)
+
+
+class Launch:
+    """What a clone needs to take on its context, in one place"""
+
+    def __init__(self, adaptor, streams, targets):
+        self.environment = adaptor.environment
+        self.unique = adaptor.unique
+        self.leaving = adaptor.leaving
+        self.streams, self.targets = streams, targets
+        self.arguments = adaptor.arguments.bytes
+        self.leading = adaptor.arguments.leading
+        self.threads = known_threads()
+        self.pending = any(stream.pending for stream in streams)
+        self.leaving.full = FULL_EXIT in self.environment.strings
+        encoding = sys.getfilesystemencoding()
+        words = [word.encode(encoding, "surrogateescape") for word in adaptor.words]
+        self.counts = b"".join([len(part).to_bytes(4, sys.byteorder)
+                                for part in (words, self.environment.strings)])
+        self.strings = b"".join([part + b"\0" for part in words + self.environment.strings])
+
+    def take(self, raw):
+        """The way without a difference comes first, and makes next to no objects"""
+        if (raw[8:16] != self.counts or raw[20] or self.pending
+                or len(raw) != HEADER_SIZE + 8 * raw[16] + len(self.strings)
+                or not raw.endswith(self.strings)):
+            self.take_differences(parse_context(raw))
+        elif self.threads:
+            take_thread_ids(self.threads, thread_pairs(raw, raw[16]))
+        self.unique.refresh()
+
+    def take_differences(self, context):
+        if self.streams:
+            take_streams(self.streams, context.stdio)
+        environment = self.environment
+        if environment.strings != context.env:
+            take_environment(environment.data, environment.strings, context.env, environment.reads.writes)
+            self.leaving.full = FULL_EXIT in context.env
+        if self.targets:
+            take_arguments(self.arguments, context.argv[self.leading:], self.targets)
+        take_thread_ids(self.threads, context.threads)
+
+
+def keep_alive(thing):
+    """C holds only its address. A reference that no collection takes for garbage:
+    a code object is not seen by the collector, so what its constants hold counts as held from outside"""
+    code = keep_alive.__code__
+    keep_alive.__code__ = code.replace(co_consts=code.co_consts + (thing, keep_alive))
+
+
+def run_adaptor(fd, process_argv=None, fill=False):
+    adaptor = None
+    try:
+        adaptor = Adaptor(fd, process_argv, fill)
+        adaptor.start()
+    except Refused as refusal:
+        adaptor.refuse(str(refusal))
+    except Exception as error:
+        send_lines(fd, [b"REFUSE=the adaptor failed: " + repr(error).encode("utf-8", "backslashreplace")])
+
+
+if __name__ == "warm_adaptor":
+    run_adaptor(WARM_FD, globals().get("WARM_ARGV"), globals().get("WARM_FILL"))   # noqa: F821, injected

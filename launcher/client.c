@@ -1,0 +1,386 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * client.c - the connection: where the socket is, connecting, packets.
+ * Starting the daemon is in client_start.c.
+ */
+#include "launcher/client.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/socket.h>
+#include <sys/stat.h>
+#include <sys/time.h>
+#include <sys/un.h>
+#include <time.h>
+#include <unistd.h>
+
+#include "engine/base/fd.h"
+
+static uint64_t now_ms(void)
+{
+	struct timespec ts;
+
+	clock_gettime(CLOCK_MONOTONIC, &ts);
+	return (uint64_t)ts.tv_sec * 1000 + (uint64_t)ts.tv_nsec / 1000000;
+}
+
+/* "a" + "b" into a buffer, without stdio. Return: 0 or -ENAMETOOLONG */
+static int join(char *buf, size_t size, const char *a, const char *b)
+{
+	size_t na = strlen(a), nb = strlen(b);
+
+	if (na + nb + 1 > size)
+		return -ENAMETOOLONG;
+	memcpy(buf, a, na);
+	memcpy(buf + na, b, nb + 1);
+	return 0;
+}
+
+/* "/tmp/warm-" and the uid: 10 + 10 digits, always fits */
+static void default_dir(char *buf, uid_t uid)
+{
+	static const char start[] = "/tmp/warm-";
+	char digits[12];
+	size_t n = sizeof(digits);
+
+	digits[--n] = '\0';
+	do
+		digits[--n] = (char)('0' + uid % 10);
+	while (uid /= 10);
+	memcpy(buf, start, sizeof(start) - 1);
+	memcpy(buf + sizeof(start) - 1, digits + n, sizeof(digits) - n);
+}
+
+/*
+ * Is @path a directory that only @uid may use? Links are followed where the user
+ * named the path, not below /tmp, where others make names.
+ */
+static int check_dir(struct client_dir *dir, uid_t uid, int follow, struct error *err)
+{
+	struct stat st;
+
+	dir->exists = 0;
+	if ((follow ? stat(dir->path, &st) : lstat(dir->path, &st)) < 0) {
+		if (errno == ENOENT)
+			return 0;
+		return error_errno(err, errno, "cannot look at the runtime directory %s", dir->path);
+	}
+	if (!S_ISDIR(st.st_mode))
+		return error_set(err, ENOTDIR, "the runtime directory %s is not a directory; remove it",
+				 dir->path);
+	if (st.st_uid != uid)
+		return error_set(err, EACCES,
+				 "the runtime directory %s belongs to uid %u, not to uid %u; "
+				 "set WARM_RUNTIME_DIR to a directory of your own",
+				 dir->path, (unsigned int)st.st_uid, (unsigned int)uid);
+	if (st.st_mode & 077)
+		return error_set(err, EACCES,
+				 "others may use the runtime directory %s (mode %04o); run: chmod 700 %s",
+				 dir->path, (unsigned int)(st.st_mode & 07777), dir->path);
+	dir->exists = 1;
+	return 0;
+}
+
+/* Return: 1 if XDG_RUNTIME_DIR serves (ret->path is set), 0 if not */
+static int xdg_dir(struct client_dir *ret, uid_t uid)
+{
+	const char *xdg = getenv("XDG_RUNTIME_DIR");
+	struct stat st;
+
+	if (!xdg || xdg[0] != '/' || join(ret->path, sizeof(ret->path), xdg, "/warm") < 0)
+		return 0;
+	if (stat(ret->path, &st) == 0 && st.st_uid == uid)
+		return 1;
+	/* nothing there, or not ours: is the parent ours to make it in? */
+	return stat(xdg, &st) == 0 && S_ISDIR(st.st_mode) && st.st_uid == uid;
+}
+
+int client_runtime_dir(struct client_dir *ret, struct error *err)
+{
+	const char *own = getenv("WARM_RUNTIME_DIR");
+	uid_t uid = geteuid();
+
+	if (own) {
+		if (own[0] != '/')
+			return error_set(err, EINVAL, "WARM_RUNTIME_DIR must be an absolute path, not '%s'", own);
+		if (join(ret->path, sizeof(ret->path), own, "") < 0)
+			return error_set(err, ENAMETOOLONG,
+					 "WARM_RUNTIME_DIR is too long for a socket's address: "
+					 "%zu bytes, at most %d",
+					 strlen(own), CLIENT_DIR_MAX - 1);
+		return check_dir(ret, uid, 1, err);
+	}
+	if (xdg_dir(ret, uid))
+		return check_dir(ret, uid, 1, err);
+	default_dir(ret->path, uid);
+	return check_dir(ret, uid, 0, err);
+}
+
+static int set_timeout(int fd, int option, unsigned int ms)
+{
+	struct timeval tv = { .tv_sec = ms / 1000, .tv_usec = (ms % 1000) * 1000 };
+
+	return setsockopt(fd, SOL_SOCKET, option, &tv, sizeof(tv));
+}
+
+/*
+ * SO_PEERCRED of a connecting socket is the identity of the process that
+ * called listen(2), taken at that time: unix(7).
+ */
+static int check_peer(int fd, struct error *err)
+{
+	struct ucred peer;
+	socklen_t len = sizeof(peer);
+
+	if (getsockopt(fd, SOL_SOCKET, SO_PEERCRED, &peer, &len) < 0)
+		return error_errno(err, errno, "cannot tell who runs warmd");
+	if (peer.uid != geteuid())
+		return error_set(err, EACCES, "the daemon on the socket belongs to uid %u, not to uid %u",
+				 (unsigned int)peer.uid, (unsigned int)geteuid());
+	return 0;
+}
+
+int client_connect(const struct client_dir *dir, unsigned int timeout_ms, struct error *err)
+{
+	struct sockaddr_un address = { .sun_family = AF_UNIX };
+	_cleanup_close_ int fd = -EBADF;
+	int r;
+
+	if (join(address.sun_path, sizeof(address.sun_path), dir->path, "/" CLIENT_SOCKET) < 0)
+		return error_set(err, ENAMETOOLONG, "%s/" CLIENT_SOCKET " is too long for a socket's address",
+				 dir->path);
+	fd = socket(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0);
+	if (fd < 0)
+		return error_errno(err, errno, "cannot make a socket");
+	if (fd < 3) {	/* where the program has no stdin, stdout or stderr, it must not find this */
+		int up = fcntl(fd, F_DUPFD_CLOEXEC, 3);
+
+		if (up < 0)
+			return error_errno(err, errno, "cannot make a socket");
+		close(fd);
+		fd = up;
+	}
+	/* also bounds connect(2), which waits while the backlog is full (unix_stream_connect) */
+	if (set_timeout(fd, SO_SNDTIMEO, timeout_ms ? timeout_ms : 1) < 0)
+		return error_errno(err, errno, "cannot set a time-out");
+	do
+		r = connect(fd, (struct sockaddr *)&address, sizeof(address));
+	while (r < 0 && errno == EINTR);
+	if (r < 0 && errno == EAGAIN)
+		return error_set(err, ETIMEDOUT, "warmd does not accept connections (waited %u ms)", timeout_ms);
+	if (r < 0 && (errno == ENOENT || errno == ECONNREFUSED))
+		return error_set(err, errno, "warmd is not running (%s)", address.sun_path);
+	if (r < 0)
+		return error_errno(err, errno, "cannot connect to %s", address.sun_path);
+	r = check_peer(fd, err);
+	if (r < 0)
+		return r;
+	return TAKE_FD(fd);
+}
+
+int client_open(int start, unsigned int timeout_ms, struct error *err)
+{
+	struct client_dir dir;
+	int r;
+
+	r = client_runtime_dir(&dir, err);
+	if (r < 0)
+		return r;
+	r = client_connect(&dir, timeout_ms, err);
+	if (!start || (r != -ENOENT && r != -ECONNREFUSED))
+		return r;
+	return client_start_daemon(&dir, timeout_ms, err);
+}
+
+int client_send(int fd, const void *packet, size_t len, struct error *err)
+{
+	ssize_t n;
+
+	do
+		n = send(fd, packet, len, MSG_NOSIGNAL);
+	while (n < 0 && errno == EINTR);
+	if (n < 0 && errno == EAGAIN)
+		return error_set(err, ETIMEDOUT, "warmd does not take the message");
+	if (n < 0 && (errno == EPIPE || errno == ECONNRESET))
+		return error_set(err, ECONNRESET, "warmd closed the connection");
+	if (n < 0)
+		return error_errno(err, errno, "cannot send to warmd");
+	if ((size_t)n != len)
+		return error_set(err, EBADMSG, "the message to warmd was cut");
+	return 0;
+}
+
+static void close_all(struct client_fds *fds)
+{
+	while (fds->count > 0)
+		close(fds->fd[--fds->count]);
+}
+
+/* collects every descriptor of @msg, so that a refusal can close them */
+static void take_fds(struct msghdr *msg, struct client_fds *fds)
+{
+	fds->count = 0;
+	for (struct cmsghdr *c = CMSG_FIRSTHDR(msg); c; c = CMSG_NXTHDR(msg, c)) {
+		unsigned int n;
+
+		if (c->cmsg_level != SOL_SOCKET || c->cmsg_type != SCM_RIGHTS)
+			continue;
+		n = (unsigned int)((c->cmsg_len - CMSG_LEN(0)) / sizeof(int));
+		for (unsigned int i = 0; i < n; i++) {
+			int fd;
+
+			memcpy(&fd, CMSG_DATA(c) + i * sizeof(int), sizeof(int));
+			if (fds->count < WIRE_MAX_FDS)
+				fds->fd[fds->count++] = fd;
+			else
+				close(fd);
+		}
+	}
+}
+
+/*
+ * recvmsg(2) with a bound. A socket with SO_RCVTIMEO returns EINTR after a stop
+ * and SIGCONT even without a handler (signal(7)), hence the deadline.
+ */
+static ssize_t receive_bounded(int fd, struct msghdr *msg, unsigned int timeout_ms, struct error *err)
+{
+	uint64_t deadline = 0;
+	unsigned int left = timeout_ms;
+	size_t control = msg->msg_controllen;
+
+	for (;;) {
+		ssize_t n;
+
+		/* 0 is "no bound" to the kernel too */
+		if (set_timeout(fd, SO_RCVTIMEO, left) < 0)
+			return error_errno(err, errno, "cannot set a time-out");
+		msg->msg_controllen = control;
+		n = recvmsg(fd, msg, MSG_CMSG_CLOEXEC);
+		if (n >= 0)
+			return n;
+		if (errno == EAGAIN)
+			return error_set(err, ETIMEDOUT, "warmd does not answer (waited %u ms)", timeout_ms);
+		if (errno == ECONNRESET)	/* it closed before it had read all */
+			return error_set(err, ECONNRESET, "warmd closed the connection");
+		if (errno != EINTR)
+			return error_errno(err, errno, "cannot receive from warmd");
+		if (timeout_ms == 0)
+			continue;
+		/* the time before the first interruption is given away: only clients that are stopped pay it */
+		if (deadline == 0)
+			deadline = now_ms() + timeout_ms;
+		if (now_ms() >= deadline)
+			return error_set(err, ETIMEDOUT, "warmd does not answer (waited %u ms)", timeout_ms);
+		left = (unsigned int)(deadline - now_ms());
+		if (left == 0)
+			left = 1;
+	}
+}
+
+/* Return: 0, or a negative errno when the packet is not what protocol.h allows */
+static int check_packet(const struct msghdr *msg, const void *buf, size_t n, uint16_t type, struct error *err)
+{
+	const struct wire_header *header = buf;
+
+	if (msg->msg_flags & MSG_CTRUNC)
+		return error_set(err, EBADMSG,
+				 "descriptors from warmd were lost; the limit on open files (ulimit -n) is too low");
+	if (msg->msg_flags & MSG_TRUNC)
+		return error_set(err, EBADMSG, "the answer of warmd is larger than expected");
+	if (n < sizeof(*header) || header->magic != WIRE_MAGIC)
+		return error_set(err, EBADMSG, "the answer is not one of warmd");
+	if (header->version != WIRE_VERSION_NUMBER)
+		return error_set(err, EPROTONOSUPPORT,
+				 "warmd speaks version %u of the protocol, this warm %u; run 'warm stop'",
+				 header->version, WIRE_VERSION_NUMBER);
+	if (header->size != n)
+		return error_set(err, EBADMSG, "the answer of warmd was cut: %zu of %u bytes", n, header->size);
+	if (header->type != type)
+		return error_set(err, EBADMSG, "warmd answered with message type %u, not %u", header->type, type);
+	return 0;
+}
+
+ssize_t client_receive(int fd, void *buf, size_t size, uint16_t type, unsigned int timeout_ms,
+		       struct client_fds *fds, struct error *err)
+{
+	union {
+		char space[CMSG_SPACE(sizeof(int) * WIRE_MAX_FDS)];
+		struct cmsghdr align;
+	} control;
+	struct iovec part = { .iov_base = buf, .iov_len = size };
+	struct msghdr msg = {
+		.msg_iov = &part, .msg_iovlen = 1,
+		.msg_control = control.space, .msg_controllen = sizeof(control.space),
+	};
+	struct client_fds unexpected, *came = fds ? fds : &unexpected;
+	ssize_t n;
+	int r;
+
+	came->count = 0;
+	n = receive_bounded(fd, &msg, timeout_ms, err);
+	if (n < 0)
+		return n;
+	take_fds(&msg, came);
+	if (n == 0)	/* an empty packet is malformed anyway */
+		r = error_set(err, ECONNRESET, "warmd closed the connection");
+	else
+		r = check_packet(&msg, buf, (size_t)n, type, err);
+	if (r == 0 && !fds && came->count > 0)
+		r = error_set(err, EBADMSG, "warmd sent descriptors that were not asked for");
+	if (r < 0) {
+		close_all(came);
+		return r;
+	}
+	return n;
+}
+
+static int receive_run(int fd, struct wire_run_reply *reply, unsigned int timeout_ms,
+		       int *fds, unsigned int max_fds, unsigned int *nfds, struct error *err)
+{
+	struct client_fds packet;
+	ssize_t n;
+
+	n = client_receive(fd, reply, sizeof(*reply), WIRE_RUN_REPLY, timeout_ms, &packet, err);
+	if (n < 0)
+		return (int)n;
+	for (;;) {
+		struct wire_header more;
+
+		if (*nfds + packet.count > max_fds) {
+			close_all(&packet);
+			return error_set(err, EMFILE, "warmd sent more than %u descriptors", max_fds);
+		}
+		for (unsigned int i = 0; i < packet.count; i++)
+			fds[(*nfds)++] = packet.fd[i];
+		if ((size_t)n != sizeof(*reply) || reply->status >= WIRE_STATUS_COUNT ||
+		    *nfds > reply->nfds || (reply->status != WIRE_WARM && reply->nfds != 0))
+			return error_set(err, EBADMSG, "the answer of warmd makes no sense");
+		if (*nfds == reply->nfds)
+			return 0;
+		n = client_receive(fd, &more, sizeof(more), WIRE_RUN_REPLY, timeout_ms, &packet, err);
+		if (n < 0)
+			return (int)n;
+		if (packet.count == 0)
+			return error_set(err, EBADMSG, "warmd sent %u of %u descriptors", *nfds, reply->nfds);
+		n = sizeof(*reply);
+	}
+}
+
+int client_receive_run(int fd, struct wire_run_reply *reply, unsigned int timeout_ms,
+		       int *fds, unsigned int max_fds, unsigned int *ret_nfds, struct error *err)
+{
+	unsigned int nfds = 0;
+	int r;
+
+	r = receive_run(fd, reply, timeout_ms, fds, max_fds, &nfds, err);
+	if (r < 0) {
+		while (nfds > 0)
+			close(fds[--nfds]);
+		return r;
+	}
+	reply->reason[sizeof(reply->reason) - 1] = '\0';
+	*ret_nfds = nfds;
+	return 0;
+}

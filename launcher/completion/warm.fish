@@ -1,0 +1,57 @@
+# SPDX-License-Identifier: MIT
+# fish completion for warm(1); installed as vendor_completions.d/warm.fish
+
+function __warm_templates
+    warm ls --json 2>/dev/null | string match -rg '^\s*"name":\s*"(.*)",$'
+end
+
+# no word yet that could be the program: 1 is the command, what follows are options
+function __warm_before_program
+    set -l words (commandline -opc)
+    test (count $words) -ge 2; and contains -- $words[2] run build explain; or return 1
+    set -l skip 0
+    for word in $words[3..-1]
+        if test $skip = 1
+            set skip 0
+        else if contains -- $word --name --ready
+            set skip 1
+        else if not string match -q -- '-*' $word; or test $word = --
+            return 1
+        end
+    end
+end
+
+function __warm_program
+    set -l words (commandline -opc)
+    test (count $words) -ge 2; and contains -- $words[2] run build explain; and not __warm_before_program
+end
+
+complete -c warm -n __fish_use_subcommand -f
+complete -c warm -n __fish_use_subcommand -l help -d 'Show help'
+complete -c warm -n __fish_use_subcommand -l version -d 'Show the version'
+complete -c warm -n __fish_use_subcommand -a run -d 'Run a program, warm if a template serves'
+complete -c warm -n __fish_use_subcommand -a build -d 'Build a template and wait until it is ready'
+complete -c warm -n __fish_use_subcommand -a ls -d 'List the templates'
+complete -c warm -n __fish_use_subcommand -a rm -d 'Remove templates'
+complete -c warm -n __fish_use_subcommand -a inspect -d 'Show all about one template'
+complete -c warm -n __fish_use_subcommand -a stats -d 'Show what warmd has done since it started'
+complete -c warm -n __fish_use_subcommand -a explain -d 'Say what a launch would do, or did, and why'
+complete -c warm -n __fish_use_subcommand -a doctor -d 'Check what this host offers to warm'
+complete -c warm -n __fish_use_subcommand -a stop -d 'End warmd and drop all templates'
+complete -c warm -n __fish_use_subcommand -a help -d 'Show the help of a command'
+
+complete -c warm -n __warm_before_program -l name -x -a '(__warm_templates)' -d 'Name of the template'
+complete -c warm -n __warm_before_program -l ready -x -a 'auto main import call' -d 'Readiness point'
+complete -c warm -n __warm_before_program -l help -d 'Show help'
+complete -c warm -n __warm_before_program -f -a '(__fish_complete_command)'
+complete -c warm -n __warm_program -a '(__fish_complete_subcommand --fcs-skip=2)'
+complete -c warm -n '__warm_before_program; and __fish_seen_subcommand_from run' -l strict -d 'Fail rather than run cold'
+complete -c warm -n '__warm_before_program; and __fish_seen_subcommand_from run' -l cold -d 'Run cold and build nothing'
+complete -c warm -n '__warm_before_program; and __fish_seen_subcommand_from run' -s v -d 'Say why it ran warm or cold'
+complete -c warm -n '__warm_before_program; and __fish_seen_subcommand_from build' -l rebuild -d 'Even if a template serves'
+complete -c warm -n '__warm_before_program; and __fish_seen_subcommand_from build explain' -l json -d 'As JSON'
+
+complete -c warm -n '__fish_seen_subcommand_from ls rm inspect stats doctor stop; and not __warm_program' -f -l json -d 'As JSON'
+complete -c warm -n '__fish_seen_subcommand_from rm; and not __warm_program' -l all -d 'All templates'
+complete -c warm -n '__fish_seen_subcommand_from inspect doctor; and not __warm_program' -s v -d 'In full'
+complete -c warm -n '__fish_seen_subcommand_from rm inspect; and not __warm_program' -f -a '(__warm_templates)'

@@ -1,0 +1,39 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * context.h - a program's launch context, collected from the calling process.
+ *
+ * In: this process (limits, signals, descriptors, identity) and the command.
+ * Out: one struct wire_run with its strings, ready to be sent.
+ *
+ * Shared by `warm run` (static, musl) and warm-tool. It is on the latency path: system
+ * calls only, no malloc, no stdio, no locks. Nothing in the process is changed.
+ */
+#ifndef WARM_LAUNCHER_CONTEXT_H
+#define WARM_LAUNCHER_CONTEXT_H
+
+#include <stddef.h>
+#include <stdint.h>
+
+#include "launcher/protocol.h"
+
+/**
+ * context_collect() - fill a struct wire_run with its strings
+ * @buf: at least 8-byte aligned; the struct goes to its start, the strings follow
+ * @size: bytes of @buf; WIRE_MAX_SIZE always serves what the wire can carry
+ * @flags: enum wire_run_flags
+ * @name: the template's name, NULL for none
+ * @ready: the readiness point, NULL for "auto"
+ * @argc: entries of @argv, at least 1
+ * @argv, @envp: the program's; @envp may be NULL for an empty environment
+ *
+ * Call it before any descriptor of warm's own is open (the socket to warmd): what is
+ * open counts as inherited.
+ *
+ * Return: bytes used, which is also header.size. 0 with errno set on failure: E2BIG when it does
+ * not fit, ENOENT when the working directory was removed or lies outside the root, EINVAL
+ * when @argc is 0.
+ */
+size_t context_collect(void *buf, size_t size, uint32_t flags, const char *name, const char *ready,
+		       int argc, char **argv, char **envp);
+
+#endif

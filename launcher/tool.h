@@ -1,0 +1,173 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * tool.h - warm-tool: every command of `warm` that is not on the latency path.
+ *
+ * `warm` (static, made to start fast) execs warm-tool with its own argv for
+ * all commands but those it does itself. In: the command line and this
+ * process' context. Out: words or JSON on stdout, `warm: ...` on stderr, an exit status.
+ *
+ *	tool.c			dispatch, help
+ *	tool_options.c		options, failures
+ *	tool_NAME.c		one command each
+ *	tool_control.c		control messages: one request, one reply
+ *	tool_format.c		ages, sizes, tables
+ *	tool_json.c		protobuf to JSON
+ *	doctor.c, doctor_*.c	`warm doctor`: its driver and its probes
+ */
+#ifndef WARM_LAUNCHER_TOOL_H
+#define WARM_LAUNCHER_TOOL_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <stdio.h>
+
+#include <cjson/cJSON.h>
+
+#include "engine/base/error.h"
+#include "launcher/protocol.h"
+#include "warmd/control.pb-c.h"
+
+#ifndef WARM_VERSION
+#define WARM_VERSION "unknown"
+#endif
+
+#define TOOL_FAILED 125		/* warm's own failures and wrong usage: as env(1) */
+#define TOOL_CONNECT_MS 5000	/* bound of connecting, of starting warmd and of control answers */
+
+struct tool_command {
+	const char *name;
+	int (*run)(const struct tool_command *self, int argc, char **argv);	/* argv[0]: the name. Return: exit status */
+	const char *operands;	/* of the usage line, after "warm NAME" */
+	const char *summary;	/* one line for `warm --help` */
+	const char *details;	/* what it does, options, examples */
+};
+
+extern const struct tool_command tool_build, tool_ls, tool_rm, tool_inspect, tool_stats, tool_explain,
+	tool_stop, tool_doctor;
+
+/* --- tool_options.c ------------------------------------------------------------------- */
+
+struct tool_option {
+	const char *name;	/* with its dashes: "--json" */
+	const char **value;	/* an option with a value; or NULL and */
+	bool *flag;		/* a switch */
+};
+
+enum tool_operands {
+	TOOL_OPERANDS_FREE,	/* options may stand behind operands too */
+	TOOL_OPERANDS_COMMAND,	/* the first operand ends the options: the rest is a command's */
+};
+
+struct tool_args {
+	int argc;		/* operands */
+	char **argv;		/* NULL-terminated, within the caller's argv */
+	bool dashes;		/* "--" ended the options */
+};
+
+/**
+ * tool_options() - take the options out of @argv
+ * @options: ended by an entry without a name
+ * @ret: the operands
+ *
+ * Return: -1 to go on; else the exit status to return at once: 0 after --help,
+ * TOOL_FAILED after a usage error, said on stderr.
+ */
+int tool_options(const struct tool_command *command, const struct tool_option *options,
+		 enum tool_operands operands, int argc, char **argv, struct tool_args *ret);
+
+/** tool_help() - the usage line and details of @command, on stdout */
+void tool_help(const struct tool_command *command);
+
+/** tool_usage() - "warm: WORDS" and a hint on stderr. Return: TOOL_FAILED */
+int tool_usage(const struct tool_command *command, const char *fmt, ...) __attribute__((format(printf, 2, 3)));
+
+/** tool_fail() - "warm: WORDS" on stderr. Return: TOOL_FAILED */
+int tool_fail(const struct error *err);
+
+/** tool_finish() - flush stdout. Return: 0, or TOOL_FAILED with words when it could not be written (a full disk) */
+int tool_finish(void);
+
+/* --- tool_control.c ----------------------------------------------------------- */
+
+/**
+ * tool_control() - one request to a running warmd and its answer
+ * @ret: freed by the caller with warm__control_reply__free_unpacked(reply, NULL); set on success only
+ *
+ * Return: 0. -ESRCH: warmd is not running. Another negative errno: the connection's or warmd's own
+ * (-ENOENT: no such template).
+ */
+int tool_control(Warm__ControlRequest *request, Warm__ControlReply **ret, struct error *err);
+
+/** tool_control_fd() - the same on a connection. @timeout_ms as client_receive(). A reply that carries an error is one */
+int tool_control_fd(int fd, Warm__ControlRequest *request, unsigned int timeout_ms, Warm__ControlReply **ret,
+		    struct error *err);
+
+/** tool_connect() - to a running warmd. Return: a descriptor, -ESRCH when none runs, or a negative errno */
+int tool_connect(struct error *err);
+
+/** tool_run_request() - collect the context, ask warmd, take its answer. @start: start warmd if need be (else -ESRCH) */
+int tool_run_request(uint32_t flags, const char *name, const char *ready, int argc, char **argv, bool start,
+		     unsigned int timeout_ms, struct wire_run_reply *ret, struct error *err);
+
+/** tool_template() - a template by name or id. @ret_reply owns *ret; free it as above. Return: 0 or a negative errno */
+int tool_template(const char *name, Warm__ControlReply **ret_reply, Warm__Template **ret, struct error *err);
+
+/** tool_status_name() - enum wire_status as control.proto names it: "warm", "none", "building" ... */
+const char *tool_status_name(uint32_t status);
+
+static inline void tool_reply_freep(Warm__ControlReply **reply)
+{
+	if (*reply)
+		warm__control_reply__free_unpacked(*reply, NULL);
+}
+
+/* --- tool_format.c ------------------------------------------------------------ */
+
+#define TOOL_TEXT_MAX 32
+
+/** tool_age() - nanoseconds as "0s", "59s", "2m", "3h", "4d" */
+const char *tool_age(uint64_t ns, char text[TOOL_TEXT_MAX]);
+/** tool_since() - the age of a CLOCK_REALTIME time; "-" for 0, "0s" for the future */
+const char *tool_since(uint64_t realtime_ns, char text[TOOL_TEXT_MAX]);
+/** tool_bytes() - bytes as "512B", "4.0K", "12.3M", "1.5G" (powers of 1024) */
+const char *tool_bytes(uint64_t bytes, char text[TOOL_TEXT_MAX]);
+/** tool_duration() - nanoseconds as "850ns", "12.3us", "4.5ms", "1.2s" */
+const char *tool_duration(uint64_t ns, char text[TOOL_TEXT_MAX]);
+const char *tool_number(uint64_t number, char text[TOOL_TEXT_MAX]);
+
+/** tool_command_line() - words joined by blanks, quoted as a shell wants them. Return: malloc'd, or NULL */
+char *tool_command_line(size_t n, char *const *words);
+
+/** tool_print_safe() - @text with control characters shown as '?': names come from elsewhere */
+void tool_print_safe(FILE *out, const char *text);
+
+#define TOOL_TABLE_COLUMNS 10
+struct tool_table {
+	unsigned int columns;
+	unsigned int right;	/* bit n: column n is right-aligned */
+	size_t rows, size;
+	char **cells;		/* owned */
+};
+
+/** tool_table_row() - add one row of table->columns strings, which are copied. Return: 0 or -ENOMEM */
+int tool_table_row(struct tool_table *table, ...);
+/** tool_table_print() - columns aligned; the last one is cut to @width characters a line unless 0 */
+void tool_table_print(const struct tool_table *table, FILE *out, unsigned int width);
+void tool_table_free(struct tool_table *table);
+/** tool_width() - of the terminal on @fd; 0 if it is none */
+unsigned int tool_width(int fd);
+
+/* --- tool_json.c -------------------------------------------------------------- */
+
+/** tool_json_text() - a string; bytes that are not UTF-8 become U+FFFD */
+void tool_json_text(cJSON *object, const char *key, const char *text);
+/** tool_json_number() - all 64 bits, which a double would not keep */
+void tool_json_number(cJSON *object, const char *key, uint64_t number);
+void tool_json_list(cJSON *object, const char *key, size_t n, char *const *texts);
+cJSON *tool_json_template(const Warm__Template *t, bool details);
+cJSON *tool_json_stats(const Warm__Stats *stats);
+/** tool_json_print() - print and free @json. Return: exit status */
+int tool_json_print(cJSON *json);
+
+#endif

@@ -1,0 +1,93 @@
+/* SPDX-License-Identifier: MIT */
+#include "launcher/tool.h"
+
+#include <string.h>
+#include <unistd.h>
+
+#include "engine/base/fd.h"
+
+static int report_json(const struct wire_run_reply *reply, const char *name)
+{
+	cJSON *json = cJSON_CreateObject();
+	int r;
+
+	tool_json_text(json, "status", reply->status == WIRE_WARM ? "ready" : tool_status_name(reply->status));
+	if (reply->status == WIRE_WARM) {
+		tool_json_text(json, "name", name);
+		tool_json_number(json, "id", reply->template_id);
+	}
+	tool_json_text(json, "reason", reply->reason);
+	r = tool_json_print(json);
+	return reply->status == WIRE_WARM ? r : TOOL_FAILED;
+}
+
+static int refused(const struct wire_run_reply *reply)
+{
+	struct error err;
+
+	error_set(&err, 1, "no template was built: %s",
+		  reply->reason[0] ? reply->reason : tool_status_name(reply->status));
+	return tool_fail(&err);
+}
+
+static int run(const struct tool_command *self, int argc, char **argv)
+{
+	const char *name = NULL, *ready = NULL;
+	bool json = false, rebuild = false;
+	const struct tool_option options[] = {
+		{ "--name", .value = &name }, { "--ready", .value = &ready },
+		{ "--json", .flag = &json }, { "--rebuild", .flag = &rebuild }, { 0 },
+	};
+	_cleanup_(tool_reply_freep) Warm__ControlReply *inspected = NULL;
+	Warm__Template *template;
+	struct wire_run_reply reply;
+	struct tool_args args;
+	struct error err;
+	char id[TOOL_TEXT_MAX];
+	uint32_t flags = WIRE_RUN_BUILD;
+	int r;
+
+	r = tool_options(self, options, TOOL_OPERANDS_COMMAND, argc, argv, &args);
+	if (r >= 0)
+		return r;
+	if (args.argc == 0)
+		return tool_usage(self, "which command? none is given");
+	if (rebuild)
+		flags |= WIRE_RUN_REBUILD;
+	r = tool_run_request(flags, name, ready, args.argc, args.argv, true, 0, &reply, &err);
+	if (r < 0)
+		return tool_fail(&err);
+	/* the answer carries the id only; the name may have been made up by warmd */
+	tool_number(reply.template_id, id);
+	if (reply.status == WIRE_WARM && !name && tool_template(id, &inspected, &template, &err) == 0)
+		name = template->name;
+	if (json)
+		return report_json(&reply, name ? name : id);
+	if (reply.status != WIRE_WARM)
+		return refused(&reply);
+	tool_print_safe(stdout, name ? name : id);
+	putchar('\n');
+	return tool_finish();
+}
+
+const struct tool_command tool_build = {
+	.name = "build",
+	.run = run,
+	.operands = "[--name N] [--ready P] [--rebuild] [--json] [--] CMD [ARG...]",
+	.summary = "build a template and wait until it is ready",
+	.details =
+"Runs CMD up to its readiness point, keeps it there as a template and prints the\n"
+"template's name. CMD's own output goes nowhere. Ctrl-C stops waiting.\n"
+"\n"
+"  --name N     name of the template (default: made of the command)\n"
+"  --ready P    readiness point: auto (default), main, import, call\n"
+"  --rebuild    build anew even if a template serves\n"
+"  --json       as JSON: status, name, id, reason\n"
+"\n"
+"Exit status: 0 when it is ready; 125 when it was refused, with the reason.\n"
+"\n"
+"Examples:\n"
+"  warm build python3 report.py\n"
+"  warm build --name shop --ready call -- ./shop-server --port 8080\n"
+"  warm build --rebuild --json python3 -m pytest\n",
+};

@@ -1,0 +1,232 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * warm.c - the launcher: `warm run`, and the door to all other commands.
+ *
+ * Static, without libc start-up worth the name, because its exec is on the
+ * latency path of every launch. `run` asks warmd for a template and becomes it,
+ * or executes the program cold; everything else is warm-tool's, executed from
+ * beside this file or from libexec.
+ */
+#include <errno.h>
+#include <signal.h>
+#include <stdbool.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+#include <sys/syscall.h>
+
+#include "engine/become.h"
+#include "launcher/client.h"
+#include "launcher/context.h"
+
+#define EXIT_WARM 125		/* env(1), docker run: the tool itself failed */
+#define EXIT_CANNOT_RUN 126
+#define EXIT_NOT_FOUND 127
+
+#define ANSWER_MS 200		/* a daemon that does not answer by then is taken for hung */
+#define START_MS 3000
+#define MAX_FILES 1024
+
+struct run_options {
+	const char *name, *ready;
+	bool strict, cold, verbose;
+	int argc;
+	char **argv;
+};
+
+static void say(const char *a, const char *b, const char *c)
+{
+	char line[1024];
+	size_t n = 0;
+	const char *parts[] = { "warm: ", a, b, c, "\n" };
+
+	for (size_t i = 0; i < 5; i++) {
+		size_t len = parts[i] ? strlen(parts[i]) : 0;
+
+		if (len > sizeof(line) - n)
+			len = sizeof(line) - n;
+		if (len)
+			memcpy(line + n, parts[i], len);
+		n += len;
+	}
+	if (write(STDERR_FILENO, line, n) < 0)
+		return;
+}
+
+static int tool(char **argv)
+{
+	char path[4096];
+
+	if (client_find("warm-tool", path, sizeof(path)) == 0)
+		execv(path, argv);
+	say("cannot find warm-tool, which has all commands but run", " (it belongs beside warm, or into ../libexec/warm)", NULL);
+	return EXIT_WARM;
+}
+
+/* the program as it would run without warm; does not return */
+static int run_cold(const struct run_options *o)
+{
+	execvp(o->argv[0], o->argv);
+	say(o->argv[0], ": ", strerror(errno));
+	return errno == ENOENT ? EXIT_NOT_FOUND : EXIT_CANNOT_RUN;
+}
+
+static int not_warm(const struct run_options *o, const char *why)
+{
+	if (o->strict) {
+		say("not warm, and --strict was given: ", why, NULL);
+		return EXIT_WARM;
+	}
+	if (o->verbose)
+		say("running cold: ", why, NULL);
+	return run_cold(o);
+}
+
+static const char *const status_words[] = {
+	[WIRE_WARM] = "warm",
+	[WIRE_COLD_NONE] = "no template yet",
+	[WIRE_COLD_BUILDING] = "its template is being built",
+	[WIRE_COLD_STALE] = "its template was stale",
+	[WIRE_COLD_REFUSED] = "it cannot be a template",
+	[WIRE_COLD_MISMATCH] = "no template fits this launch",
+	[WIRE_COLD_BUDGET] = "the memory budget is used up",
+	[WIRE_COLD_ERROR] = "warmd failed",
+	[WIRE_COLD_DISABLED] = "the configuration says so",
+	[WIRE_COLD_NO_DAEMON] = "warmd is not running",
+	[WIRE_COLD_TIMEOUT] = "warmd does not answer",
+	[WIRE_COLD_VERSION] = "warmd is of another version",
+	[WIRE_COLD_FAILED] = "the launch failed",
+};
+_Static_assert(sizeof(status_words) / sizeof(status_words[0]) == WIRE_STATUS_COUNT, "words for each status");
+
+static uint64_t message[WIRE_MAX_SIZE / 8];
+static int32_t files[MAX_FILES];
+
+static int run_warm(const struct run_options *o, int argc, char **argv, char **envp)
+{
+	struct wire_run_reply reply;
+	struct error err = { 0 };
+	unsigned int nfds = 0;
+	struct become b;
+	size_t size = context_collect(message, sizeof(message), 0, o->name, o->ready, argc, argv, envp);
+	int fd, r;
+
+	if (!size)
+		return not_warm(o, errno == E2BIG ? "arguments and environment are too large for the wire" : strerror(errno));
+	fd = client_open(1, ANSWER_MS, &err);
+	if (fd == -EPROTONOSUPPORT || fd == -ETIMEDOUT || fd < 0)
+		return not_warm(o, err.text);
+	r = client_send(fd, message, size, &err);
+	if (r == 0)
+		r = client_receive_run(fd, &reply, ANSWER_MS, files, MAX_FILES, &nfds, &err);
+	if (r < 0) {
+		close(fd);
+		return not_warm(o, err.text);
+	}
+	if (reply.status != WIRE_WARM || nfds < 2) {
+		close(fd);
+		return not_warm(o, reply.reason[0] ? reply.reason :
+				   reply.status < WIRE_STATUS_COUNT ? status_words[reply.status] : "unknown status");
+	}
+	close(fd);
+	b = (struct become){
+		.control_fd = files[0], .pages_fd = files[1], .files = files + 2, .nfiles = nfds - 2,
+		.stub_base = reply.stub_base, .text_size = reply.text_size, .data_size = reply.data_size,
+		.args_base = reply.args_base, .context_max = reply.context_max, .generation = reply.generation,
+		.stdio_changed = reply.stdio_changed, .argc = argc, .argv = argv, .envp = envp, .exit_hooks = true,
+	};
+	if (o->verbose)
+		say("warm: template ", reply.reason, NULL);
+	become(&b, &err);
+	for (unsigned int i = 0; i < nfds; i++)
+		close(files[i]);
+	return not_warm(o, err.text);
+}
+
+static int usage(const char *what, const char *word)
+{
+	say(what, word, "; try 'warm run --help'");
+	return EXIT_WARM;
+}
+
+static const char run_help[] =
+	"usage: warm run [--name N] [--ready P] [--strict] [--cold] [-v] [--] CMD [ARG...]\n"
+	"\n"
+	"Runs CMD, warm when a template of it serves, else cold at once (and a template is\n"
+	"built for next time). Output, exit status and signals are the program's own.\n"
+	"\n"
+	"  --name N    the template's name; default: derived from the command\n"
+	"  --ready P   readiness point: auto (default), main, import, call\n"
+	"  --strict    fail with 125 instead of running cold\n"
+	"  --cold      run cold, whatever there is\n"
+	"  -v          say on stderr how it was launched, and why\n"
+	"\n"
+	"  WARM_DISABLE=1   run the command as if warm were not there\n"
+	"  WARM_EXIT=full   let an interpreter finalise itself completely\n"
+	"\n"
+	"examples:\n"
+	"  warm run python3 report.py --month 5\n"
+	"  warm run -v -- python3 -m pytest -q\n"
+	"  warm run --ready main ./server --once\n";
+
+/* Return: 0 to go on, or -1 with *ret_status the exit status */
+static int parse(int argc, char **argv, struct run_options *o, int *ret_status)
+{
+	int i = 2;
+
+	*ret_status = EXIT_WARM;
+	for (; i < argc && argv[i][0] == '-' && argv[i][1]; i++) {
+		const char *a = argv[i];
+		const char **value = NULL;
+		size_t len = 0;
+
+		if (strcmp(a, "--") == 0) {
+			i++;
+			break;
+		}
+		if (strcmp(a, "--help") == 0 || strcmp(a, "-h") == 0) {
+			*ret_status = write(STDOUT_FILENO, run_help, sizeof(run_help) - 1) < 0 ? EXIT_WARM : 0;
+			return -1;
+		}
+		if (strncmp(a, "--name", len = 6) == 0)
+			value = &o->name;
+		else if (strncmp(a, "--ready", len = 7) == 0)
+			value = &o->ready;
+		if (value && a[len] == '=') {
+			*value = a + len + 1;
+		} else if (value && !a[len]) {
+			if (++i >= argc)
+				return usage("option needs a value: ", a), -1;
+			*value = argv[i];
+		} else if (strcmp(a, "--strict") == 0) {
+			o->strict = true;
+		} else if (strcmp(a, "--cold") == 0) {
+			o->cold = true;
+		} else if (strcmp(a, "-v") == 0 || strcmp(a, "--verbose") == 0) {
+			o->verbose = true;
+		} else {
+			return usage("unknown option ", a), -1;
+		}
+	}
+	if (i >= argc)
+		return usage("run what? no command was given", ""), -1;
+	o->argc = argc - i;
+	o->argv = argv + i;
+	return 0;
+}
+
+int main(int argc, char **argv, char **envp)
+{
+	struct run_options o = { 0 };
+	const char *disable;
+	int status;
+
+	if (argc < 2 || strcmp(argv[1], "run") != 0)
+		return tool(argv);
+	if (parse(argc, argv, &o, &status) < 0)
+		return status;
+	disable = getenv("WARM_DISABLE");
+	if (o.cold || (disable && disable[0] && strcmp(disable, "0") != 0))
+		return run_cold(&o);
+	return run_warm(&o, o.argc, o.argv, envp);
+}

@@ -1,0 +1,358 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * dump_fds.c - descriptors and the open file descriptions behind them.
+ *
+ * Which descriptors share a description is asked of kcmp(2); where the kernel
+ * has none, files with equal position flags and inode that are not the same are told apart by pid
+ * fd order only, and such a pair is refused.
+ */
+#include "snapshot/dump.h"
+
+#include <dirent.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <linux/kcmp.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+#include <sys/ioctl.h>
+#include <sys/socket.h>
+#include <sys/stat.h>
+#include <sys/syscall.h>
+
+#include "engine/base/fd.h"
+
+#ifndef SYS_pidfd_getfd
+#define SYS_pidfd_getfd 438
+#endif
+
+struct source {
+	struct trace *tr;
+	struct record *rec;
+	struct record_process *p;
+	int pidfd;
+	int fd;			/* the number in the process */
+	char link[4096];
+	char *fdinfo;
+	struct error *err;
+};
+
+static int refuse(const struct source *s, const char *what)
+{
+	return error_set(s->err, EOPNOTSUPP, "process %d has descriptor %d open on %s (%s)", s->p->pid, s->fd, what,
+			 s->link);
+}
+
+static uint64_t info_number(const struct source *s, const char *key, int base)
+{
+	const char *p = strstr(s->fdinfo, key);
+
+	return p ? strtoull(p + strlen(key), NULL, base) : 0;
+}
+
+static struct record_description *new_description(struct source *s)
+{
+	struct record_description *more = realloc(s->rec->descriptions, (s->rec->ndescriptions + 1) * sizeof(*more));
+
+	if (!more)
+		return NULL;
+	s->rec->descriptions = more;
+	more += s->rec->ndescriptions++;
+	memset(more, 0, sizeof(*more));
+	more->object = -1;
+	more->peer = -1;
+	more->flags = (uint32_t)info_number(s, "flags:\t", 8) & ~(uint32_t)O_CLOEXEC;
+	return more;
+}
+
+static int dump_path(struct source *s, struct record_description *d, const struct stat *st)
+{
+	struct stat now;
+
+	if (stat(s->link, &now) < 0 || now.st_dev != st->st_dev || now.st_ino != st->st_ino)
+		return refuse(s, "a file that was deleted or replaced");
+	d->kind = STUB_FD_PATH;
+	d->path = strdup(s->link);
+	d->offset = info_number(s, "pos:\t", 10);
+	/* what only made sense when it was first opened */
+	d->flags &= ~(uint32_t)(O_CREAT | O_EXCL | O_TRUNC | O_NOCTTY);
+	return d->path ? 0 : -ENOMEM;
+}
+
+/* bytes waiting in a pipe, left where they are: tee(2) into another */
+static int peek_pipe(struct source *s, struct record_description *d, int fd)
+{
+	_cleanup_close_ int out = -EBADF, in = -EBADF;
+	int waiting = 0, ends[2];
+	ssize_t n;
+
+	if (ioctl(fd, FIONREAD, &waiting) < 0 || waiting == 0)
+		return 0;
+	if (pipe2(ends, O_CLOEXEC) < 0)
+		return -errno;
+	out = ends[0];
+	in = ends[1];
+	fcntl(in, F_SETPIPE_SZ, fcntl(fd, F_GETPIPE_SZ));
+	n = tee(fd, in, (size_t)waiting, SPLICE_F_NONBLOCK);
+	if (n != waiting)
+		return refuse(s, "a pipe whose contents cannot be read");
+	d->data = malloc((size_t)n);
+	if (!d->data)
+		return -ENOMEM;
+	d->data_len = (size_t)n;
+	return read_full(out, d->data, d->data_len);
+}
+
+static int dump_pipe(struct source *s, struct record_description *d, const struct stat *st, int fd)
+{
+	d->kind = STUB_FD_PIPE;
+	d->id = st->st_ino;
+	if (strncmp(s->link, "pipe:", 5) != 0)
+		return refuse(s, "a FIFO");
+	return (d->flags & O_ACCMODE) == O_RDONLY ? peek_pipe(s, d, fd) : 0;
+}
+
+static int dump_socket(struct source *s, struct record_description *d, const struct stat *st, int fd)
+{
+	int domain = 0, type = 0, listening = 0, peek_off = 0;
+	socklen_t len = sizeof(domain);
+	struct sockaddr_storage name;
+	socklen_t name_len = sizeof(name);
+	size_t cap = 0;
+	ssize_t n;
+
+	getsockopt(fd, SOL_SOCKET, SO_DOMAIN, &domain, &len);
+	len = sizeof(type);
+	getsockopt(fd, SOL_SOCKET, SO_TYPE, &type, &len);
+	len = sizeof(listening);
+	getsockopt(fd, SOL_SOCKET, SO_ACCEPTCONN, &listening, &len);
+	if (domain != AF_UNIX)
+		return refuse(s, domain == AF_INET || domain == AF_INET6 ? "an internet socket" : "a socket");
+	if (getsockname(fd, (struct sockaddr *)&name, &name_len) < 0 || name_len > sizeof(sa_family_t) || listening)
+		return refuse(s, "a unix socket with a name");
+	if (type != SOCK_STREAM)
+		return refuse(s, "a unix socket that keeps message boundaries");
+	d->kind = STUB_FD_SOCKETPAIR;
+	d->a = (uint64_t)type;
+	d->id = st->st_ino;
+	len = sizeof(peek_off);
+	setsockopt(fd, SOL_SOCKET, SO_PEEK_OFF, &peek_off, len);
+	do {
+		char *more = realloc(d->data, cap + 65536);
+
+		if (!more)
+			return -ENOMEM;
+		d->data = more;
+		n = recv(fd, more + cap, 65536, MSG_PEEK | MSG_DONTWAIT);
+		if (n > 0)
+			cap += (size_t)n;
+	} while (n > 0);
+	d->data_len = cap;
+	peek_off = -1;
+	setsockopt(fd, SOL_SOCKET, SO_PEEK_OFF, &peek_off, sizeof(peek_off));
+	return 0;
+}
+
+static int dump_epoll(struct source *s, struct record_description *d)
+{
+	int index = (int)(d - s->rec->descriptions);
+
+	d->kind = STUB_FD_EPOLL;
+	for (const char *p = s->fdinfo; (p = strstr(p, "tfd:")); p += 4) {
+		struct record_epoll_target *more, t = { .description = index };
+
+		if (sscanf(p, "tfd: %d events: %x data: %lx", &t.fd, &t.events, &t.data) != 3)
+			return refuse(s, "an epoll whose entries cannot be read");
+		more = realloc(s->rec->epolls, (s->rec->nepolls + 1) * sizeof(*more));
+		if (!more)
+			return -ENOMEM;
+		s->rec->epolls = more;
+		more[s->rec->nepolls++] = t;
+	}
+	return 0;
+}
+
+static int dump_timerfd(struct source *s, struct record_description *d)
+{
+	uint64_t sec = 0, nsec = 0;
+	const char *p;
+
+	d->kind = STUB_FD_TIMERFD;
+	d->a = info_number(s, "clockid: ", 10);
+	p = strstr(s->fdinfo, "it_value: (");
+	if (p && sscanf(p, "it_value: (%lu, %lu)", &sec, &nsec) == 2)
+		d->b = sec * 1000000000u + nsec;
+	p = strstr(s->fdinfo, "it_interval: (");
+	if (p && sscanf(p, "it_interval: (%lu, %lu)", &sec, &nsec) == 2)
+		d->c = sec * 1000000000u + nsec;
+	if (info_number(s, "ticks: ", 10))
+		return refuse(s, "a timerfd that has expired");
+	return 0;
+}
+
+static int dump_anon(struct source *s, struct record_description *d)
+{
+	if (strcmp(s->link, "anon_inode:[eventfd]") == 0) {
+		d->kind = STUB_FD_EVENTFD;
+		d->a = info_number(s, "eventfd-count:", 16);
+		if (d->a > UINT32_MAX)
+			return refuse(s, "an eventfd with a count beyond 32 bits");
+		return 0;
+	}
+	if (strcmp(s->link, "anon_inode:[eventpoll]") == 0)
+		return dump_epoll(s, d);
+	if (strcmp(s->link, "anon_inode:[timerfd]") == 0)
+		return dump_timerfd(s, d);
+	if (strcmp(s->link, "anon_inode:[signalfd]") == 0) {
+		d->kind = STUB_FD_SIGNALFD;
+		d->a = info_number(s, "sigmask:\t", 16);
+		return 0;
+	}
+	if (strncmp(s->link, "anon_inode:inotify", 18) == 0)
+		return refuse(s, "an inotify instance");
+	if (strncmp(s->link, "anon_inode:[io_uring]", 21) == 0)
+		return refuse(s, "an io_uring");
+	return refuse(s, "an object that cannot be made again");
+}
+
+static int dump_one(struct source *s)
+{
+	_cleanup_close_ int fd = (int)syscall(SYS_pidfd_getfd, s->pidfd, s->fd, 0);
+	struct record_description *d = new_description(s);
+	struct stat st;
+
+	if (!d)
+		return -ENOMEM;
+	if (fd < 0 || fstat(fd, &st) < 0)
+		return error_errno(s->err, errno, "process %d: taking descriptor %d (pidfd_getfd)", s->p->pid, s->fd);
+	if (strncmp(s->link, "anon_inode:", 11) == 0)
+		return dump_anon(s, d);
+	switch (st.st_mode & S_IFMT) {
+	case S_IFREG:
+		if (strncmp(s->link, "/memfd:", 7) == 0)
+			return refuse(s, "a memfd");
+		return dump_path(s, d, &st);
+	case S_IFDIR:
+		return dump_path(s, d, &st);
+	case S_IFCHR:
+		if (strncmp(s->link, "/dev/pts/", 9) == 0 || strcmp(s->link, "/dev/tty") == 0 ||
+		    strcmp(s->link, "/dev/ptmx") == 0)
+			return refuse(s, "a terminal that it opened itself");
+		return dump_path(s, d, &st);
+	case S_IFIFO:
+		return dump_pipe(s, d, &st, fd);
+	case S_IFSOCK:
+		return dump_socket(s, d, &st, fd);
+	default:
+		return refuse(s, "a kind of file that cannot be made again");
+	}
+}
+
+/* the description of an earlier descriptor that is the same open file, or -1 */
+static int same_description(const struct source *s)
+{
+	for (size_t i = 0; i < s->p->nfds; i++) {
+		long r = syscall(SYS_kcmp, s->p->pid, s->p->pid, KCMP_FILE, s->p->fds[i].fd, s->fd);
+
+		if (r == 0)
+			return s->p->fds[i].description;
+	}
+	return -1;
+}
+
+static int add_fd(struct source *s)
+{
+	struct record_fd *more;
+	char path[64];
+	ssize_t n;
+	int r, d;
+
+	snprintf(path, sizeof(path), "/proc/%d/fd/%d", s->p->pid, s->fd);
+	n = readlink(path, s->link, sizeof(s->link) - 1);
+	if (n < 0)
+		return error_errno(s->err, errno, "reading %s", path);
+	s->link[n] = '\0';
+	snprintf(path, sizeof(path), "/proc/%d/fdinfo/%d", s->p->pid, s->fd);
+	r = read_file(path, &s->fdinfo, NULL);
+	if (r < 0)
+		return error_errno(s->err, r, "reading %s", path);
+	d = same_description(s);
+	if (d < 0) {
+		d = (int)s->rec->ndescriptions;
+		r = dump_one(s);
+	}
+	if (r == 0) {
+		more = realloc(s->p->fds, (s->p->nfds + 1) * sizeof(*more));
+		if (!more)
+			return -ENOMEM;
+		s->p->fds = more;
+		more[s->p->nfds++] = (struct record_fd){
+			.fd = s->fd, .description = d, .cloexec = info_number(s, "flags:\t", 8) & O_CLOEXEC,
+		};
+	}
+	free(s->fdinfo);
+	s->fdinfo = NULL;
+	return r == -ENOMEM ? error_set(s->err, ENOMEM, "no memory") : r;
+}
+
+/* both ends of a pipe or pair must be here; socket peers are told by the inode order of socketpair(2) */
+static int pair_up(struct record *rec, const struct record_process *p, struct error *err)
+{
+	for (size_t i = 0; i < rec->ndescriptions; i++) {
+		struct record_description *d = &rec->descriptions[i];
+
+		if ((d->kind != STUB_FD_PIPE && d->kind != STUB_FD_SOCKETPAIR) || d->peer >= 0)
+			continue;
+		for (size_t j = 0; j < rec->ndescriptions; j++) {
+			const struct record_description *e = &rec->descriptions[j];
+
+			if (j == i || e->kind != d->kind || e->peer >= 0)
+				continue;
+			if (d->kind == STUB_FD_PIPE ? e->id == d->id && ((e->flags ^ d->flags) & O_ACCMODE) :
+						      e->id == d->id + 1 || e->id + 1 == d->id) {
+				d->peer = (int)j;
+				rec->descriptions[j].peer = (int)i;
+				break;
+			}
+		}
+		if (d->peer < 0 && d->kind == STUB_FD_SOCKETPAIR)
+			return error_set(err, EOPNOTSUPP, "process %d has a unix socket connected to somebody outside", p->pid);
+	}
+	return 0;
+}
+
+static int skip(const struct dump_options *o, int fd)
+{
+	return fd == o->skip_fd || ((size_t)fd < o->noutside && o->outside[fd]);
+}
+
+int dump_descriptors(struct trace *tr, const struct dump_options *o, struct record *rec, struct record_process *p,
+		     struct error *err)
+{
+	_cleanup_close_ int pidfd = (int)syscall(SYS_pidfd_open, p->pid, 0);
+	struct source s = { .tr = tr, .rec = rec, .p = p, .pidfd = pidfd, .err = err };
+	char path[64];
+	struct dirent *e;
+	DIR *dir;
+	int r = 0;
+
+	snprintf(path, sizeof(path), "/proc/%d/fd", p->pid);
+	dir = opendir(path);
+	if (!dir || pidfd < 0) {
+		r = error_errno(err, errno, "reading %s", path);
+		if (dir)
+			closedir(dir);
+		return r;
+	}
+	while (r == 0 && (e = readdir(dir))) {
+		if (e->d_name[0] == '.')
+			continue;
+		s.fd = atoi(e->d_name);
+		if (!skip(o, s.fd))
+			r = add_fd(&s);
+	}
+	closedir(dir);
+	free(s.fdinfo);
+	return r < 0 ? r : pair_up(rec, p, err);
+}

@@ -1,0 +1,90 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * plan.h - from a record to what a launcher needs: the pages memfd, the
+ * control memfd (engine/stub/abi.h) and the list of files to be mapped.
+ *
+ * Two steps. plan_layout() is pure: it decides which mapping comes from
+ * where, with as few mappings as faithfulness allows. plan_build() copies pages out of
+ * the stopped process, writes the tables and seals both memfds.
+ */
+#ifndef WARM_SNAPSHOT_PLAN_H
+#define WARM_SNAPSHOT_PLAN_H
+
+#include "engine/base/error.h"
+#include "snapshot/record.h"
+
+/* one mapping to be made: struct stub_map, and what it was */
+struct plan_layout {
+	struct stub_map *maps;
+	size_t nmaps;
+	struct stub_advice *advices;
+	size_t nadvices;
+	uint64_t pages_size;		/* bytes of the pages memfd, holes included */
+	uint64_t stored;		/* bytes of it that are written */
+};
+
+/**
+ * plan_layout() - decide the mappings of a process
+ * @file_index: for each memory object of the record the 1-based index that maps will carry
+ * @page: page size in bytes
+ *
+ * Rules:
+ *  - a written page of a private mapping comes from the pages memfd, an untouched one of a
+ *    file from that file; up to PLAN_CLEAN_GAP untouched pages between two written ones are
+ *    stored too, because two more mappings cost more than their copies;
+ *  - anonymous memory that was never written is anonymous again where it is PLAN_HOLE_GAP pages or more
+ *    long; shorter pieces are holes of the memfd;
+ *  - neighbours of equal protection that are stored lie one behind the other in the memfd and are one mapping;
+ *  - anonymous memory is followed by a hole in the memfd, because mremap(2) may grow it and must find zeros;
+ *  - a stack that grows down, MADV_WIPEONFORK and MAP_DROPPABLE memory and shared anonymous memory
+ *    cannot be private file mappings: the first and last are filled by copy, the others start empty.
+ */
+int plan_layout(const struct record *rec, const struct record_process *p, const int *file_index, uint64_t page,
+		struct plan_layout *ret);
+void plan_layout_done(struct plan_layout *l);
+
+#define PLAN_CLEAN_GAP 16
+#define PLAN_HOLE_GAP 64
+
+struct plan_options {
+	uint64_t environ_addr[4];
+	uint64_t libc_argv_addr, progname_full_addr, progname_short_addr;
+	const struct stub_exit *exit;		/* patches; addr and marked set, bytes filled by plan_build(); NULL: none */
+	const struct stub_output *outputs;	/* data is an offset into output_bytes */
+	size_t noutputs;
+	const char *output_bytes;
+	size_t output_size;
+	bool context_raw;			/* raw context into the read's buffer */
+	int context_fd;				/* else JSON at this descriptor, -1: none */
+	char *const *argv_prefix;		/* what an argv begins with */
+	uint32_t argv_prefix_n, argv_drop;	/* argv_drop: how many of the caller's that replaces */
+	const char *start_cwd;			/* where the program was started; NULL or equal to the record's: not set */
+	uint32_t start_umask;
+	uint64_t ignored_signals;		/* dispositions that a launcher has anyway */
+};
+
+struct plan {
+	int control, pages;		/* sealed memfds, owned */
+	int *files;			/* descriptors to be mapped, owned by the record */
+	size_t nfiles;
+	uint64_t stub_base, text_size, data_size, args_base, context_max;
+	uint64_t sealed_bytes;
+	uint32_t nmaps, nthreads;
+};
+
+/**
+ * plan_build() - the memfds of a template
+ * @rec: its processes[0] is stopped and alive; objects' descriptors are used and stay the record's
+ * @ret: the caller frees it with plan_done()
+ */
+int plan_build(const struct record *rec, const struct plan_options *o, struct plan *ret, struct error *err);
+void plan_done(struct plan *plan);
+
+/**
+ * plan_context_buffer() - where a read-like call that waits for the launch context will put it
+ * @nr, @args: the call: read(2), readv(2), recvfrom(2) or recvmsg(2)
+ * Return: 0; -EOPNOTSUPP for another call
+ */
+int plan_context_buffer(pid_t pid, long nr, const uint64_t args[6], uint64_t *ret_addr, uint64_t *ret_size);
+
+#endif

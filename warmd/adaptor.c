@@ -1,0 +1,195 @@
+/* SPDX-License-Identifier: MIT */
+#include "warmd/adaptor.h"
+
+#include <errno.h>
+#include <limits.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "engine/base/fd.h"
+
+#define LINE_MAX_BYTES 65536
+#define LIST_MAX 65536
+
+extern const char blob_python_adaptor[], blob_python_adaptor_end[];
+
+static int push(char ***list, size_t *n, const char *word)
+{
+	char **more;
+
+	if (*n >= LIST_MAX)
+		return -E2BIG;
+	more = realloc(*list, (*n + 1) * sizeof(*more));
+	if (!more)
+		return -ENOMEM;
+	*list = more;
+	more[*n] = strdup(word);
+	return more[*n] ? (*n)++, 0 : -ENOMEM;
+}
+
+static int keep(char **to, const char *word)
+{
+	free(*to);
+	*to = strdup(word);
+	return *to ? 0 : -ENOMEM;
+}
+
+static int take_argv(struct adaptor_lines *a, const char *value)
+{
+	char *end;
+
+	if (strcmp(value, "*") == 0) {
+		a->argv = LONG_MAX;
+		return 0;
+	}
+	a->argv_from_end = value[0] == '-';
+	a->argv = strtol(value + a->argv_from_end, &end, 10);
+	return *value && !*end && a->argv >= 0 ? 0 : -EBADMSG;
+}
+
+static int take_line(struct adaptor_lines *a, char *line)
+{
+	char *value = strchr(line, '=');
+
+	if (!value)
+		return -EBADMSG;
+	*value++ = '\0';
+	if (strcmp(line, "READY") == 0) {
+		a->ready = true;
+		return strcmp(value, "1") == 0 ? 0 : -EBADMSG;
+	}
+	if (strcmp(line, "CONTEXT") == 0) {
+		a->raw = true;
+		return strcmp(value, "raw") == 0 ? 0 : -EBADMSG;
+	}
+	if (strcmp(line, "TRACK") == 0) {
+		a->track_env |= strcmp(value, "env") == 0;
+		a->track_argv |= strcmp(value, "argv") == 0;
+		return 0;
+	}
+	if (strcmp(line, "ENV") == 0) {
+		a->env_all |= strcmp(value, "*") == 0;
+		return push(&a->env, &a->nenv, value);
+	}
+	if (strcmp(line, "ARGV") == 0)
+		return take_argv(a, value);
+	if (strcmp(line, "STDIO") == 0) {
+		a->stdio = strcmp(value, "1") == 0;
+		return 0;
+	}
+	if (strcmp(line, "MODULES") == 0)
+		return push(&a->modules, &a->nmodules, value);
+	if (strcmp(line, "EXIT") == 0)
+		return keep(&a->exit, value);
+	if (strcmp(line, "REFUSE") == 0)
+		return keep(&a->refuse, value);
+	/* sd_notify's other words (STATUS=, MAINPID=..) say nothing to us */
+	return 0;
+}
+
+int adaptor_feed(struct adaptor_lines *a, const char *bytes, size_t len, struct error *err)
+{
+	char *more = realloc(a->partial, a->partial_len + len + 1);
+	char *line, *newline;
+	int r = 0;
+
+	if (!more)
+		return error_set(err, ENOMEM, "no memory");
+	a->partial = more;
+	memcpy(more + a->partial_len, bytes, len);
+	a->partial_len += len;
+	more[a->partial_len] = '\0';
+	line = more;
+	while (r == 0 && (newline = memchr(line, '\n', a->partial_len - (size_t)(line - more)))) {
+		*newline = '\0';
+		r = take_line(a, line);
+		if (r < 0)
+			return error_set(err, r, "the readiness protocol has no line '%.80s'", line);
+		line = newline + 1;
+	}
+	a->partial_len -= (size_t)(line - more);
+	memmove(more, line, a->partial_len);
+	if (a->partial_len > LINE_MAX_BYTES)
+		return error_set(err, EBADMSG, "a line of the readiness protocol exceeds %d bytes", LINE_MAX_BYTES);
+	return 0;
+}
+
+void adaptor_done(struct adaptor_lines *a)
+{
+	for (size_t i = 0; i < a->nenv; i++)
+		free(a->env[i]);
+	for (size_t i = 0; i < a->nmodules; i++)
+		free(a->modules[i]);
+	free(a->env);
+	free(a->modules);
+	free(a->exit);
+	free(a->refuse);
+	free(a->partial);
+	memset(a, 0, sizeof(*a));
+}
+
+char *adaptor_python_code(int warm_fd)
+{
+	static const char before[] = "exec(compile(\"", after[] = "\", '<warm>', 'exec'), {'__name__': 'warm_adaptor', 'WARM_FD': %d})\n";
+	size_t len = (size_t)(blob_python_adaptor_end - blob_python_adaptor), n = 0;
+	char *code = malloc(len * 4 + sizeof(before) + sizeof(after) + 16);
+
+	if (!code)
+		return NULL;
+	n += (size_t)sprintf(code + n, "%s", before);
+	for (size_t i = 0; i < len; i++) {
+		unsigned char c = (unsigned char)blob_python_adaptor[i];
+
+		if (c == '\\' || c == '"')
+			n += (size_t)sprintf(code + n, "\\%c", c);
+		else if (c == '\n')
+			n += (size_t)sprintf(code + n, "\\n");
+		else if (c < 32 || c > 126)
+			n += (size_t)sprintf(code + n, "\\x%02x", c);
+		else
+			code[n++] = (char)c;
+	}
+	n += (size_t)sprintf(code + n, after, warm_fd);
+	return code;
+}
+
+static int take_word(const char **p, const char *stop, char *out, size_t size)
+{
+	size_t len = strcspn(*p, stop);
+
+	if (len == 0 || len >= size)
+		return -EBADMSG;
+	memcpy(out, *p, len);
+	out[len] = '\0';
+	*p += len;
+	return 0;
+}
+
+int adaptor_parse_exit(const char *line, struct adaptor_exit *ret)
+{
+	struct adaptor_exit e = { 0 };
+	const char *p = line;
+	char *end;
+
+	do {
+		size_t len;
+
+		if (e.n == ARRAY_SIZE(e.symbols) || take_word(&p, ",:", e.symbols[e.n], sizeof(e.symbols[0])) < 0)
+			return -EBADMSG;
+		len = strlen(e.symbols[e.n]);
+		if (e.symbols[e.n][len - 1] == '!') {
+			e.symbols[e.n][len - 1] = '\0';
+			e.marked[e.n] = true;
+		}
+		e.n++;
+	} while (*p++ == ',');
+	if (p[-1] != ':' || take_word(&p, ",", e.call, sizeof(e.call)) < 0 || *p++ != ',' ||
+	    take_word(&p, ":", e.value, sizeof(e.value)) < 0 || *p++ != ':')
+		return -EBADMSG;
+	e.arg = strtoull(p, &end, 16);
+	if (end == p || *end)
+		return -EBADMSG;
+	*ret = e;
+	return 0;
+}

@@ -1,0 +1,46 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * adaptor.h - the readiness protocol's lines (docs/adaptor.md) as the builder keeps them, and
+ * the code that is put into an interpreter.
+ */
+#ifndef WARM_WARMD_ADAPTOR_H
+#define WARM_WARMD_ADAPTOR_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "engine/base/error.h"
+
+struct adaptor_lines {
+	bool ready, raw, track_env, env_all, track_argv, stdio;
+	char **env;			/* names, owned */
+	size_t nenv;
+	long argv;			/* >= 0: leading entries; < 0: all but the last -argv; LONG_MAX: all */
+	bool argv_from_end;		/* argv counts from the end (so that -0 is all but none) */
+	char **modules;			/* directories */
+	size_t nmodules;
+	char *exit;			/* the EXIT line's value, NULL */
+	char *refuse;			/* words, NULL */
+	char *partial;			/* bytes of a line that is not complete */
+	size_t partial_len;
+};
+
+/** adaptor_feed() - more bytes of the stream. Return: 0, -EBADMSG with words for a line that is not in the protocol, -ENOMEM */
+int adaptor_feed(struct adaptor_lines *a, const char *bytes, size_t len, struct error *err);
+void adaptor_done(struct adaptor_lines *a);
+
+/** adaptor_python_code() - the string for PyRun_SimpleString(), malloc'd */
+char *adaptor_python_code(int warm_fd);
+
+struct adaptor_exit {
+	char symbols[8][64];
+	bool marked[8];
+	unsigned int n;
+	char call[64], value[64];
+	uint64_t arg;
+};
+/** adaptor_parse_exit() - take an EXIT line's value apart. Return: 0 or -EBADMSG */
+int adaptor_parse_exit(const char *line, struct adaptor_exit *ret);
+
+#endif

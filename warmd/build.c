@@ -1,0 +1,382 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * build.c - builds: a queue, one process at a time, and what comes back.
+ *
+ * A build's process reports on a socket (builder.h) and ends. It may die at any moment, be
+ * killed or hang: then its socket closes or its time runs out, and whoever
+ * waits is told.
+ */
+#include <errno.h>
+#include <fcntl.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+#include <sys/prctl.h>
+#include <sys/socket.h>
+#include <sys/stat.h>
+#include <sys/syscall.h>
+#include <sys/wait.h>
+
+#include "engine/base/fd.h"
+#include "engine/base/log.h"
+#include "warmd/builder.h"
+#include "warmd/server.h"
+
+#define BUILDS_MAX 16
+#define WAITERS_MAX 32
+#define BUILD_FILES_MAX 4096
+
+struct build {
+	struct build *next;
+	struct server *server;
+	struct request *request;
+	struct connection *waiters[WAITERS_MAX];
+	unsigned int nwaiters;
+	bool again;		/* an input changed during the build: once more */
+	/* while it runs */
+	pid_t pid;
+	int sock;
+	sd_event_source *io, *timer, *child;
+	uint64_t start_ns;
+	struct builder_report report;
+	int result_fd;
+	int *fds;
+	uint32_t nfds;
+};
+
+static void start_next(struct server *s);
+
+static bool same_context(const struct request *a, const struct request *b)
+{
+	return a->run.strings_size == b->run.strings_size && a->run.argc == b->run.argc && a->run.envc == b->run.envc &&
+	       memcmp(a->bytes, b->bytes, a->run.strings_size) == 0;
+}
+
+static bool same_command(const struct request *a, const struct request *b)
+{
+	if (a->run.argc != b->run.argc || strcmp(a->name, b->name) != 0 || strcmp(a->ready, b->ready) != 0 ||
+	    strcmp(a->cwd, b->cwd) != 0)
+		return false;
+	for (uint32_t i = 0; i < a->run.argc; i++)
+		if (strcmp(a->argv[i], b->argv[i]) != 0)
+			return false;
+	return true;
+}
+
+bool build_pending(const struct server *s, const struct request *req)
+{
+	for (const struct build *b = s->builds; b; b = b->next)
+		if (same_command(b->request, req))
+			return true;
+	return false;
+}
+
+void build_forget_waiter(struct server *s, const struct connection *c)
+{
+	for (struct build *b = s->builds; b; b = b->next)
+		for (unsigned int i = 0; i < b->nwaiters; i++)
+			if (b->waiters[i] == c)
+				b->waiters[i] = b->waiters[--b->nwaiters];
+}
+
+static void end_process(struct build *b)
+{
+	b->io = sd_event_source_disable_unref(b->io);
+	b->timer = sd_event_source_disable_unref(b->timer);
+	b->child = sd_event_source_disable_unref(b->child);
+	b->sock = fd_close(b->sock);
+	if (b->pid > 0) {
+		/* it has nothing more to say; what it traced dies with it (PTRACE_O_EXITKILL) */
+		kill(b->pid, SIGKILL);
+		waitpid(b->pid, NULL, 0);
+		b->pid = 0;
+	}
+	b->result_fd = fd_close(b->result_fd);
+	for (uint32_t i = 0; i < b->nfds; i++)
+		fd_close(b->fds[i]);
+	free(b->fds);
+	b->fds = NULL;
+	b->nfds = 0;
+}
+
+static void build_free(struct build *b)
+{
+	struct server *s = b->server;
+
+	end_process(b);
+	for (struct build **p = &s->builds; *p; p = &(*p)->next) {
+		if (*p == b) {
+			*p = b->next;
+			break;
+		}
+	}
+	request_free(b->request);
+	free(b);
+}
+
+/* everybody who waits is told; the build is gone afterwards */
+static void finish(struct build *b, uint32_t status, const struct template *t, const char *reason)
+{
+	struct server *s = b->server;
+	struct connection *waiters[WAITERS_MAX];
+	unsigned int n = b->nwaiters;
+	char words[256];
+
+	snprintf(words, sizeof(words), "%s", reason);
+	memcpy(waiters, b->waiters, sizeof(waiters));
+	b->nwaiters = 0;
+	build_free(b);
+	for (unsigned int i = 0; i < n; i++)
+		connection_reply(waiters[i], status, t, false, 0, words);
+	start_next(s);
+}
+
+static void run_again(struct build *b, const char *why)
+{
+	log_info("build of '%s' again: %s", b->request->argv[0], why);
+	end_process(b);
+	b->again = true;
+	start_next(b->server);
+}
+
+static Warm__BuildResult *read_result(struct build *b)
+{
+	_cleanup_free_ uint8_t *bytes = NULL;
+	struct stat st;
+
+	if (fstat(b->result_fd, &st) < 0 || b->report.result_size > (256u << 20) ||
+	    (uint64_t)st.st_size < b->report.result_size)
+		return NULL;
+	bytes = malloc(b->report.result_size ? b->report.result_size : 1);
+	if (!bytes || pread_full(b->result_fd, bytes, b->report.result_size, 0) < 0)
+		return NULL;
+	return warm__build_result__unpack(NULL, b->report.result_size, bytes);
+}
+
+static void complete(struct build *b)
+{
+	struct server *s = b->server;
+	Warm__BuildResult *result = read_result(b);
+	uint64_t took = clock_ns(CLOCK_MONOTONIC) - b->start_ns;
+	struct error err = { 0 };
+	struct template *t = NULL;
+	struct request *req;
+	int *fds = b->fds, r;
+	uint32_t nfds = b->nfds, status;
+
+	if (!result || (!result->error && nfds < 2)) {
+		if (result)
+			warm__build_result__free_unpacked(result, NULL);
+		s->builds_failed++;
+		finish(b, WIRE_COLD_ERROR, NULL, "the build's report is malformed");
+		return;
+	}
+	if (result->error && result->error != -EOPNOTSUPP && result->error != -EINVAL) {
+		log_warning("build of '%s' failed: %s", b->request->argv[0], result->message);
+		s->builds_failed++;
+		snprintf(err.text, sizeof(err.text), "the build failed: %s", result->message);
+		/* kept as a refusal: the same would fail again at each run */
+	}
+	b->fds = NULL;
+	b->nfds = 0;
+	req = b->request;
+	status = result->error ? WIRE_COLD_REFUSED : WIRE_WARM;
+	/* the request is needed again if an input changed meanwhile */
+	b->request = NULL;
+	if (result->error == -EOPNOTSUPP || result->error == -EINVAL)
+		s->builds_refused++;
+	else if (!result->error)
+		s->builds_ok++;
+	{
+		struct request *spare = request_copy(req);
+
+		if (!err.text[0])
+			snprintf(err.text, sizeof(err.text), "%s", result->message);
+		r = store_add(s->store, req, result, fds, nfds, took, &t, &err);
+		b->request = spare;
+	}
+	if (r == -ESTALE && !b->again && b->request) {
+		run_again(b, err.text);
+		return;
+	}
+	if (r < 0)
+		finish(b, r == -ENOSPC ? WIRE_COLD_BUDGET : r == -ESTALE ? WIRE_COLD_STALE : WIRE_COLD_ERROR, NULL, err.text);
+	else
+		finish(b, status, t, status == WIRE_WARM ? t->label : err.text);
+}
+
+static int take_fds(struct build *b, struct msghdr *msg)
+{
+	for (struct cmsghdr *c = CMSG_FIRSTHDR(msg); c; c = CMSG_NXTHDR(msg, c)) {
+		size_t n;
+		int *more;
+
+		if (c->cmsg_level != SOL_SOCKET || c->cmsg_type != SCM_RIGHTS)
+			continue;
+		n = (c->cmsg_len - CMSG_LEN(0)) / sizeof(int);
+		more = realloc(b->fds, (b->nfds + n) * sizeof(int));
+		if (!more)
+			return -ENOMEM;
+		b->fds = more;
+		memcpy(b->fds + b->nfds, CMSG_DATA(c), n * sizeof(int));
+		b->nfds += (uint32_t)n;
+	}
+	return msg->msg_flags & (MSG_CTRUNC | MSG_TRUNC) ? -EMFILE : 0;
+}
+
+/* Return: 1 complete, 0 more to come, negative: broken */
+static int read_packet(struct build *b)
+{
+	char control[CMSG_SPACE(sizeof(int) * 253)];
+	struct builder_report report = { 0 };
+	struct iovec iov = { &report, sizeof(report) };
+	struct msghdr msg = { .msg_iov = &iov, .msg_iovlen = 1, .msg_control = control, .msg_controllen = sizeof(control) };
+	ssize_t n = recvmsg(b->sock, &msg, MSG_CMSG_CLOEXEC | MSG_DONTWAIT);
+	int r;
+
+	if (n < 0)
+		return errno == EAGAIN || errno == EINTR ? 0 : -errno;
+	if (n == 0)
+		return -ECONNRESET;
+	r = take_fds(b, &msg);
+	if (r < 0)
+		return r;
+	if (b->result_fd < 0) {
+		if ((size_t)n != sizeof(report) || report.magic != BUILDER_MAGIC || b->nfds != 1 ||
+		    report.nfds > BUILD_FILES_MAX)
+			return -EBADMSG;
+		b->report = report;
+		b->result_fd = b->fds[0];
+		b->nfds = 0;
+	}
+	return b->nfds >= b->report.nfds;
+}
+
+static int on_packet(sd_event_source *source, int fd, uint32_t events, void *data)
+{
+	struct build *b = data;
+	int r;
+
+	(void)source;
+	(void)fd;
+	(void)events;
+	r = read_packet(b);
+	if (r == 1) {
+		complete(b);
+	} else if (r < 0) {
+		log_warning("the build of '%s' ended without a report: %s", b->request->argv[0], strerror(-r));
+		b->server->builds_failed++;
+		finish(b, WIRE_COLD_ERROR, NULL, "the build's process died");
+	}
+	return 0;
+}
+
+static int on_timeout(sd_event_source *source, uint64_t usec, void *data)
+{
+	struct build *b = data;
+	char words[128];
+
+	(void)source;
+	(void)usec;
+	snprintf(words, sizeof(words), "it did not reach its readiness point within %llu s (build_timeout)",
+		 (unsigned long long)(b->server->config->build_timeout_ns / 1000000000u));
+	log_warning("the build of '%s': %s", b->request->argv[0], words);
+	b->server->builds_failed++;
+	finish(b, WIRE_COLD_ERROR, NULL, words);
+	return 0;
+}
+
+/* in the child: only the socket stays */
+static void become_builder(const struct build *b, int sock)
+{
+	sigset_t none;
+	int status;
+
+	prctl(PR_SET_PDEATHSIG, SIGKILL);
+	if (dup2(sock, 3) < 0)
+		_exit(1);
+	fcntl(3, F_SETFD, FD_CLOEXEC);
+	syscall(SYS_close_range, 4, ~0u, 0);
+	sigemptyset(&none);
+	sigprocmask(SIG_SETMASK, &none, NULL);
+	status = builder_run(b->request, b->server->config, 3);
+	_exit(status);
+}
+
+static int start(struct build *b)
+{
+	struct server *s = b->server;
+	int pair[2], r;
+
+	if (socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, pair) < 0)
+		return -errno;
+	b->start_ns = clock_ns(CLOCK_MONOTONIC);
+	b->pid = fork();
+	if (b->pid == 0)
+		become_builder(b, pair[1]);
+	close(pair[1]);
+	b->sock = pair[0];
+	if (b->pid < 0)
+		return -errno;
+	r = sd_event_add_io(s->event, &b->io, b->sock, EPOLLIN, on_packet, b);
+	if (r >= 0)
+		r = sd_event_add_time_relative(s->event, &b->timer, CLOCK_MONOTONIC, s->config->build_timeout_ns / 1000, 100000,
+					       on_timeout, b);
+	return r < 0 ? r : 0;
+}
+
+static void start_next(struct server *s)
+{
+	struct build *b = s->builds;
+	int r;
+
+	if (!b || b->pid > 0)
+		return;
+	log_debug("building '%s'", b->request->argv[0]);
+	r = start(b);
+	if (r < 0) {
+		log_error("starting a build: %s", strerror(-r));
+		s->builds_failed++;
+		finish(b, WIRE_COLD_ERROR, NULL, "the build could not be started");
+	}
+}
+
+void build_request(struct server *s, struct request *req, struct connection *waiter)
+{
+	struct build *b, **end = &s->builds;
+	unsigned int n = 0;
+
+	for (b = s->builds; b; b = b->next, n++) {
+		end = &b->next;
+		if (!same_context(b->request, req) || (waiter && b->nwaiters == WAITERS_MAX))
+			continue;
+		if (waiter)
+			b->waiters[b->nwaiters++] = waiter;
+		request_free(req);
+		return;
+	}
+	b = n < BUILDS_MAX ? calloc(1, sizeof(*b)) : NULL;
+	if (!b) {
+		request_free(req);
+		if (waiter)
+			connection_reply(waiter, WIRE_COLD_ERROR, NULL, false, 0, "too many builds are waiting; try again");
+		return;
+	}
+	b->server = s;
+	b->request = req;
+	b->sock = b->result_fd = -EBADF;
+	if (waiter)
+		b->waiters[b->nwaiters++] = waiter;
+	*end = b;
+	start_next(s);
+}
+
+void build_stop_all(struct server *s)
+{
+	while (s->builds) {
+		s->builds->nwaiters = 0;
+		build_free(s->builds);
+	}
+}

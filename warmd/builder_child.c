@@ -1,0 +1,230 @@
+/* SPDX-License-Identifier: MIT */
+#include "warmd/builder_child.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <pty.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+#include <sys/mman.h>
+#include <sys/resource.h>
+#include <sys/socket.h>
+#include <sys/stat.h>
+#include <sys/syscall.h>
+
+#include "engine/base/fd.h"
+
+static int open_pair(int pair[2], int i, int *inner, int *outer)
+{
+	/* standard input reads, the others write */
+	*inner = i == 0 ? pair[0] : pair[1];
+	*outer = i == 0 ? pair[1] : pair[0];
+	return 0;
+}
+
+static int open_terminal(const struct request *req, struct builder_stdio *s)
+{
+	struct winsize size = { .ws_row = req->run.rows, .ws_col = req->run.columns };
+	int master, slave;
+
+	if (openpty(&master, &slave, NULL, NULL, &size) < 0)
+		return -errno;
+	fcntl(master, F_SETFD, FD_CLOEXEC);
+	fcntl(slave, F_SETFD, FD_CLOEXEC);
+	for (int i = 0; i < 3; i++)
+		if (req->run.stdio[i] == WIRE_STDIO_TTY)
+			s->inner[i] = fcntl(slave, F_DUPFD_CLOEXEC, 3);
+	close(slave);
+	for (int i = 0; i < 3; i++) {
+		if (req->run.stdio[i] == WIRE_STDIO_TTY) {
+			s->outer[i] = master;
+			return 0;
+		}
+	}
+	close(master);
+	return 0;
+}
+
+static int open_one(const struct request *req, struct builder_stdio *s, int i)
+{
+	int pair[2];
+
+	switch (req->run.stdio[i]) {
+	case WIRE_STDIO_CLOSED:
+	case WIRE_STDIO_TTY:
+		return 0;
+	case WIRE_STDIO_PIPE:
+		if (pipe2(pair, O_CLOEXEC) < 0)
+			return -errno;
+		return open_pair(pair, i, &s->inner[i], &s->outer[i]);
+	case WIRE_STDIO_SOCKET:
+		if (socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, pair) < 0)
+			return -errno;
+		return open_pair(pair, i, &s->inner[i], &s->outer[i]);
+	case WIRE_STDIO_FILE:
+		s->inner[i] = memfd_create("warm-stdio", MFD_CLOEXEC);
+		break;
+	default:
+		s->inner[i] = open("/dev/null", (i == 0 ? O_RDONLY : O_WRONLY) | O_CLOEXEC);
+	}
+	return s->inner[i] < 0 ? -errno : 0;
+}
+
+int builder_stdio_open(const struct request *req, struct builder_stdio *ret, struct error *err)
+{
+	struct builder_stdio s = { { -EBADF, -EBADF, -EBADF }, { -EBADF, -EBADF, -EBADF } };
+	int r = open_terminal(req, &s);
+
+	for (int i = 0; i < 3 && r == 0; i++)
+		r = open_one(req, &s, i);
+	if (r < 0) {
+		builder_stdio_close(&s);
+		return error_errno(err, r, "making stand-ins for standard descriptors");
+	}
+	*ret = s;
+	return 0;
+}
+
+void builder_stdio_close(struct builder_stdio *s)
+{
+	for (int i = 0; i < 3; i++) {
+		s->inner[i] = fd_close(s->inner[i]);
+		s->outer[i] = fd_close(s->outer[i]);
+	}
+}
+
+static int fail(const char *what)
+{
+	/* read by nobody but a person who debugs: the tracer sees the exit */
+	fprintf(stderr, "warmd: build: %s: %s\n", what, strerror(errno));
+	return 125;
+}
+
+static int set_limits(const struct request *req)
+{
+	for (int i = 0; i < WIRE_RLIMITS; i++) {
+		struct rlimit want = { req->run.rlimits[i][0], req->run.rlimits[i][1] }, have;
+
+		if (getrlimit((__rlimit_resource_t)i, &have) < 0 ||
+		    (have.rlim_cur == want.rlim_cur && have.rlim_max == want.rlim_max))
+			continue;
+		if (setrlimit((__rlimit_resource_t)i, &want) == 0)
+			continue;
+		/* a harder limit of ours stays; a launch whose program read it will not match */
+		if (want.rlim_cur > have.rlim_max)
+			want.rlim_cur = have.rlim_max;
+		want.rlim_max = have.rlim_max;
+		setrlimit((__rlimit_resource_t)i, &want);
+	}
+	return 0;
+}
+
+static void set_signals(const struct request *req)
+{
+	sigset_t blocked;
+
+	for (int i = 1; i <= 64; i++) {
+		if (i == SIGKILL || i == SIGSTOP || i == 32 || i == 33)
+			continue;
+		signal(i, req->run.ignored_signals >> (i - 1) & 1 ? SIG_IGN : SIG_DFL);
+	}
+	sigemptyset(&blocked);
+	for (int i = 1; i <= 64; i++)
+		if (req->run.blocked_signals >> (i - 1) & 1)
+			sigaddset(&blocked, i);
+	sigprocmask(SIG_SETMASK, &blocked, NULL);
+}
+
+static int place_descriptors(struct builder_child *c)
+{
+	int high[4];
+
+	/* out of the way first: a stand-in may sit on the number of another */
+	for (int i = 0; i < 4; i++) {
+		int from = i < 3 ? c->stdio.inner[i] : c->warm_inner;
+
+		high[i] = from < 0 ? -EBADF : fcntl(from, F_DUPFD_CLOEXEC, 256);
+		if (from >= 0 && high[i] < 0)
+			return -errno;
+	}
+	for (int i = 0; i < 3; i++) {
+		if (high[i] < 0)
+			close(i);
+		else if (dup2(high[i], i) < 0)
+			return -errno;
+	}
+	if (high[3] >= 0 && dup2(high[3], c->warm_fd) < 0)
+		return -errno;
+	syscall(SYS_close_range, 3, (unsigned int)c->warm_fd - 1, 0);
+	syscall(SYS_close_range, (unsigned int)c->warm_fd + 1, ~0u, 0);
+	return 0;
+}
+
+static char **make_environment(const struct builder_child *c)
+{
+	size_t n = c->req->run.envc;
+	static char announce[32];
+	char **env;
+
+	if (!c->announce)
+		return c->req->envp;
+	env = calloc(n + 2, sizeof(*env));
+	if (!env)
+		return NULL;
+	memcpy(env, c->req->envp, n * sizeof(*env));
+	snprintf(announce, sizeof(announce), "WARM_FD=%d", c->warm_fd);
+	env[n] = announce;
+	return env;
+}
+
+/* execvp(3) with the request's PATH, each attempt seen by the tracer */
+static void execute(const struct request *req, char **env)
+{
+	const char *path = request_getenv(req, "PATH", 4);
+	const char *file = req->argv[0];
+	char full[4352];
+	int saved = ENOENT;
+
+	if (strchr(file, '/')) {
+		execve(file, req->argv, env);
+		return;
+	}
+	/* what execvp of musl, the launcher's libc, has for no PATH */
+	if (!path)
+		path = "/usr/local/bin:/bin:/usr/bin";
+	while (path) {
+		const char *end = strchrnul(path, ':');
+		int len = (int)(end - path);
+
+		if (snprintf(full, sizeof(full), "%.*s%s%s", len, path, len ? "/" : "", file) < (int)sizeof(full)) {
+			execve(full, req->argv, env);
+			if (errno == EACCES)
+				saved = EACCES;
+			else if (errno != ENOENT && errno != ENOTDIR)
+				return;
+		}
+		path = *end ? end + 1 : NULL;
+	}
+	errno = saved;
+}
+
+int builder_child_start(void *child)
+{
+	struct builder_child *c = child;
+	char **env = make_environment(c);
+
+	/* a terminal that is a stand-in, and signals to warmd's group, are not the program's */
+	setsid();
+	if (!env || place_descriptors(c) < 0)
+		return fail("descriptors");
+	if (chdir(c->req->cwd) < 0)
+		return fail(c->req->cwd);
+	umask(c->req->run.umask);
+	set_limits(c->req);
+	set_signals(c->req);
+	execute(c->req, env);
+	return errno == ENOENT ? 127 : 126;
+}

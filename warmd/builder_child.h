@@ -1,0 +1,28 @@
+/* SPDX-License-Identifier: MIT */
+/* builder_child.h - the program's start in the build: its context made as the caller's is */
+#ifndef WARM_WARMD_BUILDER_CHILD_H
+#define WARM_WARMD_BUILDER_CHILD_H
+
+#include "warmd/request.h"
+
+struct builder_stdio {
+	int inner[3];		/* for the program; -EBADF: closed */
+	int outer[3];		/* our ends, kept open; -EBADF */
+};
+
+struct builder_child {
+	const struct request *req;
+	struct builder_stdio stdio;
+	int warm_inner;		/* the readiness socket's end for the program */
+	int warm_fd;		/* the number it gets */
+	bool announce;		/* put WARM_FD into the environment (readiness point call) */
+};
+
+/** builder_stdio_open() - stand-ins of the kinds that the request names */
+int builder_stdio_open(const struct request *req, struct builder_stdio *ret, struct error *err);
+void builder_stdio_close(struct builder_stdio *s);
+
+/** builder_child_start() - in the child: set everything up and execute; returns an exit status when that fails */
+int builder_child_start(void *child);
+
+#endif

@@ -1,0 +1,50 @@
+/* SPDX-License-Identifier: MIT */
+/* builder_internal.h - one build's state, shared by builder.c and builder_report.c */
+#ifndef WARM_WARMD_BUILDER_INTERNAL_H
+#define WARM_WARMD_BUILDER_INTERNAL_H
+
+#include "engine/trace.h"
+#include "snapshot/plan.h"
+#include "warmd/adaptor.h"
+#include "warmd/builder_child.h"
+#include "warmd/config.h"
+
+enum ready_point { READY_AUTO, READY_MAIN, READY_IMPORT, READY_CALL };
+
+enum builder_state {
+	STATE_ENTRY,		/* a program was executed; next: AT_ENTRY */
+	STATE_RUNMAIN,		/* next: Py_RunMain */
+	STATE_INJECTED,		/* the adaptor's start runs; next: Py_RunMain again */
+	STATE_START,		/* next: __libc_start_main */
+	STATE_MAIN,		/* next: main, the readiness point */
+	STATE_RUNNING,		/* next: the read of the readiness descriptor */
+};
+
+struct builder {
+	const struct request *req;
+	const struct config *cfg;
+	struct builder_child child;
+	struct trace *trace;
+	struct observe *observe;
+	enum ready_point point;
+	enum builder_state state;
+	struct tracee *ready;
+	int warm_outer;
+	char stdio_links[3][256];
+	struct adaptor_lines lines;
+	bool adaptor_used, env_visible;
+	char **env;			/* names that C's getenv was asked for */
+	size_t nenv;
+	uint64_t runmain, run_string, injected, injected_len;
+	arch_regs saved;
+	struct record *record;
+	struct plan plan;
+	struct stub_exit exit;
+	char *cmdline, **cmdline_argv;
+	int argv_count;
+};
+
+/** builder_report_send() - tell the daemon how the build went: @r 0 or a negative errno with @err. Return: exit status */
+int builder_report_send(struct builder *b, int r, const struct error *err, int sock);
+
+#endif

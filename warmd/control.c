@@ -1,0 +1,396 @@
+/* SPDX-License-Identifier: MIT */
+/* control.c - list, remove, inspect, stats, explain, stop: warmd/control.proto */
+#include <errno.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/socket.h>
+#include <sys/uio.h>
+#include <unistd.h>
+
+#include "engine/base/fd.h"
+#include "engine/base/log.h"
+#include "warmd/control.pb-c.h"
+#include "warmd/server.h"
+
+static const char *const status_names[] = {
+	[WIRE_WARM] = "warm", [WIRE_COLD_NONE] = "none", [WIRE_COLD_BUILDING] = "building",
+	[WIRE_COLD_STALE] = "stale", [WIRE_COLD_REFUSED] = "refused", [WIRE_COLD_MISMATCH] = "mismatch",
+	[WIRE_COLD_BUDGET] = "budget", [WIRE_COLD_ERROR] = "error", [WIRE_COLD_DISABLED] = "disabled",
+	[WIRE_COLD_NO_DAEMON] = "no-daemon", [WIRE_COLD_TIMEOUT] = "timeout", [WIRE_COLD_VERSION] = "version",
+	[WIRE_COLD_FAILED] = "failed",
+};
+_Static_assert(ARRAY_SIZE(status_names) == WIRE_STATUS_COUNT, "a name for each status");
+
+/* a reply under construction: what it points to is freed with it */
+struct answer {
+	Warm__ControlReply reply;
+	char message[256];
+	void *owned[4096];
+	size_t nowned;
+};
+
+static void *own(struct answer *a, void *p)
+{
+	if (!p)
+		return NULL;
+	if (a->nowned == ARRAY_SIZE(a->owned)) {
+		free(p);
+		return NULL;
+	}
+	return a->owned[a->nowned++] = p;
+}
+
+static void fail(struct answer *a, int code, const char *fmt, const char *what)
+{
+	snprintf(a->message, sizeof(a->message), fmt, what);
+	a->reply.error = code;
+	a->reply.message = a->message;
+}
+
+static char *text(struct answer *a, const char *fmt, const char *arg)
+{
+	char *s = NULL;
+
+	return asprintf(&s, fmt, arg) < 0 ? (char *)"" : own(a, s);
+}
+
+static void fill_keys(struct answer *a, const struct template *t, Warm__Template *m)
+{
+	const Warm__BuildResult *r = t->result;
+	size_t n = 0;
+	char **keys = own(a, calloc(r->n_environment + 16, sizeof(*keys)));
+	char words[64];
+
+	if (!keys)
+		return;
+	if (r->argv_count < 0)
+		keys[n++] = (char *)"all arguments";
+	else {
+		snprintf(words, sizeof(words), "%d", r->argv_count);
+		keys[n++] = text(a, "the first %s arguments", words);
+	}
+	if (r->environment_all)
+		keys[n++] = (char *)"all variables but the volatile ones";
+	for (size_t i = 0; i < r->n_environment && !r->environment_all; i++)
+		keys[n++] = text(a, "variable %s", r->environment[i]);
+	if (r->keys & TEMPLATE_KEY_CWD)
+		keys[n++] = text(a, "working directory %s", t->request->cwd);
+	if (r->keys & TEMPLATE_KEY_UMASK)
+		keys[n++] = (char *)"umask";
+	if (r->keys & TEMPLATE_KEY_AFFINITY)
+		keys[n++] = (char *)"CPU affinity";
+	if (r->keys & TEMPLATE_KEY_WINSIZE)
+		keys[n++] = (char *)"terminal size";
+	if (r->rlimit_keys)
+		keys[n++] = (char *)"resource limits that were read";
+	if (r->stdio_keys)
+		keys[n++] = (char *)"kind of standard descriptors";
+	m->keys = keys;
+	m->n_keys = n;
+}
+
+static void fill_dependencies(struct answer *a, const struct template *t, Warm__Template *m)
+{
+	static const char *const kinds[] = { "file", "absent", "listing", "modules", "exists" };
+	size_t n = dep_set_count(t->deps);
+	Warm__Dependency *list = own(a, calloc(n + 1, sizeof(*list)));
+	Warm__Dependency **pointers = own(a, calloc(n + 1, sizeof(*pointers)));
+
+	if (!list || !pointers)
+		return;
+	for (size_t i = 0; i < n; i++) {
+		const struct dep *d = dep_set_get(t->deps, i);
+
+		warm__dependency__init(&list[i]);
+		list[i].path = d->path;
+		list[i].kind = (char *)kinds[d->kind];
+		pointers[i] = &list[i];
+	}
+	m->dependencies = pointers;
+	m->n_dependencies = n;
+}
+
+static Warm__Template *fill_template(struct answer *a, const struct template *t, bool whole)
+{
+	Warm__Template *m = own(a, calloc(1, sizeof(*m)));
+
+	if (!m)
+		return NULL;
+	warm__template__init(m);
+	m->id = t->id;
+	m->name = t->label;
+	m->argv = t->request->argv;
+	m->n_argv = t->request->run.argc;
+	m->cwd = (char *)t->request->cwd;
+	m->ready = t->result->ready;
+	m->state = (char *)(t->state == TEMPLATE_READY ? "ready" : "refused");
+	m->reason = t->result->message;
+	m->created_ns = t->created_ns;
+	m->last_used_ns = t->last_used_ns;
+	m->launches = t->launches;
+	m->sealed_bytes = t->result->sealed_bytes;
+	m->mappings = t->result->mappings;
+	m->threads = t->result->threads;
+	m->files = t->nfds;
+	m->build_ns = t->build_ns;
+	fill_keys(a, t, m);
+	if (whole) {
+		fill_dependencies(a, t, m);
+		m->descriptors = t->result->descriptors;
+		m->n_descriptors = t->result->n_descriptors;
+		m->memory = t->result->memory;
+		m->n_memory = t->result->n_memory;
+	}
+	return m;
+}
+
+static void list(struct server *s, struct answer *a)
+{
+	size_t n = 0;
+	Warm__Template **v;
+
+	for (const struct template *t = s->store->list; t; t = t->next)
+		n++;
+	v = own(a, calloc(n + 1, sizeof(*v)));
+	if (!v)
+		return fail(a, -ENOMEM, "no memory%s", "");
+	n = 0;
+	for (const struct template *t = s->store->list; t; t = t->next)
+		if ((v[n] = fill_template(a, t, false)))
+			n++;
+	a->reply.templates = v;
+	a->reply.n_templates = n;
+}
+
+static void inspect(struct server *s, struct answer *a, const Warm__InspectRequest *q)
+{
+	struct template *t = store_find(s->store, q->name);
+	Warm__Template **v = own(a, calloc(1, sizeof(*v)));
+
+	if (!t)
+		return fail(a, -ENOENT, "there is no template '%.100s'; 'warm ls' lists them", q->name);
+	if (!v || !(v[0] = fill_template(a, t, true)))
+		return fail(a, -ENOMEM, "no memory%s", "");
+	a->reply.templates = v;
+	a->reply.n_templates = 1;
+}
+
+static void remove_templates(struct server *s, struct answer *a, const Warm__RemoveRequest *q)
+{
+	/* all or none: an unknown name leaves everything as it was */
+	for (size_t i = 0; i < q->n_names; i++)
+		if (!store_find(s->store, q->names[i]))
+			return fail(a, -ENOENT, "there is no template '%.100s'; 'warm ls' lists them", q->names[i]);
+	for (size_t i = 0; i < q->n_names; i++) {
+		struct template *t = store_find(s->store, q->names[i]);
+
+		if (t)
+			store_remove(s->store, t);
+	}
+	while (q->all && s->store->list)
+		store_remove(s->store, s->store->list);
+}
+
+static int compare(const void *a, const void *b)
+{
+	uint32_t x = *(const uint32_t *)a, y = *(const uint32_t *)b;
+
+	return x < y ? -1 : x > y;
+}
+
+static void fill_latency(struct server *s, struct answer *a, Warm__Stats *m)
+{
+	size_t n = s->nlatency < LATENCY_SAMPLES ? s->nlatency : LATENCY_SAMPLES;
+	uint32_t *sorted = own(a, calloc(n + 1, sizeof(*sorted)));
+	Warm__Latency *l = own(a, calloc(1, sizeof(*l))), **v = own(a, calloc(1, sizeof(*v)));
+
+	if (!sorted || !l || !v || !n)
+		return;
+	memcpy(sorted, s->latency_ns, n * sizeof(*sorted));
+	qsort(sorted, n, sizeof(*sorted), compare);
+	warm__latency__init(l);
+	l->phase = (char *)"warmd: receive, match, answer";
+	l->count = s->nlatency;
+	l->p50_ns = sorted[n / 2];
+	l->p90_ns = sorted[n * 9 / 10];
+	l->p99_ns = sorted[n * 99 / 100];
+	l->max_ns = sorted[n - 1];
+	v[0] = l;
+	m->latencies = v;
+	m->n_latencies = 1;
+}
+
+static void stats(struct server *s, struct answer *a)
+{
+	Warm__Stats *m = own(a, calloc(1, sizeof(*m)));
+	Warm__Count *counts = own(a, calloc(WIRE_STATUS_COUNT, sizeof(*counts)));
+	Warm__Count **v = own(a, calloc(WIRE_STATUS_COUNT, sizeof(*v)));
+
+	if (!m || !counts || !v)
+		return fail(a, -ENOMEM, "no memory%s", "");
+	warm__stats__init(m);
+	for (int i = 0; i < WIRE_STATUS_COUNT; i++) {
+		warm__count__init(&counts[i]);
+		counts[i].name = (char *)status_names[i];
+		counts[i].count = s->launches[i];
+		v[i] = &counts[i];
+	}
+	m->launches = v;
+	/* those behind are decided by clients that cannot reach us */
+	m->n_launches = WIRE_COLD_NO_DAEMON;
+	m->uptime_ns = clock_ns(CLOCK_REALTIME) - s->started_ns;
+	m->builds_ok = s->builds_ok;
+	m->builds_refused = s->builds_refused;
+	m->builds_failed = s->builds_failed;
+	m->templates = store_count(s->store);
+	m->sealed_bytes = store_sealed_bytes(s->store);
+	m->budget_bytes = s->config->memory_budget;
+	m->dropped_stale = s->store->dropped_stale;
+	m->dropped_budget = s->store->dropped_budget;
+	m->dropped_age = s->store->dropped_age;
+	m->watches = watch_count(s->store->watch);
+	m->connections = s->accepted;
+	m->bad_messages = s->bad_messages;
+	fill_latency(s, a, m);
+	a->reply.stats = m;
+}
+
+static void explain(struct server *s, struct answer *a, const Warm__ExplainRequest *q)
+{
+	const struct template *t = store_find(s->store, q->what);
+	char **lines = own(a, calloc(40, sizeof(*lines)));
+	char *end, words[400];
+	uint64_t pid = strtoull(q->what, &end, 10);
+	size_t n = 0;
+
+	if (!lines)
+		return fail(a, -ENOMEM, "no memory%s", "");
+	for (size_t i = 0; !*end && i < RECENT_LAUNCHES; i++) {
+		const struct recent_launch *l = &s->recent[(s->nrecent + RECENT_LAUNCHES - 1 - i) % RECENT_LAUNCHES];
+
+		if (!l->pid || l->pid != pid)
+			continue;
+		snprintf(words, sizeof(words), "process %u ran '%s' %s: %s", l->pid, l->what,
+			 l->status == WIRE_WARM ? "warm, from template" : "cold", l->reason);
+		lines[n++] = text(a, "%s", words);
+		break;
+	}
+	if (t && n == 0) {
+		snprintf(words, sizeof(words), "template '%s' %s", t->label,
+			 t->state == TEMPLATE_READY ? "serves launches that agree in:" : "was refused:");
+		lines[n++] = text(a, "%s", words);
+		if (t->state == TEMPLATE_REFUSED) {
+			lines[n++] = t->result->message;
+		} else {
+			Warm__Template *m = fill_template(a, t, false);
+
+			for (size_t i = 0; m && i < m->n_keys && n < 38; i++)
+				lines[n++] = m->keys[i];
+		}
+	}
+	if (!n)
+		return fail(a, -ENOENT, "'%.100s' is neither a template nor one of the last launches", q->what);
+	a->reply.lines = lines;
+	a->reply.n_lines = n;
+}
+
+static void hello(struct server *s, struct answer *a)
+{
+	Warm__Hello *h = own(a, calloc(1, sizeof(*h)));
+
+	if (!h)
+		return fail(a, -ENOMEM, "no memory%s", "");
+	warm__hello__init(h);
+	h->pid = (uint32_t)getpid();
+	h->version = (char *)WARM_VERSION;
+	h->started_ns = s->started_ns;
+	a->reply.hello = h;
+}
+
+/* a reply that does not fit a packet is one that names that */
+static int send_reply(struct connection *c, struct answer *a)
+{
+	struct wire_header h = { .magic = WIRE_MAGIC, .version = WIRE_VERSION_NUMBER, .type = WIRE_CONTROL_REPLY };
+	size_t len = warm__control_reply__get_packed_size(&a->reply);
+	_cleanup_free_ uint8_t *bytes = NULL;
+	struct iovec iov[2];
+	struct msghdr msg = { .msg_iov = iov, .msg_iovlen = 2 };
+
+	if (len > WIRE_MAX_SIZE - sizeof(h) && a->reply.n_templates) {
+		/* the longest parts first: dependencies, then mappings */
+		for (size_t i = 0; i < a->reply.n_templates; i++)
+			a->reply.templates[i]->n_dependencies = 0;
+		len = warm__control_reply__get_packed_size(&a->reply);
+		for (size_t i = 0; i < a->reply.n_templates && len > WIRE_MAX_SIZE - sizeof(h); i++) {
+			a->reply.templates[i]->n_memory = 0;
+			a->reply.templates[i]->n_keys = 0;
+		}
+		len = warm__control_reply__get_packed_size(&a->reply);
+	}
+	if (len > WIRE_MAX_SIZE - sizeof(h)) {
+		warm__control_reply__init(&a->reply);
+		fail(a, -EMSGSIZE, "the answer does not fit a message%s", "");
+		len = warm__control_reply__get_packed_size(&a->reply);
+	}
+	bytes = malloc(len ? len : 1);
+	if (!bytes)
+		return -ENOMEM;
+	warm__control_reply__pack(&a->reply, bytes);
+	h.size = (uint32_t)(sizeof(h) + len);
+	iov[0] = (struct iovec){ &h, sizeof(h) };
+	iov[1] = (struct iovec){ bytes, len };
+	return sendmsg(c->fd, &msg, MSG_NOSIGNAL | MSG_DONTWAIT) < 0 ? -errno : 0;
+}
+
+int control_handle(struct connection *c, const uint8_t *payload, size_t len)
+{
+	Warm__ControlRequest *q = warm__control_request__unpack(NULL, len, payload);
+	struct server *s = c->server;
+	struct answer *a;
+	bool stop = false;
+	int r;
+
+	if (!q)
+		return -EBADMSG;
+	a = calloc(1, sizeof(*a));
+	if (!a) {
+		warm__control_request__free_unpacked(q, NULL);
+		return -ENOMEM;
+	}
+	warm__control_reply__init(&a->reply);
+	watch_drain(s->store->watch);
+	switch (q->command_case) {
+	case WARM__CONTROL_REQUEST__COMMAND_LIST:
+		list(s, a);
+		break;
+	case WARM__CONTROL_REQUEST__COMMAND_REMOVE:
+		remove_templates(s, a, q->remove);
+		break;
+	case WARM__CONTROL_REQUEST__COMMAND_INSPECT:
+		inspect(s, a, q->inspect);
+		break;
+	case WARM__CONTROL_REQUEST__COMMAND_STATS:
+		stats(s, a);
+		break;
+	case WARM__CONTROL_REQUEST__COMMAND_EXPLAIN:
+		explain(s, a, q->explain);
+		break;
+	case WARM__CONTROL_REQUEST__COMMAND_HELLO:
+		hello(s, a);
+		break;
+	case WARM__CONTROL_REQUEST__COMMAND_STOP:
+		stop = true;
+		break;
+	default:
+		fail(a, -EOPNOTSUPP, "unknown command%s", "");
+	}
+	r = send_reply(c, a);
+	for (size_t i = 0; i < a->nowned; i++)
+		free(a->owned[i]);
+	free(a);
+	warm__control_request__free_unpacked(q, NULL);
+	if (stop)
+		sd_event_exit(s->event, 0);
+	return r;
+}

@@ -1,0 +1,239 @@
+/* SPDX-License-Identifier: MIT */
+/* main.c - warmd's start: directory, lock, configuration, socket, signals */
+#include <errno.h>
+#include <fcntl.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+#include <sys/file.h>
+#include <sys/prctl.h>
+#include <sys/resource.h>
+#include <sys/socket.h>
+#include <sys/stat.h>
+#include <sys/un.h>
+#include <systemd/sd-daemon.h>
+
+#include "engine/base/fd.h"
+#include "engine/base/log.h"
+#include "launcher/client.h"
+#include "warmd/server.h"
+
+struct start {
+	struct client_dir dir;
+	int lock_fd, ready_fd;
+	bool activated;		/* the socket is systemd's: not ours to remove */
+};
+
+static const char usage[] =
+	"usage: warmd [--config FILE] [--log FILE] [--version]\n"
+	"\n"
+	"The daemon of warm(1). It is started by warm on first use; `warm stop` ends it.\n"
+	"\n"
+	"  --config FILE   instead of $XDG_CONFIG_HOME/warm/config.json\n"
+	"  --log FILE      instead of $WARM_LOG, or warmd.log in the runtime directory\n";
+
+/* words for whoever started us: client.h, CLIENT_READY_ENV */
+static void tell_starter(struct start *s, const char *words)
+{
+	if (s->ready_fd < 0)
+		return;
+	if (write(s->ready_fd, words ? words : "1", words ? strlen(words) : 1) < 0)
+		log_debug("whoever started us is gone");
+	s->ready_fd = fd_close(s->ready_fd);
+}
+
+static int lock(struct start *s, struct error *err)
+{
+	char path[CLIENT_DIR_MAX + 16];
+
+	if (mkdir(s->dir.path, 0700) < 0 && errno != EEXIST)
+		return error_errno(err, errno, "making the runtime directory %s", s->dir.path);
+	snprintf(path, sizeof(path), "%s/%s", s->dir.path, CLIENT_LOCK);
+	s->lock_fd = open(path, O_RDWR | O_CREAT | O_CLOEXEC | O_NOFOLLOW, 0600);
+	if (s->lock_fd < 0)
+		return error_errno(err, errno, "opening %s", path);
+	if (flock(s->lock_fd, LOCK_EX | LOCK_NB) < 0)
+		return error_set(err, EALREADY, "another warmd serves %s", s->dir.path);
+	return 0;
+}
+
+static int listen_on(const struct start *s, struct error *err)
+{
+	struct sockaddr_un a = { .sun_family = AF_UNIX };
+	_cleanup_close_ int fd = socket(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
+	mode_t mask;
+	int r;
+
+	if (fd < 0)
+		return error_errno(err, errno, "socket");
+	snprintf(a.sun_path, sizeof(a.sun_path), "%s/%s", s->dir.path, CLIENT_SOCKET);
+	/* a stale one: we hold the lock, so nobody listens there */
+	unlink(a.sun_path);
+	mask = umask(0177);
+	r = bind(fd, (struct sockaddr *)&a, sizeof(a)) < 0 ? -errno : 0;
+	umask(mask);
+	if (r == 0 && listen(fd, SOMAXCONN) < 0)
+		r = -errno;
+	return r < 0 ? error_errno(err, r, "listening on %s", a.sun_path) : TAKE_FD(fd);
+}
+
+static int open_log(const struct start *s, const char *path, enum log_level level)
+{
+	char file[CLIENT_DIR_MAX + 16];
+	int fd;
+
+	if (!path)
+		path = getenv("WARM_LOG");
+	if (!path || !*path) {
+		snprintf(file, sizeof(file), "%s/warmd.log", s->dir.path);
+		path = file;
+	}
+	fd = open(path, O_WRONLY | O_APPEND | O_CREAT | O_CLOEXEC | O_NOCTTY, 0600);
+	if (fd < 0)
+		return -errno;
+	log_open(fd, level);
+	return 0;
+}
+
+static void raise_limits(void)
+{
+	struct rlimit r;
+
+	/* each template keeps its mapped files open */
+	if (getrlimit(RLIMIT_NOFILE, &r) == 0 && r.rlim_cur < r.rlim_max) {
+		r.rlim_cur = r.rlim_max;
+		setrlimit(RLIMIT_NOFILE, &r);
+	}
+}
+
+static int serve(struct start *s, const struct config *config, int listen_fd, struct error *err)
+{
+	struct server *server = NULL;
+	sd_event *event = NULL;
+	sigset_t set;
+	int r;
+
+	sigemptyset(&set);
+	sigaddset(&set, SIGTERM);
+	sigaddset(&set, SIGINT);
+	sigprocmask(SIG_BLOCK, &set, NULL);
+	signal(SIGPIPE, SIG_IGN);
+	signal(SIGHUP, SIG_IGN);
+	r = sd_event_new(&event);
+	if (r >= 0)
+		r = sd_event_add_signal(event, NULL, SIGTERM, NULL, NULL);
+	if (r >= 0)
+		r = sd_event_add_signal(event, NULL, SIGINT, NULL, NULL);
+	if (r < 0)
+		r = error_errno(err, r, "making an event loop");
+	else
+		r = server_new(&server, event, config, listen_fd, err);
+	if (r < 0) {
+		sd_event_unref(event);
+		return r;
+	}
+	log_info("warmd %s serves %s", WARM_VERSION, s->dir.path);
+	tell_starter(s, NULL);
+	sd_notify(0, "READY=1");
+	r = sd_event_loop(event);
+	log_info("stopping");
+	if (!s->activated) {
+		char path[CLIENT_DIR_MAX + 16];
+
+		/* first, so that nobody connects to one that is going */
+		snprintf(path, sizeof(path), "%s/%s", s->dir.path, CLIENT_SOCKET);
+		unlink(path);
+	}
+	server_free(server);
+	sd_event_unref(event);
+	return r < 0 ? error_errno(err, r, "the event loop") : 0;
+}
+
+static int parse(int argc, char **argv, const char **ret_config, const char **ret_log)
+{
+	for (int i = 1; i < argc; i++) {
+		if (strcmp(argv[i], "--help") == 0 || strcmp(argv[i], "-h") == 0) {
+			fputs(usage, stdout);
+			return 1;
+		}
+		if (strcmp(argv[i], "--version") == 0) {
+			puts("warmd " WARM_VERSION);
+			return 1;
+		}
+		if (strcmp(argv[i], "--config") == 0 && i + 1 < argc) {
+			*ret_config = argv[++i];
+		} else if (strcmp(argv[i], "--log") == 0 && i + 1 < argc) {
+			*ret_log = argv[++i];
+		} else {
+			fprintf(stderr, "warmd: unknown argument %s; try 'warmd --help'\n", argv[i]);
+			return -EINVAL;
+		}
+	}
+	return 0;
+}
+
+static int run(struct start *s, const char *config_path, const char *log_path, struct error *err)
+{
+	struct config config;
+	_cleanup_close_ int listen_fd = -EBADF;
+	int r = client_runtime_dir(&s->dir, err);
+
+	if (r == 0)
+		r = lock(s, err);
+	if (r == 0)
+		r = config_load(&config, config_path, err);
+	if (r < 0)
+		return r;
+	if (open_log(s, log_path, config.log_level) < 0)
+		log_warning("cannot open the log; messages go to stderr");
+	raise_limits();
+	if (sd_listen_fds(1) == 1) {
+		s->activated = true;
+		listen_fd = SD_LISTEN_FDS_START;
+		fcntl(listen_fd, F_SETFD, FD_CLOEXEC);
+		fcntl(listen_fd, F_SETFL, fcntl(listen_fd, F_GETFL) | O_NONBLOCK);
+		if (sd_is_socket_unix(listen_fd, SOCK_SEQPACKET, 1, NULL, 0) <= 0)
+			r = error_set(err, EINVAL, "the socket that systemd passed is not a listening SOCK_SEQPACKET one");
+	} else {
+		listen_fd = listen_on(s, err);
+		r = listen_fd < 0 ? listen_fd : 0;
+	}
+	if (r == 0)
+		r = serve(s, &config, TAKE_FD(listen_fd), err);
+	config_done(&config);
+	return r;
+}
+
+int main(int argc, char **argv)
+{
+	struct start s = { .lock_fd = -EBADF, .ready_fd = -EBADF };
+	const char *config = NULL, *log = NULL, *ready = getenv(CLIENT_READY_ENV);
+	struct error err = { 0 };
+	int r = parse(argc, argv, &config, &log);
+
+	if (r)
+		return r > 0 ? 0 : 125;
+	if (ready)
+		s.ready_fd = atoi(ready) > 2 ? atoi(ready) : -EBADF;
+	unsetenv(CLIENT_READY_ENV);
+	if (s.ready_fd >= 0)
+		fcntl(s.ready_fd, F_SETFD, FD_CLOEXEC);
+	/* processes of one user may trace one another: a template's memory is as private as the program's */
+	prctl(PR_SET_NAME, "warmd");
+	r = run(&s, config, log, &err);
+	if (r == -EALREADY) {
+		fd_close(s.ready_fd);
+		fprintf(stderr, "warmd: %s\n", err.text);
+		return 0;
+	}
+	if (r < 0) {
+		log_error("%s", err.text);
+		tell_starter(&s, err.text);
+		fprintf(stderr, "warmd: %s\n", err.text);
+		return 125;
+	}
+	fd_close(s.lock_fd);
+	return 0;
+}

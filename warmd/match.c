@@ -1,0 +1,158 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * match.c - does a template serve a launch: everything that the program took
+ * in while it was built must be the same now (files are watch.h's part).
+ */
+#include <stdio.h>
+#include <string.h>
+
+#include "warmd/template.h"
+
+static bool words(char *reason, size_t size, const char *fmt, const char *a)
+{
+	snprintf(reason, size, fmt, a);
+	return true;
+}
+
+static bool argv_differs(const struct template *t, const struct request *req, char *reason, size_t size)
+{
+	const struct request *had = t->request;
+	int32_t count = t->result->argv_count;
+	uint32_t n = count < 0 ? had->run.argc : (uint32_t)count;
+
+	if (count < 0 ? req->run.argc != had->run.argc : req->run.argc < n)
+		return words(reason, size, "another number of arguments%s", "");
+	for (uint32_t i = 0; i < n; i++)
+		if (strcmp(req->argv[i], had->argv[i]) != 0)
+			return words(reason, size, "argument '%.100s' is another", req->argv[i]);
+	return false;
+}
+
+static bool variable_differs(const struct request *a, const struct request *b, const char *name, size_t len)
+{
+	const char *va = request_getenv(a, name, len), *vb = request_getenv(b, name, len);
+
+	if (!va || !vb)
+		return va != vb;
+	return strcmp(va, vb) != 0;
+}
+
+static bool counts_always(const char *name)
+{
+	/* ld.so reads these before anything can be watched: ld.so(8) */
+	return strncmp(name, "LD_", 3) == 0 || strncmp(name, "GLIBC_TUNABLES=", 15) == 0;
+}
+
+static bool all_of_one_differ(const struct request *a, const struct request *b, bool everything,
+			      const struct config *config, char *reason, size_t size)
+{
+	for (char **e = a->envp; *e; e++) {
+		size_t len = strcspn(*e, "=");
+
+		if (!counts_always(*e) && (!everything || config_ignores_variable(config, *e, len)))
+			continue;
+		if (variable_differs(a, b, *e, len)) {
+			snprintf(reason, size, "variable %.*s differs", (int)(len < 100 ? len : 100), *e);
+			return true;
+		}
+	}
+	return false;
+}
+
+static bool environment_differs(const struct template *t, const struct request *req, const struct config *config,
+				char *reason, size_t size)
+{
+	const Warm__BuildResult *r = t->result;
+	bool everything = r->environment_all;
+
+	for (size_t i = 0; i < r->n_environment; i++) {
+		const char *name = r->environment[i];
+		size_t len = strlen(name);
+
+		if (strcmp(name, "*") == 0)
+			everything = true;
+		else if (variable_differs(t->request, req, name, len) && !config_ignores_listed_variable(config, name, len))
+			return words(reason, size, "variable %.100s differs, which was read at the start", name);
+	}
+	return all_of_one_differ(t->request, req, everything, config, reason, size) ||
+	       all_of_one_differ(req, t->request, everything, config, reason, size);
+}
+
+static bool identity_differs(const struct template *t, const struct request *req, char *reason, size_t size)
+{
+	const struct wire_run *a = &t->request->run, *b = &req->run;
+	uint32_t keys = t->result->keys;
+
+	if (a->ignored_signals != b->ignored_signals)
+		return words(reason, size, "other signals are ignored%s", "");
+	if (a->blocked_signals != b->blocked_signals)
+		return words(reason, size, "other signals are blocked%s", "");
+	if (a->capabilities != b->capabilities || a->no_new_privs != b->no_new_privs || a->seccomp != b->seccomp)
+		return words(reason, size, "other %s", "capabilities, no_new_privs or seccomp mode");
+	if (a->personality != b->personality)
+		return words(reason, size, "another %s", "personality(2)");
+	if (a->ngroups_hash != b->ngroups_hash)
+		return words(reason, size, "other %s", "supplementary groups");
+	if ((keys & TEMPLATE_KEY_UMASK) && a->umask != b->umask)
+		return words(reason, size, "another %s, which was read at the start", "umask");
+	if ((keys & TEMPLATE_KEY_AFFINITY) && a->affinity != b->affinity)
+		return words(reason, size, "another %s, which was read at the start", "CPU affinity");
+	for (unsigned int i = 0; i < WIRE_RLIMITS; i++)
+		if ((t->result->rlimit_keys >> i & 1) && memcmp(a->rlimits[i], b->rlimits[i], sizeof(a->rlimits[i])) != 0)
+			return words(reason, size, "another %s, which was read at the start", "resource limit");
+	return false;
+}
+
+static bool descriptors_differ(const struct template *t, const struct request *req, char *reason, size_t size)
+{
+	const struct wire_run *a = &t->request->run, *b = &req->run;
+	static const char *const names[3] = { "standard input", "standard output", "standard error" };
+
+	for (int i = 0; i < 3; i++) {
+		if ((a->stdio[i] == WIRE_STDIO_CLOSED) != (b->stdio[i] == WIRE_STDIO_CLOSED))
+			return words(reason, size, "%s is closed in one of the two", names[i]);
+		if (!(t->result->stdio_keys >> i & 1))
+			continue;
+		if (a->stdio[i] != b->stdio[i] || a->stdio_blksize[i] != b->stdio_blksize[i])
+			return words(reason, size, "%s is of another kind, which was looked at", names[i]);
+	}
+	if ((t->result->keys & TEMPLATE_KEY_WINSIZE) && (a->rows != b->rows || a->columns != b->columns))
+		return words(reason, size, "the terminal has another %s", "size, which was read at the start");
+	for (size_t i = 0; i < t->result->n_descriptors; i++) {
+		int fd = t->result->descriptors[i]->fd;
+
+		if (fd >= 0 && fd < 256 && (b->inherited_fds[fd / 64] >> (fd % 64) & 1)) {
+			snprintf(reason, size, "descriptor %d comes from the caller, and the program uses that number itself", fd);
+			return true;
+		}
+	}
+	return false;
+}
+
+bool template_mismatch(const struct template *t, const struct request *req, const struct config *config, char *reason,
+		       size_t size)
+{
+	if (strcmp(req->name, t->request->name) != 0 && req->name[0])
+		return words(reason, size, "template '%.60s' has another name", t->label);
+	if (strcmp(req->ready, t->request->ready) != 0 && req->ready[0] && strcmp(req->ready, "auto") != 0 &&
+	    strcmp(req->ready, t->result->ready) != 0)
+		return words(reason, size, "its readiness point is '%s'", t->result->ready);
+	if (argv_differs(t, req, reason, size) || identity_differs(t, req, reason, size) ||
+	    descriptors_differ(t, req, reason, size))
+		return true;
+	if ((t->result->keys & TEMPLATE_KEY_CWD) && strcmp(t->request->cwd, req->cwd) != 0)
+		return words(reason, size, "another working directory (built in %.150s)", t->request->cwd);
+	/* PATH decides which file a bare name is */
+	if (!strchr(req->argv[0], '/') && variable_differs(t->request, req, "PATH", 4))
+		return words(reason, size, "variable %s differs", "PATH");
+	return environment_differs(t, req, config, reason, size);
+}
+
+bool template_same_command(const struct template *t, const struct request *req)
+{
+	const struct request *had = t->request;
+
+	return strcmp(had->argv[0], req->argv[0]) == 0 && strcmp(had->name, req->name) == 0 &&
+	       (had->run.argc > 1) == (req->run.argc > 1) &&
+	       (had->run.argc < 2 || strcmp(had->argv[1], req->argv[1]) == 0);
+}

@@ -1,0 +1,129 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * observe.h - what a program's system calls mean for its template.
+ *
+ * The builder traces a program (with its threads and children) and hands every
+ * system call that observe_wants() to observe_syscall(), at its entry and at
+ * its exit, while the caller is stopped. Out come
+ *
+ *   dependencies  files that were read, looked at or looked for (deps.h)
+ *   keys          properties of the launch that were asked for
+ *   output        what was written to the standard streams, to replay in clones
+ *   a refusal     why this program, as run now, cannot be a template
+ *
+ * A refusal is raised at the call's entry where that can be told, so that the
+ * caller can be stopped before anything outside has changed.
+ *
+ * No tracing here: calls come in as structs, memory through a callback, and
+ * the rest (names of descriptors, cwd) is read from /proc.
+ */
+#ifndef WARM_WARMD_OBSERVE_H
+#define WARM_WARMD_OBSERVE_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <sys/types.h>
+
+#include "engine/base/error.h"
+#include "warmd/config.h"
+#include "warmd/deps.h"
+
+struct observe;
+
+struct observe_call {
+	pid_t tid;
+	long nr;		/* the caller's architecture is ours: 32-bit calls are the tracer's to refuse */
+	uint64_t args[6];
+	int64_t ret;		/* at exit: a value or a negative errno */
+	bool entry;
+};
+
+/* what the program asked of its launch; a template serves only launches that agree in these */
+struct observe_keys {
+	bool argv;		/* its own command line, through /proc */
+	bool environment;	/* its whole environment, through /proc */
+	bool cwd;		/* getcwd, or a relative path */
+	bool umask;
+	bool affinity;
+	bool identity;		/* user, groups, capabilities */
+	bool window_size;	/* of a standard stream that is a terminal */
+	bool sigmask;		/* signals blocked at the start */
+	uint32_t rlimits;	/* bit RLIMIT_x */
+	uint64_t signals;	/* bit n-1: was signal n ignored at the start */
+	uint32_t stdio_start;	/* bit 0..2: what the descriptor is; before observe_phase_leading() */
+	uint32_t stdio;		/* the same, after it */
+	unsigned int programs;	/* images executed by the tree, the first included: those after it read the environment unseen */
+};
+
+/* one write(2), in order */
+struct observe_output {
+	int fd;			/* 0..2, as the launch calls it */
+	size_t len;
+	const char *data;
+};
+
+struct observe_refusal {
+	bool retryable;		/* the next build may not meet it: what it made or removed stays so */
+	pid_t tid;
+	char text[512];		/* "writes to /x before its readiness point" */
+};
+
+/**
+ * observe_read_fn - read another process's memory
+ * Return: bytes read, which may be fewer than @len; or a negative errno
+ */
+typedef ssize_t (*observe_read_fn)(void *data, pid_t tid, uint64_t addr, void *buf, size_t len);
+
+/**
+ * observe_new() - observe a program from here on
+ * @cfg: borrowed; ignored paths are not recorded
+ * @root: the program's process, stopped, its descriptors in place (they are "from outside")
+ * @own_fd: the descriptor number of the readiness protocol in it, whose use does not count; -1: none
+ *
+ * Effects are checked until observe_effects() says otherwise. Memory is read with process_vm_readv(2).
+ */
+int observe_new(struct observe **ret, const struct config *cfg, pid_t root, int own_fd);
+void observe_free(struct observe *o);
+void observe_set_reader(struct observe *o, observe_read_fn read, void *data);
+
+/** observe_wants() - does this system call mean anything? For a seccomp filter or to leave out work */
+bool observe_wants(long nr);
+
+/**
+ * observe_syscall() - take in one stop of one thread
+ *
+ * Return: 0: go on. 1: observe_refusal() is new or has become a final one; at
+ * entry the call has not been carried out yet. A negative errno: observing itself failed.
+ */
+int observe_syscall(struct observe *o, const struct observe_call *c, struct error *err);
+/** observe_exited() - a thread or process is gone (its number may be used again) */
+void observe_exited(struct observe *o, pid_t tid);
+
+/** observe_program() - record an executable with its interpreters, for an exec that was not seen */
+int observe_program(struct observe *o, const char *path);
+/** observe_effects() - whether effects on the outside are refused (readiness `call`: they are not). Reading what cannot be read again always is. */
+void observe_effects(struct observe *o, bool check);
+/** observe_phase_leading() - the interpreter has started, the program's own leading part begins */
+void observe_phase_leading(struct observe *o);
+/** observe_modules_dir() - the adaptor's word that directories it names were listed to search for modules only */
+int observe_modules_dir(struct observe *o, const char *path);
+
+/**
+ * observe_finish() - the readiness point is reached
+ *
+ * Files made and left behind become a (retryable) refusal, listings that no adaptor explained count in full, and
+ * caches that the program wrote itself are recorded as they are now. Return: as observe_syscall().
+ */
+int observe_finish(struct observe *o, struct error *err);
+
+/* results: borrowed, valid until the next call */
+struct dep_set *observe_deps(struct observe *o);
+const struct observe_keys *observe_keys(const struct observe *o);
+const struct observe_output *observe_output(const struct observe *o, size_t *ret_count);
+/** observe_refusal() - the reason; a final one takes the place of a retryable one. NULL: none */
+const struct observe_refusal *observe_refusal(const struct observe *o);
+/** observe_fd_origin() - the number that a process's descriptor had in the launch, through dup and dup2. -1: the program's own */
+int observe_fd_origin(const struct observe *o, pid_t pid, int fd);
+
+#endif

@@ -1,0 +1,237 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * observe_internal.h - the inside of the observer.
+ *
+ *   observe.c          life, threads and processes, results
+ *   observe_table.c    which call is whose
+ *   observe_peer.c     the caller's memory and the paths in it
+ *   observe_paths.c    calls that look at the file system; exec
+ *   observe_effects.c  calls that change it, and what is allowed
+ *   observe_outside.c  effects that are no files: sockets, signals, mounts
+ *   observe_fds.c      descriptors from outside: input, output, what they are
+ *   observe_keys.c     calls that ask for properties of the launch
+ */
+#ifndef WARM_WARMD_OBSERVE_INTERNAL_H
+#define WARM_WARMD_OBSERVE_INTERNAL_H
+
+#include <limits.h>
+#include <sys/stat.h>
+#include <sys/syscall.h>
+
+#include "warmd/deps_map.h"
+#include "warmd/observe.h"
+
+#define OBSERVE_PATH_MAX   (2 * PATH_MAX) /* a directory and a name under it */
+#define OBSERVE_OUTPUT_MAX (64 * 1024)
+#define OBSERVE_NR_MAX	   512
+
+/* fd_info.origin besides the number in the launch */
+#define ORIGIN_INSIDE (-1)	/* made by the program */
+#define ORIGIN_OWN    (-2)	/* of the readiness protocol */
+
+struct fd_info {
+	int origin;
+	uint8_t family;		/* of a socket that socket(2) made; else 0 */
+	bool modules;		/* a directory opened as an importer does */
+	bool listed;
+};
+
+struct proc {
+	pid_t pid;
+	unsigned int threads;
+	/* set by the program itself, so that asking for it says nothing about the launch */
+	bool cwd_own, umask_own, affinity_own, sigmask_own;
+	uint64_t signals_own;
+	uint32_t rlimits_own;
+	struct fd_info *fds;	/* by number; what is beyond is INSIDE */
+	size_t nfds;
+};
+
+/* what a change would do to a path */
+enum verdict {
+	VERDICT_NONE,		/* nothing, or not known */
+	VERDICT_FREE,		/* no effect: /dev/null, /proc/self/comm */
+	VERDICT_OWN,		/* made by the program, or below what it made */
+	VERDICT_CACHE,		/* bytecode */
+	VERDICT_NEW,		/* is not there */
+	VERDICT_REAL,		/* is there, and not the program's */
+	VERDICT_TTY,
+};
+
+struct thread {
+	pid_t tid;
+	struct proc *proc;
+	long entered;		/* number of the call whose entry was seen, or -1 */
+	char *paths[2];		/* taken at entry */
+	enum verdict verdicts[2];
+	char *looked_at;	/* what the last path call stat'ed */
+};
+
+struct observe {
+	const struct config *cfg;
+	pid_t root;
+	int own_fd;
+	observe_read_fn read;
+	void *read_data;
+	bool check_effects, leading;
+	struct map threads;	/* tid -> struct thread */
+	struct map procs;	/* pid -> struct proc */
+	struct thread *last;	/* the thread of the last call */
+	struct dep_set *deps;
+	struct observe_keys keys;
+	struct observe_refusal refusal; /* text "": none */
+	struct map own;		/* canonical paths that the program made */
+	struct map written;	/* paths it changed with our leave: recorded anew at the end */
+	struct map candidates;	/* canonical directories listed as an importer does */
+	struct map confirmed;	/* canonical directories of the adaptor */
+	struct observe_output *output;
+	size_t noutput, output_len;
+};
+
+/* what a file system change is */
+enum effect {
+	EFFECT_NONE,
+	EFFECT_CREATE,		/* mkdir, mknod, symlink, link: path2 if there is one, else path */
+	EFFECT_REMOVE,
+	EFFECT_RENAME,
+	EFFECT_CHANGE,		/* attributes, length */
+	EFFECT_CHANGE_FD,	/* the same of a descriptor: its number is args[path] */
+};
+
+enum rule_flags {
+	RULE_NOFOLLOW = 1 << 0,		/* never follows a link at the end */
+	RULE_FLAG_NOFOLLOW = 1 << 1,	/* does not with AT_SYMLINK_NOFOLLOW in its flags */
+	RULE_STAT = 1 << 2,		/* an importer's first look */
+	RULE_EXISTS = 1 << 3,		/* contents do not count */
+};
+
+struct rule;
+typedef int (*rule_fn)(struct observe *o, struct thread *t, const struct observe_call *c, const struct rule *rule);
+
+/* argument numbers plus 1, so that 0 is "none": a path without a dirfd is relative to the cwd */
+struct rule {
+	rule_fn entry, exit;
+	uint8_t dirfd, path, flags;
+	uint8_t dirfd2, path2;
+	uint8_t how;		/* enum rule_flags */
+	uint8_t effect;		/* enum effect */
+	const char *verb;	/* "renames", "changes the mode of" */
+};
+
+/** rule_find() - what to do with a call. Return: NULL: nothing */
+const struct rule *rule_find(long nr);
+
+/* observe.c */
+
+/** refuse() - raise a refusal, to which " before its readiness point" is added. Return: 1 if it is news, 0 if not */
+int refuse(struct observe *o, const struct thread *t, bool retryable, const char *fmt, ...)
+	__attribute__((format(printf, 4, 5)));
+/** refuse_effect() - the same if effects are checked */
+int refuse_effect(struct observe *o, const struct thread *t, bool retryable, const char *fmt, ...)
+	__attribute__((format(printf, 4, 5)));
+struct thread *thread_get(struct observe *o, pid_t tid);
+/** in_tree() - is this a thread or process of the program? */
+bool in_tree(const struct observe *o, pid_t pid);
+
+/* observe_peer.c */
+
+ssize_t peer_read(struct observe *o, pid_t tid, uint64_t addr, void *buf, size_t len);
+/** peer_string() - a string of at most @size - 1 bytes. Return: its length or a negative errno */
+ssize_t peer_string(struct observe *o, pid_t tid, uint64_t addr, char *buf, size_t size);
+/** peer_fd_path() - what a descriptor leads to, as /proc says. Return: 0, or a negative errno (-ENOENT: it has no path in the file system) */
+int peer_fd_path(pid_t tid, int fd, char *buf);
+/** peer_fd_flags() - status flags of a descriptor, or a negative errno */
+int peer_fd_flags(pid_t tid, int fd);
+/**
+ * peer_path() - the absolute path that two arguments of a call name
+ * @buf: OBSERVE_PATH_MAX bytes
+ * @ret_cwd: was it relative to the cwd?
+ * Return: 1, 0 (empty or NULL: the descriptor itself is meant), or a negative errno (not to be known)
+ */
+int peer_path(struct observe *o, const struct thread *t, const struct observe_call *c, uint8_t dirfd, uint8_t path,
+	      char *buf, bool *ret_cwd);
+
+enum path_class { PATH_REAL, PATH_PROC, PATH_SYS, PATH_DEV, PATH_SHM };
+enum path_class path_class(const char *path);
+/** path_is_terminal() - one of /dev's terminals */
+bool path_is_terminal(const char *path);
+/** path_as_fd() - the number N of /dev/fd/N, /proc/self/fd/N, /dev/stdin and so on; -1: no such path */
+int path_as_fd(const struct thread *t, const char *path);
+/** path_in_proc_self() - what follows "/proc/self/", or the like for another process of the tree. NULL: another path */
+const char *path_in_proc_self(const struct observe *o, const char *path);
+
+/* observe_paths.c */
+
+void cwd_used(struct observe *o, const struct thread *t);
+/** path_record() - a path that was looked at with result @ret; @fd: the descriptor that came of it, or -1; @how: enum rule_flags */
+int path_record(struct observe *o, struct thread *t, const char *path, unsigned int how, int64_t ret, int fd);
+int on_look(struct observe *o, struct thread *t, const struct observe_call *c, const struct rule *rule);
+int on_open_entry(struct observe *o, struct thread *t, const struct observe_call *c, const struct rule *rule);
+int on_open(struct observe *o, struct thread *t, const struct observe_call *c, const struct rule *rule);
+int on_chdir_entry(struct observe *o, struct thread *t, const struct observe_call *c, const struct rule *rule);
+int on_chdir(struct observe *o, struct thread *t, const struct observe_call *c, const struct rule *rule);
+int on_exec_entry(struct observe *o, struct thread *t, const struct observe_call *c, const struct rule *rule);
+int on_exec(struct observe *o, struct thread *t, const struct observe_call *c, const struct rule *rule);
+int on_getdents(struct observe *o, struct thread *t, const struct observe_call *c, const struct rule *rule);
+
+/* observe_effects.c */
+
+/** own_covers() - did the program make this, or a directory above it? */
+bool own_covers(const struct observe *o, const char *path);
+bool open_is_effect(uint64_t flags);
+int effect_open_entry(struct observe *o, struct thread *t, const char *path, uint64_t flags);
+int effect_open(struct observe *o, struct thread *t, const char *path, uint64_t flags, int fd);
+int on_effect_entry(struct observe *o, struct thread *t, const struct observe_call *c, const struct rule *rule);
+int on_effect(struct observe *o, struct thread *t, const struct observe_call *c, const struct rule *rule);
+
+/* observe_outside.c */
+
+int on_socket(struct observe *o, struct thread *t, const struct observe_call *c, const struct rule *rule);
+int on_connect(struct observe *o, struct thread *t, const struct observe_call *c, const struct rule *rule);
+int on_bind(struct observe *o, struct thread *t, const struct observe_call *c, const struct rule *rule);
+int on_send_entry(struct observe *o, struct thread *t, const struct observe_call *c, const struct rule *rule);
+int on_kill_entry(struct observe *o, struct thread *t, const struct observe_call *c, const struct rule *rule);
+int on_outside(struct observe *o, struct thread *t, const struct observe_call *c, const struct rule *rule);
+int on_unobservable(struct observe *o, struct thread *t, const struct observe_call *c, const struct rule *rule);
+
+/* observe_fds.c */
+
+struct fd_info fd_get(const struct proc *p, int fd);
+int fd_put(struct proc *p, int fd, struct fd_info info);
+int fds_of_root(struct proc *p, int own_fd);
+int fds_copy(struct proc *to, const struct proc *from);
+/** fds_after_exec() - drop what close-on-exec has closed */
+void fds_after_exec(struct proc *p);
+/** fd_looked_at() - the program asked what a descriptor is */
+void fd_looked_at(struct observe *o, const struct thread *t, int fd);
+int on_fd_made(struct observe *o, struct thread *t, const struct observe_call *c, const struct rule *rule);
+int on_dup(struct observe *o, struct thread *t, const struct observe_call *c, const struct rule *rule);
+int on_close(struct observe *o, struct thread *t, const struct observe_call *c, const struct rule *rule);
+int on_fcntl_entry(struct observe *o, struct thread *t, const struct observe_call *c, const struct rule *rule);
+int on_fcntl(struct observe *o, struct thread *t, const struct observe_call *c, const struct rule *rule);
+int on_fstat(struct observe *o, struct thread *t, const struct observe_call *c, const struct rule *rule);
+int on_ioctl(struct observe *o, struct thread *t, const struct observe_call *c, const struct rule *rule);
+int on_read_entry(struct observe *o, struct thread *t, const struct observe_call *c, const struct rule *rule);
+int on_copy_entry(struct observe *o, struct thread *t, const struct observe_call *c, const struct rule *rule);
+int on_write_entry(struct observe *o, struct thread *t, const struct observe_call *c, const struct rule *rule);
+int on_write(struct observe *o, struct thread *t, const struct observe_call *c, const struct rule *rule);
+int on_writev(struct observe *o, struct thread *t, const struct observe_call *c, const struct rule *rule);
+int on_mmap(struct observe *o, struct thread *t, const struct observe_call *c, const struct rule *rule);
+
+/* observe_keys.c */
+
+int on_clone(struct observe *o, struct thread *t, const struct observe_call *c, const struct rule *rule);
+int on_getcwd(struct observe *o, struct thread *t, const struct observe_call *c, const struct rule *rule);
+int on_umask(struct observe *o, struct thread *t, const struct observe_call *c, const struct rule *rule);
+int on_identity(struct observe *o, struct thread *t, const struct observe_call *c, const struct rule *rule);
+int on_affinity(struct observe *o, struct thread *t, const struct observe_call *c, const struct rule *rule);
+int on_set_affinity(struct observe *o, struct thread *t, const struct observe_call *c, const struct rule *rule);
+int on_getrlimit(struct observe *o, struct thread *t, const struct observe_call *c, const struct rule *rule);
+int on_setrlimit(struct observe *o, struct thread *t, const struct observe_call *c, const struct rule *rule);
+int on_prlimit(struct observe *o, struct thread *t, const struct observe_call *c, const struct rule *rule);
+int on_sigaction(struct observe *o, struct thread *t, const struct observe_call *c, const struct rule *rule);
+int on_sigprocmask(struct observe *o, struct thread *t, const struct observe_call *c, const struct rule *rule);
+/** proc_file_looked_at() - a file of /proc/self was opened or read as a link */
+void proc_file_looked_at(struct observe *o, const struct thread *t, const char *rest);
+
+#endif

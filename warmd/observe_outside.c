@@ -1,0 +1,192 @@
+/* SPDX-License-Identifier: MIT */
+/* Effects that are no files: sockets, signals to strangers, what root may do. */
+#include "warmd/observe_internal.h"
+
+#include <errno.h>
+#include <netinet/in.h>
+#include <arpa/inet.h>
+#include <stddef.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/param.h>
+#include <sys/socket.h>
+#include <sys/un.h>
+#include <unistd.h>
+
+#include "engine/base/fd.h"
+
+int on_socket(struct observe *o, struct thread *t, const struct observe_call *c, const struct rule *rule)
+{
+	(void)o;
+	(void)rule;
+	if (c->ret < 0)
+		return 0;
+	return fd_put(t->proc, (int)c->ret,
+		      (struct fd_info){ .origin = ORIGIN_INSIDE, .family = (uint8_t)MIN(c->args[0], 255) });
+}
+
+/* an address in the caller's memory, and words for it */
+struct peer_address {
+	union {
+		struct sockaddr any;
+		struct sockaddr_un un;
+		struct sockaddr_in in;
+		struct sockaddr_in6 in6;
+		char bytes[sizeof(struct sockaddr_storage) + 1];
+	};
+	char words[160];
+	const char *path;	/* of a socket in the file system, else NULL */
+};
+
+static int address_read(struct observe *o, const struct thread *t, uint64_t addr, uint64_t len,
+			struct peer_address *ret)
+{
+	char number[INET6_ADDRSTRLEN] = "?";
+
+	memset(ret, 0, sizeof(*ret));
+	if (addr == 0 || len < sizeof(sa_family_t) || len > sizeof(struct sockaddr_storage) ||
+	    peer_read(o, t->tid, addr, ret->bytes, (size_t)len) < 0)
+		return -EINVAL;
+	switch (ret->any.sa_family) {
+	case AF_UNIX:
+		if (len > offsetof(struct sockaddr_un, sun_path) && ret->un.sun_path[0]) {
+			ret->path = ret->un.sun_path; /* ended by the byte behind bytes, at the latest */
+			snprintf(ret->words, sizeof(ret->words), "%s", ret->path);
+		} else {
+			snprintf(ret->words, sizeof(ret->words), "@%s", ret->un.sun_path + 1);
+		}
+		break;
+	case AF_INET:
+		inet_ntop(AF_INET, &ret->in.sin_addr, number, sizeof(number));
+		snprintf(ret->words, sizeof(ret->words), "%s:%u", number, ntohs(ret->in.sin_port));
+		break;
+	case AF_INET6:
+		inet_ntop(AF_INET6, &ret->in6.sin6_addr, number, sizeof(number));
+		snprintf(ret->words, sizeof(ret->words), "[%s]:%u", number, ntohs(ret->in6.sin6_port));
+		break;
+	default:
+		snprintf(ret->words, sizeof(ret->words), "an address of family %u", ret->any.sa_family);
+	}
+	return 0;
+}
+
+/* sockets over which the C library looks up names: asking them changes nothing */
+static bool is_name_service(const char *path)
+{
+	static const char *const prefixes[] = { "/var/run/nscd/", "/run/nscd/", "/run/systemd/userdb/",
+						"/run/systemd/resolve/", "/var/lib/sss/pipes/" };
+
+	for (size_t i = 0; path && i < ARRAY_SIZE(prefixes); i++) {
+		if (strncmp(path, prefixes[i], strlen(prefixes[i])) == 0)
+			return true;
+	}
+	return false;
+}
+
+/* asking the kernel itself: interfaces, routes, ciphers */
+static bool is_local_family(unsigned int family)
+{
+	return family == AF_NETLINK || family == AF_ALG || family == AF_UNSPEC;
+}
+
+int on_connect(struct observe *o, struct thread *t, const struct observe_call *c, const struct rule *rule)
+{
+	struct fd_info info = fd_get(t->proc, (int)c->args[0]);
+	char path[OBSERVE_PATH_MAX];
+	struct peer_address a;
+
+	(void)rule;
+	if (info.origin == ORIGIN_OWN || address_read(o, t, c->args[1], c->args[2], &a) < 0)
+		return 0;
+	if (a.path && a.path[0] == '/') {
+		strcpy(path, a.path);
+		path_record(o, t, path, RULE_EXISTS, c->ret == -ECONNREFUSED ? 0 : c->ret, -1);
+	}
+	if (is_local_family(a.any.sa_family) || is_name_service(a.path))
+		return 0;
+	if (c->ret < 0 && c->ret != -EINPROGRESS)
+		return 0;
+	return refuse_effect(o, t, false, "connects to %s", a.words);
+}
+
+int on_bind(struct observe *o, struct thread *t, const struct observe_call *c, const struct rule *rule)
+{
+	struct peer_address a;
+
+	(void)rule;
+	if (c->ret < 0 || address_read(o, t, c->args[1], c->args[2], &a) < 0 || is_local_family(a.any.sa_family))
+		return 0;
+	return refuse_effect(o, t, false, "binds a socket to %s", a.words);
+}
+
+int on_send_entry(struct observe *o, struct thread *t, const struct observe_call *c, const struct rule *rule)
+{
+	struct fd_info info = fd_get(t->proc, (int)c->args[0]);
+	struct peer_address a;
+	struct msghdr msg;
+	uint64_t addr = 0, len = 0;
+
+	if (info.origin == ORIGIN_OWN)
+		return 0;
+	if (info.origin >= 0)
+		return refuse(o, t, false, "sends over descriptor %d, which it inherited,", info.origin);
+	if (info.family == 0 || is_local_family(info.family))
+		return 0; /* of a pair, or accepted: both within the program, as bind is refused */
+	if (rule->path) {
+		addr = c->args[rule->path - 1];
+		len = c->args[rule->path];
+	} else if (peer_read(o, t->tid, c->args[1], &msg, sizeof(msg)) > 0) { /* mmsghdr begins with one */
+		addr = (uint64_t)(uintptr_t)msg.msg_name;
+		len = msg.msg_namelen;
+	}
+	if (address_read(o, t, addr, len, &a) == 0)
+		return is_name_service(a.path) ? 0 : refuse_effect(o, t, false, "sends to %s", a.words);
+	/* connected: a unix socket's connect has been judged already */
+	return info.family == AF_UNIX ? 0 : refuse_effect(o, t, false, "sends to the network");
+}
+
+/* the process behind a pidfd, from its fdinfo; -1: gone or unknown */
+static pid_t pid_of_pidfd(pid_t tid, int fd)
+{
+	_cleanup_free_ char *text = NULL;
+	char path[64];
+	const char *p;
+
+	snprintf(path, sizeof(path), "/proc/%d/fdinfo/%d", tid, fd);
+	if (read_file(path, &text, NULL) < 0)
+		return -1;
+	p = strstr(text, "\nPid:");
+	return p ? (pid_t)strtol(p + 5, NULL, 10) : -1;
+}
+
+int on_kill_entry(struct observe *o, struct thread *t, const struct observe_call *c, const struct rule *rule)
+{
+	/* all but tgkill and its like have the signal second */
+	bool three = c->nr == SYS_tgkill || c->nr == SYS_rt_tgsigqueueinfo;
+	pid_t pid = (pid_t)c->args[0];
+	int sig = (int)c->args[three ? 2 : 1];
+
+	(void)rule;
+	if (sig == 0)
+		return 0;
+	if (c->nr == SYS_pidfd_send_signal)
+		pid = pid_of_pidfd(t->tid, (int)c->args[0]);
+	else if (pid == 0)
+		pid = getpgid(t->tid);
+	else if (pid < -1)
+		pid = -pid;
+	if (pid != -1 && in_tree(o, pid))
+		return 0;
+	return refuse_effect(o, t, false, "sends signal %d to process %d", sig, pid);
+}
+
+int on_outside(struct observe *o, struct thread *t, const struct observe_call *c, const struct rule *rule)
+{
+	return c->ret >= 0 ? refuse_effect(o, t, false, "%s", rule->verb) : 0;
+}
+
+int on_unobservable(struct observe *o, struct thread *t, const struct observe_call *c, const struct rule *rule)
+{
+	return c->ret >= 0 ? refuse(o, t, false, "%s", rule->verb) : 0;
+}

@@ -1,0 +1,224 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * Which system call is looked at, and how. Numbers differ by architecture and
+ * newer ones lack the old calls, hence the #ifdefs by call.
+ */
+#include "warmd/observe_internal.h"
+
+#include "engine/base/fd.h"
+
+/* arguments are numbered from 1 in rules */
+#define LOOK(d, p, f, h) { .exit = on_look, .dirfd = (d), .path = (p), .flags = (f), .how = (h) }
+#define CHANGE(e, d, p, d2, p2, v)                                                                           \
+	{                                                                                                    \
+		.entry = on_effect_entry, .exit = on_effect, .dirfd = (d), .path = (p), .dirfd2 = (d2),      \
+		.path2 = (p2), .effect = (e), .verb = (v)                                                    \
+	}
+#define OUTSIDE(v)	{ .exit = on_outside, .verb = (v) }
+#define UNOBSERVABLE(v) { .exit = on_unobservable, .verb = (v) }
+
+static const struct rule rules[OBSERVE_NR_MAX] = {
+	/* looking at the file system */
+#ifdef SYS_open
+	[SYS_open] = { .entry = on_open_entry, .exit = on_open, .path = 1, .flags = 2 },
+	[SYS_creat] = { .entry = on_open_entry, .exit = on_open, .path = 1 },
+	[SYS_stat] = LOOK(0, 1, 0, RULE_STAT),
+	[SYS_lstat] = LOOK(0, 1, 0, RULE_NOFOLLOW),
+	[SYS_access] = LOOK(0, 1, 0, 0),
+	[SYS_readlink] = LOOK(0, 1, 0, RULE_NOFOLLOW),
+	[SYS_getdents] = { .exit = on_getdents },
+#endif
+	[SYS_openat] = { .entry = on_open_entry, .exit = on_open, .dirfd = 1, .path = 2, .flags = 3 },
+	[SYS_openat2] = { .entry = on_open_entry, .exit = on_open, .dirfd = 1, .path = 2, .flags = 3 },
+	[SYS_newfstatat] = LOOK(1, 2, 4, RULE_STAT | RULE_FLAG_NOFOLLOW),
+	[SYS_statx] = LOOK(1, 2, 3, RULE_STAT | RULE_FLAG_NOFOLLOW),
+	[SYS_faccessat] = LOOK(1, 2, 0, 0),
+	[SYS_faccessat2] = LOOK(1, 2, 4, RULE_FLAG_NOFOLLOW),
+	[SYS_readlinkat] = LOOK(1, 2, 0, RULE_NOFOLLOW),
+	[SYS_getxattr] = LOOK(0, 1, 0, 0),
+	[SYS_lgetxattr] = LOOK(0, 1, 0, RULE_NOFOLLOW),
+	[SYS_listxattr] = LOOK(0, 1, 0, 0),
+	[SYS_llistxattr] = LOOK(0, 1, 0, RULE_NOFOLLOW),
+#ifdef SYS_getxattrat
+	[SYS_getxattrat] = LOOK(1, 2, 3, RULE_FLAG_NOFOLLOW),
+	[SYS_listxattrat] = LOOK(1, 2, 3, RULE_FLAG_NOFOLLOW),
+#endif
+	[SYS_inotify_add_watch] = LOOK(0, 2, 0, 0),
+	[SYS_statfs] = LOOK(0, 1, 0, RULE_EXISTS),
+	[SYS_getdents64] = { .exit = on_getdents },
+	[SYS_chdir] = { .entry = on_chdir_entry, .exit = on_chdir, .path = 1 },
+	[SYS_fchdir] = { .exit = on_chdir },
+	[SYS_execve] = { .entry = on_exec_entry, .exit = on_exec, .path = 1 },
+	[SYS_execveat] = { .entry = on_exec_entry, .exit = on_exec, .dirfd = 1, .path = 2 },
+
+	/* changing it */
+#ifdef SYS_rename
+	[SYS_rename] = CHANGE(EFFECT_RENAME, 0, 1, 0, 2, "renames"),
+	[SYS_unlink] = CHANGE(EFFECT_REMOVE, 0, 1, 0, 0, "removes"),
+	[SYS_rmdir] = CHANGE(EFFECT_REMOVE, 0, 1, 0, 0, "removes"),
+	[SYS_mkdir] = CHANGE(EFFECT_CREATE, 0, 1, 0, 0, "makes"),
+	[SYS_mknod] = CHANGE(EFFECT_CREATE, 0, 1, 0, 0, "makes"),
+	[SYS_symlink] = CHANGE(EFFECT_CREATE, 0, 2, 0, 0, "makes"),
+	[SYS_link] = CHANGE(EFFECT_CREATE, 0, 2, 0, 0, "makes"),
+	[SYS_chmod] = CHANGE(EFFECT_CHANGE, 0, 1, 0, 0, "changes the mode of"),
+	[SYS_chown] = CHANGE(EFFECT_CHANGE, 0, 1, 0, 0, "changes the owner of"),
+	[SYS_lchown] = CHANGE(EFFECT_CHANGE, 0, 1, 0, 0, "changes the owner of"),
+	[SYS_utime] = CHANGE(EFFECT_CHANGE, 0, 1, 0, 0, "changes the times of"),
+	[SYS_utimes] = CHANGE(EFFECT_CHANGE, 0, 1, 0, 0, "changes the times of"),
+	[SYS_futimesat] = CHANGE(EFFECT_CHANGE, 1, 2, 0, 0, "changes the times of"),
+#endif
+#ifdef SYS_renameat
+	[SYS_renameat] = CHANGE(EFFECT_RENAME, 1, 2, 3, 4, "renames"),
+#endif
+	[SYS_renameat2] = CHANGE(EFFECT_RENAME, 1, 2, 3, 4, "renames"),
+	[SYS_unlinkat] = CHANGE(EFFECT_REMOVE, 1, 2, 0, 0, "removes"),
+	[SYS_mkdirat] = CHANGE(EFFECT_CREATE, 1, 2, 0, 0, "makes"),
+	[SYS_mknodat] = CHANGE(EFFECT_CREATE, 1, 2, 0, 0, "makes"),
+	[SYS_symlinkat] = CHANGE(EFFECT_CREATE, 2, 3, 0, 0, "makes"),
+	[SYS_linkat] = CHANGE(EFFECT_CREATE, 3, 4, 0, 0, "makes"),
+	[SYS_fchmodat] = CHANGE(EFFECT_CHANGE, 1, 2, 0, 0, "changes the mode of"),
+#ifdef SYS_fchmodat2
+	[SYS_fchmodat2] = CHANGE(EFFECT_CHANGE, 1, 2, 0, 0, "changes the mode of"),
+#endif
+	[SYS_fchownat] = CHANGE(EFFECT_CHANGE, 1, 2, 0, 0, "changes the owner of"),
+	[SYS_utimensat] = CHANGE(EFFECT_CHANGE, 1, 2, 0, 0, "changes the times of"),
+	[SYS_truncate] = CHANGE(EFFECT_CHANGE, 0, 1, 0, 0, "truncates"),
+	[SYS_setxattr] = CHANGE(EFFECT_CHANGE, 0, 1, 0, 0, "changes attributes of"),
+	[SYS_lsetxattr] = CHANGE(EFFECT_CHANGE, 0, 1, 0, 0, "changes attributes of"),
+	[SYS_removexattr] = CHANGE(EFFECT_CHANGE, 0, 1, 0, 0, "changes attributes of"),
+	[SYS_lremovexattr] = CHANGE(EFFECT_CHANGE, 0, 1, 0, 0, "changes attributes of"),
+	[SYS_fchmod] = CHANGE(EFFECT_CHANGE_FD, 0, 1, 0, 0, "changes the mode of"),
+	[SYS_fchown] = CHANGE(EFFECT_CHANGE_FD, 0, 1, 0, 0, "changes the owner of"),
+	[SYS_fsetxattr] = CHANGE(EFFECT_CHANGE_FD, 0, 1, 0, 0, "changes attributes of"),
+	[SYS_fremovexattr] = CHANGE(EFFECT_CHANGE_FD, 0, 1, 0, 0, "changes attributes of"),
+
+	/* descriptors */
+	[SYS_socket] = { .exit = on_socket },
+	[SYS_accept] = { .exit = on_fd_made },
+	[SYS_accept4] = { .exit = on_fd_made },
+	[SYS_eventfd2] = { .exit = on_fd_made },
+	[SYS_epoll_create1] = { .exit = on_fd_made },
+	[SYS_memfd_create] = { .exit = on_fd_made },
+	[SYS_timerfd_create] = { .exit = on_fd_made },
+	[SYS_signalfd4] = { .exit = on_fd_made },
+	[SYS_inotify_init1] = { .exit = on_fd_made },
+	[SYS_pidfd_open] = { .exit = on_fd_made },
+	[SYS_pipe2] = { .exit = on_fd_made, .path = 1 },
+	[SYS_socketpair] = { .exit = on_fd_made, .path = 4 },
+#ifdef SYS_pipe
+	[SYS_pipe] = { .exit = on_fd_made, .path = 1 },
+	[SYS_eventfd] = { .exit = on_fd_made },
+	[SYS_epoll_create] = { .exit = on_fd_made },
+	[SYS_signalfd] = { .exit = on_fd_made },
+	[SYS_inotify_init] = { .exit = on_fd_made },
+	[SYS_dup2] = { .exit = on_dup },
+#endif
+	[SYS_dup] = { .exit = on_dup },
+	[SYS_dup3] = { .exit = on_dup },
+	[SYS_close] = { .exit = on_close },
+	[SYS_close_range] = { .exit = on_close },
+	[SYS_fcntl] = { .entry = on_fcntl_entry, .exit = on_fcntl },
+	[SYS_fstat] = { .exit = on_fstat },
+	[SYS_lseek] = { .exit = on_fstat },
+	[SYS_fstatfs] = { .exit = on_fstat },
+	[SYS_getsockname] = { .exit = on_fstat },
+	[SYS_getsockopt] = { .exit = on_fstat },
+	[SYS_ioctl] = { .exit = on_ioctl },
+	[SYS_read] = { .entry = on_read_entry },
+	[SYS_readv] = { .entry = on_read_entry },
+	[SYS_pread64] = { .entry = on_read_entry },
+	[SYS_preadv] = { .entry = on_read_entry },
+	[SYS_preadv2] = { .entry = on_read_entry },
+	[SYS_recvfrom] = { .entry = on_read_entry },
+	[SYS_recvmsg] = { .entry = on_read_entry },
+	[SYS_recvmmsg] = { .entry = on_read_entry },
+	[SYS_write] = { .entry = on_write_entry, .exit = on_write },
+	[SYS_pwrite64] = { .entry = on_write_entry, .exit = on_write },
+	[SYS_writev] = { .entry = on_write_entry, .exit = on_writev },
+	[SYS_pwritev] = { .entry = on_write_entry, .exit = on_writev },
+	[SYS_pwritev2] = { .entry = on_write_entry, .exit = on_writev },
+	/* from the descriptor in `dirfd` to the one in `path` */
+	[SYS_splice] = { .entry = on_copy_entry, .dirfd = 1, .path = 3 },
+	[SYS_tee] = { .entry = on_copy_entry, .dirfd = 1, .path = 2 },
+	[SYS_sendfile] = { .entry = on_copy_entry, .dirfd = 2, .path = 1 },
+	[SYS_copy_file_range] = { .entry = on_copy_entry, .dirfd = 1, .path = 3 },
+	[SYS_vmsplice] = { .entry = on_copy_entry, .path = 1 },
+	[SYS_mmap] = { .exit = on_mmap },
+
+	/* the outside */
+	[SYS_connect] = { .exit = on_connect },
+	[SYS_bind] = { .exit = on_bind },
+	[SYS_sendto] = { .entry = on_send_entry, .path = 5 },
+	[SYS_sendmsg] = { .entry = on_send_entry },
+	[SYS_sendmmsg] = { .entry = on_send_entry },
+	[SYS_kill] = { .entry = on_kill_entry },
+	[SYS_tkill] = { .entry = on_kill_entry },
+	[SYS_tgkill] = { .entry = on_kill_entry },
+	[SYS_rt_sigqueueinfo] = { .entry = on_kill_entry },
+	[SYS_rt_tgsigqueueinfo] = { .entry = on_kill_entry },
+	[SYS_pidfd_send_signal] = { .entry = on_kill_entry },
+	[SYS_mount] = OUTSIDE("mounts a file system"),
+	[SYS_move_mount] = OUTSIDE("mounts a file system"),
+	[SYS_umount2] = OUTSIDE("unmounts a file system"),
+	[SYS_pivot_root] = OUTSIDE("changes the root file system"),
+	[SYS_swapon] = OUTSIDE("changes the swap space"),
+	[SYS_swapoff] = OUTSIDE("changes the swap space"),
+	[SYS_sethostname] = OUTSIDE("sets the host's name"),
+	[SYS_setdomainname] = OUTSIDE("sets the domain's name"),
+	[SYS_settimeofday] = OUTSIDE("sets the clock"),
+	[SYS_clock_settime] = OUTSIDE("sets the clock"),
+	[SYS_init_module] = OUTSIDE("loads a kernel module"),
+	[SYS_finit_module] = OUTSIDE("loads a kernel module"),
+	[SYS_delete_module] = OUTSIDE("unloads a kernel module"),
+	[SYS_acct] = OUTSIDE("switches process accounting"),
+	[SYS_shmget] = OUTSIDE("opens System V shared memory"),
+	[SYS_semget] = OUTSIDE("opens a System V semaphore"),
+	[SYS_msgget] = OUTSIDE("opens a System V message queue"),
+	[SYS_mq_open] = OUTSIDE("opens a message queue"),
+	[SYS_mq_unlink] = OUTSIDE("removes a message queue"),
+	[SYS_add_key] = OUTSIDE("adds a key to a keyring"),
+	[SYS_io_uring_setup] = UNOBSERVABLE("uses io_uring, whose operations cannot be observed,"),
+	[SYS_open_by_handle_at] = UNOBSERVABLE("opens a file by handle, so that its path is unknown,"),
+
+	/* properties of the launch */
+#ifdef SYS_fork
+	[SYS_fork] = { .exit = on_clone },
+	[SYS_vfork] = { .exit = on_clone },
+#endif
+	[SYS_clone] = { .exit = on_clone },
+	[SYS_clone3] = { .exit = on_clone },
+	[SYS_getcwd] = { .exit = on_getcwd },
+	[SYS_umask] = { .exit = on_umask },
+	[SYS_getuid] = { .exit = on_identity },
+	[SYS_geteuid] = { .exit = on_identity },
+	[SYS_getgid] = { .exit = on_identity },
+	[SYS_getegid] = { .exit = on_identity },
+	[SYS_getresuid] = { .exit = on_identity },
+	[SYS_getresgid] = { .exit = on_identity },
+	[SYS_getgroups] = { .exit = on_identity },
+	[SYS_capget] = { .exit = on_identity },
+	[SYS_sched_getaffinity] = { .exit = on_affinity },
+	[SYS_sched_setaffinity] = { .exit = on_set_affinity },
+#ifdef SYS_getrlimit
+	[SYS_getrlimit] = { .exit = on_getrlimit },
+	[SYS_setrlimit] = { .exit = on_setrlimit },
+#endif
+	[SYS_prlimit64] = { .exit = on_prlimit },
+	[SYS_rt_sigaction] = { .exit = on_sigaction },
+	[SYS_rt_sigprocmask] = { .exit = on_sigprocmask },
+};
+
+const struct rule *rule_find(long nr)
+{
+	const struct rule *rule;
+
+	if (nr < 0 || (size_t)nr >= ARRAY_SIZE(rules))
+		return NULL;
+	rule = &rules[nr];
+	return rule->entry || rule->exit ? rule : NULL;
+}
+
+bool observe_wants(long nr)
+{
+	return rule_find(nr) != NULL;
+}

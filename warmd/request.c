@@ -1,0 +1,131 @@
+/* SPDX-License-Identifier: MIT */
+#include "warmd/request.h"
+
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "engine/base/fd.h"
+
+struct cursor {
+	char *p, *end;
+};
+
+static char *next_string(struct cursor *c)
+{
+	char *s = c->p, *nul;
+
+	if (c->p >= c->end)
+		return NULL;
+	nul = memchr(c->p, '\0', (size_t)(c->end - c->p));
+	if (!nul)
+		return NULL;
+	c->p = nul + 1;
+	return s;
+}
+
+static char **strings(struct cursor *c, uint32_t n)
+{
+	char **v;
+
+	/* each string takes a byte at least: a count beyond the bytes is a lie, and would be much memory */
+	if (n > (size_t)(c->end - c->p))
+		return NULL;
+	v = calloc((size_t)n + 1, sizeof(*v));
+	for (uint32_t i = 0; v && i < n; i++) {
+		v[i] = next_string(c);
+		if (!v[i]) {
+			free(v);
+			return NULL;
+		}
+	}
+	return v;
+}
+
+static int check(const struct request *r, const struct cursor *c, struct error *err)
+{
+	const struct wire_run *run = &r->run;
+
+	if (!r->name || !r->ready || !r->cwd || !r->argv || !r->envp || c->p != c->end)
+		return error_set(err, EBADMSG, "run message: strings do not fit their counts");
+	if (r->cwd[0] != '/')
+		return error_set(err, EBADMSG, "run message: the directory is not absolute");
+	for (int i = 0; i < 3; i++)
+		if (run->stdio[i] > WIRE_STDIO_OTHER)
+			return error_set(err, EBADMSG, "run message: unknown kind of standard descriptor");
+	if (run->flags & ~(uint32_t)(WIRE_RUN_NO_BUILD | WIRE_RUN_BUILD | WIRE_RUN_EXPLAIN | WIRE_RUN_REBUILD))
+		return error_set(err, EBADMSG, "run message: unknown flags %x", run->flags);
+	return 0;
+}
+
+int request_parse(const void *packet, size_t len, struct request **ret, struct error *err)
+{
+	struct request *r;
+	struct cursor c;
+	int code;
+
+	if (len < sizeof(struct wire_run))
+		return error_set(err, EBADMSG, "run message: %zu bytes are too few", len);
+	r = calloc(1, sizeof(*r));
+	if (!r)
+		return error_set(err, ENOMEM, "no memory for a request");
+	memcpy(&r->run, packet, sizeof(r->run));
+	if (r->run.header.size != len || r->run.strings_size != len - sizeof(r->run) || r->run.argc < 1) {
+		request_free(r);
+		return error_set(err, EBADMSG, "run message: sizes do not agree");
+	}
+	r->bytes = malloc(r->run.strings_size + 1u);
+	if (!r->bytes) {
+		request_free(r);
+		return error_set(err, ENOMEM, "no memory for a request");
+	}
+	memcpy(r->bytes, (const char *)packet + sizeof(r->run), r->run.strings_size);
+	c = (struct cursor){ r->bytes, r->bytes + r->run.strings_size };
+	r->name = next_string(&c);
+	r->ready = next_string(&c);
+	r->cwd = next_string(&c);
+	r->argv = strings(&c, r->run.argc);
+	if (r->argv)
+		r->envp = strings(&c, r->run.envc);
+	code = check(r, &c, err);
+	if (code < 0) {
+		request_free(r);
+		return code;
+	}
+	*ret = r;
+	return 0;
+}
+
+void request_free(struct request *r)
+{
+	if (!r)
+		return;
+	free(r->argv);
+	free(r->envp);
+	free(r->bytes);
+	free(r);
+}
+
+const char *request_getenv(const struct request *r, const char *name, size_t name_len)
+{
+	for (char **e = r->envp; *e; e++)
+		if (strncmp(*e, name, name_len) == 0 && (*e)[name_len] == '=')
+			return *e + name_len + 1;
+	return NULL;
+}
+
+struct request *request_copy(const struct request *r)
+{
+	size_t len = sizeof(r->run) + r->run.strings_size;
+	char *packet = malloc(len);
+	struct request *copy = NULL;
+
+	if (!packet)
+		return NULL;
+	memcpy(packet, &r->run, sizeof(r->run));
+	memcpy(packet + sizeof(r->run), r->bytes, r->run.strings_size);
+	if (request_parse(packet, len, &copy, NULL) < 0)
+		copy = NULL;
+	free(packet);
+	return copy;
+}

@@ -1,0 +1,36 @@
+/* SPDX-License-Identifier: MIT */
+/* request.h - a WIRE_RUN message, checked and taken apart */
+#ifndef WARM_WARMD_REQUEST_H
+#define WARM_WARMD_REQUEST_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "engine/base/error.h"
+#include "launcher/protocol.h"
+
+struct request {
+	struct wire_run run;		/* the fixed part */
+	const char *name, *ready, *cwd;	/* point into bytes */
+	char **argv, **envp;		/* NULL-terminated, point into bytes */
+	char *bytes;			/* owned */
+};
+
+/**
+ * request_parse() - check a packet and make a request of it
+ * @packet: @len bytes as received, any contents
+ *
+ * Checked: the header's size is @len, counts fit the bytes, each string ends inside, argc >= 1,
+ * cwd is absolute, nothing follows the last string, kinds are known.
+ * Return: 0; -EBADMSG with words; -ENOMEM. *ret is the caller's: request_free().
+ */
+int request_parse(const void *packet, size_t len, struct request **ret, struct error *err);
+/** request_copy() - NULL when there is no memory */
+struct request *request_copy(const struct request *r);
+void request_free(struct request *r);
+
+/** request_getenv() - value of @name in the request's environment, NULL when it has none */
+const char *request_getenv(const struct request *r, const char *name, size_t name_len);
+
+#endif

@@ -1,0 +1,374 @@
+/* SPDX-License-Identifier: MIT */
+/* server.c - connections, and the answer to a run message */
+#include "warmd/server.h"
+
+#include <errno.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+#include <sys/socket.h>
+#include <sys/uio.h>
+
+#include "engine/base/fd.h"
+#include "engine/base/log.h"
+
+void connection_close(struct connection *c)
+{
+	struct server *s = c->server;
+
+	build_forget_waiter(s, c);
+	for (struct connection **p = &s->connections; *p; p = &(*p)->next) {
+		if (*p == c) {
+			*p = c->next;
+			s->nconnections--;
+			break;
+		}
+	}
+	sd_event_source_disable_unref(c->source);
+	fd_close(c->fd);
+	free(c);
+}
+
+static int send_packet(int fd, const void *packet, size_t len, const int *fds, size_t nfds)
+{
+	union {
+		char space[CMSG_SPACE(sizeof(int) * WIRE_MAX_FDS)];
+		struct cmsghdr align;
+	} control;
+	struct iovec iov = { (void *)packet, len };
+	struct msghdr msg = { .msg_iov = &iov, .msg_iovlen = 1 };
+
+	if (nfds) {
+		struct cmsghdr *c;
+
+		msg.msg_control = &control;
+		msg.msg_controllen = CMSG_SPACE(sizeof(int) * nfds);
+		c = CMSG_FIRSTHDR(&msg);
+		c->cmsg_level = SOL_SOCKET;
+		c->cmsg_type = SCM_RIGHTS;
+		c->cmsg_len = CMSG_LEN(sizeof(int) * nfds);
+		memcpy(CMSG_DATA(c), fds, sizeof(int) * nfds);
+	}
+	return sendmsg(fd, &msg, MSG_NOSIGNAL | MSG_DONTWAIT) < 0 ? -errno : 0;
+}
+
+static int send_template(int fd, struct wire_run_reply *reply, const struct template *t)
+{
+	struct wire_header more = { .magic = WIRE_MAGIC, .version = WIRE_VERSION_NUMBER, .type = WIRE_RUN_REPLY, .size = sizeof(more) };
+	uint32_t at = t->nfds < WIRE_MAX_FDS ? t->nfds : WIRE_MAX_FDS;
+	int r;
+
+	reply->nfds = t->nfds;
+	r = send_packet(fd, reply, sizeof(*reply), t->fds, at);
+	while (r == 0 && at < t->nfds) {
+		uint32_t n = t->nfds - at < WIRE_MAX_FDS ? t->nfds - at : WIRE_MAX_FDS;
+
+		r = send_packet(fd, &more, sizeof(more), t->fds + at, n);
+		at += n;
+	}
+	return r;
+}
+
+void connection_reply(struct connection *c, uint32_t status, const struct template *t, bool descriptors,
+		      uint32_t stdio_changed, const char *reason)
+{
+	struct wire_run_reply reply = {
+		.header = { .magic = WIRE_MAGIC, .version = WIRE_VERSION_NUMBER, .type = WIRE_RUN_REPLY, .size = sizeof(reply) },
+		.status = status,
+		.stdio_changed = stdio_changed,
+	};
+	int r;
+
+	snprintf(reply.reason, sizeof(reply.reason), "%s", reason);
+	if (t) {
+		reply.stub_base = t->result->stub_base;
+		reply.text_size = t->result->text_size;
+		reply.data_size = t->result->data_size;
+		reply.args_base = t->result->args_base;
+		reply.context_max = t->result->context_max;
+		reply.template_id = t->id;
+		reply.generation = ++c->server->store->generation;
+	}
+	r = t && descriptors ? send_template(c->fd, &reply, t) : send_packet(c->fd, &reply, sizeof(reply), NULL, 0);
+	if (r < 0)
+		connection_close(c);
+}
+
+static void note_launch(struct server *s, const struct connection *c, const struct request *req, uint32_t status,
+			const char *reason, uint64_t start_ns)
+{
+	struct recent_launch *l = &s->recent[s->nrecent++ % RECENT_LAUNCHES];
+	size_t n = 0;
+
+	s->launches[status]++;
+	s->latency_ns[s->nlatency++ % LATENCY_SAMPLES] = (uint32_t)(clock_ns(CLOCK_MONOTONIC) - start_ns);
+	l->pid = c->pid;
+	l->status = status;
+	l->when_ns = clock_ns(CLOCK_REALTIME);
+	for (uint32_t i = 0; i < req->run.argc && n < sizeof(l->what) - 1; i++)
+		n += (size_t)snprintf(l->what + n, sizeof(l->what) - n, "%s%s", i ? " " : "", req->argv[i]);
+	snprintf(l->reason, sizeof(l->reason), "%s", reason);
+}
+
+static uint32_t stdio_changes(const struct request *req, const struct template *t)
+{
+	uint32_t bits = 0;
+
+	for (int i = 0; i < 3; i++) {
+		const struct wire_run *a = &t->request->run, *b = &req->run;
+
+		/* a regular file has an offset, which buffered streams remember */
+		if (a->stdio[i] != b->stdio[i] || a->stdio_blksize[i] != b->stdio_blksize[i] || b->stdio[i] == WIRE_STDIO_FILE)
+			bits |= 1u << i;
+	}
+	return bits;
+}
+
+static bool wants_build(uint32_t status)
+{
+	return status == WIRE_COLD_NONE || status == WIRE_COLD_STALE || status == WIRE_COLD_MISMATCH;
+}
+
+/* Return: false when the request was taken over */
+static bool answer_run(struct connection *c, struct request *req, uint64_t start_ns)
+{
+	struct server *s = c->server;
+	uint32_t status = WIRE_COLD_DISABLED, flags = req->run.flags;
+	char reason[256] = "the configuration disables it";
+	struct template *t = NULL;
+
+	if (!config_disables(s->config, req->argv[0])) {
+		/* what happened before this request is known after this */
+		watch_drain(s->store->watch);
+		store_match(s->store, req, &t, &status, reason, sizeof(reason));
+		if (wants_build(status) && build_pending(s, req)) {
+			status = WIRE_COLD_BUILDING;
+			snprintf(reason, sizeof(reason), "its template is being built");
+		}
+	}
+	if (flags & WIRE_RUN_BUILD) {
+		if (status == WIRE_COLD_DISABLED || (status == WIRE_WARM && !(flags & WIRE_RUN_REBUILD))) {
+			connection_reply(c, status, t, false, 0, reason);
+			return true;
+		}
+		if (t)
+			store_remove(s->store, t);
+		build_request(s, req, c);
+		return false;
+	}
+	if (!(flags & WIRE_RUN_EXPLAIN)) {
+		note_launch(s, c, req, status, reason, start_ns);
+		log_debug("run '%s': %s (%s)", req->argv[0], status == WIRE_WARM ? "warm" : "cold", reason);
+	}
+	if (status == WIRE_WARM && !(flags & WIRE_RUN_EXPLAIN)) {
+		t->launches++;
+		t->last_used_ns = clock_ns(CLOCK_REALTIME);
+	}
+	connection_reply(c, status, t, status == WIRE_WARM && !(flags & WIRE_RUN_EXPLAIN), t ? stdio_changes(req, t) : 0,
+			 reason);
+	if (wants_build(status) && !(flags & (WIRE_RUN_NO_BUILD | WIRE_RUN_EXPLAIN))) {
+		build_request(s, req, NULL);
+		return false;
+	}
+	return true;
+}
+
+static int handle_run(struct connection *c, const void *packet, size_t len)
+{
+	uint64_t start_ns = clock_ns(CLOCK_MONOTONIC);
+	struct error err = { 0 };
+	struct request *req;
+	int r = request_parse(packet, len, &req, &err);
+
+	if (r < 0) {
+		log_warning("process %u: %s", c->pid, err.text);
+		return r;
+	}
+	if (answer_run(c, req, start_ns))
+		request_free(req);
+	return 0;
+}
+
+/* Return: 0, or negative: end the connection. The connection may be gone after a reply that failed. */
+static int handle_packet(struct connection *c, const void *packet, size_t len)
+{
+	struct wire_header h;
+
+	if (len < sizeof(h))
+		return -EBADMSG;
+	memcpy(&h, packet, sizeof(h));
+	if (h.magic != WIRE_MAGIC || h.size != len)
+		return -EBADMSG;
+	if (h.version != WIRE_VERSION_NUMBER) {
+		h = (struct wire_header){ .magic = WIRE_MAGIC, .version = WIRE_VERSION_NUMBER, .type = WIRE_VERSION, .size = sizeof(h) };
+		send_packet(c->fd, &h, sizeof(h), NULL, 0);
+		return -EPROTONOSUPPORT;
+	}
+	switch (h.type) {
+	case WIRE_RUN:
+		return handle_run(c, packet, len);
+	case WIRE_CONTROL:
+		return control_handle(c, (const uint8_t *)packet + sizeof(h), len - sizeof(h));
+	default:
+		return -EBADMSG;
+	}
+}
+
+static bool alive(const struct server *s, const struct connection *c)
+{
+	for (const struct connection *o = s->connections; o; o = o->next)
+		if (o == c)
+			return true;
+	return false;
+}
+
+static int on_readable(sd_event_source *source, int fd, uint32_t events, void *data)
+{
+	static uint64_t buf[WIRE_MAX_SIZE / 8];
+	char control[CMSG_SPACE(sizeof(int) * 4)];
+	struct connection *c = data;
+	struct server *s = c->server;
+	struct iovec iov = { buf, sizeof(buf) };
+	struct msghdr msg = { .msg_iov = &iov, .msg_iovlen = 1, .msg_control = control, .msg_controllen = sizeof(control) };
+	ssize_t n = recvmsg(fd, &msg, MSG_DONTWAIT | MSG_CMSG_CLOEXEC);
+	int r;
+
+	(void)source;
+	(void)events;
+	if (n < 0 && (errno == EAGAIN || errno == EINTR))
+		return 0;
+	if (n <= 0) {
+		connection_close(c);
+		return 0;
+	}
+	/* clients send no descriptors: those that came are closed, and so is the connection */
+	for (struct cmsghdr *m = CMSG_FIRSTHDR(&msg); m; m = CMSG_NXTHDR(&msg, m)) {
+		if (m->cmsg_level != SOL_SOCKET || m->cmsg_type != SCM_RIGHTS)
+			continue;
+		for (size_t i = 0; i < (m->cmsg_len - CMSG_LEN(0)) / sizeof(int); i++)
+			close(((int *)(void *)CMSG_DATA(m))[i]);
+		msg.msg_flags |= MSG_CTRUNC;
+	}
+	s->last_request_ns = clock_ns(CLOCK_MONOTONIC);
+	r = msg.msg_flags & (MSG_TRUNC | MSG_CTRUNC) ? -EBADMSG : handle_packet(c, buf, (size_t)n);
+	if (r == -EBADMSG) {
+		s->bad_messages++;
+		log_warning("a malformed message ends the connection");
+	}
+	if (r < 0 && alive(s, c))
+		connection_close(c);
+	return 0;
+}
+
+static int on_connect(sd_event_source *source, int fd, uint32_t events, void *data)
+{
+	struct server *s = data;
+	_cleanup_close_ int peer = accept4(fd, NULL, NULL, SOCK_CLOEXEC | SOCK_NONBLOCK);
+	struct ucred cred;
+	socklen_t len = sizeof(cred);
+	struct connection *c;
+
+	(void)source;
+	(void)events;
+	if (peer < 0)
+		return 0;
+	/* the directory's mode keeps others out already; a descriptor that was passed on does not get in either */
+	if (getsockopt(peer, SOL_SOCKET, SO_PEERCRED, &cred, &len) < 0 || cred.uid != geteuid()) {
+		log_warning("a connection of uid %u was refused", cred.uid);
+		return 0;
+	}
+	if (s->nconnections >= CONNECTIONS_MAX) {
+		log_warning("too many connections");
+		return 0;
+	}
+	c = calloc(1, sizeof(*c));
+	if (!c)
+		return 0;
+	c->server = s;
+	c->fd = TAKE_FD(peer);
+	c->pid = (uint32_t)cred.pid;
+	if (sd_event_add_io(s->event, &c->source, c->fd, EPOLLIN, on_readable, c) < 0) {
+		fd_close(c->fd);
+		free(c);
+		return 0;
+	}
+	c->next = s->connections;
+	s->connections = c;
+	s->nconnections++;
+	s->accepted++;
+	/* the request is usually there already: one turn of the loop saved */
+	return on_readable(c->source, c->fd, EPOLLIN, c);
+}
+
+static int on_watch(sd_event_source *source, int fd, uint32_t events, void *data)
+{
+	struct server *s = data;
+
+	(void)source;
+	(void)fd;
+	(void)events;
+	watch_drain(s->store->watch);
+	return 0;
+}
+
+static int on_minute(sd_event_source *source, uint64_t usec, void *data)
+{
+	struct server *s = data;
+	uint64_t idle = s->config->idle_exit_ns;
+
+	(void)usec;
+	store_expire(s->store);
+	if (idle && !s->nconnections && !s->builds && clock_ns(CLOCK_MONOTONIC) - s->last_request_ns > idle) {
+		log_info("idle for %llu s: stopping", (unsigned long long)(idle / 1000000000u));
+		return sd_event_exit(s->event, 0);
+	}
+	sd_event_source_set_time_relative(source, 1000000);
+	return sd_event_source_set_enabled(source, SD_EVENT_ONESHOT);
+}
+
+int server_new(struct server **ret, sd_event *event, const struct config *config, int listen_fd, struct error *err)
+{
+	struct server *s = calloc(1, sizeof(*s));
+	int r;
+
+	if (!s)
+		return error_set(err, ENOMEM, "no memory");
+	s->event = event;
+	s->config = config;
+	s->listen_fd = listen_fd;
+	s->started_ns = clock_ns(CLOCK_REALTIME);
+	s->last_request_ns = clock_ns(CLOCK_MONOTONIC);
+	r = store_new(&s->store, config, err);
+	if (r < 0) {
+		free(s);
+		return r;
+	}
+	/* sources without a handle float: they live as long as the loop */
+	r = sd_event_add_io(event, NULL, listen_fd, EPOLLIN, on_connect, s);
+	if (r >= 0)
+		r = sd_event_add_io(event, NULL, watch_fd(s->store->watch), EPOLLIN, on_watch, s);
+	if (r >= 0 && watch_mounts_fd(s->store->watch) >= 0)
+		r = sd_event_add_io(event, NULL, watch_mounts_fd(s->store->watch), EPOLLPRI, on_watch, s);
+	if (r >= 0)
+		r = sd_event_add_time_relative(event, NULL, CLOCK_MONOTONIC, 1000000, 500000, on_minute, s);
+	if (r < 0) {
+		store_free(s->store);
+		free(s);
+		return error_errno(err, r, "setting up the event loop");
+	}
+	*ret = s;
+	return 0;
+}
+
+void server_free(struct server *s)
+{
+	if (!s)
+		return;
+	build_stop_all(s);
+	while (s->connections)
+		connection_close(s->connections);
+	store_free(s->store);
+	fd_close(s->listen_fd);
+	free(s);
+}

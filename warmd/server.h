@@ -1,0 +1,93 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * warmd/ - the daemon: one for each user, started by `warm` on first use or by
+ * systemd's socket activation.
+ *
+ * In: connections on warmd.sock (launcher/protocol.h), file system events
+ * (watch.h), results of builds (builder.h). Out: templates handed to launchers, cold
+ * otherwise with a reason. One thread, one sd-event loop; nothing that can take long happens in
+ * it: builds are processes of their own.
+ *
+ *	main.c		start, configuration, lock, signals
+ *	server.c	connections and the run message
+ *	control.c	the other commands
+ *	build.c		the queue of builds and their processes
+ *	template.c, match.c	what is there and whom it serves
+ *	deps.c, watch.c	staleness
+ *	observe.c	what a program took in while it was built
+ *	builder*.c	in the build's process: trace, dump, report
+ */
+#ifndef WARM_WARMD_SERVER_H
+#define WARM_WARMD_SERVER_H
+
+#include <stdint.h>
+#include <systemd/sd-event.h>
+
+#include "launcher/protocol.h"
+#include "warmd/config.h"
+#include "warmd/request.h"
+#include "warmd/template.h"
+
+#define CONNECTIONS_MAX 1024
+#define LATENCY_SAMPLES 4096
+#define RECENT_LAUNCHES 256
+
+struct connection {
+	struct connection *next;
+	struct server *server;
+	sd_event_source *source;
+	int fd;
+	uint32_t pid;
+};
+
+struct build;
+
+struct recent_launch {		/* for `warm explain PID` */
+	uint32_t pid, status;
+	uint64_t when_ns;	/* CLOCK_REALTIME */
+	char what[96], reason[160];
+};
+
+struct server {
+	sd_event *event;
+	const struct config *config;
+	struct store *store;
+	int listen_fd;
+	struct connection *connections;
+	unsigned int nconnections;
+	struct build *builds;		/* the first runs, the others wait */
+	uint64_t started_ns, last_request_ns;
+	/* statistics */
+	uint64_t launches[WIRE_STATUS_COUNT];
+	uint64_t builds_ok, builds_refused, builds_failed, bad_messages, accepted;
+	uint32_t latency_ns[LATENCY_SAMPLES];
+	uint64_t nlatency;
+	struct recent_launch recent[RECENT_LAUNCHES];
+	uint64_t nrecent;
+};
+
+/** server_new() - serve on @listen_fd (taken over) */
+int server_new(struct server **ret, sd_event *event, const struct config *config, int listen_fd, struct error *err);
+void server_free(struct server *s);
+
+/** connection_reply() - send the answer to a run message; ends the connection when it cannot be sent */
+void connection_reply(struct connection *c, uint32_t status, const struct template *t, bool descriptors, uint32_t stdio_changed,
+		      const char *reason);
+void connection_close(struct connection *c);
+
+/** control_handle() - answer a WIRE_CONTROL packet. Return: 0, or -EBADMSG: the connection is to be ended */
+int control_handle(struct connection *c, const uint8_t *payload, size_t len);
+
+/**
+ * build_request() - have a template built
+ * @req: taken over
+ * @waiter: gets the answer when it is done; NULL: nobody waits
+ */
+void build_request(struct server *s, struct request *req, struct connection *waiter);
+/** build_pending() - is one for this command under way or waiting? */
+bool build_pending(const struct server *s, const struct request *req);
+/** build_forget_waiter() - the connection is going away */
+void build_forget_waiter(struct server *s, const struct connection *c);
+void build_stop_all(struct server *s);
+
+#endif

@@ -1,0 +1,353 @@
+/* SPDX-License-Identifier: MIT */
+#include "warmd/template.h"
+
+#include <errno.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <time.h>
+
+#include "engine/base/fd.h"
+#include "engine/base/log.h"
+
+#define SECOND 1000000000ull
+#define REFUSAL_NS (60 * SECOND)	/* then it may be tried again: the reason can lie outside files */
+#define MAX_ATTEMPTS 3
+#define REFUSALS_MAX 256
+
+uint64_t clock_ns(int clock)
+{
+	struct timespec ts;
+
+	clock_gettime(clock, &ts);
+	return (uint64_t)ts.tv_sec * SECOND + (uint64_t)ts.tv_nsec;
+}
+
+static void template_free(struct template *t)
+{
+	if (t->watch)
+		watch_remove(t->watch);
+	for (uint32_t i = 0; i < t->nfds; i++)
+		fd_close(t->fds[i]);
+	free(t->fds);
+	dep_set_free(t->deps);
+	request_free(t->request);
+	if (t->result)
+		warm__build_result__free_unpacked(t->result, NULL);
+	free(t->label);
+	free(t);
+}
+
+static void note_stale(struct store *s, const struct template *t, const char *path)
+{
+	struct stale_note *n = &s->stale[s->nstale++ % ARRAY_SIZE(s->stale)];
+
+	snprintf(n->label, sizeof(n->label), "%s", t->label);
+	snprintf(n->path, sizeof(n->path), "%s", path);
+	n->when_ns = clock_ns(CLOCK_MONOTONIC);
+}
+
+static struct store *the_store;	/* for the callback below, which carries the template alone */
+
+static void on_changed(void *data, const char *path)
+{
+	struct template *t = data;
+	struct store *s = the_store;
+
+	log_info("template '%s' is stale: %s changed", t->label ? t->label : "?", path);
+	if (t->state == TEMPLATE_READY && t->label) {
+		s->dropped_stale++;
+		note_stale(s, t, path);
+	}
+	store_remove(s, t);
+}
+
+int store_new(struct store **ret, const struct config *config, struct error *err)
+{
+	struct store *s = calloc(1, sizeof(*s));
+	int r;
+
+	if (!s)
+		return error_set(err, ENOMEM, "no memory");
+	s->config = config;
+	s->next_id = 1;
+	/* generations: no two clones of this boot alike, also over restarts of warmd */
+	s->generation = clock_ns(CLOCK_BOOTTIME);
+	r = watch_new(&s->watch, on_changed, err);
+	if (r < 0) {
+		free(s);
+		return r;
+	}
+	the_store = s;
+	*ret = s;
+	return 0;
+}
+
+void store_free(struct store *s)
+{
+	if (!s)
+		return;
+	while (s->list)
+		store_remove(s, s->list);
+	watch_free(s->watch);
+	the_store = NULL;
+	free(s);
+}
+
+void store_remove(struct store *s, struct template *t)
+{
+	for (struct template **p = &s->list; *p; p = &(*p)->next) {
+		if (*p == t) {
+			*p = t->next;
+			template_free(t);
+			return;
+		}
+	}
+}
+
+static char *make_label(const struct store *s, const struct request *req)
+{
+	char *label = NULL, *unique;
+	size_t len = 0, n = 2;
+	FILE *f;
+
+	if (req->name[0])
+		return strdup(req->name);
+	f = open_memstream(&label, &len);
+	if (!f)
+		return NULL;
+	for (uint32_t i = 0; i < req->run.argc && i < 4 && ftell(f) < 60; i++)
+		fprintf(f, "%s%.60s", i ? " " : "", req->argv[i]);
+	if (fclose(f) != 0)
+		return NULL;
+	for (char *p = label; *p; p++)
+		if ((unsigned char)*p < ' ')
+			*p = '?';
+	unique = strdup(label);
+	while (unique && store_find(s, unique)) {
+		free(unique);
+		if (asprintf(&unique, "%s#%zu", label, n++) < 0)
+			unique = NULL;
+	}
+	free(label);
+	return unique;
+}
+
+uint64_t store_sealed_bytes(const struct store *s)
+{
+	uint64_t n = 0;
+
+	for (const struct template *t = s->list; t; t = t->next)
+		n += t->result->sealed_bytes;
+	return n;
+}
+
+size_t store_count(const struct store *s)
+{
+	size_t n = 0;
+
+	for (const struct template *t = s->list; t; t = t->next)
+		n += t->state == TEMPLATE_READY;
+	return n;
+}
+
+static struct template *least_recently_used(const struct store *s, enum template_state state)
+{
+	struct template *oldest = NULL;
+
+	for (struct template *t = s->list; t; t = t->next)
+		if (t->state == state && (!oldest || t->last_used_ns < oldest->last_used_ns))
+			oldest = t;
+	return oldest;
+}
+
+/* room for @bytes more: others go, least recently used first */
+static int make_room(struct store *s, uint64_t bytes, struct error *err)
+{
+	if (bytes > s->config->memory_budget)
+		return error_set(err, ENOSPC, "it needs %llu MiB, and memory_budget is %llu MiB",
+				 (unsigned long long)(bytes >> 20), (unsigned long long)(s->config->memory_budget >> 20));
+	while (s->list && (store_sealed_bytes(s) + bytes > s->config->memory_budget ||
+			   store_count(s) + 1 > s->config->templates_max)) {
+		struct template *t = least_recently_used(s, TEMPLATE_READY);
+
+		if (!t)
+			break;
+		log_info("template '%s' makes room", t->label);
+		s->dropped_budget++;
+		store_remove(s, t);
+	}
+	return 0;
+}
+
+static size_t count_refusals(const struct store *s)
+{
+	size_t n = 0;
+
+	for (const struct template *t = s->list; t; t = t->next)
+		n += t->state == TEMPLATE_REFUSED;
+	return n;
+}
+
+static void replace_same(struct store *s, const struct template *t)
+{
+	char reason[256];
+	struct template *next;
+
+	for (struct template *o = s->list; o; o = next) {
+		next = o->next;
+		if (o->state == TEMPLATE_REFUSED ? template_same_command(o, t->request) :
+						   !template_mismatch(o, t->request, s->config, reason, sizeof(reason)) ||
+							   (t->request->name[0] && strcmp(o->label, t->request->name) == 0 &&
+							    !template_same_command(o, t->request)))
+			store_remove(s, o);
+	}
+}
+
+int store_add(struct store *s, struct request *req, Warm__BuildResult *result, int *fds, uint32_t nfds,
+	      uint64_t build_ns, struct template **ret, struct error *err)
+{
+	struct template *t = calloc(1, sizeof(*t));
+	const char *path = NULL;
+	int r = 0;
+
+	if (!t) {
+		for (uint32_t i = 0; i < nfds; i++)
+			fd_close(fds[i]);
+		free(fds);
+		request_free(req);
+		warm__build_result__free_unpacked(result, NULL);
+		return error_set(err, ENOMEM, "no memory");
+	}
+	t->request = req;
+	t->result = result;
+	t->fds = fds;
+	t->nfds = nfds;
+	t->state = result->error ? TEMPLATE_REFUSED : TEMPLATE_READY;
+	t->build_ns = build_ns;
+	t->created_ns = t->last_used_ns = clock_ns(CLOCK_REALTIME);
+	t->checked_ns = clock_ns(CLOCK_MONOTONIC);
+	for (const struct template *o = s->list; o; o = o->next)
+		if (o->state == TEMPLATE_REFUSED && template_same_command(o, req))
+			t->attempts = o->attempts;
+	t->attempts++;
+	/* a build that failed before it began knows of no files */
+	r = result->dependencies.len ? dep_set_unpack(result->dependencies.data, result->dependencies.len, &t->deps) :
+				       dep_set_new(&t->deps);
+	if (r < 0)
+		error_errno(err, r, "the build's dependencies");
+	if (r == 0 && t->state == TEMPLATE_READY && dep_set_racy(t->deps, &path))
+		r = error_set(err, ESTALE, "%s changed while the template was built", path);
+	if (r == 0)
+		replace_same(s, t);
+	if (r == 0 && t->state == TEMPLATE_READY)
+		r = make_room(s, result->sealed_bytes, err);
+	while (r == 0 && t->state == TEMPLATE_REFUSED && count_refusals(s) >= REFUSALS_MAX)
+		store_remove(s, least_recently_used(s, TEMPLATE_REFUSED));
+	if (r == 0)
+		r = watch_add(s->watch, t->deps, t, &t->watch, err);
+	if (r == 0) {
+		t->label = make_label(s, req);
+		r = t->label ? 0 : error_set(err, ENOMEM, "no memory");
+	}
+	if (r < 0) {
+		template_free(t);
+		return r;
+	}
+	t->id = s->next_id++;
+	t->next = s->list;
+	s->list = t;
+	*ret = t;
+	return 0;
+}
+
+static bool refusal_stands(const struct template *t)
+{
+	if (clock_ns(CLOCK_MONOTONIC) - t->checked_ns > REFUSAL_NS)
+		return false;
+	return !t->result->retry || t->attempts >= MAX_ATTEMPTS;
+}
+
+static const struct stale_note *recently_stale(const struct store *s, const struct request *req)
+{
+	char label[128] = "";
+	size_t n = 0;
+
+	for (uint32_t i = 0; i < req->run.argc && i < 4 && n < 60; i++)
+		n += (size_t)snprintf(label + n, sizeof(label) - n, "%s%.60s", i ? " " : "", req->argv[i]);
+	for (unsigned int i = 0; i < ARRAY_SIZE(s->stale); i++)
+		if (s->stale[i].when_ns && clock_ns(CLOCK_MONOTONIC) - s->stale[i].when_ns < 10 * SECOND &&
+		    (strcmp(s->stale[i].label, label) == 0 || (req->name[0] && strcmp(s->stale[i].label, req->name) == 0)))
+			return &s->stale[i];
+	return NULL;
+}
+
+void store_match(struct store *s, const struct request *req, struct template **ret, uint32_t *ret_status, char *reason,
+		 size_t size)
+{
+	const struct stale_note *stale;
+	struct template *t, *next;
+	char words[200];
+
+	*ret_status = WIRE_COLD_NONE;
+	snprintf(reason, size, "no template yet");
+	for (t = s->list; t; t = next) {
+		next = t->next;
+		if (t->state == TEMPLATE_REFUSED) {
+			if (*ret_status == WIRE_COLD_NONE && template_same_command(t, req) && refusal_stands(t)) {
+				*ret_status = WIRE_COLD_REFUSED;
+				snprintf(reason, size, "it cannot be a template: %.200s", t->result->message);
+			}
+			continue;
+		}
+		if (template_mismatch(t, req, s->config, words, sizeof(words))) {
+			if (template_same_command(t, req)) {
+				*ret_status = WIRE_COLD_MISMATCH;
+				snprintf(reason, size, "template '%.40s' does not fit: %.150s", t->label, words);
+			}
+			continue;
+		}
+		if (watch_recheck(t->watch) > 0) {
+			/* reported, so it is gone; the list may have changed */
+			*ret_status = WIRE_COLD_STALE;
+			snprintf(reason, size, "its template was stale");
+			return;
+		}
+		*ret_status = WIRE_WARM;
+		snprintf(reason, size, "'%.100s'", t->label);
+		*ret = t;
+		return;
+	}
+	stale = *ret_status == WIRE_COLD_NONE ? recently_stale(s, req) : NULL;
+	if (stale) {
+		*ret_status = WIRE_COLD_STALE;
+		snprintf(reason, size, "its template was stale: %.200s changed", stale->path);
+	}
+}
+
+struct template *store_find(const struct store *s, const char *name)
+{
+	char *end;
+	uint64_t id = strtoull(name, &end, 10);
+	bool number = end != name && !*end;
+
+	for (struct template *t = s->list; t; t = t->next)
+		if ((t->label && strcmp(t->label, name) == 0) || (number && t->id == id))
+			return t;
+	return NULL;
+}
+
+void store_expire(struct store *s)
+{
+	uint64_t now = clock_ns(CLOCK_REALTIME);
+	struct template *next;
+
+	for (struct template *t = s->list; t; t = next) {
+		next = t->next;
+		if (!s->config->max_age_ns || now - t->created_ns < s->config->max_age_ns)
+			continue;
+		log_info("template '%s' has reached max_age", t->label);
+		s->dropped_age++;
+		store_remove(s, t);
+	}
+}

@@ -1,0 +1,103 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * template.h - the daemon's templates: what they hold, which launch they
+ * serve, when they go.
+ *
+ * A template is in one of these states:
+ *
+ *	READY	has memfds; serves launches; its dependencies are watched
+ *	REFUSED	its program cannot be a template; kept with its reason, so that it is not built for
+ *		each run; its dependencies are watched too: when one changes it is forgotten
+ *
+ * One that is stale is taken out of the store at once; memory is given back when
+ * the last clone's mappings are gone, because those hold the memfds too.
+ */
+#ifndef WARM_WARMD_TEMPLATE_H
+#define WARM_WARMD_TEMPLATE_H
+
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "warmd/config.h"
+#include "warmd/control.pb-c.h"
+#include "warmd/request.h"
+#include "warmd/watch.h"
+
+/* properties of the launch that count because they were asked for: BuildResult.keys */
+enum template_key {
+	TEMPLATE_KEY_CWD = 1 << 0,
+	TEMPLATE_KEY_UMASK = 1 << 1,
+	TEMPLATE_KEY_AFFINITY = 1 << 2,
+	TEMPLATE_KEY_WINSIZE = 1 << 3,
+};
+
+enum template_state { TEMPLATE_READY, TEMPLATE_REFUSED };
+
+struct template {
+	struct template *next;
+	uint64_t id;
+	enum template_state state;
+	char *label;			/* its name, or one derived from the command */
+	struct request *request;	/* what it was built for */
+	Warm__BuildResult *result;
+	struct dep_set *deps;
+	struct watch_user *watch;
+	int *fds;			/* control, pages, files */
+	uint32_t nfds;
+	uint64_t created_ns, last_used_ns, build_ns;	/* CLOCK_REALTIME; build_ns a duration */
+	uint64_t checked_ns;		/* REFUSED: CLOCK_MONOTONIC of the refusal */
+	unsigned int attempts;		/* REFUSED with retry: builds so far */
+	uint64_t launches;
+};
+
+struct store {
+	struct template *list;		/* newest first */
+	struct watch *watch;
+	const struct config *config;
+	uint64_t next_id, generation;
+	uint64_t dropped_stale, dropped_budget, dropped_age;
+	struct stale_note {		/* the last templates that went stale, to say why a run was cold */
+		char label[128], path[256];
+		uint64_t when_ns;
+	} stale[16];
+	unsigned int nstale;
+};
+
+int store_new(struct store **ret, const struct config *config, struct error *err);
+void store_free(struct store *s);
+
+/**
+ * store_add() - take a build's result in
+ * @req, @result, @fds: taken over on success and on failure
+ * Return: 0 with *ret set. -ESTALE: an input changed during the build. -ENOSPC: it
+ * exceeds the budget by itself, or watches ran out. err has the words.
+ */
+int store_add(struct store *s, struct request *req, Warm__BuildResult *result, int *fds, uint32_t nfds,
+	      uint64_t build_ns, struct template **ret, struct error *err);
+void store_remove(struct store *s, struct template *t);
+
+/**
+ * store_match() - the template that serves a launch
+ * @ret_status: enum wire_status: WIRE_WARM with *ret set; _REFUSED; _MISMATCH; _STALE; _NONE
+ * @reason: words, @size bytes
+ */
+void store_match(struct store *s, const struct request *req, struct template **ret, uint32_t *ret_status, char *reason,
+		 size_t size);
+
+/** store_find() - by label or decimal id */
+struct template *store_find(const struct store *s, const char *name);
+
+/** store_expire() - drop what is older than the configured age */
+void store_expire(struct store *s);
+uint64_t store_sealed_bytes(const struct store *s);
+size_t store_count(const struct store *s);
+
+/** template_mismatch() - why @t does not serve @req. Return: false when it does; words in @reason */
+bool template_mismatch(const struct template *t, const struct request *req, const struct config *config, char *reason,
+		       size_t size);
+/** template_same_command() - is it the same program, for which only the context may differ? */
+bool template_same_command(const struct template *t, const struct request *req);
+
+uint64_t clock_ns(int clock);
+
+#endif

@@ -1,0 +1,115 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * watch_internal.h - the inside of the watches.
+ *
+ * watch_nodes.c keeps what the kernel watches (nodes) and who wants to know
+ * (entries); watch_register.c turns a dependency set into entries; watch.c
+ * reads the events, finds the entries they concern, and reports.
+ */
+#ifndef WARM_WARMD_WATCH_INTERNAL_H
+#define WARM_WARMD_WATCH_INTERNAL_H
+
+#include <sys/queue.h>
+#include <sys/stat.h>
+
+#include "warmd/deps_map.h"
+#include "warmd/watch.h"
+
+/* dep of an entry that stands for a directory on the way to dependencies */
+#define ENTRY_COMPONENT UINT32_MAX
+
+struct node;
+
+/* a name in a watched directory, or (name NULL) the watched inode itself */
+struct target {
+	struct node *node;
+	char *name;
+	LIST_HEAD(, entry) entries;
+};
+
+/* one inotify watch: a directory, or a file that has several hard links */
+struct node {
+	int wd;			/* -1: the kernel has dropped it */
+	bool remote;		/* on a file system that changes without events */
+	struct map names;	/* name -> struct target */
+	struct target self;
+};
+
+/* one registration's interest in one target */
+struct entry {
+	struct target *target;
+	struct watch_user *user;
+	uint32_t dep;		/* index into the set, or ENTRY_COMPONENT */
+	LIST_ENTRY(entry) in_target;
+	SLIST_ENTRY(entry) in_user;
+};
+SLIST_HEAD(entry_list, entry);
+
+/* what no watch can see: a dependency, or (path not NULL) a directory on the way */
+struct unseen {
+	uint32_t dep;
+	char *path;
+	dev_t dev;
+	ino_t ino;
+};
+
+struct unseen_list {
+	struct unseen *items;
+	size_t count, size;
+};
+
+struct watch_user {
+	struct watch *watch;
+	const struct dep_set *set;
+	void *data;
+	struct entry_list entries;
+	struct unseen_list unseen;
+	bool queued;		/* is on watch->pending */
+	bool changed;		/* report it */
+	bool check;		/* check all its dependencies first */
+	bool refresh;		/* register it again: its directories are no longer where they were */
+	bool reported;
+	char *path;		/* what changed; may be NULL */
+	LIST_ENTRY(watch_user) all;
+	LIST_ENTRY(watch_user) pending;
+};
+
+struct watch {
+	int fd;			/* inotify */
+	int mounts_fd;		/* handed out */
+	int own_mounts_fd;	/* polled here: each open file reports a change once */
+	watch_changed_fn changed;
+	struct map nodes;	/* wd -> struct node */
+	LIST_HEAD(, watch_user) users;
+	LIST_HEAD(, watch_user) pending;
+};
+
+/* watch_nodes.c */
+
+/** node_watch_dir() - the node of a directory, which may be new. Return: 0 or a negative errno, -ENOTDIR for a link */
+int node_watch_dir(struct watch *w, const char *path, struct node **ret);
+int node_watch_file(struct watch *w, const char *path, struct node **ret);
+/** node_release() - stop watching if nobody is interested */
+void node_release(struct watch *w, struct node *node);
+/** node_dropped() - the kernel has removed the watch */
+void node_dropped(struct watch *w, struct node *node);
+struct node *node_find(const struct watch *w, int wd);
+
+/** entry_add() - interest of @user in @name (NULL: the inode itself) of @node */
+int entry_add(struct watch_user *user, struct node *node, const char *name, size_t len, uint32_t dep);
+/** entries_free() - end the interests, and the watches that only they needed */
+void entries_free(struct watch *w, struct entry_list *list);
+
+int unseen_add(struct unseen_list *list, uint32_t dep, const char *path, const struct stat *st);
+void unseen_free(struct unseen_list *list);
+
+/* watch_register.c */
+
+/**
+ * user_register() - enter all dependencies and check each once its watches are in place
+ *
+ * Adds to user->entries and user->unseen. Return: 0, -ESTALE (*ret_path: what changed), or a negative errno.
+ */
+int user_register(struct watch_user *user, const char **ret_path);
+
+#endif
