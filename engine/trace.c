@@ -275,9 +275,7 @@ static int on_stop(struct trace *tr, struct tracee *t, int status, struct error 
 	if (event == PTRACE_EVENT_EXEC)
 		return on_exec(tr, t, err);
 	if (event == PTRACE_EVENT_STOP) {
-		if (t->interrupted)
-			t->frozen = true;
-		else if (signal == SIGSTOP || signal == SIGTSTP || signal == SIGTTIN || signal == SIGTTOU)
+		if (signal == SIGSTOP || signal == SIGTSTP || signal == SIGTTIN || signal == SIGTTOU)
 			ptrace(PTRACE_LISTEN, t->tid, 0, 0);
 		return 0;
 	}
@@ -350,13 +348,43 @@ static bool all_frozen(const struct trace *tr)
 	return true;
 }
 
+/* about to make a call: taken back, to be made when it goes on */
+static int undo_entry(struct trace *tr, struct tracee *t, struct error *err)
+{
+	arch_regs regs;
+	int r = trace_skip(tr, t, err);
+
+	if (r == 0)
+		r = arch_get_regs(t->tid, &regs);
+	if (r < 0)
+		return r;
+	arch_make_again(&regs);
+	arch_leave_call(&regs);
+	return arch_set_regs(t->tid, &regs);
+}
+
+/*
+ * Any stop will do for a thread that is to be frozen, because any stop takes the
+ * place of the interrupt's own (ptrace_stop() clears JOBCTL_TRAP_STOP); but
+ * a signal on its way is delivered first.
+ */
+static int freeze_at_stop(struct trace *tr, struct tracee *t, struct error *err)
+{
+	if (t->signal) {
+		resume(t);
+		ptrace(PTRACE_INTERRUPT, t->tid, 0, 0);
+		return 0;
+	}
+	t->frozen = true;
+	return t->stop == STOP_ENTRY ? undo_entry(tr, t, err) : 0;
+}
+
 int trace_freeze(struct trace *tr, struct error *err)
 {
 	tr->freezing = true;
 	for (struct tracee *t = tr->list; t; t = t->next) {
 		if (t->tgid != tr->root)
 			continue;
-		t->interrupted = true;
 		if (t->stop != STOP_NONE)
 			t->frozen = true;
 		else
@@ -373,12 +401,12 @@ int trace_freeze(struct trace *tr, struct error *err)
 		r = on_stop(tr, t, status, err);
 		if (r < 0)
 			return r;
-		if (t->tgid == tr->root && !t->interrupted) {
-			t->interrupted = true;
-			ptrace(PTRACE_INTERRUPT, t->tid, 0, 0);
-		}
-		if (!t->frozen)
+		if (t->tgid == tr->root)
+			r = freeze_at_stop(tr, t, err);
+		else
 			resume(t);
+		if (r < 0)
+			return r;
 	}
 	return 0;
 }
@@ -483,7 +511,7 @@ int trace_skip(struct trace *tr, struct tracee *t, struct error *err)
 	if (r < 0)
 		return error_errno(err, r, "reading registers");
 	regs = saved;
-	regs.orig_rax = (unsigned long long)-1;
+	arch_leave_call(&regs);
 	r = arch_set_regs(t->tid, &regs);
 	if (r == 0)
 		r = to_syscall_stop(t, err);

@@ -38,7 +38,6 @@ struct tracee {
 	pid_t tid, tgid;
 	enum tracee_stop stop;
 	bool in_call;			/* the last system call stop was an entry */
-	bool interrupted;		/* trace_freeze() wants it */
 	bool frozen;
 	bool fresh;			/* made by clone, its first stop not seen yet */
 	int signal;			/* to be delivered when it goes on */

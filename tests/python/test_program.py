@@ -183,7 +183,6 @@ def test_refused(runner, python, tmp_path, case):
         "importtime": ([python, "-X", "importtime", script], {}, "importtime"),
         "verbose": ([python, "-v", script], {}, "-v"),
     }[case]
-    assert setter
     if case == "compiled":
         subprocess.run([python, "-c", "import py_compile; py_compile.compile('script.py', 'script.pyc'); import os; os.unlink('script.py')"], cwd=str(tmp_path), check=True)
     result = runner.warm(command, **options)

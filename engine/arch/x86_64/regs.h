@@ -48,6 +48,8 @@ enum arch_restart {
 enum arch_restart arch_fix_restart(arch_regs *r);
 /** arch_make_again() - the call that @r is in will be made (again) when it goes on */
 void arch_make_again(arch_regs *r);
+/** arch_leave_call() - the kernel is not to look at a system call when @r goes on */
+static inline void arch_leave_call(arch_regs *r) { r->orig_rax = (unsigned long long)-1; }
 /** arch_retime_slot() - where arch_retime_call() keeps its four words: below the red zone */
 uint64_t arch_retime_slot(const arch_regs *r);
 /**
