@@ -210,6 +210,8 @@ def is_tidy(reference):
     callback = reference.__callback__
     if callback is None:
         return True
+    if type(getattr(callback, "__self__", None)) is type(reference):
+        return True     # C keeps its own house: _abc's _destroy, _thread's _localdummy_destroyed
     module = getattr(callback, "__module__", None)      # for an instance: that of its class
     return module in TIDY_MODULES or type(callback).__module__ == "weakref"
 
