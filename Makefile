@@ -146,3 +146,75 @@ clean:
 
 .PHONY: all clean
 -include $(shell find $(B) -name '*.d' 2>/dev/null)
+
+# --- tests, benchmarks, demo ----------------------------------------------------------
+BENCH_OUT := build/bench
+include benchmarks/rules.mk
+-include tests/unit/rules.mk
+-include tests/fuzz/rules.mk
+
+# Debian's packages; as root they are installed when one is missing, else named
+BUILD_DEPS := gcc g++ make pkg-config musl-tools libcap-dev libelf-dev libcjson-dev libprotobuf-c-dev \
+	protobuf-c-compiler libsystemd-dev linux-libc-dev
+DEMO_DEPS := python3 python3-pandas
+TEST_DEPS := $(DEMO_DEPS) python3-numpy python3-flask python3-pytest python3-pexpect libcmocka-dev python3-venv \
+	python3-dev procps util-linux less tmux strace passwd
+BENCH_DEPS := $(DEMO_DEPS) python3-numpy python3-flask libssl-dev zlib1g-dev
+
+install_missing = missing=""; for p in $(1); do \
+		dpkg-query -W -f '$${Status}' $$p 2>/dev/null | grep -q 'ok installed' || missing="$$missing $$p"; done; \
+	if [ -n "$$missing" ]; then \
+		if [ "$$(id -u)" = 0 ]; then \
+			echo "installing:$$missing"; \
+			apt-get update -qq && DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends $$missing >/dev/null; \
+		else echo "not installed:$$missing (as root: apt-get install$$missing)" >&2; exit 1; fi; fi
+
+build-deps:
+	$(call install_missing,$(BUILD_DEPS))
+demo-deps:
+	$(call install_missing,$(BUILD_DEPS) $(DEMO_DEPS))
+test-deps:
+	$(call install_missing,$(BUILD_DEPS) $(TEST_DEPS))
+bench-deps:
+	$(call install_missing,$(BUILD_DEPS) $(BENCH_DEPS))
+
+# recursive, because what is built depends on what was just installed (pkg-config)
+demo: demo-deps
+	$(MAKE) all
+	$(MAKE) demo-run
+test: test-deps
+	tests/run.sh
+bench: bench-deps
+	$(MAKE) all
+	$(MAKE) bench-run
+
+check-style:
+	clang-format --dry-run -Werror $$(git ls-files '*.c' '*.h' ':!*fake*')
+	cppcheck --quiet --error-exitcode=1 --inline-suppr --std=c11 --enable=warning,portability \
+		--suppress=missingIncludeSystem -I. -Iengine/arch/$(ARCH) -D__x86_64__ engine snapshot warmd launcher
+	clang-tidy --quiet $$(git ls-files 'engine/*.c' 'snapshot/*.c' 'warmd/*.c' 'launcher/*.c' ':!engine/stub/*') -- \
+		-std=gnu11 $(CPPFLAGS) -Iengine/arch/$(ARCH) $$(pkg-config --cflags $(PKGS))
+
+# --- install -----------------------------------------------------------------------------
+I := $(DESTDIR)$(PREFIX)
+install: all
+	install -d $(I)/bin $(I)/lib/pkgconfig $(I)/libexec/warm $(I)/include $(I)/share/man/man1 \
+		$(I)/share/bash-completion/completions $(I)/share/zsh/site-functions $(I)/share/fish/vendor_completions.d \
+		$(I)/lib/systemd/user $(I)/lib/warm/python/warm
+	install -m 755 $(B)/warm $(I)/bin/
+	install -m 755 $(B)/warmd $(B)/warm-tool $(I)/libexec/warm/
+	install -m 644 $(B)/libwarm.a $(I)/lib/
+	install -m 755 $(B)/libwarm.so $(I)/lib/libwarm.so.0
+	ln -sf libwarm.so.0 $(I)/lib/libwarm.so
+	install -m 644 launcher/warm.h $(I)/include/
+	printf 'prefix=%s\nlibdir=$${prefix}/lib\nincludedir=$${prefix}/include\n\nName: warm\nDescription: warm starts for programs\nVersion: %s\nLibs: -L$${libdir} -lwarm\nCflags: -I$${includedir}\n' \
+		$(PREFIX) $(VERSION) > $(I)/lib/pkgconfig/warm.pc
+	install -m 644 docs/warm.1 docs/warmd.1 $(I)/share/man/man1/
+	install -m 644 launcher/completion/warm.bash $(I)/share/bash-completion/completions/warm
+	install -m 644 launcher/completion/_warm $(I)/share/zsh/site-functions/
+	install -m 644 launcher/completion/warm.fish $(I)/share/fish/vendor_completions.d/
+	install -m 644 launcher/systemd/warmd.socket $(I)/lib/systemd/user/
+	sed 's|@LIBEXECDIR@|$(PREFIX)/libexec|' launcher/systemd/warmd.service > $(I)/lib/systemd/user/warmd.service
+	install -m 644 lang/python/warm/*.py $(I)/lib/warm/python/warm/
+
+.PHONY: build-deps demo-deps test-deps bench-deps demo test bench check-style install
