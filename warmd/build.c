@@ -75,10 +75,14 @@ bool build_pending(const struct server *s, const struct request *req)
 
 void build_forget_waiter(struct server *s, const struct connection *c)
 {
-	for (struct build *b = s->builds; b; b = b->next)
+	for (struct build *b = s->builds; b; b = b->next) {
+		unsigned int kept = 0;
+
 		for (unsigned int i = 0; i < b->nwaiters; i++)
-			if (b->waiters[i] == c)
-				b->waiters[i] = b->waiters[--b->nwaiters];
+			if (b->waiters[i] != c)
+				b->waiters[kept++] = b->waiters[i];
+		b->nwaiters = kept;
+	}
 }
 
 static void end_process(struct build *b)
@@ -120,16 +124,11 @@ static void build_free(struct build *b)
 static void finish(struct build *b, uint32_t status, const struct template *t, const char *reason)
 {
 	struct server *s = b->server;
-	struct connection *waiters[WAITERS_MAX];
-	unsigned int n = b->nwaiters;
-	char words[256];
 
-	snprintf(words, sizeof(words), "%s", reason);
-	memcpy(waiters, b->waiters, sizeof(waiters));
-	b->nwaiters = 0;
+	/* one that cannot be told is closed, and forgotten as often as it waits here */
+	while (b->nwaiters)
+		connection_reply(b->waiters[--b->nwaiters], status, t, false, 0, reason);
 	build_free(b);
-	for (unsigned int i = 0; i < n; i++)
-		connection_reply(waiters[i], status, t, false, 0, words);
 	start_next(s);
 }
 

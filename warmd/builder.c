@@ -299,6 +299,8 @@ static int on_syscall(void *data, struct tracee *t, bool entry, int64_t ret, str
 	bool warm = t->tgid == trace_root(b->trace) && (int64_t)t->args[0] == b->child.warm_fd;
 	int r;
 
+	if (entry && warm && t->nr == SYS_write && b->adaptor_used)
+		observe_phase_adaptor(b->observe);
 	if (entry && warm && (reads(t->nr) || t->nr == SYS_close)) {
 		r = drain(b, err);
 		if (r < 0)

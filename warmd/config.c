@@ -22,25 +22,66 @@
 
 /* what a terminal, a session or a supervisor sets anew each time; TERM and the locale are not among it, programs act on those */
 static const char *const volatile_variables[] = {
-	"PWD", "OLDPWD", "SHLVL", "_", "COLUMNS", "LINES", "WARM_*",
+	"PWD",
+	"OLDPWD",
+	"SHLVL",
+	"_",
+	"COLUMNS",
+	"LINES",
+	"WARM_*",
 	/* terminals and multiplexers */
-	"TERM_SESSION_ID", "WINDOWID", "WINDOW", "STY", "TMUX", "TMUX_PANE", "GPG_TTY", "VTE_VERSION",
-	"ITERM_SESSION_ID", "KITTY_PID", "KITTY_WINDOW_ID", "KITTY_LISTEN_ON", "ALACRITTY_*", "WEZTERM_PANE",
-	"WEZTERM_UNIX_SOCKET", "KONSOLE_DBUS_*", "GNOME_TERMINAL_*", "TILIX_ID", "WT_SESSION", "ZELLIJ_*",
-	"VSCODE_*", "STARSHIP_SESSION_KEY",
+	"TERM_SESSION_ID",
+	"WINDOWID",
+	"WINDOW",
+	"STY",
+	"TMUX",
+	"TMUX_PANE",
+	"GPG_TTY",
+	"VTE_VERSION",
+	"ITERM_SESSION_ID",
+	"KITTY_PID",
+	"KITTY_WINDOW_ID",
+	"KITTY_LISTEN_ON",
+	"ALACRITTY_*",
+	"WEZTERM_PANE",
+	"WEZTERM_UNIX_SOCKET",
+	"KONSOLE_DBUS_*",
+	"GNOME_TERMINAL_*",
+	"TILIX_ID",
+	"WT_SESSION",
+	"ZELLIJ_*",
+	"VSCODE_*",
+	"STARSHIP_SESSION_KEY",
 	/* sessions */
-	"SSH_*", "XDG_SESSION_*", "XDG_VTNR", "XDG_SEAT", "XDG_SEAT_PATH", "DBUS_SESSION_BUS_ADDRESS",
-	"SESSION_MANAGER", "DESKTOP_STARTUP_ID", "XDG_ACTIVATION_TOKEN",
+	"SSH_*",
+	"XDG_SESSION_*",
+	"XDG_VTNR",
+	"XDG_SEAT",
+	"XDG_SEAT_PATH",
+	"DBUS_SESSION_BUS_ADDRESS",
+	"SESSION_MANAGER",
+	"DESKTOP_STARTUP_ID",
+	"XDG_ACTIVATION_TOKEN",
 	/* service managers and test runners */
-	"INVOCATION_ID", "JOURNAL_STREAM", "SYSTEMD_*", "MANAGERPID", "NOTIFY_SOCKET", "LISTEN_PID", "LISTEN_FDS",
-	"LISTEN_FDNAMES", "WATCHDOG_PID", "WATCHDOG_USEC", "MAKELEVEL", "PYTEST_CURRENT_TEST",
+	"INVOCATION_ID",
+	"JOURNAL_STREAM",
+	"SYSTEMD_*",
+	"MANAGERPID",
+	"NOTIFY_SOCKET",
+	"LISTEN_PID",
+	"LISTEN_FDS",
+	"LISTEN_FDNAMES",
+	"WATCHDOG_PID",
+	"WATCHDOG_USEC",
+	"MAKELEVEL",
+	"PYTEST_CURRENT_TEST",
 };
 
 /* a value under way into the configuration: what is needed to say where it is wrong */
 struct value {
 	struct config *cfg;
 	const char *file, *text;
-	const char *at;		/* of the value, in the text */
+	const char *at; /* of the value, in the text */
 	const char *key;
 	const cJSON *json;
 	struct error *err;
@@ -54,7 +95,8 @@ __attribute__((format(printf, 2, 3))) static int bad_value(const struct value *v
 	va_start(ap, fmt);
 	vsnprintf(words, sizeof(words), fmt, ap);
 	va_end(ap);
-	return error_set(v->err, EINVAL, "%s:%u: \"%s\" %s", v->file, text_line(v->text, v->at), v->key, words);
+	return error_set(v->err, EINVAL, "%s:%u: \"%s\" %s", v->file, text_line(v->text, v->at), v->key,
+			 words);
 }
 
 static uint64_t memory_total(void)
@@ -70,7 +112,8 @@ struct unit {
 };
 
 /* digits and one of @units. Return: false if it is something else, or too much */
-static bool parse_quantity(const char *s, const struct unit *units, size_t nunits, uint64_t max, uint64_t *ret)
+static bool parse_quantity(const char *s, const struct unit *units, size_t nunits, uint64_t max,
+			   uint64_t *ret)
 {
 	unsigned long long n;
 	char *end;
@@ -95,8 +138,8 @@ static bool parse_quantity(const char *s, const struct unit *units, size_t nunit
 static int take_budget(const struct value *v)
 {
 	const struct unit units[] = {
-		{ "", 1 },		{ "K", 1ULL << 10 }, { "M", 1ULL << 20 }, { "G", 1ULL << 30 },
-		{ "T", 1ULL << 40 }, { "%", memory_total() / 100 },
+		{ "", 1 },	     { "K", 1ULL << 10 }, { "M", 1ULL << 20 },
+		{ "G", 1ULL << 30 }, { "T", 1ULL << 40 }, { "%", memory_total() / 100 },
 	};
 	const char *s = cJSON_GetStringValue(v->json);
 	uint64_t bytes;
@@ -115,9 +158,14 @@ static int take_budget(const struct value *v)
 static int take_duration(const struct value *v, bool may_be_zero, uint64_t *ret_ns)
 {
 	static const struct unit units[] = {
-		{ "", SECOND_NS },	      { "ms", SECOND_NS / 1000 },      { "s", SECOND_NS },
-		{ "m", 60 * SECOND_NS },      { "min", 60 * SECOND_NS },       { "h", 3600 * SECOND_NS },
-		{ "d", 24 * 3600 * SECOND_NS }, { "w", 7 * 24 * 3600 * SECOND_NS },
+		{ "", SECOND_NS },
+		{ "ms", SECOND_NS / 1000 },
+		{ "s", SECOND_NS },
+		{ "m", 60 * SECOND_NS },
+		{ "min", 60 * SECOND_NS },
+		{ "h", 3600 * SECOND_NS },
+		{ "d", 24 * 3600 * SECOND_NS },
+		{ "w", 7 * 24 * 3600 * SECOND_NS },
 	};
 	const char *s = cJSON_GetStringValue(v->json);
 	uint64_t ns;
@@ -198,7 +246,8 @@ static int take_list(const struct value *v, struct config_list *list, const char
 	list->items = calloc((size_t)cJSON_GetArraySize(v->json) + 1, sizeof(*list->items));
 	if (!list->items)
 		return error_set(v->err, ENOMEM, "out of memory");
-	cJSON_ArrayForEach(json, v->json) {
+	cJSON_ArrayForEach(json, v->json)
+	{
 		const char *fault, *s = cJSON_GetStringValue(json);
 		size_t len;
 
@@ -238,14 +287,10 @@ static const struct key {
 	const char *name;
 	int (*take)(const struct value *v);
 } keys[] = {
-	{ "memory_budget", take_budget },
-	{ "max_age", take_max_age },
-	{ "ignore_paths", take_ignore_paths },
-	{ "ignore_variables", take_ignore_variables },
-	{ "log_level", take_log_level },
-	{ "build_timeout", take_build_timeout },
-	{ "idle_exit", take_idle_exit },
-	{ "templates_max", take_templates_max },
+	{ "memory_budget", take_budget },      { "max_age", take_max_age },
+	{ "ignore_paths", take_ignore_paths }, { "ignore_variables", take_ignore_variables },
+	{ "log_level", take_log_level },       { "build_timeout", take_build_timeout },
+	{ "idle_exit", take_idle_exit },       { "templates_max", take_templates_max },
 	{ "disable", take_disable },
 };
 
@@ -263,8 +308,8 @@ static int unknown_key(const char *file, unsigned int line, const char *name, st
 		}
 	}
 	if (near)
-		return error_set(err, EINVAL, "%s:%u: unknown key \"%s\" (did you mean \"%s\"?)", file, line, name,
-				 near);
+		return error_set(err, EINVAL, "%s:%u: unknown key \"%s\" (did you mean \"%s\"?)", file, line,
+				 name, near);
 	return error_set(err, EINVAL, "%s:%u: unknown key \"%s\"", file, line, name);
 }
 
@@ -275,8 +320,14 @@ static int take_members(struct config *cfg, const char *file, const char *text, 
 	bool seen[ARRAY_SIZE(keys)] = { false };
 	const cJSON *member;
 
-	cJSON_ArrayForEach(member, json) {
-		struct value v = { .cfg = cfg, .file = file, .text = text, .key = member->string, .json = member, .err = err };
+	cJSON_ArrayForEach(member, json)
+	{
+		struct value v = { .cfg = cfg,
+				   .file = file,
+				   .text = text,
+				   .key = member->string,
+				   .json = member,
+				   .err = err };
 		const char *key_at = text;
 		size_t i = 0;
 		int r;
@@ -304,11 +355,12 @@ static int config_parse(struct config *cfg, const char *file, const char *text, 
 	int r;
 
 	if (strlen(text) != len)
-		return error_set(err, EINVAL, "%s:%u: a NUL byte in the text", file, text_line(text, text + strlen(text)));
+		return error_set(err, EINVAL, "%s:%u: a NUL byte in the text", file,
+				 text_line(text, text + strlen(text)));
 	json = cJSON_ParseWithLengthOpts(text, len + 1, &end, true);
 	if (!json)
-		return error_set(err, EINVAL, "%s:%u: not valid JSON at column %u", file, text_line(text, end),
-				 text_column(text, end));
+		return error_set(err, EINVAL, "%s:%u: not valid JSON at column %u", file,
+				 text_line(text, end), text_column(text, end));
 	if (cJSON_IsObject(json))
 		r = take_members(cfg, file, text, json, err);
 	else

@@ -29,7 +29,7 @@
 #include "engine/base/fd.h"
 
 #define LINKS_MAX 40 /* as the kernel's MAXSYMLINKS: more is ELOOP */
-#define RACY_NS   (20 * 1000000LL)
+#define RACY_NS	  (20 * 1000000LL)
 
 static int64_t timespec_ns(const struct timespec *ts)
 {
@@ -242,12 +242,12 @@ static int record(struct dep_set *set, const char *path, enum dep_kind kind, con
 
 /* a path on its walk: what is resolved, and what is left to walk */
 struct walk {
-	char real[DEP_PATH_MAX];	/* canonical; no slash at the end but for "/" itself */
+	char real[DEP_PATH_MAX]; /* canonical; no slash at the end but for "/" itself */
 	size_t real_len;
 	char rest[DEP_PATH_MAX];
 	bool exists;
-	struct stat st;			/* lstat of real, if it exists */
-	int64_t at_ns;			/* before the stat */
+	struct stat st; /* lstat of real, if it exists */
+	int64_t at_ns; /* before the stat */
 };
 
 static int walk_push(struct walk *w, const char *name, size_t len)
@@ -446,7 +446,8 @@ static bool forget(struct dep_set *set, char class, const char *path)
 	if (item != last) {
 		*item = *last;
 		len = make_key(key, kind_class(item->dep.kind), item->dep.path);
-		map_put(&set->index, key, len, (void *)(uintptr_t)(item - set->items + 1)); /* is there: cannot fail */
+		map_put(&set->index, key, len,
+			(void *)(uintptr_t)(item - set->items + 1)); /* is there: cannot fail */
 	}
 	set->count--;
 	return true;
@@ -466,7 +467,7 @@ int dep_set_refresh(struct dep_set *set, const char *path)
 	r = walk_path(set, path, true, false, &w);
 	if (r < 0)
 		return r;
-	for (const char *class = "FAE"; *class; class++)
+	for (const char *class = "FAE"; *class; class ++)
 		known |= forget(set, *class, w.real);
 	return known ? dep_set_add_link(set, path) : 0;
 }

@@ -98,8 +98,8 @@ void observe_set_reader(struct observe *o, observe_read_fn read, void *data)
 	o->read_data = data;
 }
 
-__attribute__((format(printf, 4, 0))) static int refuse_va(struct observe *o, const struct thread *t, bool retryable,
-							    const char *fmt, va_list ap)
+__attribute__((format(printf, 4, 0))) static int refuse_va(struct observe *o, const struct thread *t,
+							   bool retryable, const char *fmt, va_list ap)
 {
 	struct observe_refusal *refusal = &o->refusal;
 	size_t len;
@@ -259,6 +259,11 @@ int observe_syscall(struct observe *o, const struct observe_call *c, struct erro
 void observe_effects(struct observe *o, bool check)
 {
 	o->check_effects = check;
+}
+
+void observe_phase_adaptor(struct observe *o)
+{
+	o->leading = false;
 }
 
 void observe_phase_leading(struct observe *o)

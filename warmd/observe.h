@@ -47,6 +47,7 @@ struct observe_keys {
 	bool umask;
 	bool affinity;
 	bool identity;		/* user, groups, capabilities */
+	bool terminal;		/* is there a controlling terminal: /dev/tty was opened, or could not be */
 	bool window_size;	/* of a standard stream that is a terminal */
 	bool sigmask;		/* signals blocked at the start */
 	uint32_t rlimits;	/* bit RLIMIT_x */
@@ -106,6 +107,8 @@ int observe_program(struct observe *o, const char *path);
 void observe_effects(struct observe *o, bool check);
 /** observe_phase_leading() - the interpreter has started, the program's own leading part begins */
 void observe_phase_leading(struct observe *o);
+/** observe_phase_adaptor() - the leading part is over, the adaptor prepares the readiness point: its looks at the standard streams are not the program's */
+void observe_phase_adaptor(struct observe *o);
 /** observe_modules_dir() - the adaptor's word that directories it names were listed to search for modules only */
 int observe_modules_dir(struct observe *o, const char *path);
 

@@ -179,8 +179,6 @@ static bool open_is_exclusive(uint64_t flags)
 
 static int refuse_open(struct observe *o, const struct thread *t, enum verdict verdict, const char *path)
 {
-	if (verdict == VERDICT_TTY)
-		return refuse_effect(o, t, false, "opens the terminal %s", path);
 	if (verdict == VERDICT_NEW)
 		return refuse_effect(o, t, true, "makes %s", path);
 	return refuse_effect(o, t, false, "opens %s for writing", path);
@@ -193,8 +191,6 @@ int effect_open_entry(struct observe *o, struct thread *t, const char *path, uin
 
 	t->verdicts[0] = verdict;
 	switch (verdict) {
-	case VERDICT_TTY:
-		return refuse_open(o, t, verdict, path);
 	case VERDICT_NEW:
 		if (!(flags & O_CREAT) || (flags & O_EXCL) || !parent_is_writable(path))
 			return 0;
@@ -202,7 +198,8 @@ int effect_open_entry(struct observe *o, struct thread *t, const char *path, uin
 	case VERDICT_REAL:
 		if (open_is_exclusive(flags) || !open_changes(flags))
 			return 0;
-		if (stat(path, &st) < 0 || S_ISDIR(st.st_mode) || faccessat(AT_FDCWD, path, W_OK, AT_EACCESS) < 0)
+		if (stat(path, &st) < 0 || S_ISDIR(st.st_mode) ||
+		    faccessat(AT_FDCWD, path, W_OK, AT_EACCESS) < 0)
 			return 0; /* will fail */
 		return refuse_open(o, t, verdict, path);
 	default:
@@ -253,7 +250,8 @@ static int rename_entry(struct observe *o, struct thread *t, const struct observ
 	bool exchange = c->nr == SYS_renameat2 && (c->args[4] & RENAME_EXCHANGE);
 	bool noreplace = c->nr == SYS_renameat2 && (c->args[4] & RENAME_NOREPLACE);
 
-	if (from == VERDICT_NEW || from == VERDICT_NONE || to == VERDICT_NONE || !parent_is_writable(t->paths[1]))
+	if (from == VERDICT_NEW || from == VERDICT_NONE || to == VERDICT_NONE ||
+	    !parent_is_writable(t->paths[1]))
 		return 0; /* will fail */
 	if (!is_allowed(from))
 		return refuse_effect(o, t, false, "renames %s", t->paths[0]);
@@ -263,7 +261,8 @@ static int rename_entry(struct observe *o, struct thread *t, const struct observ
 }
 
 /* the path that the effect is on */
-static int effect_paths(struct observe *o, struct thread *t, const struct observe_call *c, const struct rule *rule)
+static int effect_paths(struct observe *o, struct thread *t, const struct observe_call *c,
+			const struct rule *rule)
 {
 	char path[OBSERVE_PATH_MAX];
 	bool cwd;
@@ -310,14 +309,16 @@ static bool effect_follows(const struct observe_call *c, const struct rule *rule
 	return c->nr != SYS_lsetxattr && c->nr != SYS_lremovexattr;
 }
 
-int on_effect_entry(struct observe *o, struct thread *t, const struct observe_call *c, const struct rule *rule)
+int on_effect_entry(struct observe *o, struct thread *t, const struct observe_call *c,
+		    const struct rule *rule)
 {
 	int origin, r;
 
 	if (rule->effect == EFFECT_CHANGE_FD) {
 		origin = fd_get(t->proc, (int)c->args[rule->path - 1]).origin;
 		if (origin >= 0)
-			return refuse_effect(o, t, false, "%s descriptor %d, which it inherited,", rule->verb, origin);
+			return refuse_effect(o, t, false, "%s descriptor %d, which it inherited,", rule->verb,
+					     origin);
 	}
 	r = effect_paths(o, t, c, rule);
 	if (r <= 0)
@@ -346,7 +347,8 @@ int on_effect_entry(struct observe *o, struct thread *t, const struct observe_ca
 }
 
 /* a call that failed has looked at least */
-static int effect_failed(struct observe *o, struct thread *t, const struct observe_call *c, const struct rule *rule)
+static int effect_failed(struct observe *o, struct thread *t, const struct observe_call *c,
+			 const struct rule *rule)
 {
 	if (rule->effect == EFFECT_RENAME || (c->ret != -ENOENT && c->ret != -EEXIST && c->ret != -ENOTDIR))
 		return 0;

@@ -199,7 +199,7 @@ int on_ioctl(struct observe *o, struct thread *t, const struct observe_call *c, 
 	int fd = (int)c->args[0], origin = fd_get(t->proc, fd).origin;
 
 	(void)rule;
-	if (origin < 0)
+	if (origin < 0 && origin != ORIGIN_TTY)
 		return 0;
 	fd_looked_at(o, t, fd);
 	switch ((unsigned int)c->args[1]) {
@@ -208,7 +208,9 @@ int on_ioctl(struct observe *o, struct thread *t, const struct observe_call *c, 
 			o->keys.window_size = true;
 		return 0;
 	case FIONREAD:
-		return c->ret >= 0 && origin == 0 ? refuse(o, t, false, "asks how much standard input there is") : 0;
+		return c->ret >= 0 && origin == 0
+			       ? refuse(o, t, false, "asks how much standard input there is")
+			       : 0;
 	case TCSETS:
 	case TCSETSW:
 	case TCSETSF:
@@ -235,8 +237,16 @@ int on_ioctl(struct observe *o, struct thread *t, const struct observe_call *c, 
 	}
 }
 
+/* is the descriptor one that leads outside? */
+static bool is_outside(int origin)
+{
+	return origin >= 0 || origin == ORIGIN_TTY;
+}
+
 static int refuse_reading(struct observe *o, const struct thread *t, int origin)
 {
+	if (origin == ORIGIN_TTY)
+		return refuse(o, t, false, "reads the terminal");
 	if (origin == 0)
 		return refuse(o, t, false, "reads standard input");
 	return refuse(o, t, false, "reads descriptor %d, which it inherited,", origin);
@@ -244,6 +254,8 @@ static int refuse_reading(struct observe *o, const struct thread *t, int origin)
 
 static int refuse_writing(struct observe *o, const struct thread *t, int origin)
 {
+	if (origin == ORIGIN_TTY)
+		return refuse(o, t, false, "writes to the terminal");
 	return refuse(o, t, false, "writes to descriptor %d, which it inherited,", origin);
 }
 
@@ -252,7 +264,7 @@ int on_read_entry(struct observe *o, struct thread *t, const struct observe_call
 	int origin = fd_get(t->proc, (int)c->args[0]).origin;
 
 	(void)rule;
-	return origin >= 0 ? refuse_reading(o, t, origin) : 0;
+	return is_outside(origin) ? refuse_reading(o, t, origin) : 0;
 }
 
 /* from one descriptor to another within the kernel, so that there is nothing to record */
@@ -262,11 +274,11 @@ int on_copy_entry(struct observe *o, struct thread *t, const struct observe_call
 
 	if (rule->dirfd) {
 		origin = fd_get(t->proc, (int)c->args[rule->dirfd - 1]).origin;
-		if (origin >= 0)
+		if (is_outside(origin))
 			return refuse_reading(o, t, origin);
 	}
 	origin = fd_get(t->proc, (int)c->args[rule->path - 1]).origin;
-	return origin >= 0 ? refuse_writing(o, t, origin) : 0;
+	return is_outside(origin) ? refuse_writing(o, t, origin) : 0;
 }
 
 int on_write_entry(struct observe *o, struct thread *t, const struct observe_call *c, const struct rule *rule)
@@ -274,7 +286,7 @@ int on_write_entry(struct observe *o, struct thread *t, const struct observe_cal
 	struct fd_info info = fd_get(t->proc, (int)c->args[0]);
 
 	(void)rule;
-	if (info.origin > 2)
+	if (info.origin > 2 || info.origin == ORIGIN_TTY)
 		return refuse_writing(o, t, info.origin);
 	if (info.family == AF_INET || info.family == AF_INET6)
 		return refuse_effect(o, t, false, "sends to the network");
@@ -373,5 +385,5 @@ int on_mmap(struct observe *o, struct thread *t, const struct observe_call *c, c
 	if ((c->args[3] & MAP_ANONYMOUS) || (c->ret < 0 && c->ret > -4096))
 		return 0;
 	origin = fd_get(t->proc, (int)c->args[4]).origin;
-	return origin >= 0 ? refuse_reading(o, t, origin) : 0;
+	return is_outside(origin) ? refuse_reading(o, t, origin) : 0;
 }

@@ -28,10 +28,12 @@
 /* fd_info.origin besides the number in the launch */
 #define ORIGIN_INSIDE (-1)	/* made by the program */
 #define ORIGIN_OWN    (-2)	/* of the readiness protocol */
+#define ORIGIN_TTY    (-3)	/* a terminal that the program opened by its name */
 
 struct fd_info {
 	int origin;
 	uint8_t family;		/* of a socket that socket(2) made; else 0 */
+	bool datagram;
 	bool modules;		/* a directory opened as an importer does */
 	bool listed;
 };
@@ -55,7 +57,7 @@ enum verdict {
 	VERDICT_CACHE,		/* bytecode */
 	VERDICT_NEW,		/* is not there */
 	VERDICT_REAL,		/* is there, and not the program's */
-	VERDICT_TTY,
+	VERDICT_TTY,		/* a terminal: what is done with the descriptor tells */
 };
 
 struct thread {

@@ -56,7 +56,8 @@ int on_affinity(struct observe *o, struct thread *t, const struct observe_call *
 	return 0;
 }
 
-int on_set_affinity(struct observe *o, struct thread *t, const struct observe_call *c, const struct rule *rule)
+int on_set_affinity(struct observe *o, struct thread *t, const struct observe_call *c,
+		    const struct rule *rule)
 {
 	(void)rule;
 	/* one thread's own says nothing about the others', so only the first thread's counts */

@@ -23,7 +23,9 @@ int on_socket(struct observe *o, struct thread *t, const struct observe_call *c,
 	if (c->ret < 0)
 		return 0;
 	return fd_put(t->proc, (int)c->ret,
-		      (struct fd_info){ .origin = ORIGIN_INSIDE, .family = (uint8_t)MIN(c->args[0], 255) });
+		      (struct fd_info){ .origin = ORIGIN_INSIDE,
+					.family = (uint8_t)MIN(c->args[0], 255),
+					.datagram = (c->args[1] & 0xf) == SOCK_DGRAM });
 }
 
 /* an address in the caller's memory, and words for it */
@@ -36,7 +38,7 @@ struct peer_address {
 		char bytes[sizeof(struct sockaddr_storage) + 1];
 	};
 	char words[160];
-	const char *path;	/* of a socket in the file system, else NULL */
+	const char *path; /* of a socket in the file system, else NULL */
 };
 
 static int address_read(struct observe *o, const struct thread *t, uint64_t addr, uint64_t len,
@@ -107,6 +109,9 @@ int on_connect(struct observe *o, struct thread *t, const struct observe_call *c
 		return 0;
 	if (c->ret < 0 && c->ret != -EINPROGRESS)
 		return 0;
+	/* no packet goes out: getaddrinfo(3) does it to learn the source address. Sends are judged themselves. */
+	if (info.datagram && a.any.sa_family != AF_UNIX)
+		return 0;
 	return refuse_effect(o, t, false, "connects to %s", a.words);
 }
 
@@ -115,7 +120,8 @@ int on_bind(struct observe *o, struct thread *t, const struct observe_call *c, c
 	struct peer_address a;
 
 	(void)rule;
-	if (c->ret < 0 || address_read(o, t, c->args[1], c->args[2], &a) < 0 || is_local_family(a.any.sa_family))
+	if (c->ret < 0 || address_read(o, t, c->args[1], c->args[2], &a) < 0 ||
+	    is_local_family(a.any.sa_family))
 		return 0;
 	return refuse_effect(o, t, false, "binds a socket to %s", a.words);
 }
@@ -186,7 +192,8 @@ int on_outside(struct observe *o, struct thread *t, const struct observe_call *c
 	return c->ret >= 0 ? refuse_effect(o, t, false, "%s", rule->verb) : 0;
 }
 
-int on_unobservable(struct observe *o, struct thread *t, const struct observe_call *c, const struct rule *rule)
+int on_unobservable(struct observe *o, struct thread *t, const struct observe_call *c,
+		    const struct rule *rule)
 {
 	return c->ret >= 0 ? refuse(o, t, false, "%s", rule->verb) : 0;
 }

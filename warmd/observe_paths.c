@@ -145,21 +145,18 @@ int on_open_entry(struct observe *o, struct thread *t, const struct observe_call
 	return effect_open_entry(o, t, path, flags);
 }
 
-/* an open that reads: note what the descriptor is, and the file behind it */
-static int opened(struct observe *o, struct thread *t, const char *path, uint64_t flags, int fd)
+/* note what a new descriptor is */
+static int opened(struct thread *t, const char *path, uint64_t flags, int fd)
 {
 	struct fd_info info = { .origin = ORIGIN_INSIDE };
-	int as_fd = path_as_fd(t, path), r;
+	int as_fd = path_as_fd(t, path);
 
 	if (as_fd >= 0)
 		info.origin = fd_get(t->proc, as_fd).origin;
+	else if (path_is_terminal(path))
+		info.origin = ORIGIN_TTY;
 	info.modules = (flags & O_DIRECTORY) && t->looked_at && strcmp(t->looked_at, path) == 0;
-	r = fd_put(t->proc, fd, info);
-	if (r < 0)
-		return r;
-	if (as_fd < 0 && path_is_terminal(path))
-		return refuse_effect(o, t, false, "opens the terminal %s", path);
-	return 0;
+	return fd_put(t->proc, fd, info);
 }
 
 int on_open(struct observe *o, struct thread *t, const struct observe_call *c, const struct rule *rule)
@@ -176,11 +173,15 @@ int on_open(struct observe *o, struct thread *t, const struct observe_call *c, c
 	if (cwd)
 		cwd_used(o, t);
 	if (fd >= 0) {
-		r = opened(o, t, path, flags, fd);
-		if (r != 0)
+		r = opened(t, path, flags, fd);
+		if (r < 0)
 			return r;
 	}
 	set_looked_at(t, NULL);
+	if (strcmp(path, "/dev/tty") == 0)
+		o->keys.terminal = true;
+	if (fd >= 0 && (flags & O_TMPFILE) == O_TMPFILE)
+		return 0; /* the path is only where the nameless file lives */
 	if (open_is_effect(flags) && path_as_fd(t, path) < 0) {
 		if (fd >= 0)
 			return effect_open(o, t, path, flags, fd);
@@ -240,7 +241,8 @@ static int interpreter_of(const char *path, char *ret, size_t size)
 		return 0;
 	}
 	memcpy(&eh, head, sizeof(eh));
-	if ((size_t)n < sizeof(eh) || memcmp(eh.e_ident, ELFMAG, SELFMAG) != 0 || eh.e_ident[EI_CLASS] != ELFCLASS64)
+	if ((size_t)n < sizeof(eh) || memcmp(eh.e_ident, ELFMAG, SELFMAG) != 0 ||
+	    eh.e_ident[EI_CLASS] != ELFCLASS64)
 		return -ENOEXEC;
 	for (unsigned int i = 0; i < eh.e_phnum; i++) {
 		if (pread_full(fd, &ph, sizeof(ph), (off_t)(eh.e_phoff + i * sizeof(ph))) < 0)

@@ -105,8 +105,8 @@ static int base_path(const struct thread *t, int dirfd, char *buf)
 	return r == 0 && buf[0] != '/' ? -ENOENT : r; /* "(unreachable)/..." */
 }
 
-int peer_path(struct observe *o, const struct thread *t, const struct observe_call *c, uint8_t dirfd, uint8_t path,
-	      char *buf, bool *ret_cwd)
+int peer_path(struct observe *o, const struct thread *t, const struct observe_call *c, uint8_t dirfd,
+	      uint8_t path, char *buf, bool *ret_cwd)
 {
 	int base = dirfd ? (int)c->args[dirfd - 1] : AT_FDCWD;
 	char name[PATH_MAX];

@@ -8,17 +8,26 @@
 #include "engine/base/fd.h"
 
 /* arguments are numbered from 1 in rules */
-#define LOOK(d, p, f, h) { .exit = on_look, .dirfd = (d), .path = (p), .flags = (f), .how = (h) }
+#define LOOK(d, p, f, h)                                                                                     \
+	{                                                                                                    \
+		.exit = on_look, .dirfd = (d), .path = (p), .flags = (f), .how = (h)                         \
+	}
 #define CHANGE(e, d, p, d2, p2, v)                                                                           \
 	{                                                                                                    \
 		.entry = on_effect_entry, .exit = on_effect, .dirfd = (d), .path = (p), .dirfd2 = (d2),      \
 		.path2 = (p2), .effect = (e), .verb = (v)                                                    \
 	}
-#define OUTSIDE(v)	{ .exit = on_outside, .verb = (v) }
-#define UNOBSERVABLE(v) { .exit = on_unobservable, .verb = (v) }
+#define OUTSIDE(v)                                                                                           \
+	{                                                                                                    \
+		.exit = on_outside, .verb = (v)                                                              \
+	}
+#define UNOBSERVABLE(v)                                                                                      \
+	{                                                                                                    \
+		.exit = on_unobservable, .verb = (v)                                                         \
+	}
 
 static const struct rule rules[OBSERVE_NR_MAX] = {
-	/* looking at the file system */
+/* looking at the file system */
 #ifdef SYS_open
 	[SYS_open] = { .entry = on_open_entry, .exit = on_open, .path = 1, .flags = 2 },
 	[SYS_creat] = { .entry = on_open_entry, .exit = on_open, .path = 1 },
@@ -51,7 +60,7 @@ static const struct rule rules[OBSERVE_NR_MAX] = {
 	[SYS_execve] = { .entry = on_exec_entry, .exit = on_exec, .path = 1 },
 	[SYS_execveat] = { .entry = on_exec_entry, .exit = on_exec, .dirfd = 1, .path = 2 },
 
-	/* changing it */
+/* changing it */
 #ifdef SYS_rename
 	[SYS_rename] = CHANGE(EFFECT_RENAME, 0, 1, 0, 2, "renames"),
 	[SYS_unlink] = CHANGE(EFFECT_REMOVE, 0, 1, 0, 0, "removes"),
@@ -180,7 +189,7 @@ static const struct rule rules[OBSERVE_NR_MAX] = {
 	[SYS_io_uring_setup] = UNOBSERVABLE("uses io_uring, whose operations cannot be observed,"),
 	[SYS_open_by_handle_at] = UNOBSERVABLE("opens a file by handle, so that its path is unknown,"),
 
-	/* properties of the launch */
+/* properties of the launch */
 #ifdef SYS_fork
 	[SYS_fork] = { .exit = on_clone },
 	[SYS_vfork] = { .exit = on_clone },

@@ -238,17 +238,21 @@ static int on_readable(sd_event_source *source, int fd, uint32_t events, void *d
 	(void)events;
 	if (n < 0 && (errno == EAGAIN || errno == EINTR))
 		return 0;
-	if (n <= 0) {
+	if (n < 0) {
 		connection_close(c);
 		return 0;
 	}
-	/* clients send no descriptors: those that came are closed, and so is the connection */
+	/* clients send no descriptors: those that came, even with an empty packet, are closed, and so is the connection */
 	for (struct cmsghdr *m = CMSG_FIRSTHDR(&msg); m; m = CMSG_NXTHDR(&msg, m)) {
 		if (m->cmsg_level != SOL_SOCKET || m->cmsg_type != SCM_RIGHTS)
 			continue;
 		for (size_t i = 0; i < (m->cmsg_len - CMSG_LEN(0)) / sizeof(int); i++)
 			close(((int *)(void *)CMSG_DATA(m))[i]);
 		msg.msg_flags |= MSG_CTRUNC;
+	}
+	if (n == 0) {
+		connection_close(c);
+		return 0;
 	}
 	s->last_request_ns = clock_ns(CLOCK_MONOTONIC);
 	r = msg.msg_flags & (MSG_TRUNC | MSG_CTRUNC) ? -EBADMSG : handle_packet(c, buf, (size_t)n);

@@ -40,8 +40,8 @@ int watch_new(struct watch **ret, watch_changed_fn changed, struct error *err)
 	if (w->fd < 0) {
 		r = errno == EMFILE ? error_set(err, EMFILE,
 						"all inotify instances of this user are in use "
-						"(sysctl fs.inotify.max_user_instances)") :
-				      error_errno(err, errno, "inotify_init1");
+						"(sysctl fs.inotify.max_user_instances)")
+				    : error_errno(err, errno, "inotify_init1");
 		watch_free(w);
 		return r;
 	}
@@ -98,8 +98,9 @@ static int register_error(int r, const char *path, struct error *err)
 	if (r == -ESTALE)
 		return error_set(err, ESTALE, "%s changed while the template was built", path);
 	if (r == -ENOSPC)
-		return error_set(err, ENOSPC,
-				 "all inotify watches of this user are in use (sysctl fs.inotify.max_user_watches)");
+		return error_set(
+			err, ENOSPC,
+			"all inotify watches of this user are in use (sysctl fs.inotify.max_user_watches)");
 	return error_errno(err, r, "cannot watch %s", path);
 }
 
@@ -224,10 +225,9 @@ static void listing_event(struct entry *entry, const char *name, uint32_t mask)
 {
 	const struct dep *dep = dep_set_get(entry->user->set, entry->dep);
 
-	if (dep->kind == DEP_LISTING ||
-	    (dep->kind == DEP_MODULES &&
-	     (dep_name_is_module(name, false) ||
-	      (dep_name_is_module(name, true) && name_leads_to_dir(dep, name, mask)))))
+	if (dep->kind == DEP_LISTING || (dep->kind == DEP_MODULES && (dep_name_is_module(name, false) ||
+								      (dep_name_is_module(name, true) &&
+								       name_leads_to_dir(dep, name, mask)))))
 		user_changed(entry->user, dep->path, name);
 }
 
@@ -239,10 +239,10 @@ static void node_refresh_users(struct node *node)
 	size_t pos = 0;
 
 	LIST_FOREACH(entry, &node->self.entries, in_target)
-		user_refresh(entry->user);
+	user_refresh(entry->user);
 	while ((slot = map_next(&node->names, &pos))) {
 		LIST_FOREACH(entry, &((struct target *)slot->value)->entries, in_target)
-			user_refresh(entry->user);
+		user_refresh(entry->user);
 	}
 }
 
@@ -251,7 +251,7 @@ static void refresh_all(struct watch *w)
 	struct watch_user *user;
 
 	LIST_FOREACH(user, &w->users, all)
-		user_refresh(user);
+	user_refresh(user);
 }
 
 static void event_take(struct watch *w, const struct inotify_event *ev)
@@ -275,18 +275,18 @@ static void event_take(struct watch *w, const struct inotify_event *ev)
 	}
 	if (ev->len == 0) {
 		LIST_FOREACH(entry, &node->self.entries, in_target)
-			entry_event(entry, ev->mask);
+		entry_event(entry, ev->mask);
 		return;
 	}
 	if (ev->mask & NAMES_CHANGED) {
 		LIST_FOREACH(entry, &node->self.entries, in_target)
-			listing_event(entry, ev->name, ev->mask);
+		listing_event(entry, ev->name, ev->mask);
 	}
 	target = map_get(&node->names, ev->name, strlen(ev->name));
 	if (!target)
 		return;
 	LIST_FOREACH(entry, &target->entries, in_target)
-		entry_event(entry, ev->mask);
+	entry_event(entry, ev->mask);
 }
 
 /* look closer at a marked registration: sets user->changed if need be */

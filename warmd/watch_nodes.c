@@ -18,22 +18,22 @@
 static bool magic_is_remote(unsigned long magic)
 {
 	static const unsigned long remote[] = {
-		0x6969,		/* nfs */
-		0x517b,		/* smb */
-		0xff534d42,	/* cifs */
-		0xfe534d42,	/* smb2, smb3 */
-		0x65735546,	/* fuse, virtiofs */
-		0x01021997,	/* 9p */
-		0x00c36400,	/* ceph */
-		0x5346414f,	/* afs */
-		0x6b414653,	/* kafs */
-		0x73757245,	/* coda */
-		0x01161970,	/* gfs2 */
-		0x7461636f,	/* ocfs2 */
-		0x0bd00bd0,	/* lustre */
-		0x47504653,	/* gpfs */
-		0x786f4256,	/* vboxsf */
-		0xbacbacbc,	/* vmhgfs */
+		0x6969, /* nfs */
+		0x517b, /* smb */
+		0xff534d42, /* cifs */
+		0xfe534d42, /* smb2, smb3 */
+		0x65735546, /* fuse, virtiofs */
+		0x01021997, /* 9p */
+		0x00c36400, /* ceph */
+		0x5346414f, /* afs */
+		0x6b414653, /* kafs */
+		0x73757245, /* coda */
+		0x01161970, /* gfs2 */
+		0x7461636f, /* ocfs2 */
+		0x0bd00bd0, /* lustre */
+		0x47504653, /* gpfs */
+		0x786f4256, /* vboxsf */
+		0xbacbacbc, /* vmhgfs */
 	};
 
 	for (size_t i = 0; i < ARRAY_SIZE(remote); i++) {

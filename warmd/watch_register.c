@@ -29,7 +29,7 @@ struct place {
 
 struct registering {
 	struct watch_user *user;
-	struct map places;	/* path -> struct place, of this pass */
+	struct map places; /* path -> struct place, of this pass */
 };
 
 static bool error_is_unwatchable(int r)

@@ -31,8 +31,6 @@ static void adopt(const struct stub_thread *t)
 		SYSCALL2(SYS_set_robust_list, t->robust_list, t->robust_len);
 	if (t->rseq_addr)
 		SYSCALL4(SYS_rseq, t->rseq_addr, t->rseq_size, 0, t->rseq_sig);
-	if (t->comm[0])
-		SYSCALL5(SYS_prctl, PR_SET_NAME, t->comm, 0, 0, 0);
 	if (t->sched_flags & 4)
 		SYSCALL3(SYS_sched_setaffinity, 0, sizeof(t->affinity), t->affinity);
 	if (t->sched_flags & 1) {
@@ -53,29 +51,43 @@ static void give_context(void)
 		memcpy((void *)stub_data.context_buf, (const void *)l->context, l->context_len);
 }
 
+/*
+ * Signals that were pending. Each thread queues its own: siginfo of tgkill(2) (SI_TKILL)
+ * may only be sent by a thread to itself, rt_tgsigqueueinfo(2).
+ */
+static void queue_pendings(uint32_t index)
+{
+	const struct stub_pending *p = stub_at(stub_data.pendings);
+	long pid = SYSCALL0(SYS_getpid), tid;
+
+	for (uint32_t i = 0; i < stub_data.npendings; i++, p++) {
+		int32_t info[32];
+
+		if (p->tid_index != index && (index || p->tid_index != UINT32_MAX))
+			continue;
+		memcpy(info, p->info, sizeof(info));
+		/* words of siginfo_t: si_signo, si_errno, si_code, -, si_pid; what it sent to itself has its id of now */
+		if ((info[2] == 0 || info[2] == -1 || info[2] == -6) && info[4] == (int32_t)stub_data.old_pid)
+			info[4] = (int32_t)pid;
+		tid = SYSCALL0(SYS_gettid);
+		if (p->tid_index == UINT32_MAX)
+			SYSCALL3(SYS_rt_sigqueueinfo, pid, info[0], info);
+		else
+			SYSCALL4(SYS_rt_tgsigqueueinfo, pid, tid, info[0], info);
+	}
+}
+
 static void thread_start(void *arg)
 {
 	const struct stub_thread *t = arg;
+	uint32_t index = (uint32_t)(t - (struct stub_thread *)stub_at(stub_data.threads));
 
 	adopt(t);
-	if (t == (struct stub_thread *)stub_at(stub_data.threads) + stub_data.ready_thread)
+	if (stub_data.npendings)
+		queue_pendings(index);
+	if (index == stub_data.ready_thread)
 		give_context();
 	stub_sigreturn(stub_at(t->frame));
-}
-
-static void queue_pendings(const uint32_t *tids)
-{
-	const struct stub_pending *p = stub_at(stub_data.pendings);
-	long pid = SYSCALL0(SYS_getpid);
-
-	for (uint32_t i = 0; i < stub_data.npendings; i++, p++) {
-		int signo = *(const int32_t *)p->info;
-
-		if (p->tid_index == UINT32_MAX)
-			SYSCALL3(SYS_rt_sigqueueinfo, pid, signo, p->info);
-		else
-			SYSCALL4(SYS_rt_tgsigqueueinfo, pid, tids[p->tid_index], signo, p->info);
-	}
 }
 
 /* __environ, program_invocation_name and so on: what main()'s caller has set from the old arguments */
@@ -101,11 +113,28 @@ static void set_main_context(const struct stub_launch *l, struct stub_ucontext *
 		*(uint64_t *)stub_data.progname_short_addr = (uint64_t)base;
 }
 
-static void start_thread(const struct stub_launch *l, uint32_t i, uint32_t *tids)
+static void set_name(const char *name)
+{
+	if (name[0])
+		SYSCALL5(SYS_prctl, PR_SET_NAME, name, 0, 0, 0);
+}
+
+static int same_name(const char *a, const char *b)
+{
+	for (int i = 0; i < 16 && a[i] == b[i]; i++)
+		if (!a[i])
+			return 1;
+	return 0;
+}
+
+/*
+ * What other threads can see of a thread is right before it runs, because they may run first:
+ * its id in the C library's copy (CLONE_PARENT_SETTID), its name (a thread begins with its maker's).
+ */
+static void start_thread(const struct stub_launch *l, uint32_t i)
 {
 	unsigned long flags = CLONE_VM | CLONE_FS | CLONE_FILES | CLONE_SIGHAND | CLONE_THREAD | CLONE_SYSVSEM;
 	uint32_t *pairs = (uint32_t *)l->context_tids;
-	/* CLONE_PARENT_SETTID writes the id before the thread can run */
 	uint64_t note = pairs ? (uint64_t)&pairs[2 * i + 1] : 0;
 	struct stub_thread *t = (struct stub_thread *)stub_at(stub_data.threads) + i;
 	/* the room in front of a thread's frame is its first stack */
@@ -113,13 +142,15 @@ static void start_thread(const struct stub_launch *l, uint32_t i, uint32_t *tids
 
 	if (pairs) {
 		pairs[2 * i] = t->old_tid;
-		flags |= CLONE_PARENT_SETTID;
+		flags |= CLONE_CHILD_SETTID;
 	}
-	tid = stub_clone_thread(flags, stub_at(t->frame), note, 0, 0, thread_start, t);
+	if (t->tid_addr)
+		flags |= CLONE_PARENT_SETTID;
+	tid = stub_clone_thread(flags, stub_at(t->frame), t->tid_addr, note, 0, thread_start, t);
 	if (tid < 0)
 		stub_fail(l, "making a thread", tid);
-	if (stub_data.npendings && i < STUB_LAUNCH_SIZE / 8)
-		tids[i] = (uint32_t)tid;
+	if (pairs)
+		pairs[2 * i + 1] = (uint32_t)tid;
 }
 
 void stub_threads(const struct stub_launch *l)
@@ -127,8 +158,7 @@ void stub_threads(const struct stub_launch *l)
 	struct stub_thread *t = stub_at(stub_data.threads);
 	struct stub_thread *ready = t + stub_data.ready_thread;
 	struct stub_ucontext *uc = stub_at(ready->frame);
-	uint32_t *tids = stub_at(stub_data.launch);	/* the low end of the launch area */
-	uint64_t pid = (uint64_t)SYSCALL0(SYS_getpid);
+	const char *name = "";
 
 	/* the context is complete before anybody can run, but for the ids of threads, which come below */
 	if (ready->resume == STUB_RESUME_CONTEXT)
@@ -137,19 +167,25 @@ void stub_threads(const struct stub_launch *l)
 		set_main_context(l, uc);
 	if (l->context_tids) {
 		((uint32_t *)l->context_tids)[0] = t[0].old_tid;
-		((uint32_t *)l->context_tids)[1] = (uint32_t)pid;
+		((uint32_t *)l->context_tids)[1] = (uint32_t)SYSCALL0(SYS_getpid);
 	}
-	if (stub_data.npendings)
-		tids[0] = (uint32_t)pid;
-	for (uint32_t i = 1; i < stub_data.nthreads; i++)
-		if (i != stub_data.ready_thread)
-			start_thread(l, i, tids);
-	if (stub_data.ready_thread)
-		start_thread(l, stub_data.ready_thread, tids);
+	/* the thread at the readiness point is made last: its context has the ids of all */
+	for (uint32_t i = 1; i <= stub_data.nthreads; i++) {
+		uint32_t n = i < stub_data.nthreads ? i : stub_data.ready_thread;
+
+		if (!n || (i < stub_data.nthreads && n == stub_data.ready_thread))
+			continue;
+		if (!same_name(name, t[n].comm)) {
+			name = t[n].comm;
+			set_name(name);
+		}
+		start_thread(l, n);
+	}
+	set_name(t[0].comm);
 	adopt(&t[0]);
 	if (!stub_data.ready_thread)
 		give_context();
 	if (stub_data.npendings)
-		queue_pendings(tids);
+		queue_pendings(0);
 	stub_sigreturn(stub_at(t[0].frame));
 }

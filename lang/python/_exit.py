@@ -55,6 +55,9 @@ HARMLESS_PYTHON = {
 TIDY_MODULES = {"weakref", "_weakrefset", "abc", "_py_abc", "functools", "concurrent.futures.thread",
                 "concurrent.futures.process", "multiprocessing.util", "logging", "copyreg", "threading"}
 
+# those in C, which belong to no module: of abc's caches and of threading.local
+TIDY_NATIVE = {"_destroy", "clear_locals", "_localdummy_destroyed"}
+
 
 def is_unstarted(frame, suspended):
     """3.9 and 3.10 tell by f_lasti; 3.11 added gi_suspended, and f_lasti is then past the generator's creation"""
@@ -76,6 +79,7 @@ class Leaving:
         self.full = False           # WARM_EXIT=full
         self.always_full = False    # something from before the readiness point needs it
         self.remembered = ()
+        self.holders = ()           # objects of ours that hold some of the program's
 
     # At the readiness point
 
@@ -115,7 +119,11 @@ class Leaving:
             return self.give_up()
 
     def give_up(self):
-        """Let finalisation collect also what was frozen at the readiness point"""
+        """Let finalisation find everything: what was frozen at the readiness point, and
+        what we hold. A stream that we held would not be freed, and only that flushes what a __del__ prints"""
+        for holder in self.holders:
+            holder.__dict__.clear()
+        self.holders = ()
         self.gc.unfreeze()
         return NOT_DONE
 
@@ -212,6 +220,8 @@ def is_tidy(reference):
         return True
     if type(getattr(callback, "__self__", None)) is type(reference):
         return True     # C keeps its own house: _abc's _destroy, _thread's _localdummy_destroyed
+    if type(callback) is type(len):
+        return callback.__module__ is None and callback.__name__ in TIDY_NATIVE
     module = getattr(callback, "__module__", None)      # for an instance: that of its class
     return module in TIDY_MODULES or type(callback).__module__ == "weakref"
 

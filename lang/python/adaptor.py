@@ -128,14 +128,16 @@ class Adaptor:
 
     def template(self):
         """Become a template: returns in clones only"""
+        send_lines(self.fd, [b"CONTEXT=raw"])   # at once: what is looked at from here on is not the program's doing
         lines, targets = self.put_back()
         streams = find_streams(self.modes)
         if streams is not None:
             set_aside_output(streams)
             lines.append(b"STDIO=1")
-        lines = [b"CONTEXT=raw"] + lines + self.module_lines() + [self.exit_line()]
+        lines = lines + self.module_lines() + [self.exit_line()]
         launch = Launch(self, streams or (), targets)
         keep_alive((self, launch, self.watcher))    # a clone would pay for freeing them
+        self.leaving.holders = (self, launch, self.unique, self.environment, self.watcher)
         self.gc.collect()
         objects = self.gc.get_objects()
         lines += self.unique.settle(objects, self.fill)
@@ -196,6 +198,7 @@ class Launch:
             self.take_differences(parse_context(raw))
         elif self.threads:
             take_thread_ids(self.threads, thread_pairs(raw, raw[16]))
+        self.threads = ()
         self.unique.refresh()
 
     def take_differences(self, context):

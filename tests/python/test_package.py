@@ -37,6 +37,14 @@ def context(argv, env, generation=9, stdio=0):
     return struct.pack("<6IQ", 0x58544357, 32 + len(strings), len(argv), len(env), 0, stdio, generation) + strings
 
 
+def read_lines(connection):
+    data = b""
+    connection.settimeout(60)
+    while not data.endswith(b"READY=1\n"):
+        data += connection.recv(65536) or pytest.fail("the program ended: %r" % data)
+    return data
+
+
 @pytest.mark.parametrize("seed", ["", "1"])
 def test_inside(runner, python, seed):
     ours, theirs = socket.socketpair()
@@ -44,9 +52,7 @@ def test_inside(runner, python, seed):
     env = {**runner.env, "PYTHONPATH": PACKAGE, "WARM_FD": str(theirs.fileno()), "SEED": seed}
     process = subprocess.Popen([python, script, "a"], env=env, pass_fds=[theirs.fileno()], stdout=-1, universal_newlines=True)
     theirs.close()
-    data = b""
-    while not data.endswith(b"READY=1\n"):
-        data += ours.recv(65536)
+    data = read_lines(ours)
     assert b"CONTEXT=raw\n" in data
     ours.send(context([python, script, "b", "c"], {"X": "1", "PATH": "/bin"}))
     out, _ = process.communicate(timeout=60)
@@ -59,7 +65,6 @@ def test_build_given_up(runner, python):
     env = {**runner.env, "PYTHONPATH": PACKAGE, "WARM_FD": str(theirs.fileno())}
     process = subprocess.Popen([python, runner.write("p.py", PROGRAM)], env=env, pass_fds=[theirs.fileno()], stdout=-1)
     theirs.close()
-    while not ours.recv(65536).endswith(b"READY=1\n"):
-        pass
+    read_lines(ours)
     ours.close()
     assert process.communicate(timeout=60)[0] == b"" and process.returncode == 0

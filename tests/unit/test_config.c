@@ -167,7 +167,8 @@ static void lines_of_values(void **state)
 	(void)state;
 	refused("{\"disable\": [],\n \"ignore_paths\": [\n  \"/a\",\n  \"b\"\n ]}",
 		":4: \"ignore_paths\" has \"b\", which is not an absolute path");
-	refused("{\"ignore_paths\": [\"/a\",\n [\"x\",\n \"]\"],\n 1]}", ":2: \"ignore_paths\" takes a list of strings");
+	refused("{\"ignore_paths\": [\"/a\",\n [\"x\",\n \"]\"],\n 1]}",
+		":2: \"ignore_paths\" takes a list of strings");
 	refused("{\"ignore_paths\": [\"/a\", \"/b\",\n {\"x\": {\"]\": 1}}]}", ":2: \"ignore_paths\" takes");
 	refused("{\"ignore_paths\":\n \"/a\"}", ":2: \"ignore_paths\" takes a list");
 	refused("{\"ignore_variables\": [\"A*B\"]}", ":1: \"ignore_variables\" has \"A*B\"");
@@ -225,7 +226,8 @@ static void not_to_be_trusted(void **state)
 /* cut or spoilt anywhere, it is refused or taken, and no byte outside is read (sanitizer) */
 static void spoilt(void **state)
 {
-	const char good[] = "{\"max_age\": \"1h\", \"disable\": [\"a\\u0041\", \"b\"],\n\"ignore_paths\": [\"/x\"]}";
+	const char good[] =
+		"{\"max_age\": \"1h\", \"disable\": [\"a\\u0041\", \"b\"],\n\"ignore_paths\": [\"/x\"]}";
 	char text[sizeof(good)];
 
 	(void)state;
@@ -272,10 +274,11 @@ static int teardown(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test(defaults),	     cmocka_unit_test(default_place), cmocka_unit_test(all_keys),
-		cmocka_unit_test(budgets),	     cmocka_unit_test(lines_of_keys), cmocka_unit_test(lines_of_values),
-		cmocka_unit_test(syntax),	     cmocka_unit_test(not_to_be_trusted), cmocka_unit_test(spoilt),
-		cmocka_unit_test(distances),
+		cmocka_unit_test(defaults),	 cmocka_unit_test(default_place),
+		cmocka_unit_test(all_keys),	 cmocka_unit_test(budgets),
+		cmocka_unit_test(lines_of_keys), cmocka_unit_test(lines_of_values),
+		cmocka_unit_test(syntax),	 cmocka_unit_test(not_to_be_trusted),
+		cmocka_unit_test(spoilt),	 cmocka_unit_test(distances),
 	};
 
 	alarm(60);

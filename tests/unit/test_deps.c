@@ -229,7 +229,8 @@ static void opened(void **state)
 
 static void module_names(void **state)
 {
-	static const char *const yes[] = { "a.py", "a.pyc", "a.cpython-311-x86_64-linux-gnu.so", "x.pth", "a.zip", "a.egg",
+	static const char *const yes[] = { "a.py",	"a.pyc", "a.cpython-311-x86_64-linux-gnu.so",
+					   "x.pth",	"a.zip", "a.egg",
 					   "a.egg-link" };
 	static const char *const no[] = { ".a.py", "a.txt", "py", ".py", "data", "a.pyd" };
 
@@ -391,10 +392,23 @@ int main(void)
 {
 #define TEST(f) cmocka_unit_test_setup_teardown(f, setup, teardown)
 	const struct CMUnitTest tests[] = {
-		TEST(file), TEST(first_record_stands), TEST(same_size_and_mtime), TEST(kinds_follow_types),
-		TEST(absent), TEST(links), TEST(links_to_nowhere), TEST(not_followed), TEST(opened),
-		TEST(module_names), TEST(listings), TEST(listing_wins), TEST(racy), TEST(refresh), TEST(pack),
-		TEST(unpack_hostile), TEST(many),
+		TEST(file),
+		TEST(first_record_stands),
+		TEST(same_size_and_mtime),
+		TEST(kinds_follow_types),
+		TEST(absent),
+		TEST(links),
+		TEST(links_to_nowhere),
+		TEST(not_followed),
+		TEST(opened),
+		TEST(module_names),
+		TEST(listings),
+		TEST(listing_wins),
+		TEST(racy),
+		TEST(refresh),
+		TEST(pack),
+		TEST(unpack_hostile),
+		TEST(many),
 	};
 
 	alarm(60);

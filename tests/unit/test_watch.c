@@ -32,7 +32,7 @@ struct reg {
 	struct watch_user *user;
 	int told;
 	char path[PATH_MAX + 64];
-	struct reg *also_remove;	/* by the callback, besides itself */
+	struct reg *also_remove; /* by the callback, besides itself */
 };
 
 static const char *at(const char *name)
@@ -600,12 +600,29 @@ int main(void)
 {
 #define TEST(f) cmocka_unit_test_setup_teardown(f, setup, teardown)
 	const struct CMUnitTest tests[] = {
-		TEST(quiet), TEST(modified), TEST(modified_within_a_tick), TEST(replaced),
-		TEST(removed_and_attributes), TEST(appears), TEST(appears_step_by_step), TEST(appears_at_once),
-		TEST(directory_renamed), TEST(link_points_elsewhere), TEST(link_target_written),
-		TEST(replaced_by_link), TEST(hard_link), TEST(listing), TEST(modules_directories),
-		TEST(listed_directory_replaced), TEST(exists), TEST(stale_at_once), TEST(callback_removes),
-		TEST(shared_and_released), TEST(overflow), TEST(mounted_over), TEST(unreadable_directory),
+		TEST(quiet),
+		TEST(modified),
+		TEST(modified_within_a_tick),
+		TEST(replaced),
+		TEST(removed_and_attributes),
+		TEST(appears),
+		TEST(appears_step_by_step),
+		TEST(appears_at_once),
+		TEST(directory_renamed),
+		TEST(link_points_elsewhere),
+		TEST(link_target_written),
+		TEST(replaced_by_link),
+		TEST(hard_link),
+		TEST(listing),
+		TEST(modules_directories),
+		TEST(listed_directory_replaced),
+		TEST(exists),
+		TEST(stale_at_once),
+		TEST(callback_removes),
+		TEST(shared_and_released),
+		TEST(overflow),
+		TEST(mounted_over),
+		TEST(unreadable_directory),
 		TEST(many),
 	};
 

@@ -219,7 +219,8 @@ def seed_shim():
     __class__ = None
 
     def seed(self, a=None, version=2):
-        note, original = "warm: note", "warm: original"
+        note = "warm: note"
+        original = "warm: original"
         note(self, a)
         return original(self, a, version) if __class__ else None
     return seed
@@ -229,7 +230,8 @@ def setstate_shim():
     __class__ = None
 
     def setstate(self, state):
-        note, original = "warm: note", "warm: original"
+        note = "warm: note"
+        original = "warm: original"
         note(self, True)
         return original(self, state) if __class__ else None
     return setstate

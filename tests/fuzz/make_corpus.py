@@ -1,0 +1,190 @@
+#!/usr/bin/env python3
+# SPDX-License-Identifier: MIT
+"""make_corpus.py DIR - the seeds of the fuzz targets; their formats are told in fuzz_*.c"""
+import os
+import struct
+import sys
+
+MAGIC, VERSION = 0x4D524157, 1
+RUN, RUN_REPLY, CONTROL, CONTROL_REPLY = 2, 3, 4, 5
+RAW, HEADER, RUN_STEP, CONTROL_STEP, FDS, RECONNECT, PARSE = range(7)
+RUN_SIZE = 408  # sizeof(struct wire_run)
+
+
+def header(kind, size, magic=MAGIC, version=VERSION):
+    return struct.pack("<IHHII", magic, version, kind, size, 0)
+
+
+def run(strings, argc, envc, flags=0, size=None, strings_size=None, stdio=(5, 2, 1)):
+    fixed = struct.pack("<8I", flags, argc, envc, len(strings) if strings_size is None else strings_size, 0o22, 0, 0, 0)
+    fixed += struct.pack("<4Q", 0, 0, 0, 1) + struct.pack("<32Q", *([1 << 20] * 32))
+    fixed += struct.pack("<6I2HI", *stdio, 4096, 4096, 4096, 24, 80, 7) + struct.pack("<5Q", 7, 0, 0, 0, 0)
+    total = 16 + len(fixed) + len(strings)
+    assert 16 + len(fixed) == RUN_SIZE
+    return header(RUN, total if size is None else size) + fixed + strings
+
+
+def strings(name="", ready="auto", cwd="/tmp", argv=("prog", "arg"), envp=("A=1", "PATH=/bin")):
+    return b"".join(s.encode() + b"\0" for s in (name, ready, cwd, *argv, *envp))
+
+
+def step(kind, data=b""):
+    return bytes([kind]) + struct.pack("<H", len(data)) + data
+
+
+def varint(n):
+    out = b""
+    while n > 127:
+        out += bytes([n & 127 | 128])
+        n >>= 7
+    return out + bytes([n])
+
+
+def field(number, data):
+    """a length-delimited protobuf field"""
+    return varint(number << 3 | 2) + varint(len(data)) + data
+
+
+GOOD = strings()
+LIST, REMOVE, INSPECT, STATS, EXPLAIN, STOP, HELLO = range(1, 8)
+remove_all = field(REMOVE, field(1, b"t") + b"\x10\x01")
+
+WIRE = {
+    "run": step(RAW, run(GOOD, 2, 2)),
+    "run-named": step(RAW, run(strings(name="t"), 2, 2)),
+    "run-warm": step(RUN_STEP, bytes([1, 2, 2]) + GOOD),
+    "run-explain": step(RUN_STEP, bytes([4, 2, 2]) + GOOD),
+    "run-build": step(RUN_STEP, bytes([2, 2, 2]) + GOOD),
+    "run-rebuild-then-run": step(RUN_STEP, bytes([10, 2, 2]) + GOOD) + step(RUN_STEP, bytes([0, 2, 2]) + GOOD),
+    "run-flags-unknown": step(RUN_STEP, bytes([255, 2, 2]) + GOOD),
+    "run-argc-0": step(RAW, run(strings(argv=()), 0, 2)),
+    "run-argc-lie": step(RAW, run(GOOD, 3, 2)),
+    "run-argc-huge": step(RAW, run(GOOD, 0xFFFFFFFF, 2)),
+    "run-envc-huge": step(RAW, run(GOOD, 2, 0xFFFFFFFF)),
+    "run-argc-envc-wrap": step(RAW, run(GOOD, 0x80000000, 0x80000000)),
+    "run-strings-size-lie": step(RAW, run(GOOD, 2, 2, strings_size=0xFFFFFFFF)),
+    "run-strings-size-0": step(RAW, run(GOOD, 2, 2, strings_size=0)),
+    "run-size-lie": step(RAW, run(GOOD, 2, 2, size=0xFFFFFFFF)),
+    "run-no-strings": step(RAW, run(b"", 1, 0)),
+    "run-unterminated": step(RAW, run(GOOD[:-1], 2, 2)),
+    "run-trailing": step(RAW, run(GOOD + b"x\0", 2, 2)),
+    "run-relative-cwd": step(RAW, run(strings(cwd="tmp"), 2, 2)),
+    "run-empty-strings": step(RAW, run(b"\0\0/\0\0", 1, 0)),
+    "run-stdio-unknown": step(RAW, run(GOOD, 2, 2, stdio=(5, 2, 0xFFFFFFFF))),
+    "run-short": step(HEADER, header(RUN, 0) + bytes(RUN_SIZE - 17)),
+    "run-exact": step(HEADER, header(RUN, 0) + bytes(RUN_SIZE - 16)),
+    "run-many-variables": step(RAW, run(strings(envp=["V%d=" % i for i in range(300)]), 2, 300)),
+    "run-long-words": step(RAW, run(strings(name="n" * 500, argv=("p" * 2000, "\x01\x7f%s%n"), envp=("LD_PRELOAD=x",)), 2, 1)),
+    "parse-good": step(PARSE, run(GOOD, 2, 2)),
+    "parse-hostile": step(PARSE, run(GOOD, 2, 0xFFFFFFFE)) + step(PARSE, b"") + step(PARSE, run(GOOD, 5, 0)),
+    "header-empty": step(RAW),
+    "header-short": step(RAW, header(RUN, 16)[:15]),
+    "header-only": step(RAW, header(RUN, 16)),
+    "header-magic": step(RAW, header(RUN, 16, magic=0)),
+    "header-version": step(RAW, header(RUN, 16, version=2)) + step(RAW, run(GOOD, 2, 2)),
+    "header-version-0": step(RAW, header(CONTROL, 16, version=0)),
+    "header-type": step(RAW, header(0xFFFF, 16)),
+    "header-server-types": step(RAW, header(RUN_REPLY, 16)) + step(RAW, header(CONTROL_REPLY, 16)) + step(RAW, header(1, 16)),
+    "header-size": step(RAW, header(CONTROL, 17)),
+    "list": step(CONTROL_STEP, field(LIST, b"")),
+    "remove": step(CONTROL_STEP, field(REMOVE, field(1, b"t"))) + step(CONTROL_STEP, field(LIST, b"")),
+    "remove-all": step(CONTROL_STEP, remove_all) + step(RUN_STEP, bytes([0, 2, 2]) + GOOD),
+    "remove-unknown": step(CONTROL_STEP, field(REMOVE, field(1, b"t") + field(1, b"nothing"))),
+    "remove-twice": step(CONTROL_STEP, field(REMOVE, field(1, b"t") * 3 + field(1, b"1"))),
+    "inspect": step(CONTROL_STEP, field(INSPECT, field(1, b"t"))),
+    "inspect-id": step(CONTROL_STEP, field(INSPECT, field(1, b"2"))),
+    "inspect-nothing": step(CONTROL_STEP, field(INSPECT, b"")),
+    "stats": step(RUN_STEP, bytes([0, 2, 2]) + GOOD) + step(CONTROL_STEP, field(STATS, b"")),
+    "explain": step(CONTROL_STEP, field(EXPLAIN, field(1, b"t"))) + step(CONTROL_STEP, field(EXPLAIN, field(1, b"1"))),
+    "explain-percent": step(CONTROL_STEP, field(EXPLAIN, field(1, b"%s%n" * 40))),
+    "explain-0": step(CONTROL_STEP, field(EXPLAIN, field(1, b"0"))) + step(CONTROL_STEP, field(EXPLAIN, b"")),
+    "stop": step(CONTROL_STEP, field(STOP, b"")) + step(CONTROL_STEP, field(LIST, b"")),
+    "hello": step(CONTROL_STEP, field(HELLO, b"")),
+    "control-empty": step(CONTROL_STEP),
+    "control-unknown": step(CONTROL_STEP, field(1000, b"x")),
+    "control-two": step(CONTROL_STEP, field(LIST, b"") + field(REMOVE, field(1, b"t")) + field(STATS, b"")),
+    "control-length-lie": step(CONTROL_STEP, b"\x12\xff\xff\xff\xff\x0f"),
+    "control-truncated": step(CONTROL_STEP, field(REMOVE, field(1, b"template"))[:-3]),
+    "control-groups": step(CONTROL_STEP, b"\x0b" * 200),
+    "control-not-utf8": step(CONTROL_STEP, field(INSPECT, field(1, b"\xff\xfe\0t"))),
+    "descriptors": step(FDS, run(GOOD, 2, 2)) + step(RAW, run(GOOD, 2, 2)),
+    "descriptors-many": step(FDS, b"\x07" + bytes(40)),
+    "descriptors-and-nothing": step(FDS),
+    "reconnect": step(RECONNECT) * 5 + step(CONTROL_STEP, field(HELLO, b"")),
+    "talk": b"".join(step(RUN_STEP, bytes([4, 2, 2]) + GOOD) + step(CONTROL_STEP, field(n, b"")) for n in (1, 4, 7)),
+}
+
+EXIT = b"Py_FinalizeEx,Py_Exit!:PyObject_CallObject,PyLong_AsLong:7f00aa10"
+ADAPTOR = {
+    "python": b"\x10CONTEXT=raw\nTRACK=env\nENV=HOME\nENV=LANG\nTRACK=argv\nARGV=2\nSTDIO=1\nMODULES=/usr/lib/python3\nEXIT="
+    + EXIT + b"\nREADY=1\n",
+    "ready": b"\x00READY=1\n",
+    "sd-notify": b"\x05STATUS=starting\nMAINPID=17\nREADY=1\n",
+    "everything": b"\x03ENV=*\nARGV=*\nREADY=1\n",
+    "argv-from-end": b"\x02ARGV=-1\nREADY=1\n",
+    "argv-bad": b"\x02ARGV=--1\n",
+    "argv-dash": b"\x02ARGV=-\n",
+    "argv-empty": b"\x02ARGV=\n",
+    "argv-huge": b"\x02ARGV=99999999999999999999999\n",
+    "refuse": b"\x09REFUSE=it has a reason\n",
+    "refuse-twice": b"\x09REFUSE=one\nREFUSE=two\nEXIT=a\nEXIT=b\n",
+    "no-equals": b"\x01hello\n",
+    "ready-2": b"\x01READY=2\n",
+    "nul": b"\x01ENV=A\0B\n\0\nREADY=1\n",
+    "partial": b"\x01READY=1",
+    "empty-lines": b"\x04\n\n\n",
+    "equals": b"\x04=\n=x\nREADY=1\n",
+    "exit": b"\x00" + EXIT,
+    "exit-eight": b"\x00a,b,c,d,e,f,g,h:i,j:1",
+    "exit-nine": b"\x00a,b,c,d,e,f,g,h,i:j,k:1",
+    "exit-mark-only": b"\x00!:a,b:1",
+    "exit-long": b"\x00" + b"s" * 64 + b":a,b:1",
+    "exit-no-number": b"\x00s:a,b:",
+    "exit-cut": b"\x00s:a",
+    "exit-words": b"\x00s:a,b:1g",
+    "exit-line": b"\x07EXIT=" + EXIT + b"\n",
+}
+
+
+def dep(kind, path, path_len=None):
+    st = struct.pack("<3Q2q3I", 1, 2, 3, 4, 5, 0o100644, 0, 0) + bytes(4)
+    return struct.pack("<II", kind, len(path) if path_len is None else path_len) + st + struct.pack("<qQQ", 6, 7, 8) + path
+
+
+def deps(items, count=None, magic=0x53504544, version=1):
+    return struct.pack("<IIQ", magic, version, len(items) if count is None else count) + b"".join(items)
+
+
+DEPS = {
+    "none": deps([]),
+    "one": deps([dep(0, b"/etc/passwd")]),
+    "kinds": deps([dep(k, b"/a/%d" % k) for k in range(5)]),
+    "same-twice": deps([dep(0, b"/a"), dep(0, b"/a")]),
+    "same-path-kinds": deps([dep(0, b"/a"), dep(1, b"/a"), dep(2, b"/a"), dep(3, b"/a")]),
+    "kind-bad": deps([dep(5, b"/a")]),
+    "relative": deps([dep(0, b"a")]),
+    "no-path": deps([dep(0, b"")]),
+    "path-lie": deps([dep(0, b"/a", path_len=0xFFFFFFFF)]),
+    "path-short-lie": deps([dep(0, b"/abc", path_len=2)]),
+    "nul": deps([dep(0, b"/a\0b")]),
+    "count-huge": deps([dep(0, b"/a")], count=0xFFFFFFFFFFFFFFFF),
+    "count-few": deps([dep(0, b"/a"), dep(0, b"/b")], count=1),
+    "magic": deps([], magic=1),
+    "version": deps([], version=2),
+    "short": deps([])[:-1],
+    "cut": deps([dep(0, b"/a")])[:-30],
+    "long-path": deps([dep(0, b"/" + b"x" * 4094)]),
+    "longer-path": deps([dep(0, b"/" + b"x" * 9000)]),
+}
+
+
+def main():
+    for target, seeds in {"wire": WIRE, "adaptor": ADAPTOR, "deps": DEPS}.items():
+        place = os.path.join(sys.argv[1], target)
+        os.makedirs(place, exist_ok=True)
+        for name, data in seeds.items():
+            with open(os.path.join(place, name), "wb") as f:
+                f.write(data)
+
+
+main()

@@ -1,0 +1,29 @@
+/* SPDX-License-Identifier: MIT */
+/* no_build.c - in place of warmd/build.c: whatever the server is told, no program is ever started */
+#include "warmd/server.h"
+
+bool build_pending(const struct server *s, const struct request *req)
+{
+	(void)s;
+	(void)req;
+	return false;
+}
+
+void build_forget_waiter(struct server *s, const struct connection *c)
+{
+	(void)s;
+	(void)c;
+}
+
+void build_request(struct server *s, struct request *req, struct connection *waiter)
+{
+	(void)s;
+	if (waiter)
+		connection_reply(waiter, WIRE_COLD_ERROR, NULL, false, 0, "no builds here");
+	request_free(req);
+}
+
+void build_stop_all(struct server *s)
+{
+	(void)s;
+}

@@ -1,0 +1,229 @@
+/* SPDX-License-Identifier: MIT */
+/* request_parse(): a message of any contents is taken in full or refused with words */
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <cmocka.h>
+
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "engine/base/fd.h"
+#include "warmd/request.h"
+
+static const char good[] = "name\0call\0/work\0prog\0-x\0HOME=/root\0EMPTY=\0HOMER=no";
+static struct wire_run run;
+static char bytes[4096];
+static size_t nbytes;
+static struct request *req;
+static struct error err;
+
+static void set(const char *strings, size_t len, uint32_t argc, uint32_t envc)
+{
+	run = (struct wire_run){
+		.header = { .magic = WIRE_MAGIC, .version = WIRE_VERSION_NUMBER, .type = WIRE_RUN,
+			    .size = (uint32_t)(sizeof(run) + len) },
+		.argc = argc, .envc = envc, .strings_size = (uint32_t)len,
+	};
+	memcpy(bytes, strings, len);
+	nbytes = len;
+}
+
+static void set_good(void)
+{
+	set(good, sizeof(good), 2, 3);
+}
+
+/* in a buffer of exactly its size: the sanitizer build sees what is read behind it */
+static int parse(void)
+{
+	_cleanup_free_ char *packet = malloc(sizeof(run) + nbytes);
+
+	assert_non_null(packet);
+	memcpy(packet, &run, sizeof(run));
+	memcpy(packet + sizeof(run), bytes, nbytes);
+	memset(&err, 0, sizeof(err));
+	req = NULL;
+	return request_parse(packet, sizeof(run) + nbytes, &req, &err);
+}
+
+static void accepted(void)
+{
+	if (parse() != 0)
+		fail_msg("%s", err.text);
+	request_free(req);
+}
+
+static void refused(void)
+{
+	assert_int_equal(parse(), -EBADMSG);
+	assert_null(req);
+	assert_int_equal(err.code, -EBADMSG);
+	assert_true(err.text[0]);
+}
+
+static void all_parts(void **state)
+{
+	struct request *copy;
+
+	(void)state;
+	set_good();
+	run.umask = 077;
+	assert_int_equal(parse(), 0);
+	assert_string_equal(req->name, "name");
+	assert_string_equal(req->ready, "call");
+	assert_string_equal(req->cwd, "/work");
+	assert_string_equal(req->argv[0], "prog");
+	assert_string_equal(req->argv[1], "-x");
+	assert_null(req->argv[2]);
+	assert_string_equal(req->envp[2], "HOMER=no");
+	assert_null(req->envp[3]);
+
+	copy = request_copy(req);
+	request_free(req);
+	assert_non_null(copy);
+	assert_int_equal(copy->run.umask, 077);
+	assert_string_equal(copy->argv[1], "-x");
+	assert_string_equal(copy->envp[0], "HOME=/root");
+	request_free(copy);
+	request_free(NULL);
+}
+
+static void variables(void **state)
+{
+	(void)state;
+	set_good();
+	assert_int_equal(parse(), 0);
+	assert_string_equal(request_getenv(req, "HOME", 4), "/root");
+	assert_string_equal(request_getenv(req, "HOMER=no", 5), "no");
+	assert_string_equal(request_getenv(req, "EMPTY", 5), "");
+	assert_null(request_getenv(req, "HOM", 3));
+	assert_null(request_getenv(req, "ABSENT", 6));
+	request_free(req);
+}
+
+static void least(void **state)
+{
+	(void)state;
+	set("\0\0/\0\0", 5, 1, 0);
+	accepted();
+}
+
+static void size_lies(void **state)
+{
+	(void)state;
+	set_good();
+	run.header.size++;
+	refused();
+	run.header.size -= 2;
+	refused();
+	run.header.size = UINT32_MAX;
+	refused();
+	set_good();
+	run.strings_size--;
+	refused();
+	run.strings_size = 0;
+	refused();
+	run.strings_size = UINT32_MAX;
+	refused();
+	/* both lie alike, but the packet is what it is */
+	set_good();
+	run.strings_size += 8;
+	run.header.size += 8;
+	refused();
+}
+
+static void shorter_than_the_struct(void **state)
+{
+	struct wire_run whole = { .header.size = 0 };
+
+	(void)state;
+	for (size_t len = 0; len < sizeof(whole); len++) {
+		_cleanup_free_ char *packet = malloc(len + 1);
+
+		whole.header.size = (uint32_t)len;
+		memcpy(packet, &whole, len);
+		assert_int_equal(request_parse(packet, len, &req, &err), -EBADMSG);
+	}
+	set("", 0, 1, 0);
+	refused();
+}
+
+static void count_lies(void **state)
+{
+	static const uint32_t argcs[] = { 0, 1, 3, 5, 6, sizeof(good), 0x10000, 0x80000000, UINT32_MAX - 1, UINT32_MAX };
+	static const uint32_t envcs[] = { 0, 2, 4, sizeof(good), 0x80000000, UINT32_MAX };
+
+	(void)state;
+	for (size_t i = 0; i < ARRAY_SIZE(argcs); i++) {
+		set(good, sizeof(good), argcs[i], 3);
+		refused();
+	}
+	for (size_t i = 0; i < ARRAY_SIZE(envcs); i++) {
+		set(good, sizeof(good), 2, envcs[i]);
+		refused();
+	}
+	/* the sum is right, so the border is elsewhere: that is another message, not a malformed one */
+	set(good, sizeof(good), 5, 0);
+	accepted();
+	/* sums that wrap to the right one */
+	set(good, sizeof(good), 0x80000002, 0x80000003);
+	refused();
+}
+
+static void string_borders(void **state)
+{
+	(void)state;
+	/* every prefix: a string is cut or missing */
+	for (size_t len = 0; len < sizeof(good); len++) {
+		set(good, len, 2, 3);
+		refused();
+	}
+	set(good, sizeof(good), 2, 3);
+	bytes[nbytes - 1] = 'x';
+	refused();
+	/* something behind the last one */
+	set_good();
+	bytes[nbytes++] = '\0';
+	run.strings_size++;
+	run.header.size++;
+	refused();
+}
+
+static void meanings(void **state)
+{
+	(void)state;
+	set("\0\0work\0p", 8, 1, 0);
+	refused();
+	set("\0\0\0p", 5, 1, 0);
+	refused();
+	for (int i = 0; i < 3; i++) {
+		set_good();
+		run.stdio[i] = WIRE_STDIO_OTHER;
+		accepted();
+		run.stdio[i] = WIRE_STDIO_OTHER + 1;
+		refused();
+		run.stdio[i] = UINT32_MAX;
+		refused();
+	}
+	set_good();
+	run.flags = WIRE_RUN_NO_BUILD | WIRE_RUN_BUILD | WIRE_RUN_EXPLAIN | WIRE_RUN_REBUILD;
+	accepted();
+	for (uint32_t bit = WIRE_RUN_REBUILD << 1; bit; bit <<= 1) {
+		run.flags = bit;
+		refused();
+	}
+}
+
+int main(void)
+{
+	const struct CMUnitTest tests[] = {
+		cmocka_unit_test(all_parts), cmocka_unit_test(variables), cmocka_unit_test(least),
+		cmocka_unit_test(size_lies), cmocka_unit_test(shorter_than_the_struct), cmocka_unit_test(count_lies),
+		cmocka_unit_test(string_borders), cmocka_unit_test(meanings),
+	};
+
+	return cmocka_run_group_tests(tests, NULL, NULL);
+}
