@@ -118,6 +118,24 @@ static void unmap_stub(const struct become *b)
 	munmap((char *)b->stub_base, b->text_size + b->data_size);
 }
 
+#define SAME_ENVIRONMENT (1u << 8)	/* bits of raw_context.stdio: docs/adaptor.md */
+#define SAME_ARGUMENTS (1u << 9)
+
+/* most launches differ from the build in nothing: then the adaptor has nothing to do */
+static uint32_t same_as_build(const struct stub_data *data, const struct stub_launch *l)
+{
+	const char *d = (const char *)data;
+	uint32_t bits = 0;
+
+	if (l->env_end - l->env_start == data->build_env_len &&
+	    memcmp((const char *)l->env_start, d + data->build_env, data->build_env_len) == 0)
+		bits |= SAME_ENVIRONMENT;
+	if (l->arg_end - l->arg_start == data->build_argv_len &&
+	    memcmp((const char *)l->arg_start, d + data->build_argv, data->build_argv_len) == 0)
+		bits |= SAME_ARGUMENTS;
+	return bits;
+}
+
 static int lay_out(const struct become *b, struct stub_data *data, struct stub_launch *l, struct error *err)
 {
 	struct sizes z;
@@ -174,6 +192,7 @@ static int lay_out(const struct become *b, struct stub_data *data, struct stub_l
 	l->cold_argv = (uint64_t)cold;
 	l->argv = (uint64_t)argv;
 	l->envp = (uint64_t)envp;
+	raw->stdio |= same_as_build(data, l);
 	memcpy(files, b->files, 4ull * b->nfiles);
 	l->files = (uint64_t)files;
 	l->nfiles = b->nfiles;

@@ -306,6 +306,8 @@ static int next_event(struct trace *tr, struct tracee **ret, int *ret_status, st
 	*ret = find(tr, tid);
 	if (WIFEXITED(status) || WIFSIGNALED(status)) {
 		forget(tr, tid);
+		if (tr->ops->exited)
+			tr->ops->exited(tr->data, tid);
 		*ret = NULL;
 		if (tid == tr->root && WIFEXITED(status))
 			return error_set(err, ECHILD, "it ended with status %d before its readiness point",

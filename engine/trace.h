@@ -54,6 +54,8 @@ struct trace_ops {
 	int (*syscall)(void *data, struct tracee *t, bool entry, int64_t ret, struct error *err);
 	/* a new program was executed; breakpoints are gone */
 	int (*exec)(void *data, struct tracee *t, struct error *err);
+	/* a thread or process is gone; its id may be used again */
+	void (*exited)(void *data, pid_t tid);
 	int (*breakpoint)(void *data, struct tracee *t, int slot, struct error *err);
 };
 

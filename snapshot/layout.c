@@ -168,6 +168,8 @@ static int add_copy(struct layout *l, const struct record_vma *v)
 		m->flags |= STUB_MAP_PROTECT;
 	m->copy_addr = v->runs[0].start;
 	m->copy_len = v->runs[v->nruns - 1].end - v->runs[0].start;
+	if (l->last_grows)
+		l->out->pages_size += GROWTH_GAP;
 	m->off = l->out->pages_size;
 	l->out->pages_size += m->copy_len;
 	l->last_grows = false;

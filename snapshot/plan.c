@@ -393,6 +393,7 @@ static int put_exit(struct image *im, const struct record_process *p, const stru
 		    struct error *err)
 {
 	const uint64_t *table = (const uint64_t *)(blob_stub + 64);
+	const uint64_t hooks[] = { table[0], table[1], table[3] };	/* by enum stub_hook */
 	struct stub_exit *out;
 
 	if (!e || !e->npatches)
@@ -403,7 +404,7 @@ static int put_exit(struct image *im, const struct record_process *p, const stru
 		struct stub_patch *patch = &out->patches[i];
 		int r;
 
-		patch->len = (uint32_t)arch_jump_patch(patch->bytes, stub_base + table[patch->marked ? 1 : 0] + 16 * i);
+		patch->len = (uint32_t)arch_jump_patch(patch->bytes, stub_base + hooks[patch->kind] + 16 * i);
 		r = trace_read(p->pid, patch->addr, patch->original, patch->len);
 		if (r < 0)
 			return error_errno(err, r, "reading the program's exit function");
@@ -411,18 +412,32 @@ static int put_exit(struct image *im, const struct record_process *p, const stru
 	return 0;
 }
 
-static void put_strings(struct image *im, const struct plan_options *o)
+/* strings one behind the other. Return: offset of the first */
+static uint64_t put_strings(struct image *im, char *const *v, uint32_t n, uint64_t *ret_len)
 {
-	uint64_t first = 0;
+	uint64_t first = im->len;
 
-	for (uint32_t i = 0; i < o->argv_prefix_n; i++) {
-		uint64_t at = put(im, o->argv_prefix[i], strlen(o->argv_prefix[i]) + 1, 1);
+	for (uint32_t i = 0; i < n; i++)
+		put(im, v[i], strlen(v[i]) + 1, 1);
+	*ret_len = im->len - first;
+	return first;
+}
 
-		if (i == 0)
-			first = at;
-	}
+static void put_context(struct image *im, const struct plan_options *o)
+{
+	uint64_t len, at = put_strings(im, o->argv_prefix, o->argv_prefix_n, &len);
+
+	set_table(im, offsetof(struct stub_data, argv_prefix), at);
+	at = put_strings(im, o->build_env, o->build_envc, &len);
+	set_table(im, offsetof(struct stub_data, build_env), at);
+	set_table(im, offsetof(struct stub_data, build_env_len), len);
+	at = put_strings(im, o->build_argv, o->build_argc, &len);
+	set_table(im, offsetof(struct stub_data, build_argv), at);
+	set_table(im, offsetof(struct stub_data, build_argv_len), len);
+	at = put(im, o->randoms, o->nrandoms * sizeof(*o->randoms), 8);
+	set_table(im, offsetof(struct stub_data, randoms), at);
 	if (!im->failed)
-		head(im)->argv_prefix = first;
+		head(im)->nrandoms = (uint32_t)o->nrandoms;
 }
 
 static void put_process(struct image *im, const struct record_process *p, const struct plan_options *o)
@@ -452,7 +467,7 @@ static void put_process(struct image *im, const struct record_process *p, const 
 	auxv = put(im, p->auxv, p->auxv_len, 8);
 	if (!im->failed)
 		head(im)->mm.auxv = auxv;
-	put_strings(im, o);
+	put_context(im, o);
 	if (strcmp(start_cwd, p->cwd) != 0) {
 		uint64_t at = put(im, p->cwd, strlen(p->cwd) + 1, 1);
 

@@ -30,7 +30,7 @@ struct plan_layout {
  *
  * Rules:
  *  - a written page of a private mapping comes from the pages memfd, an untouched one of a
- *    file from that file; up to PLAN_CLEAN_GAP untouched pages between two written ones are
+ *    file from that file; fewer than PLAN_CLEAN_GAP untouched pages between two written ones are
  *    stored too, because two more mappings cost more than their copies;
  *  - anonymous memory that was never written is anonymous again where it is PLAN_HOLE_GAP pages or more
  *    long; shorter pieces are holes of the memfd;
@@ -50,6 +50,12 @@ struct plan_options {
 	uint64_t environ_addr[4];
 	uint64_t libc_argv_addr, progname_full_addr, progname_short_addr;
 	const struct stub_exit *exit;		/* patches; addr and marked set, bytes filled by plan_build(); NULL: none */
+	char *const *build_env;			/* NULL: unknown */
+	uint32_t build_envc;
+	char *const *build_argv;
+	uint32_t build_argc;
+	const struct stub_random *randoms;
+	size_t nrandoms;
 	const struct stub_output *outputs;	/* data is an offset into output_bytes */
 	size_t noutputs;
 	const char *output_bytes;

@@ -48,6 +48,25 @@ static int take_argv(struct adaptor_lines *a, const char *value)
 	return *value && !*end && a->argv >= 0 ? 0 : -EBADMSG;
 }
 
+static int take_random(struct adaptor_lines *a, const char *value)
+{
+	struct adaptor_range *more, range;
+	char *end;
+
+	range.addr = strtoull(value, &end, 16);
+	if (end == value || *end != ':' || a->nrandoms >= LIST_MAX)
+		return -EBADMSG;
+	range.len = strtoull(end + 1, &end, 10);
+	if (*end || !range.len || range.len > LINE_MAX_BYTES)
+		return -EBADMSG;
+	more = realloc(a->randoms, (a->nrandoms + 1) * sizeof(*more));
+	if (!more)
+		return -ENOMEM;
+	a->randoms = more;
+	more[a->nrandoms++] = range;
+	return 0;
+}
+
 static int take_line(struct adaptor_lines *a, char *line)
 {
 	char *value = strchr(line, '=');
@@ -80,6 +99,8 @@ static int take_line(struct adaptor_lines *a, char *line)
 	}
 	if (strcmp(line, "MODULES") == 0)
 		return push(&a->modules, &a->nmodules, value);
+	if (strcmp(line, "RANDOM") == 0)
+		return take_random(a, value);
 	if (strcmp(line, "EXIT") == 0)
 		return keep(&a->exit, value);
 	if (strcmp(line, "REFUSE") == 0)
@@ -123,34 +144,49 @@ void adaptor_done(struct adaptor_lines *a)
 		free(a->modules[i]);
 	free(a->env);
 	free(a->modules);
+	free(a->randoms);
 	free(a->exit);
 	free(a->refuse);
 	free(a->partial);
 	memset(a, 0, sizeof(*a));
 }
 
-char *adaptor_python_code(int warm_fd)
+/* bytes as the inside of a Python literal in double quotes, text or bytes */
+static void put_literal(FILE *f, const char *s, size_t len)
 {
-	static const char before[] = "exec(compile(\"", after[] = "\", '<warm>', 'exec'), {'__name__': 'warm_adaptor', 'WARM_FD': %d})\n";
-	size_t len = (size_t)(blob_python_adaptor_end - blob_python_adaptor), n = 0;
-	char *code = malloc(len * 4 + sizeof(before) + sizeof(after) + 16);
-
-	if (!code)
-		return NULL;
-	n += (size_t)sprintf(code + n, "%s", before);
 	for (size_t i = 0; i < len; i++) {
-		unsigned char c = (unsigned char)blob_python_adaptor[i];
+		unsigned char c = (unsigned char)s[i];
 
 		if (c == '\\' || c == '"')
-			n += (size_t)sprintf(code + n, "\\%c", c);
-		else if (c == '\n')
-			n += (size_t)sprintf(code + n, "\\n");
+			fprintf(f, "\\%c", c);
 		else if (c < 32 || c > 126)
-			n += (size_t)sprintf(code + n, "\\x%02x", c);
+			fprintf(f, "\\x%02x", c);
 		else
-			code[n++] = (char)c;
+			fputc(c, f);
 	}
-	n += (size_t)sprintf(code + n, after, warm_fd);
+}
+
+char *adaptor_python_code(int warm_fd, char *const *argv, size_t argc)
+{
+	char *code = NULL;
+	size_t len = 0;
+	FILE *f = open_memstream(&code, &len);
+
+	if (!f)
+		return NULL;
+	fputs("exec(compile(\"", f);
+	put_literal(f, blob_python_adaptor, (size_t)(blob_python_adaptor_end - blob_python_adaptor));
+	fprintf(f, "\", '<warm>', 'exec'), {'__name__': 'warm_adaptor', 'WARM_FD': %d, 'WARM_FILL': True, 'WARM_ARGV': (", warm_fd);
+	for (size_t i = 0; i < argc; i++) {
+		fputs("b\"", f);
+		put_literal(f, argv[i], strlen(argv[i]));
+		fputs("\", ", f);
+	}
+	fputs(")})\n", f);
+	if (fclose(f) != 0) {
+		free(code);
+		return NULL;
+	}
 	return code;
 }
 

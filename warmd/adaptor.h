@@ -20,6 +20,10 @@ struct adaptor_lines {
 	bool argv_from_end;		/* argv counts from the end (so that -0 is all but none) */
 	char **modules;			/* directories */
 	size_t nmodules;
+	struct adaptor_range {
+		uint64_t addr, len;
+	} *randoms;			/* RANDOM lines */
+	size_t nrandoms;
 	char *exit;			/* the EXIT line's value, NULL */
 	char *refuse;			/* words, NULL */
 	char *partial;			/* bytes of a line that is not complete */
@@ -30,8 +34,8 @@ struct adaptor_lines {
 int adaptor_feed(struct adaptor_lines *a, const char *bytes, size_t len, struct error *err);
 void adaptor_done(struct adaptor_lines *a);
 
-/** adaptor_python_code() - the string for PyRun_SimpleString(), malloc'd */
-char *adaptor_python_code(int warm_fd);
+/** adaptor_python_code() - the string for PyRun_SimpleString(), malloc'd; @argv: the process's arguments */
+char *adaptor_python_code(int warm_fd, char *const *argv, size_t argc);
 
 struct adaptor_exit {
 	char symbols[8][64];

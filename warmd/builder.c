@@ -180,15 +180,42 @@ static int at_start(struct builder *b, struct tracee *t, struct error *err)
 	return r < 0 ? r : trace_breakpoint(b->trace, SLOT_MAIN, arch_call_arg(&regs, 0), err);
 }
 
+/* the process's own arguments: with those that a shebang line put in front */
+static int read_cmdline(struct builder *b, struct error *err)
+{
+	char path[64];
+	size_t len, n = 0;
+
+	free(b->cmdline);
+	free(b->cmdline_argv);
+	b->cmdline = NULL;
+	b->cmdline_argv = NULL;
+	snprintf(path, sizeof(path), "/proc/%d/cmdline", trace_root(b->trace));
+	if (read_file(path, &b->cmdline, &len) < 0)
+		return error_set(err, EIO, "cannot read the program's arguments");
+	for (const char *p = b->cmdline; p < b->cmdline + len; p += strlen(p) + 1)
+		n++;
+	b->cmdline_argv = calloc(n + 1, sizeof(char *));
+	if (!b->cmdline_argv)
+		return error_set(err, ENOMEM, "no memory");
+	b->cmdline_argc = 0;
+	for (char *p = b->cmdline; p < b->cmdline + len; p += strlen(p) + 1)
+		b->cmdline_argv[b->cmdline_argc++] = p;
+	return 0;
+}
+
 /* the adaptor's source goes into memory of its own for the time of the call */
 static int inject(struct builder *b, struct tracee *t, struct error *err)
 {
-	_cleanup_free_ char *code = adaptor_python_code(b->child.warm_fd);
+	_cleanup_free_ char *code = NULL;
 	arch_regs regs;
 	uint64_t slot;
 	int64_t at;
-	int r;
+	int r = read_cmdline(b, err);
 
+	if (r < 0)
+		return r;
+	code = adaptor_python_code(b->child.warm_fd, b->cmdline_argv, b->cmdline_argc);
 	if (!code)
 		return error_set(err, ENOMEM, "no memory for the adaptor");
 	b->injected_len = strlen(code) + 1;
@@ -319,7 +346,15 @@ static int on_syscall(void *data, struct tracee *t, bool entry, int64_t ret, str
 	return r;
 }
 
-static const struct trace_ops ops = { .syscall = on_syscall, .exec = on_exec, .breakpoint = on_breakpoint };
+static void on_exited(void *data, pid_t tid)
+{
+	struct builder *b = data;
+
+	if (b->observe)
+		observe_exited(b->observe, tid);
+}
+
+static const struct trace_ops ops = { .exited = on_exited, .syscall = on_syscall, .exec = on_exec, .breakpoint = on_breakpoint };
 
 /* --- at the readiness point --- */
 
@@ -356,7 +391,7 @@ static int check_stdio(struct builder *b, struct error *err)
 static int find_exit(struct builder *b, struct stub_exit *ret, struct error *err)
 {
 	struct adaptor_exit e;
-	struct elf_query q[ARRAY_SIZE(e.symbols) + 3];
+	struct elf_query q[ARRAY_SIZE(e.symbols) + 4];
 	int r;
 
 	if (adaptor_parse_exit(b->lines.exit, &e) < 0)
@@ -365,25 +400,26 @@ static int find_exit(struct builder *b, struct stub_exit *ret, struct error *err
 	q[0].name = e.call;
 	q[1].name = e.value;
 	q[2].name = "exit";
+	q[3].name = "fflush";
 	for (unsigned int i = 0; i < e.n; i++)
-		q[3 + i].name = e.symbols[i];
-	r = elf_lookup(trace_root(b->trace), q, 3 + e.n);
+		q[4 + i].name = e.symbols[i];
+	r = elf_lookup(trace_root(b->trace), q, 4 + e.n);
 	if (r < 0)
 		return error_errno(err, r, "reading the program's symbols");
 	memset(ret, 0, sizeof(*ret));
-	if (!q[0].addr || !q[1].addr || !q[2].addr)
+	if (!q[0].addr || !q[1].addr || !q[2].addr || !q[3].addr)
 		return 0;	/* no fast exit: complete finalisation, as without the line */
 	ret->call = q[0].addr;
 	ret->value = q[1].addr;
 	ret->arg = e.arg;
 	ret->libc_exit = q[2].addr;
-	for (unsigned int i = 0; i < e.n; i++) {
-		if (!q[3 + i].addr)
-			continue;
-		ret->patches[ret->npatches].addr = q[3 + i].addr;
-		ret->patches[ret->npatches].marked = e.marked[i];
-		ret->npatches++;
-	}
+	ret->libc_fflush = q[3].addr;
+	for (unsigned int i = 0; i < e.n && ret->npatches < STUB_MAX_PATCHES - 1; i++)
+		if (q[4 + i].addr)
+			ret->patches[ret->npatches++] = (struct stub_patch){
+				.addr = q[4 + i].addr, .kind = e.marked[i] ? STUB_HOOK_EXIT : STUB_HOOK_RETURN,
+			};
+	ret->patches[ret->npatches++] = (struct stub_patch){ .addr = ret->libc_exit, .kind = STUB_HOOK_FINAL };
 	return 0;
 }
 
@@ -412,22 +448,13 @@ static void find_main_symbols(struct builder *b, struct plan_options *o)
  */
 static int split_arguments(struct builder *b, struct plan_options *o, int *ret_count, struct error *err)
 {
-	char path[64];
-	size_t len, n = 0, keep;
+	size_t n, keep;
 	bool tracked = false;
+	int r = read_cmdline(b, err);
 
-	snprintf(path, sizeof(path), "/proc/%d/cmdline", trace_root(b->trace));
-	if (read_file(path, &b->cmdline, &len) < 0)
-		return error_set(err, EIO, "cannot read the program's arguments");
-	for (const char *p = b->cmdline; p < b->cmdline + len; p += strlen(p) + 1)
-		n++;
-	b->cmdline_argv = calloc(n + 1, sizeof(char *));
-	if (!b->cmdline_argv)
-		return error_set(err, ENOMEM, "no memory");
-	n = 0;
-	for (char *p = b->cmdline; p < b->cmdline + len; p += strlen(p) + 1)
-		b->cmdline_argv[n++] = p;
-	keep = n;
+	if (r < 0)
+		return r;
+	keep = n = b->cmdline_argc;
 	if (b->lines.track_argv && b->lines.argv != LONG_MAX && !observe_keys(b->observe)->argv) {
 		tracked = true;
 		keep = b->lines.argv_from_end ? n - ((size_t)b->lines.argv < n ? (size_t)b->lines.argv : n) : (size_t)b->lines.argv;
@@ -522,6 +549,14 @@ static int take(struct builder *b, struct plan_options *po, struct error *err)
 		po->exit = &b->exit;
 	}
 	po->start_cwd = b->req->cwd;
+	po->build_env = b->req->envp;
+	po->build_envc = b->req->run.envc;
+	po->build_argv = b->cmdline_argv;
+	po->build_argc = (uint32_t)b->cmdline_argc;
+	/* same shape: an address and a length */
+	_Static_assert(sizeof(*po->randoms) == sizeof(*b->lines.randoms), "struct stub_random is struct adaptor_range");
+	po->randoms = (const struct stub_random *)b->lines.randoms;
+	po->nrandoms = b->lines.nrandoms;
 	po->start_umask = b->req->run.umask;
 	po->ignored_signals = b->req->run.ignored_signals;
 	r = fill_outputs(b, po);

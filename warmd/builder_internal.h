@@ -40,7 +40,8 @@ struct builder {
 	struct record *record;
 	struct plan plan;
 	struct stub_exit exit;
-	char *cmdline, **cmdline_argv;
+	char *cmdline, **cmdline_argv;	/* the process's arguments: bytes, and pointers to them */
+	size_t cmdline_argc;
 	int argv_count;
 };
 

@@ -130,7 +130,7 @@ static void fill_success(const struct builder *b, Warm__BuildResult *m)
 	m->keys = (k->cwd ? TEMPLATE_KEY_CWD : 0) | (k->umask ? TEMPLATE_KEY_UMASK : 0) |
 		  (k->affinity ? TEMPLATE_KEY_AFFINITY : 0) | (k->window_size ? TEMPLATE_KEY_WINSIZE : 0);
 	/* an adaptor that makes the streams anew takes back what the interpreter asked at its start */
-	m->stdio_keys = k->stdio | (b->lines.stdio ? 0 : k->stdio_start);
+	m->stdio_keys = k->stdio | (b->lines.stdio ? 0 : k->stdio_start) | (k->terminal ? 7 : 0);
 	m->rlimit_keys = k->rlimits;
 	m->argv_count = b->argv_count;
 	m->stub_base = b->plan.stub_base;

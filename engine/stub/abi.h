@@ -143,18 +143,31 @@ struct stub_epoll {
 	uint64_t data;
 };
 
+/* random state that each clone has its own of: filled by getrandom(2) */
+struct stub_random {
+	uint64_t addr, len;
+};
+
 /* bytes that a clone has different from the template's memory: see the exit hooks */
 struct stub_patch {
 	uint64_t addr;
 	uint8_t bytes[16], original[16];
-	uint32_t len, marked;
+	uint32_t len, kind;		/* enum stub_hook */
+};
+
+/* what a hooked function is */
+enum stub_hook {
+	STUB_HOOK_RETURN,		/* int f(void): returns 0, or -1 when a flush failed */
+	STUB_HOOK_EXIT,			/* void f(int status): ends in exit(status) */
+	STUB_HOOK_FINAL,		/* exit(3) itself: once the program is done, only stdio is flushed */
 };
 
 struct stub_exit {
 	uint64_t call, arg, value;	/* value(call(arg, NULL)) */
-	uint64_t libc_exit;		/* exit(3) */
+	uint64_t libc_exit, libc_fflush;	/* exit(3), fflush(3) */
 	uint32_t npatches;
-	uint32_t done;
+	uint32_t done;			/* 0: not asked yet; else what value() said, 4: nothing was done */
+	uint32_t restored, reserved;
 	struct stub_patch patches[STUB_MAX_PATCHES];
 };
 
@@ -179,8 +192,8 @@ struct stub_data {
 	uint64_t task_size;		/* end of user addresses */
 
 	/* tables: offset from struct stub_data, and count */
-	uint64_t maps, advices, threads, sigactions, pendings, itimers, timers, fds, epolls, outputs;
-	uint32_t nmaps, nadvices, nthreads, nsigactions, npendings, nitimers, ntimers, nfds, nepolls, noutputs;
+	uint64_t maps, advices, threads, sigactions, pendings, itimers, timers, fds, epolls, outputs, randoms;
+	uint32_t nmaps, nadvices, nthreads, nsigactions, npendings, nitimers, ntimers, nfds, nepolls, noutputs, nrandoms;
 
 	struct stub_vdso_part vdso[STUB_VDSO_PARTS];
 	uint64_t vdso_addr;		/* AT_SYSINFO_EHDR that the program expects */
@@ -197,6 +210,8 @@ struct stub_data {
 	uint64_t libc_argv_addr, progname_full_addr, progname_short_addr;
 
 	/* the program's argv is argv_prefix (argv_prefix_n strings, one behind the other) and the caller's from argv_drop on */
+	/* what the build had: a clone that has the same is told so; both as strings one behind the other */
+	uint64_t build_env, build_env_len, build_argv, build_argv_len;
 	uint64_t argv_prefix;
 	uint32_t argv_prefix_n, argv_drop;
 	int32_t context_fd;		/* the JSON context is put at this descriptor; -1: raw, into the read's buffer */

@@ -122,8 +122,26 @@ static void set_attributes(const struct stub_launch *l)
 		SYSCALL2(SYS_arch_prctl, STUB_ARCH_REQ_XCOMP_PERM, STUB_XFEATURE_XTILE_DATA);
 }
 
+static void fill_randoms(const struct stub_launch *l)
+{
+	const struct stub_random *r = stub_at(stub_data.randoms);
+
+	for (uint32_t i = 0; i < stub_data.nrandoms; i++, r++) {
+		uint64_t done = 0;
+
+		while (done < r->len) {
+			long n = SYSCALL3(SYS_getrandom, r->addr + done, r->len - done, 0);
+
+			if (n <= 0 && n != -4 /* EINTR */)
+				stub_fail(l, "random bytes (getrandom)", n);
+			done += n > 0 ? (uint64_t)n : 0;
+		}
+	}
+}
+
 void stub_process(const struct stub_launch *l)
 {
+	fill_randoms(l);
 	set_attributes(l);
 	set_signals(l);
 	set_itimers();

@@ -66,6 +66,7 @@ struct stub_decision {
 	uint64_t function;
 };
 struct stub_decision stub_exit_decide(unsigned int index) HIDDEN;
+uint64_t stub_exit_final(unsigned int index, int status) HIDDEN;
 void stub_exit_now(int status, long failed) HIDDEN __attribute__((noreturn));
 /** stub_exit_hooks() - write the patches of the exit hooks, or (with @back) the original bytes */
 long stub_exit_hooks(int back) HIDDEN;

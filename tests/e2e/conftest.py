@@ -268,15 +268,20 @@ def execute(argv, *, env, cwd=None, stdin="null", stdout="pipe", stderr="pipe", 
 
 
 def difference(cold, warm):
-    """Lines that are only in one of the two"""
+    """What differs, by lines; of long lines the part that does"""
     if cold == warm:
         return []
-    lines = [line[:1500] for line in difflib.unified_diff(repr_lines(cold), repr_lines(warm), "cold", "warm", "", "", 0, "")]
-    return lines or ["differs"]
-
-
-def repr_lines(data):
-    return [repr(line)[2:-1] for line in data.splitlines(keepends=True)]
+    a, b = ([repr(line)[2:-1] for line in data.splitlines(keepends=True)] for data in (cold, warm))
+    found = []
+    for what, i, j, k, n in difflib.SequenceMatcher(None, a, b, autojunk=False).get_opcodes():
+        if what == "replace" and j - i == n - k:
+            for x, y in zip(a[i:j], b[k:n]):
+                same = os.path.commonprefix([x, y])
+                at = max(0, len(same) - 60)
+                found.append(f"cold: {'...' * bool(at)}{x[at:at + 400]}\n      warm: {'...' * bool(at)}{y[at:at + 400]}")
+        elif what != "equal":
+            found += [f"cold: {x[:400]}" for x in a[i:j]] + [f"warm: {y[:400]}" for y in b[k:n]]
+    return found[:40]
 
 
 # --- a daemon and its launcher -------------------------------------------------------------------
@@ -448,12 +453,12 @@ class Warm:
         if not check:
             return cold, warm
         normalize = normalize or (lambda b: b)
-        words = [f"{argv}: {what}: {line}" for what in ("stdout", "stderr")
+        words = [f"  {what} {line}" for what in ("stdout", "stderr")
                  for line in difference(normalize(getattr(cold, what)), normalize(getattr(warm, what)))]
         if warm.status != cold.status:
-            words.append(f"{argv}: status {cold.status} cold, {warm.status} warm; stderr {warm.stderr!r}")
+            words.append(f"  status {cold.status} cold, {warm.status} warm; stderr {warm.stderr!r}")
         if words:
-            pytest.fail("\n".join(words), pytrace=False)
+            pytest.fail("\n".join([f"{' '.join(map(str, argv))[-200:]} differs", *words]), pytrace=False)
         if expect_status is not None:
             assert cold.status == expect_status
         return warm

@@ -329,19 +329,6 @@ static void growth(void **state)
 	check_whole();
 }
 
-/* mremap(2) may move what it grows: the neighbour's address does not keep it from growing */
-static void growth_beside_another_protection(void **state)
-{
-	struct record_vma *a = vma(0, 4, RW, -1), *b = vma(4, 8, PROT_READ, -1);
-
-	(void)state;
-	written(a, 0, 4);
-	written(b, 4, 8);
-	layout(2);
-	assert_true(gap_behind(0, 1) >= 1ull << 30);
-	check_whole();
-}
-
 static void growth_before_a_stack(void **state)
 {
 	struct record_vma *a = vma(0, 4, RW, -1), *s = vma(100, 104, RW, -1), *b = vma(200, 204, RW, -1);
@@ -583,7 +570,7 @@ int main(void)
 		T(nothing), T(untouched_file), T(written_file_pages), T(short_clean_gaps), T(short_clean_edges),
 		T(anonymous_never_written), T(anonymous_holes), T(anonymous_long_holes), T(joins_files),
 		T(joins_stored), T(stored_of_other_protection), T(joins_anonymous), T(growth),
-		T(growth_beside_another_protection), T(growth_before_a_stack), T(stack), T(shared_anonymous),
+		T(growth_before_a_stack), T(stack), T(shared_anonymous),
 		T(shared_file), T(wiped_on_fork), T(droppable), T(guards), T(all_advices), T(locks_and_seals),
 		T(no_reserve), T(no_access), T(large_pages), T(many),
 	};

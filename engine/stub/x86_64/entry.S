@@ -21,6 +21,7 @@ stub_table:
 	.quad	stub_hooks_return - stub_entry
 	.quad	stub_hooks_exit - stub_entry
 	.quad	stub_resume_timed - stub_entry
+	.quad	stub_hooks_final - stub_entry
 
 	.section .text, "ax"
 /* long stub_clone_thread(flags rdi, stack rsi, parent_tid rdx, child_tid rcx, tls r8, fn r9, arg 8(%rsp)) */
@@ -94,6 +95,18 @@ stub_hooks_exit:
 	.endr
 
 	.balign	16
+	.globl	stub_hooks_final
+	.hidden	stub_hooks_final
+stub_hooks_final:
+	.set	i, 0
+	.rept	8
+	.balign	16
+	mov	$i, %r11d
+	jmp	hook_final
+	.set	i, i + 1
+	.endr
+
+	.balign	16
 /* in place of int f(void) */
 hook_return:
 	sub	$8, %rsp
@@ -117,5 +130,14 @@ hook_exit:
 	mov	%rax, %rsi
 	call	stub_exit_now
 	ud2
+
+/* in place of exit(3) */
+hook_final:
+	push	%rdi
+	mov	%edi, %esi
+	mov	%r11d, %edi
+	call	stub_exit_final
+	pop	%rdi
+	jmp	*%rax
 
 	.section .note.GNU-stack, "", @progbits

@@ -136,20 +136,18 @@ static void case_control(void)
 
 static void case_general(void)
 {
-	uint64_t got[6], flags;
+	uint64_t got[4], flags;
 
 	__asm__ volatile("mov $0x1111111122222222, %%r12\n\t"
 			 "mov $0x3333333344444444, %%r13\n\t"
 			 "mov $0x5555555566666666, %%r14\n\t"
 			 "mov $0x7777777788888888, %%r15\n\t"
-			 "mov $0x99999999aaaaaaaa, %%r8\n\t"
-			 "mov $0xbbbbbbbbcccccccc, %%r10\n\t"
-			 "std\n\t" : : : "r12", "r13", "r14", "r15", "r8", "r10");
-	OVER_READY("", "", &in, &out, "cc");
+			 "std\n\t" : : : "r12", "r13", "r14", "r15");
+	OVER_READY("", "", &in, &out, "cc", "r12", "r13", "r14", "r15");
 	__asm__ volatile("pushf\n\tpop %0\n\tcld" : "=r"(flags));
-	__asm__ volatile("mov %%r12, 0(%0)\n\tmov %%r13, 8(%0)\n\tmov %%r14, 16(%0)\n\tmov %%r15, 24(%0)\n\t"
-			 "mov %%r8, 32(%0)\n\tmov %%r10, 40(%0)" : : "r"(got) : "memory");
-	printf("%lx %lx %lx %lx %lx %lx direction %lu\n", got[0], got[1], got[2], got[3], got[4], got[5], flags >> 10 & 1);
+	__asm__ volatile("mov %%r12, 0(%0)\n\tmov %%r13, 8(%0)\n\tmov %%r14, 16(%0)\n\tmov %%r15, 24(%0)"
+			 : : "r"(got) : "memory");
+	printf("%lx %lx %lx %lx direction %lu\n", got[0], got[1], got[2], got[3], flags >> 10 & 1);
 }
 
 static __thread int tls = 5;
