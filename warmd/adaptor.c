@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 #include "warmd/adaptor.h"
 
+#include <ctype.h>
 #include <errno.h>
 #include <limits.h>
 #include <stdio.h>
@@ -44,8 +45,9 @@ static int take_argv(struct adaptor_lines *a, const char *value)
 		return 0;
 	}
 	a->argv_from_end = value[0] == '-';
-	a->argv = strtol(value + a->argv_from_end, &end, 10);
-	return *value && !*end && a->argv >= 0 ? 0 : -EBADMSG;
+	value += a->argv_from_end;
+	a->argv = strtol(value, &end, 10);
+	return isdigit((unsigned char)*value) && !*end ? 0 : -EBADMSG;
 }
 
 static int take_random(struct adaptor_lines *a, const char *value)
@@ -220,11 +222,12 @@ int adaptor_parse_exit(const char *line, struct adaptor_exit *ret)
 		}
 		e.n++;
 	} while (*p++ == ',');
-	if (p[-1] != ':' || take_word(&p, ",", e.call, sizeof(e.call)) < 0 || *p++ != ',' ||
-	    take_word(&p, ":", e.value, sizeof(e.value)) < 0 || *p++ != ':')
+	if (p[-1] != ':' || take_word(&p, ",:", e.call, sizeof(e.call)) < 0 || *p++ != ',' ||
+	    take_word(&p, ",:", e.value, sizeof(e.value)) < 0 || *p++ != ':')
 		return -EBADMSG;
+	errno = 0;
 	e.arg = strtoull(p, &end, 16);
-	if (end == p || *end)
+	if (!isxdigit((unsigned char)*p) || *end || errno)
 		return -EBADMSG;
 	*ret = e;
 	return 0;

@@ -486,12 +486,13 @@ bool dep_set_racy(const struct dep_set *set, const char **ret_path)
 {
 	for (size_t i = 0; i < set->count; i++) {
 		const struct dep_item *item = &set->items[i];
-		int64_t age = item->recorded_ns - item->dep.st.ctime_ns;
+		int64_t age;
 
 		/* ABSENT and EXISTS look at nothing that a time stamp stands for */
 		if (item->dep.kind == DEP_ABSENT || item->dep.kind == DEP_EXISTS)
 			continue;
-		if (age > RACY_NS || age < -RACY_NS)
+		/* a file system may tell any ctime */
+		if (__builtin_sub_overflow(item->recorded_ns, item->dep.st.ctime_ns, &age) || age > RACY_NS || age < -RACY_NS)
 			continue;
 		if (ret_path)
 			*ret_path = item->dep.path;

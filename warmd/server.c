@@ -118,8 +118,9 @@ static uint32_t stdio_changes(const struct request *req, const struct template *
 	for (int i = 0; i < 3; i++) {
 		const struct wire_run *a = &t->request->run, *b = &req->run;
 
-		/* a regular file has an offset, which buffered streams remember */
-		if (a->stdio[i] != b->stdio[i] || a->stdio_blksize[i] != b->stdio_blksize[i] || b->stdio[i] == WIRE_STDIO_FILE)
+		/* a stand-in for a file is at its start; streams look at where they begin (byte order marks) */
+		if (a->stdio[i] != b->stdio[i] || a->stdio_blksize[i] != b->stdio_blksize[i] ||
+		    (b->stdio_offset_nonzero >> i & 1))
 			bits |= 1u << i;
 	}
 	return bits;

@@ -183,6 +183,10 @@ def parse_main(code, module_globals, words):
         source = command_source(code, words)
     else:
         source = file_source(filename, module_globals)
+        if any(word[:1] == "-" and "x" in word for word in words):      # -x skips the first line, keeping its number
+            skipped = b"\n" + source.partition(b"\n")[2]
+            if matches(skipped, code):
+                source = skipped
     return Boundary(parse_quietly(source, filename), code, filename)
 
 

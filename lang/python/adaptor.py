@@ -182,6 +182,8 @@ class Launch:
         self.arguments = adaptor.arguments.bytes
         self.leading = adaptor.arguments.leading
         self.threads = known_threads()
+        alone = len(self.threads) == 1 and self.threads[0]._native_id == posix.getpid()
+        self.main_thread = self.threads[0].__dict__ if alone else None
         self.pending = any(stream.pending for stream in streams)
         self.leaving.full = FULL_EXIT in self.environment.strings
         encoding = sys.getfilesystemencoding()
@@ -196,9 +198,10 @@ class Launch:
                 or len(raw) != HEADER_SIZE + 8 * raw[16] + len(self.strings)
                 or not raw.endswith(self.strings)):
             self.take_differences(parse_context(raw))
+        elif self.main_thread is not None:
+            self.main_thread["_native_id"] = posix.getpid()     # its kernel id is the process's, always
         elif self.threads:
             take_thread_ids(self.threads, thread_pairs(raw, raw[16]))
-        self.threads = ()
         self.unique.refresh()
 
     def take_differences(self, context):

@@ -258,18 +258,25 @@ static void start(void)
 	expect(getsockname(fd, (struct sockaddr *)&address, &address_len) == 0 && listen(fd, 16) == 0);
 	expect(sd_event_new(&event) >= 0);
 	expect(server_new(&server, event, &config, fd, NULL) == 0);
-	add_template(-EOPNOTSUPP);
-	add_template(0);
-	open_client();
 }
 
-static void stop(void)
+/* one server for many inputs, because the end of an inotify instance takes long; a stop request ends it */
+static void ready(void)
 {
-	close(client);
-	turn();
-	expect(sd_event_get_state(event) == SD_EVENT_FINISHED || server->nconnections == 0);
-	server_free(server);
-	sd_event_unref(event);
+	if (server && sd_event_get_state(event) == SD_EVENT_FINISHED) {
+		server_free(server);
+		sd_event_unref(event);
+		server = NULL;
+	}
+	if (!server)
+		start();
+	while (server->store->list)
+		store_remove(server->store, server->store->list);
+	server->store->next_id = 1;
+	server->nrecent = server->nlatency = 0;
+	memset(server->recent, 0, sizeof(server->recent));
+	add_template(-EOPNOTSUPP);
+	add_template(0);
 }
 
 /* the first hundred tell enough: a leak lands there */
@@ -284,19 +291,17 @@ static unsigned int count_fds(void)
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
-	static unsigned int nfds;
+	unsigned int nfds;
 
 	if (!null_fd) {
 		null_fd = open("/dev/null", O_RDWR | O_CLOEXEC);
 		expect(null_fd >= 0);
 		log_open(null_fd, LOG_LEVEL_DEBUG);
 		config_defaults(&config);
-		/* things that stay open after their first use (ASan's, sd-event's, the clock's) */
-		start();
-		stop();
-		nfds = count_fds();
 	}
-	start();
+	ready();
+	nfds = count_fds();
+	open_client();
 	for (unsigned int n = 0; size >= 3 && n < 64; n++) {
 		enum step step = data[0] % STEP_COUNT;
 		size_t len = data[1] | (size_t)data[2] << 8;
@@ -314,7 +319,11 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 		data += len;
 		size -= len;
 	}
-	stop();
+	close(client);
+	turn();
+	expect(sd_event_get_state(event) == SD_EVENT_FINISHED || server->nconnections == 0);
+	/* what it makes anew, it makes as it was; what it was told to remove is closed */
+	ready();
 	expect(count_fds() == nfds);
 	return 0;
 }

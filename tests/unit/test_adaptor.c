@@ -208,14 +208,14 @@ static void exit_line_malformed(void **state)
 
 static void code_is_c_string(void **state)
 {
-	_cleanup_free_ char *code = adaptor_python_code(123);
+	_cleanup_free_ char *code = adaptor_python_code(123, NULL, 0);
 
 	(void)state;
 	assert_non_null(code);
 	/* one line of printable ASCII, so that no encoding or embedded newline matters */
 	for (const char *p = code; *p; p++)
 		assert_true((*p >= 32 && *p < 127) || (*p == '\n' && !p[1]));
-	assert_non_null(strstr(code, "'WARM_FD': 123})"));
+	assert_non_null(strstr(code, "'WARM_FD': 123,"));
 }
 
 /* Python itself says what the string is */
@@ -226,9 +226,14 @@ static void code_is_the_adaptor(void **state)
 		"tree = ast.parse(sys.stdin.read())\n"
 		"text = tree.body[0].value.args[0].args[0].value\n"
 		"compile(text, 'adaptor', 'exec')\n"
+		"names = dict(zip((k.value for k in tree.body[0].value.args[1].keys), tree.body[0].value.args[1].values))\n"
+		"assert ast.literal_eval(names['WARM_FD']) == 7\n"
+		"argv = ast.literal_eval(names['WARM_ARGV'])\n"
+		"assert argv == (b'python3', b'a\"\\\\\\n\\xff\\'', b''), argv\n"
 		"sys.stdout.buffer.write(text.encode('latin-1'))\n";
 	char dir[] = "/tmp/test_adaptor.XXXXXX", path[64], command[256];
-	_cleanup_free_ char *code = adaptor_python_code(7), *text = NULL;
+	char *argv[] = { (char *)"python3", (char *)"a\"\\\n\xff'", (char *)"" };
+	_cleanup_free_ char *code = adaptor_python_code(7, argv, 3), *text = NULL;
 	size_t len;
 	FILE *f;
 

@@ -97,7 +97,7 @@ static void plain(void **state)
 
 	(void)state;
 	same_as_execve(argv, envp);
-	assert_memory_equal(json, "{\"argv\":[\"prog\",\"\",\"a b\",\"--x=1\"],\"env\":{", 43);
+	assert_ptr_equal(strstr(json, "{\"argv\":[\"prog\",\"\",\"a b\",\"--x=1\"],\"env\":{\"LC_ALL\":"), json);
 }
 
 static void nothing(void **state)
