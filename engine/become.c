@@ -229,6 +229,14 @@ int become(const struct become *b, struct error *err)
 	if (may_set_exe(&drop))
 		l->flags |= STUB_LAUNCH_EXE;
 	l->drop_caps = drop;
+	if (b->learn_socket && strlen(b->learn_socket) < sizeof(l->learn_socket)) {
+		l->flags |= STUB_LAUNCH_LEARN;
+		strcpy(l->learn_socket, b->learn_socket);
+		memcpy(l->learn_prefix, b->learn_prefix, b->learn_prefix_len);
+		l->learn_prefix_len = b->learn_prefix_len;
+		l->learn_size_at = b->learn_size_at;
+		l->pid = (uint32_t)getpid();
+	}
 	if (b->exit_hooks)
 		l->flags |= STUB_LAUNCH_EXIT_HOOKS;
 	/* signals wait until the program has its handlers: each thread's frame brings its own mask */

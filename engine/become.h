@@ -28,6 +28,9 @@ struct become {
 	int argc;
 	char *const *argv, *const *envp;
 	bool exit_hooks;
+	const char *learn_socket;	/* where to tell which pages were written; NULL: not at all */
+	const void *learn_prefix;	/* struct stub_launch */
+	uint32_t learn_prefix_len, learn_size_at;
 };
 
 /**

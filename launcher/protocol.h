@@ -30,6 +30,7 @@ enum wire_type {
 	WIRE_VERSION = 1,	/* server: I speak header.version; then it closes */
 	WIRE_RUN,		/* client: struct wire_run; may carry no descriptors */
 	WIRE_RUN_REPLY,		/* server: struct wire_run_reply + descriptors */
+	WIRE_LEARN,		/* a clone at its exit: struct wire_learn; no answer */
 	WIRE_CONTROL,		/* client: header + ControlRequest */
 	WIRE_CONTROL_REPLY,	/* server: header + ControlReply */
 };
@@ -122,8 +123,22 @@ struct wire_run_reply {
 	uint64_t template_id;
 	uint64_t generation;
 	uint32_t stdio_changed;		/* bit n: descriptor n is of another kind than in the build */
-	uint32_t exit_full_supported;
+	uint32_t learn;			/* the clone shall tell which pages it wrote, at its exit */
 	char reason[256];		/* words for -v, "" when warm */
+};
+
+/* pages that a clone of a template wrote, in order of address */
+#define WIRE_LEARN_RANGES 2048
+
+struct wire_range {
+	uint64_t addr, len;		/* bytes */
+};
+
+struct wire_learn {
+	struct wire_header header;
+	uint64_t template_id;
+	uint32_t count, reserved;
+	struct wire_range ranges[];
 };
 
 #endif

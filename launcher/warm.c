@@ -10,6 +10,7 @@
 #include <errno.h>
 #include <signal.h>
 #include <stdbool.h>
+#include <stddef.h>
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
@@ -107,6 +108,9 @@ static int run_warm(const struct run_options *o, int argc, char **argv, char **e
 	struct wire_run_reply reply;
 	struct error err = { 0 };
 	unsigned int nfds = 0;
+	char socket_path[CLIENT_DIR_MAX + sizeof(CLIENT_SOCKET) + 1] = "";
+	struct client_dir dir;
+	struct wire_learn learn = { .header = { .magic = WIRE_MAGIC, .version = WIRE_VERSION_NUMBER, .type = WIRE_LEARN } };
 	struct become b;
 	size_t size = context_collect(message, sizeof(message), 0, o->name, o->ready, argc, argv, envp);
 	int fd, r;
@@ -129,11 +133,18 @@ static int run_warm(const struct run_options *o, int argc, char **argv, char **e
 				   reply.status < WIRE_STATUS_COUNT ? status_words[reply.status] : "unknown status");
 	}
 	close(fd);
+	learn.template_id = reply.template_id;
+	if (reply.learn && client_runtime_dir(&dir, NULL) == 0) {
+		strcpy(socket_path, dir.path);
+		strcat(socket_path, "/" CLIENT_SOCKET);
+	}
 	b = (struct become){
 		.control_fd = files[0], .pages_fd = files[1], .files = files + 2, .nfiles = nfds - 2,
 		.stub_base = reply.stub_base, .text_size = reply.text_size, .data_size = reply.data_size,
 		.args_base = reply.args_base, .context_max = reply.context_max, .generation = reply.generation,
 		.stdio_changed = reply.stdio_changed, .argc = argc, .argv = argv, .envp = envp, .exit_hooks = true,
+		.learn_socket = socket_path[0] ? socket_path : NULL, .learn_prefix = &learn,
+		.learn_prefix_len = offsetof(struct wire_learn, count), .learn_size_at = offsetof(struct wire_header, size),
 	};
 	if (o->verbose)
 		say("warm: template ", reply.reason, NULL);

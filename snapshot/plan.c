@@ -548,8 +548,12 @@ static int build_control(const struct record *rec, const struct plan_options *o,
 	if (r == 0 && !im.failed)
 		r = put_exit(&im, p, o->exit, plan->stub_base, err);
 	if (r == 0 && !im.failed) {
+		/* a hole until it is needed */
+		uint64_t hot = reserve(&im, STUB_HOT_RANGES * sizeof(struct stub_range), page);
 		uint64_t launch = reserve(&im, STUB_LAUNCH_SIZE, page);
 
+		head(&im)->hot = hot;
+		head(&im)->hot_room = STUB_HOT_RANGES;
 		head(&im)->launch = launch;
 		plan->data_size = im.len;
 		plan->args_base = plan->stub_base + plan->text_size + im.len + page;

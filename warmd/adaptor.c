@@ -217,6 +217,8 @@ int adaptor_parse_exit(const char *line, struct adaptor_exit *ret)
 			return -EBADMSG;
 		len = strlen(e.symbols[e.n]);
 		if (e.symbols[e.n][len - 1] == '!') {
+			if (len == 1)
+				return -EBADMSG;
 			e.symbols[e.n][len - 1] = '\0';
 			e.marked[e.n] = true;
 		}

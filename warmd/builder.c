@@ -423,6 +423,20 @@ static int find_exit(struct builder *b, struct stub_exit *ret, struct error *err
 	return 0;
 }
 
+/* without an adaptor exit(3) is hooked in those launches alone that tell which pages they wrote */
+static void find_learning_exit(struct builder *b)
+{
+	struct elf_query q = { .name = "exit" };
+
+	elf_lookup(trace_root(b->trace), &q, 1);
+	if (!q.addr)
+		return;
+	b->exit.libc_exit = q.addr;
+	b->exit.learn_only = 1;
+	b->exit.npatches = 1;
+	b->exit.patches[0] = (struct stub_patch){ .addr = q.addr, .kind = STUB_HOOK_FINAL };
+}
+
 static void find_main_symbols(struct builder *b, struct plan_options *o)
 {
 	struct elf_query q[] = { { .name = "__environ" }, { .name = "environ" }, { .name = "program_invocation_name" },
@@ -540,8 +554,11 @@ static int take(struct builder *b, struct plan_options *po, struct error *err)
 		return r;
 	po->context_raw = d.resume == STUB_RESUME_CONTEXT;
 	po->context_fd = d.resume == DUMP_RESUME_AGAIN ? b->child.warm_fd : -1;
-	if (d.resume == STUB_RESUME_MAIN)
+	if (d.resume == STUB_RESUME_MAIN) {
 		find_main_symbols(b, po);
+		find_learning_exit(b);
+		po->exit = &b->exit;
+	}
 	if (b->lines.exit) {
 		r = find_exit(b, &b->exit, err);
 		if (r < 0)

@@ -17,7 +17,8 @@ static bool words(char *reason, size_t size, const char *fmt, const char *a)
 static bool argv_differs(const struct template *t, const struct request *req, char *reason, size_t size)
 {
 	const struct request *had = t->request;
-	int32_t count = t->result->argv_count;
+	/* more than there were: all of them, and that there are no others */
+	int32_t count = t->result->argv_count > (int64_t)had->run.argc ? -1 : t->result->argv_count;
 	uint32_t n = count < 0 ? had->run.argc : (uint32_t)count;
 
 	if (count < 0 ? req->run.argc != had->run.argc : req->run.argc < n)

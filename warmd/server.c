@@ -12,6 +12,7 @@
 
 #include "engine/base/fd.h"
 #include "engine/base/log.h"
+#include "warmd/hot.h"
 
 void connection_close(struct connection *c)
 {
@@ -89,6 +90,7 @@ void connection_reply(struct connection *c, uint32_t status, const struct templa
 		reply.context_max = t->result->context_max;
 		reply.template_id = t->id;
 		reply.generation = ++c->server->store->generation;
+		reply.learn = descriptors && hot_wanted(t);
 	}
 	r = t && descriptors ? send_template(c->fd, &reply, t) : send_packet(c->fd, &reply, sizeof(reply), NULL, 0);
 	if (r < 0)
@@ -209,6 +211,8 @@ static int handle_packet(struct connection *c, const void *packet, size_t len)
 	switch (h.type) {
 	case WIRE_RUN:
 		return handle_run(c, packet, len);
+	case WIRE_LEARN:
+		return hot_take(c->server->store, packet, len);
 	case WIRE_CONTROL:
 		return control_handle(c, (const uint8_t *)packet + sizeof(h), len - sizeof(h));
 	default:

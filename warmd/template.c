@@ -1,4 +1,5 @@
 /* SPDX-License-Identifier: MIT */
+#include "warmd/hot.h"
 #include "warmd/template.h"
 
 #include <errno.h>
@@ -34,6 +35,7 @@ static void template_free(struct template *t)
 	request_free(t->request);
 	if (t->result)
 		warm__build_result__free_unpacked(t->result, NULL);
+	hot_free(t->hot);
 	free(t->label);
 	free(t);
 }

@@ -48,6 +48,7 @@ struct template {
 	uint64_t checked_ns;		/* REFUSED: CLOCK_MONOTONIC of the refusal */
 	unsigned int attempts;		/* REFUSED with retry: builds so far */
 	uint64_t launches;
+	struct hot *hot;		/* what clones told of the pages they write: hot.h; NULL: nothing yet */
 };
 
 struct store {

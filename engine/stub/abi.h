@@ -29,6 +29,12 @@
 #define STUB_LAUNCH_SIZE 8192		/* launch area: the stub's stack, struct stub_launch at its top */
 #define STUB_MAX_PATCHES 8
 
+#define STUB_HOT_RANGES 2048
+
+struct stub_range {
+	uint64_t addr, len;		/* bytes, whole pages */
+};
+
 enum stub_file {
 	STUB_FILE_NONE = -1,		/* anonymous */
 	STUB_FILE_PAGES = 0,		/* the pages memfd */
@@ -167,7 +173,8 @@ struct stub_exit {
 	uint64_t libc_exit, libc_fflush;	/* exit(3), fflush(3) */
 	uint32_t npatches;
 	uint32_t done;			/* 0: not asked yet; else what value() said, 4: nothing was done */
-	uint32_t restored, reserved;
+	uint32_t restored;
+	uint32_t learn_only;		/* hooks serve learning alone: other launches leave the functions as they are */
 	struct stub_patch patches[STUB_MAX_PATCHES];
 };
 
@@ -202,6 +209,10 @@ struct stub_data {
 
 	struct stub_mm mm;
 	struct stub_exit exit;
+
+	/* pages to be made ahead (struct stub_range), filled in by warmd once clones have told */
+	uint64_t hot;
+	uint32_t nhot, hot_room;
 
 	/* the launch context read */
 	uint64_t context_buf, context_max;
@@ -240,12 +251,20 @@ struct stub_launch {
 	uint64_t arg_start, arg_end, env_start, env_end;
 	uint32_t argc;
 	int32_t context_fd;		/* JSON: to be moved to stub_data.context_fd, -1: none */
-	uint32_t drop_caps, reserved;
+	uint32_t drop_caps, pid;
+	/*
+	 * A clone that learns sends one datagram there at its exit: these bytes, then uint32_t count, uint32_t 0,
+	 * struct stub_range[count]; the whole's size is put into the uint32_t at learn_size_at.
+	 */
+	char learn_socket[108];
+	uint8_t learn_prefix[32];
+	uint32_t learn_prefix_len, learn_size_at;
 };
 
 enum stub_launch_flags {
 	STUB_LAUNCH_EXE = 1 << 0,	/* may set /proc/self/exe */
 	STUB_LAUNCH_EXIT_HOOKS = 1 << 1,
+	STUB_LAUNCH_LEARN = 1 << 2,
 };
 
 #endif

@@ -84,6 +84,7 @@ uint64_t stub_exit_final(unsigned int index, int status)
 {
 	struct stub_exit *e = &stub_data.exit;
 
+	stub_learn();
 	if (e->done == 1 || e->done == 2) {
 		((fflush_fn *)e->libc_fflush)(NULL);
 		for (;;)

@@ -180,6 +180,7 @@ void stub_memory(const struct stub_launch *l)
 	}
 	if (stub_data.mlockall_flags)
 		SYSCALL1(SYS_mlockall, stub_data.mlockall_flags);
+	stub_populate();
 	set_mm(l);
 	for (uint32_t i = 0; i < stub_data.nmaps; i++)
 		if (m[i].flags & STUB_MAP_MSEAL)

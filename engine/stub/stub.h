@@ -56,6 +56,8 @@ static inline struct stub_launch *stub_launch_area(void)
 void stub_fail(const struct stub_launch *l, const char *what, long code) HIDDEN __attribute__((noreturn));
 
 void stub_memory(const struct stub_launch *l) HIDDEN;
+void stub_populate(void) HIDDEN;
+void stub_learn(void) HIDDEN;
 void stub_fds(const struct stub_launch *l) HIDDEN;
 void stub_process(const struct stub_launch *l) HIDDEN;
 void stub_threads(const struct stub_launch *l) HIDDEN __attribute__((noreturn));

@@ -140,7 +140,7 @@ class Environment:
 
     def __init__(self):
         self.original = posix.environ
-        self.strings = environment_strings(self.original)
+        self.before = environment_bytes(self.original)
         self.reads = Reads()
         self.data = self.original
         posix.environ = recording(RecordingEnvironment, self.original, self.reads)

@@ -24,7 +24,8 @@ def decode_argument(argument):
     return argument.decode(sys.getfilesystemencoding(), "surrogateescape")
 
 
-FULL_EXIT = b"WARM_EXIT=full"
+def is_full_exit(environment):
+    return b"\0WARM_EXIT=full\0" in b"\0" + environment
 
 
 class Refused(Exception):
@@ -185,12 +186,12 @@ class Launch:
         alone = len(self.threads) == 1 and self.threads[0]._native_id == posix.getpid()
         self.main_thread = self.threads[0].__dict__ if alone else None
         self.pending = any(stream.pending for stream in streams)
-        self.leaving.full = FULL_EXIT in self.environment.strings
+        self.leaving.full = is_full_exit(self.environment.before)
         encoding = sys.getfilesystemencoding()
         words = [word.encode(encoding, "surrogateescape") for word in adaptor.words]
-        self.counts = b"".join([len(part).to_bytes(4, sys.byteorder)
-                                for part in (words, self.environment.strings)])
-        self.strings = b"".join([part + b"\0" for part in words + self.environment.strings])
+        self.counts = b"".join([number.to_bytes(4, sys.byteorder)
+                                for number in (len(words), self.environment.before.count(b"\0"))])
+        self.strings = b"".join([word + b"\0" for word in words]) + self.environment.before
 
     def take(self, raw):
         """The way without a difference comes first, and makes next to no objects"""
@@ -208,9 +209,9 @@ class Launch:
         if self.streams:
             take_streams(self.streams, context.stdio)
         environment = self.environment
-        if environment.strings != context.env:
-            take_environment(environment.data, environment.strings, context.env, environment.reads.writes)
-            self.leaving.full = FULL_EXIT in context.env
+        if environment.before != context.env:
+            take_environment(environment.data, environment.before, context.env, environment.reads.writes)
+            self.leaving.full = is_full_exit(context.env)
         if self.targets:
             take_arguments(self.arguments, context.argv[self.leading:], self.targets)
         take_thread_ids(self.threads, context.threads)

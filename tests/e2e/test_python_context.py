@@ -137,10 +137,17 @@ def test_shebang(same, python, script, parent):
     same([main, "x"], env={**parent, "PATH": path}, expect_status=3)
 
 
-@pytest.mark.parametrize("flags", [
-    "-O", "-OO", "-I", "-E", "-s", "-S", "-u", "-B", "-b", "-Xutf8", "-Xdev", "-W error", "-W ignore -W default::ImportWarning",
-    "-X faulthandler", "-X int_max_str_digits=1000", "-IsuO", "-R", "-x", "-d", "-q",
-])
+FLAGS = ["-O", "-OO", "-I", "-E", "-s", "-S", "-u", "-B", "-b", "-Xutf8", "-Xdev", "-W error",
+         "-W ignore -W default::ImportWarning", "-X faulthandler", "-X int_max_str_digits=1000", "-IsuO", "-R", "-x", "-d", "-q"]
+FLAGS_OF_ALL = ["-O", "-I", "-S", "-u", "-Xutf8", "-Xdev", "-W error", "-x"]
+
+
+def over_pythons(names, of_all, ids=str):
+    """All of them with the system's Python, those of_all with each other one too"""
+    return [pytest.param(p, n, id=f"{v}-{ids(n)}") for v, p in PYTHONS.items() for n in (names if p == PYTHON else of_all)]
+
+
+@pytest.mark.parametrize("python, flags", over_pythons(FLAGS, FLAGS_OF_ALL))
 def test_flags(same, python, report, parent, flags):
     if "-x" in flags:
         report.write_text("not python\n" + REPORT, encoding="utf-8")
@@ -168,7 +175,7 @@ def name_of(kinds):
     return ",".join(f"{k}={v if isinstance(v, str) else 'bytes'}" for k, v in kinds.items())
 
 
-@pytest.mark.parametrize("kinds", STREAMS, ids=name_of)
+@pytest.mark.parametrize("python, kinds", over_pythons(STREAMS, [STREAMS[3], STREAMS[10], STREAMS[16]], name_of))
 def test_streams(same, python, script, kinds):
     """What the streams are, what goes through them, in which order and in which writes"""
     text = '''
@@ -272,6 +279,7 @@ def test_read_variables_differ(warm, script):
     s = script("import os, json\nX = os.environ['READ'] if 'READ' in os.environ else 0\nY = 'WANTED' in os.environ\nprint(X, Y)\n")
     warm.build([PYTHON, s], env={"READ": "1"})
     for env in ({"READ": "2"}, {}, {"READ": "1", "WANTED": ""}):
+        warm.idle()
         r = warm.run([PYTHON, s], env=env, strict=True)
         assert r.status == 125 and ("READ" in r.err or "WANTED" in r.err), r
         assert warm.run([PYTHON, s], env=env).stdout == warm.cold([PYTHON, s], env=env).stdout
@@ -375,7 +383,7 @@ def test_no_module_and_no_object_of_warm_is_left(same, python, script):
 def test_stack_and_frames(same, python, script):
     """The main module's frame is the outermost one, and nobody stands below it"""
     s = script("import sys, traceback, inspect\ndef f():\n    return traceback.extract_stack(), inspect.stack(), sys._getframe(1).f_back\n"
-               "a, b, c = f()\nprint(a, len(b), [x.function for x in b], c)\ntraceback.print_stack()\n")
+               "a, b, c = f()\nprint(a, len(b), [x.function for x in b], c.f_code.co_name if c else None)\ntraceback.print_stack()\n")
     same([python, s])
     same([python, "-m", "script"], cwd=s.parent)
 

@@ -94,7 +94,8 @@ def test_no_site(runner, python):
 
 def test_thread_id(runner, python):
     script = runner.write("script.py", "import threading\nprint(threading.main_thread().native_id)\n")
-    assert runner.warm([python, script], inject=["-t", "4242"]).out == "4242\n"
+    result = runner.warm([python, script], inject=["-t", "4242", "-e", "X=1"])
+    assert result.out == "4242\n", result
 
 
 def test_modules(runner, python, tmp_path):

@@ -7,8 +7,8 @@
 # WARM_MUST_WORK=1 counts skipped tests as failures.
 
 UNIT_SRC := $(wildcard tests/unit/test_*.c)
-UNIT_NAMES := $(UNIT_SRC:tests/unit/%.c=%)
-UNIT_OBJ := $(UNIT_SRC:%.c=$(B)/obj/%.o)
+UNIT_ARCH_SRC := $(wildcard tests/unit/$(ARCH)/test_*.c)
+UNIT_NAMES := $(notdir $(basename $(UNIT_SRC) $(UNIT_ARCH_SRC)))
 UNIT_TIMEOUT ?= 60
 UNIT_DAEMON_OBJ := $(filter-out $(B)/obj/warmd/main.o,$(DAEMON_OBJ))
 UNIT_TOOL_OBJ := $(filter-out $(B)/obj/launcher/tool.o,$(patsubst %.c,$(B)/obj/%.o,$(BASE_SRC) $(TOOL_SRC))) \
@@ -18,10 +18,14 @@ $(B)/tests/test_tool: $(B)/obj/tests/unit/test_tool.o $(UNIT_TOOL_OBJ)
 	@mkdir -p $(@D)
 	$(CC) $(SANFLAGS) -o $@ $^ $(TOOL_LIBS) -lcmocka
 
-# the launcher's own parts, for once with the host's libc
+$(B)/tests/test_%: $(B)/obj/tests/unit/test_%.o $(UNIT_DAEMON_OBJ)
+	@mkdir -p $(@D)
+	$(CC) $(SANFLAGS) -o $@ $^ $(HOST_LIBS) -lcmocka
+
+# a part of the launcher, for once with the host's libc
 $(B)/tests/test_become_json: $(B)/obj/engine/become_json.o
 
-$(B)/tests/test_%: $(B)/obj/tests/unit/test_%.o $(UNIT_DAEMON_OBJ)
+$(UNIT_ARCH_SRC:tests/unit/$(ARCH)/%.c=$(B)/tests/%): $(B)/tests/%: $(B)/obj/tests/unit/$(ARCH)/%.o $(UNIT_DAEMON_OBJ)
 	@mkdir -p $(@D)
 	$(CC) $(SANFLAGS) -o $@ $^ $(HOST_LIBS) -lcmocka
 

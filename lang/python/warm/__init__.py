@@ -68,7 +68,7 @@ def generation():
 def _snapshot(fd):
     global _generation
     data = os.environ._data
-    strings = _context.environment_strings(data)
+    before = _context.environment_bytes(data)
     lines = [b"CONTEXT=raw"]
     streams = _stdio.find_streams(_modes)
     if streams is not None:
@@ -86,7 +86,7 @@ def _snapshot(fd):
     _generation = context.generation
     _stdio.take_streams(streams or (), context.stdio)
     # the program's own changes to the environment are not told from its caller's: the launch's counts
-    _context.take_environment(data, strings, context.env, ())
+    _context.take_environment(data, before, context.env, ())
     lists = [(sys.argv, 1)] + ([(sys.orig_argv, _leading)] if hasattr(sys, "orig_argv") else [])
     _context.take_arguments(None, context.argv[_leading:], lists)
     _context.take_thread_ids(threads, context.threads)

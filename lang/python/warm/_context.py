@@ -18,7 +18,7 @@ HEADER_SIZE = 32
 
 
 class Context:
-    """One launch: argv and env are lists of bytes, threads a flat [old, new, old, new...]"""
+    """One launch: argv is a list of bytes, env the bytes of b"NAME=value\\0"..., threads [old, new, old, new...]"""
 
     __slots__ = ("argv", "env", "threads", "stdio", "generation")
 
@@ -27,17 +27,18 @@ def parse_context(raw):
     """The raw context of docs/adaptor.md; ValueError if it is not one"""
     if len(raw) < HEADER_SIZE:
         raise ValueError("short launch context")
-    with memoryview(raw) as view:
-        magic, size, argc, envc, pairs, stdio = view[:24].cast("I")
-    strings = HEADER_SIZE + 8 * pairs
+    magic, size, argc, envc, pairs, stdio = [
+        int.from_bytes(raw[at:at + 4], sys.byteorder) for at in range(0, 24, 4)]
+    at = strings = HEADER_SIZE + 8 * pairs
     if magic != CONTEXT_MAGIC or size > len(raw) or strings > size:
         raise ValueError("malformed launch context")
-    parts = raw[strings:size].split(b"\0")
-    if len(parts) < argc + envc:
-        raise ValueError("truncated launch context")
     context = Context()
-    context.argv = parts[:argc]
-    context.env = parts[argc:argc + envc]
+    for _ in range(argc):
+        at = raw.index(b"\0", at, size) + 1
+    context.argv = raw[strings:at - 1].split(b"\0") if argc else []
+    context.env = raw[at:size]
+    if context.env.count(b"\0") != envc:
+        raise ValueError("truncated launch context")
     context.stdio = stdio
     context.threads = thread_pairs(raw, pairs)
     context.generation = int.from_bytes(raw[24:32], sys.byteorder)
@@ -76,8 +77,8 @@ def send_lines(fd, lines):
 # Environment. `data` is the dict behind os.environ and os.environb, which is
 # posix.environ itself; C's environ is kept beside it by putenv, as os.environ does.
 
-def environment_strings(data):
-    return [name + b"=" + value for name, value in data.items()]
+def environment_bytes(data):
+    return b"".join([name + b"=" + value + b"\0" for name, value in data.items()])
 
 
 def set_variable(data, name, value):
@@ -105,35 +106,88 @@ def write_variables(data, writes):
 
 
 def take_environment(data, old, new, writes):
-    """From the environment of the build to that of the launch, both as lists of b"NAME=value".
+    """From the environment of the build to that of the launch, both as b"NAME=value\\0"...
 
     writes: what the program itself did to it before the readiness point, in
     order, as (name, value or None); it did that on top of its caller's. The
     order of os.environ, and of what a child sees in env(1), is the caller's too.
+
+    Works on the bytes, as looking at an object writes its reference count: going through
+    the strings of 40 variables writes to 100 pages.
     """
     if old == new:
         return
-    written = {name for name, _ in writes}
-    same = 0
-    for was, now in zip(old, new):
-        if was != now:
-            name, equals, value = now.partition(b"=")
-            if not equals or not was.startswith(name + b"="):
-                break
-            if name not in written:
+    start = common_start(old, new)
+    end = common_end(old, new, start)
+    gone = split_entries(old[start:len(old) - end])
+    come = split_entries(new[start:len(new) - end])
+    names = [entry[0] for entry in gone]
+    if [entry[0] for entry in come] == names:
+        written = [name for name, _ in writes]
+        for was, now in zip(gone, come):
+            if was != now and now[0] not in written:
+                set_variable(data, now[0], now[2])
+    elif writes or not put_entries(data, gone, come, end == 0):
+        # from the start, so that the order is right
+        for name in list(data):
+            unset_variable(data, name)
+        put_entries(data, [], split_entries(new), True)
+        for name, value in writes:
+            if value is None:
+                unset_variable(data, name)
+            else:
                 set_variable(data, name, value)
-        same += 1
-    if same == len(old) == len(new):
-        return
-    if writes:      # they may have moved variables: from the start
-        same = 0
-    for name in list(data)[same:]:
-        unset_variable(data, name)
-    for entry in new[same:]:
-        name, equals, value = entry.partition(b"=")
-        if equals and name not in data:     # as posix's convertenviron(): the first one wins
+
+
+def put_entries(data, gone, come, at_end):
+    """Replace some entries by others, where that keeps the order: at the end, or when entries only go"""
+    names = iter([entry[0] for entry in gone])
+    only_go = all(entry[0] in names for entry in come)      # `in` consumes: a subsequence
+    if not (at_end or only_go):
+        return False
+    staying = [entry[0] for entry in come] if only_go else []
+    for name, _, _ in gone:
+        if name not in staying:
+            unset_variable(data, name)
+    for name, equals, value in come:
+        # posix's convertenviron() passes over words without "=", and of two the first one wins
+        if equals and (only_go or name not in data):
             set_variable(data, name, value)
-    write_variables(data, writes)
+    return True
+
+
+def split_entries(data):
+    """[(name, b"=", value)...]"""
+    return [entry.partition(b"=") for entry in data.split(b"\0")[:-1]]
+
+
+def common_start(old, new):
+    """Length of the entries that two environments begin with alike"""
+    with memoryview(old) as view:
+        low, high = 0, min(len(old), len(new))
+        while low < high:
+            middle = (low + high + 1) // 2
+            if new.startswith(view[:middle]):
+                low = middle
+            else:
+                high = middle - 1
+    return old.rfind(b"\0", 0, low) + 1
+
+
+def common_end(old, new, start):
+    """Length of the entries that two environments end with alike, behind `start`"""
+    with memoryview(old) as view:
+        size = len(old)
+        low, high = 0, min(size, len(new)) - start
+        while low < high:
+            middle = (low + high + 1) // 2
+            if new.endswith(view[size - middle:]):
+                low = middle
+            else:
+                high = middle - 1
+    # what is alike may begin within an entry: the entry after that
+    first = old.find(b"\0", size - low) if low else -1
+    return 0 if first < 0 else size - first - 1
 
 
 def take_arguments(old, new, lists):
