@@ -259,6 +259,22 @@ static int on_exec(struct trace *tr, struct tracee *t, struct error *err)
 	return tr->ops->exec(tr->data, t, err);
 }
 
+/*
+ * The new thread or process reports for itself, but maybe late: it is known from
+ * now on, so that nobody takes the others for all there are.
+ */
+static int on_clone(struct trace *tr, const struct tracee *t, struct error *err)
+{
+	unsigned long tid;
+
+	if (ptrace(PTRACE_GETEVENTMSG, t->tid, 0, &tid) < 0 || find(tr, (pid_t)tid))
+		return 0;
+	/* its reports may also have come first, to the last of them */
+	if (syscall(SYS_tkill, (pid_t)tid, 0) < 0)
+		return 0;
+	return add(tr, (pid_t)tid) ? 0 : error_set(err, ENOMEM, "no memory for a tracee");
+}
+
 static int on_stop(struct trace *tr, struct tracee *t, int status, struct error *err)
 {
 	int signal = WSTOPSIG(status), event = status >> 16, slot;
@@ -280,7 +296,7 @@ static int on_stop(struct trace *tr, struct tracee *t, int status, struct error 
 		return 0;
 	}
 	if (event)
-		return 0;	/* clone and its kin: the child reports for itself */
+		return on_clone(tr, t, err);
 	if (signal == SIGTRAP) {
 		slot = arch_hit_breakpoint(t->tid);
 		if (slot >= 0 && tr->breakpoints[slot]) {

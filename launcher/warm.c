@@ -64,10 +64,38 @@ static int tool(char **argv)
 	return EXIT_WARM;
 }
 
+/* a file that the kernel does not know how to execute is a shell script, as for execvp(3) of glibc; musl's gives up */
+static void run_by_shell(const struct run_options *o)
+{
+	const char *name = o->argv[0], *search = strchr(name, '/') ? "" : getenv("PATH");
+	char path[4096], **argv = o->argv - 1;	/* `run` at least stands before the command */
+
+	argv[0] = (char *)"sh";
+	argv[1] = path;
+	for (const char *p = search ? search : "/usr/bin:/bin";; p++) {
+		size_t len = strcspn(p, ":"), n = strlen(name);
+
+		if (len + n + 2 <= sizeof(path)) {
+			memcpy(path, p, len);
+			path[len] = '/';
+			memcpy(path + len + (len ? 1 : 0), name, n + 1);
+			if (access(path, X_OK) == 0)
+				execv("/bin/sh", argv);
+		}
+		p += len;
+		if (!*p)
+			break;
+	}
+	argv[1] = (char *)name;
+	errno = ENOEXEC;
+}
+
 /* the program as it would run without warm; does not return */
 static int run_cold(const struct run_options *o)
 {
 	execvp(o->argv[0], o->argv);
+	if (errno == ENOEXEC)
+		run_by_shell(o);
 	say(o->argv[0], ": ", strerror(errno));
 	return errno == ENOENT ? EXIT_NOT_FOUND : EXIT_CANNOT_RUN;
 }

@@ -27,6 +27,8 @@
 #define SYS_pidfd_getfd 438
 #endif
 
+#define DEFAULT_PIPE_SIZE 65536	/* pipe(7), since 2.6.11; with 4 KiB pages */
+
 struct source {
 	struct trace *tr;
 	struct record *rec;
@@ -110,6 +112,9 @@ static int dump_pipe(struct source *s, struct record_description *d, const struc
 	d->id = st->st_ino;
 	if (strncmp(s->link, "pipe:", 5) != 0)
 		return refuse(s, "a FIFO");
+	d->b = (uint64_t)fcntl(fd, F_GETPIPE_SZ);
+	if (d->b == DEFAULT_PIPE_SIZE)
+		d->b = 0;
 	return (d->flags & O_ACCMODE) == O_RDONLY ? peek_pipe(s, d, fd) : 0;
 }
 

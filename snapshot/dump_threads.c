@@ -18,6 +18,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <time.h>
+#include <unistd.h>
 #include <sys/prctl.h>
 #include <sys/ptrace.h>
 #include <sys/resource.h>
@@ -63,6 +64,7 @@ static int timed_argument(const struct tracee *t, bool *ret_ms)
 		/* FUTEX_WAIT's time is relative, FUTEX_WAIT_BITSET's and the others' absolute */
 		return (t->args[1] & FUTEX_CMD_MASK) == FUTEX_WAIT && t->args[3] ? 3 : -1;
 	case SYS_semtimedop:
+	case SYS_epoll_pwait2:
 		return t->args[3] ? 3 : -1;
 	case SYS_rt_sigtimedwait:
 		return t->args[2] ? 2 : -1;
@@ -155,14 +157,22 @@ static int dump_comm(pid_t pid, struct record_thread *th)
 static void find_tid(pid_t pid, struct record_thread *th)
 {
 	uint32_t words[64], value = 0;
+	size_t len = sizeof(words), page = (size_t)sysconf(_SC_PAGESIZE);
 
 	if (th->clear_tid && trace_read(pid, th->clear_tid, &value, 4) == 0 && value == (uint32_t)th->tid) {
 		th->tid_addr = th->clear_tid;
 		return;
 	}
-	if (!th->regs.fs_base || trace_read(pid, th->regs.fs_base, words, sizeof(words)) < 0)
+	if (!th->regs.fs_base)
 		return;
-	for (size_t i = 0; i < ARRAY_SIZE(words); i++) {
+	/* musl puts the structure, 200 bytes of it, at the very end of a thread's stack: nothing may follow */
+	if (len > page - th->regs.fs_base % page)
+		len = page - th->regs.fs_base % page;
+	if (trace_read(pid, th->regs.fs_base, words, sizeof(words)) == 0)
+		len = sizeof(words);
+	else if (trace_read(pid, th->regs.fs_base, words, len) < 0)
+		return;
+	for (size_t i = 0; i < len / sizeof(words[0]); i++) {
 		if (words[i] == (uint32_t)th->tid) {
 			th->tid_addr = th->regs.fs_base + 4 * i;
 			return;

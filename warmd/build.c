@@ -27,6 +27,7 @@
 #define BUILDS_MAX 16
 #define WAITERS_MAX 32
 #define BUILD_FILES_MAX 4096
+#define RACY_USEC 25000		/* a little more than the 20 ms of dep_set_racy() */
 
 struct build {
 	struct build *next;
@@ -132,12 +133,25 @@ static void finish(struct build *b, uint32_t status, const struct template *t, c
 	start_next(s);
 }
 
+static int on_again(sd_event_source *source, uint64_t usec, void *data)
+{
+	struct build *b = data;
+
+	(void)source;
+	(void)usec;
+	b->timer = sd_event_source_disable_unref(b->timer);
+	start_next(b->server);
+	return 0;
+}
+
 static void run_again(struct build *b, const char *why)
 {
 	log_info("build of '%s' again: %s", b->request->argv[0], why);
 	end_process(b);
 	b->again = true;
-	start_next(b->server);
+	/* a program in C is built again within the time that a file counts as racy: dep_set_racy() */
+	if (sd_event_add_time_relative(b->server->event, &b->timer, CLOCK_MONOTONIC, RACY_USEC, 1000, on_again, b) < 0)
+		start_next(b->server);
 }
 
 static Warm__BuildResult *read_result(struct build *b)
@@ -319,6 +333,7 @@ static int start(struct build *b)
 	b->sock = pair[0];
 	if (b->pid < 0)
 		return -errno;
+	b->timer = sd_event_source_disable_unref(b->timer);
 	r = sd_event_add_io(s->event, &b->io, b->sock, EPOLLIN, on_packet, b);
 	if (r >= 0)
 		r = sd_event_add_time_relative(s->event, &b->timer, CLOCK_MONOTONIC, s->config->build_timeout_ns / 1000, 100000,
@@ -351,8 +366,11 @@ void build_request(struct server *s, struct request *req, struct connection *wai
 		end = &b->next;
 		if (!same_context(b->request, req) || (waiter && b->nwaiters == WAITERS_MAX))
 			continue;
-		if (waiter)
+		if (waiter) {
 			b->waiters[b->nwaiters++] = waiter;
+			/* what changed before this request is not its fault: it gets its own second try */
+			b->again = false;
+		}
 		request_free(req);
 		return;
 	}

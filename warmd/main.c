@@ -23,6 +23,7 @@
 struct start {
 	struct client_dir dir;
 	int lock_fd, ready_fd;
+	bool logging;
 	bool activated;		/* the socket is systemd's: not ours to remove */
 };
 
@@ -186,7 +187,8 @@ static int run(struct start *s, const char *config_path, const char *log_path, s
 		r = config_load(&config, config_path, err);
 	if (r < 0)
 		return r;
-	if (open_log(s, log_path, config.log_level) < 0)
+	s->logging = open_log(s, log_path, config.log_level) == 0;
+	if (!s->logging)
 		log_warning("cannot open the log; messages go to stderr");
 	raise_limits();
 	if (sd_listen_fds(1) == 1) {
@@ -229,7 +231,8 @@ int main(int argc, char **argv)
 		return 0;
 	}
 	if (r < 0) {
-		log_error("%s", err.text);
+		if (s.logging)
+			log_error("%s", err.text);
 		tell_starter(&s, err.text);
 		fprintf(stderr, "warmd: %s\n", err.text);
 		return 125;

@@ -121,7 +121,7 @@ struct stub_thread {
 /* a descriptor that the program had made */
 enum stub_fd_kind {
 	STUB_FD_FILE,			/* stub_launch.files[a] with offset b, flags */
-	STUB_FD_PIPE,			/* both ends: fd and peer; -1 where closed; contents at data */
+	STUB_FD_PIPE,			/* both ends: fd and peer; -1 where closed; contents at data; b: size, 0: the default */
 	STUB_FD_EVENTFD,		/* a: count, flags: EFD_* */
 	STUB_FD_EPOLL,			/* targets by struct stub_epoll */
 	STUB_FD_SOCKETPAIR,		/* a: type; fd, peer; contents at data, peer's at data2 */

@@ -3,8 +3,8 @@
  * fds.c - the descriptors that the program had made before its readiness
  * point, each with a description of its own in every clone.
  *
- * Everything is made above HIGH first and moved to its number at the end, so that
- * no new descriptor sits where another belongs. The launcher's own
+ * Everything is made above the program's highest number first and moved to its own at the
+ * end, so that no new descriptor sits where another belongs. The launcher's own
  * descriptors go on the way.
  */
 #include "engine/stub/stub.h"
@@ -13,19 +13,33 @@
 #include <linux/fcntl.h>
 #include <sys/syscall.h>
 
-#define HIGH 512
 #define AF_UNIX 1			/* <sys/socket.h> is the libc's */
 #define SOCK_CLOEXEC O_CLOEXEC
+#define SOCK_NONBLOCK O_NONBLOCK
 
-static long lift(long fd)
+/* the lowest number above all that the program uses */
+static long above(const struct stub_fd *d, uint32_t n)
+{
+	long high = stub_data.context_fd;
+
+	for (uint32_t i = 0; i < n; i++) {
+		high = d[i].fd > high ? d[i].fd : high;
+		high = d[i].peer > high ? d[i].peer : high;
+	}
+	return high + 1;
+}
+
+static int32_t lift(const struct stub_launch *l, long fd, long high)
 {
 	long up;
 
 	if (fd < 0)
-		return fd;
-	up = SYSCALL3(SYS_fcntl, fd, F_DUPFD_CLOEXEC, HIGH);
+		stub_fail(l, "making one of the program's descriptors", fd);
+	up = SYSCALL3(SYS_fcntl, fd, F_DUPFD_CLOEXEC, high);
+	if (up < 0)
+		stub_fail(l, "making one of the program's descriptors (see ulimit -n)", up);
 	SYSCALL1(SYS_close, fd);
-	return up;
+	return (int32_t)up;
 }
 
 static void refill(const struct stub_launch *l, long fd, uint64_t data, uint64_t len)
@@ -35,7 +49,7 @@ static void refill(const struct stub_launch *l, long fd, uint64_t data, uint64_t
 }
 
 /* made descriptors wait here, in the launch area's low end: [0] fd, [1] peer for entry i */
-static void make(const struct stub_launch *l, const struct stub_fd *d, int32_t *up)
+static void make(const struct stub_launch *l, const struct stub_fd *d, int32_t *up, long high)
 {
 	const int32_t *files = (const int32_t *)l->files;
 	int32_t pair[2] = { -1, -1 };
@@ -45,7 +59,7 @@ static void make(const struct stub_launch *l, const struct stub_fd *d, int32_t *
 	switch (d->kind) {
 	case STUB_FD_PATH:
 		r = SYSCALL4(SYS_openat, AT_FDCWD, stub_at(d->data), d->flags | O_CLOEXEC, 0);
-		up[0] = (int32_t)lift(r);
+		up[0] = lift(l, r, high);
 		break;
 	case STUB_FD_FILE:
 		/* through /proc/self/fd: a description of its own, of exactly that inode */
@@ -62,30 +76,33 @@ static void make(const struct stub_launch *l, const struct stub_fd *d, int32_t *
 			while (n)
 				path[len++] = digits[--n];
 			r = SYSCALL4(SYS_openat, AT_FDCWD, path, d->flags | O_CLOEXEC, 0);
-			up[0] = (int32_t)lift(r);
+			up[0] = lift(l, r, high);
 		}
 		break;
 	case STUB_FD_PIPE:
-		r = SYSCALL2(SYS_pipe2, pair, O_CLOEXEC);
+		/* not to block in refill(), where nothing could end it; place() sets the program's flags */
+		r = SYSCALL2(SYS_pipe2, pair, O_CLOEXEC | O_NONBLOCK);
+		if (r == 0 && d->b)
+			SYSCALL3(SYS_fcntl, pair[0], F_SETPIPE_SZ, d->b);
 		break;
 	case STUB_FD_SOCKETPAIR:
-		r = SYSCALL4(SYS_socketpair, AF_UNIX, d->a | SOCK_CLOEXEC, 0, pair);
+		r = SYSCALL4(SYS_socketpair, AF_UNIX, d->a | SOCK_CLOEXEC | SOCK_NONBLOCK, 0, pair);
 		break;
 	case STUB_FD_EVENTFD:
 		r = SYSCALL2(SYS_eventfd2, d->a, (d->flags & 1) | O_CLOEXEC);
-		up[0] = (int32_t)lift(r);
+		up[0] = lift(l, r, high);
 		break;
 	case STUB_FD_EPOLL:
 		r = SYSCALL1(SYS_epoll_create1, O_CLOEXEC);
-		up[0] = (int32_t)lift(r);
+		up[0] = lift(l, r, high);
 		break;
 	case STUB_FD_TIMERFD:
 		r = SYSCALL2(SYS_timerfd_create, d->a, O_CLOEXEC);
-		up[0] = (int32_t)lift(r);
+		up[0] = lift(l, r, high);
 		break;
 	case STUB_FD_SIGNALFD:
 		r = SYSCALL4(SYS_signalfd4, -1, &d->a, 8, O_CLOEXEC);
-		up[0] = (int32_t)lift(r);
+		up[0] = lift(l, r, high);
 		break;
 	case STUB_FD_DUP:
 		return;
@@ -95,8 +112,8 @@ static void make(const struct stub_launch *l, const struct stub_fd *d, int32_t *
 	if (r < 0)
 		stub_fail(l, "making one of the program's descriptors", r);
 	if (pair[0] >= 0) {
-		up[0] = (int32_t)lift(pair[0]);
-		up[1] = (int32_t)lift(pair[1]);
+		up[0] = lift(l, pair[0], high);
+		up[1] = lift(l, pair[1], high);
 		/* a pipe's fd is its read end; a socket's data is what fd will read */
 		refill(l, up[1], d->data, d->data_len);
 		refill(l, up[0], d->data2, d->data2_len);
@@ -160,13 +177,14 @@ void stub_fds(const struct stub_launch *l)
 	const struct stub_epoll *e = stub_at(stub_data.epolls);
 	int32_t *up = stub_at(stub_data.launch);
 	uint32_t n = stub_data.nfds;
+	long high = above(d, n);
 
 	if (n > STUB_LAUNCH_SIZE / 32)
 		stub_fail(l, "too many descriptors", -24);
 	for (uint32_t i = 0; i < n; i++)
-		make(l, d + i, up + 2 * i);
+		make(l, d + i, up + 2 * i, high);
 	if (l->context_fd >= 0)
-		up[2 * n] = (int32_t)lift(l->context_fd);
+		up[2 * n] = lift(l, l->context_fd, high);
 	close_launchers(l);
 	for (uint32_t i = 0; i < n; i++) {
 		if (d[i].kind == STUB_FD_DUP)

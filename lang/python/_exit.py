@@ -4,7 +4,9 @@
 Py_FinalizeEx() writes to nearly every page of the interpreter: 100 ms for a
 program with pandas. In its place `Leaving.leave` does what the language promises:
 threads joined, exit handlers run, output flushed. It returns 1 for "done" (the process ends
-at once), or 0, and then the whole finalisation runs after all. It returns 0
+at once), 3 for "done" where code in C may have registered handlers with atexit(3) that matter
+(any extension or ctypes library that is not known to have none: HDF5, for one, writes its
+files there), or 0, and then the whole finalisation runs after all. It returns 0
 
 - with WARM_EXIT=full in the launch's environment, under -X dev, -v, -W and whatever else
   makes finalisation print something, and when a flush fails (it is then tried
@@ -20,7 +22,10 @@ gc.freeze(), so those with a finaliser are remembered there, by weak reference.
 
 import sys
 
-DONE, NOT_DONE = 1, 0
+DONE, NOT_DONE, DONE_BUT_FOR_C = 1, 0, 3
+
+# packages whose parts in C leave nothing to do for exit(3); the standard library is one
+SETTLED_PACKAGES = {"numpy", "pandas", "markupsafe", "_cffi_backend", "yaml", "simplejson", "msgpack", "regex"}
 
 HAVE_GC = 1 << 14       # Py_TPFLAGS_HAVE_GC: others are not in gc.get_objects()
 
@@ -79,11 +84,17 @@ class Leaving:
         self.full = False           # WARM_EXIT=full
         self.always_full = False    # something from before the readiness point needs it
         self.remembered = ()
+        self.modules = 0            # how many were loaded at the readiness point
+        self.value = DONE
         self.holders = ()           # objects of ours that hold some of the program's
 
     # At the readiness point
 
     def remember(self, objects):
+        self.modules = len(sys.modules)
+        if any(needs_c_exit(name, module) for name, module in list(sys.modules.items())) or (
+                any(is_foreign_library(o) for o in objects)):
+            self.value = DONE_BUT_FOR_C
         kept = []
         for o in objects:
             finalizer = finalizer_of(type(o))
@@ -114,7 +125,7 @@ class Leaving:
             run_exit_handlers()
             if self.is_unfaithful():
                 return self.give_up()
-            return DONE
+            return self.value
         except BaseException:
             return self.give_up()
 
@@ -134,6 +145,7 @@ class Leaving:
                 stream.flush()      # failing: leave() gives up, and flush_std_files() reports it
         objects = self.gc.get_objects()
         kinds = set(map(type, objects))
+        self.look_at_c(kinds, objects)
         finalizers = {kind: f for kind, f in [(kind, finalizer_of(kind)) for kind in kinds] if f is not None}
         if any(issubclass(kind, type) for kind in kinds):
             if any(isinstance(o, type) and is_invisible(o) for o in objects):
@@ -148,6 +160,35 @@ class Leaving:
                 return True
         flush_files(files)
         return False
+
+
+    def look_at_c(self, kinds, objects):
+        """What has been loaded since the readiness point; a look at the others would write to their pages"""
+        if len(sys.modules) < self.modules:
+            self.value = DONE_BUT_FOR_C     # some were removed: no telling which are new
+        new = len(sys.modules) - self.modules
+        for name in reversed(sys.modules):
+            if new <= 0 or self.value != DONE:
+                break
+            new -= 1
+            if needs_c_exit(name, sys.modules[name]):
+                self.value = DONE_BUT_FOR_C
+        if any(kind.__module__ == "ctypes" for kind in kinds):
+            if any(is_foreign_library(o) for o in objects):
+                self.value = DONE_BUT_FOR_C
+
+
+def needs_c_exit(name, module):
+    """An extension of neither the standard library (lib-dynload) nor a package that is known"""
+    file = getattr(module, "__file__", None)
+    return (type(file) is str and file.endswith(".so") and "/lib-dynload/" not in file
+            and name.partition(".")[0] not in SETTLED_PACKAGES)
+
+
+def is_foreign_library(o):
+    """A library that ctypes has opened; its own handle of the interpreter has no name"""
+    kind = type(o)
+    return kind.__module__ == "ctypes" and kind.__name__.endswith("DLL") and o._name is not None
 
 
 def is_noisy(gc):

@@ -140,8 +140,8 @@ class Environment:
 
     def __init__(self):
         self.original = posix.environ
-        self.before = environment_bytes(self.original)
         self.reads = Reads()
+        self.before, self.reads.writes = caller_environment(self.original)
         self.data = self.original
         posix.environ = recording(RecordingEnvironment, self.original, self.reads)
         self.put(posix.environ)

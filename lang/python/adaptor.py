@@ -148,6 +148,7 @@ class Adaptor:
         import _signal      # always loaded
         handled = [n for n in _signal.valid_signals() if callable(_signal.getsignal(n))]
         mask = _signal.pthread_sigmask(_signal.SIG_BLOCK, handled)
+        prepare_heap()
         self.gc.freeze()
         send_lines(self.fd, lines + [b"READY=1"])
         lines = None
@@ -186,35 +187,38 @@ class Launch:
         alone = len(self.threads) == 1 and self.threads[0]._native_id == posix.getpid()
         self.main_thread = self.threads[0].__dict__ if alone else None
         self.pending = any(stream.pending for stream in streams)
-        self.leaving.full = is_full_exit(self.environment.before)
+        self.leaving.full = is_full_exit(adaptor.environment.before)
         encoding = sys.getfilesystemencoding()
         words = [word.encode(encoding, "surrogateescape") for word in adaptor.words]
-        self.counts = b"".join([number.to_bytes(4, sys.byteorder)
-                                for number in (len(words), self.environment.before.count(b"\0"))])
-        self.strings = b"".join([word + b"\0" for word in words]) + self.environment.before
+        self.before = self.environment.before
+        self.envc = self.before.count(b"\0").to_bytes(4, sys.byteorder)
+        self.strings = b"".join([word + b"\0" for word in words]) + self.before
 
     def take(self, raw):
-        """The way without a difference comes first, and makes next to no objects"""
-        if (raw[8:16] != self.counts or raw[20] or self.pending
-                or len(raw) != HEADER_SIZE + 8 * raw[16] + len(self.strings)
-                or not raw.endswith(self.strings)):
-            self.take_differences(parse_context(raw))
-        elif self.main_thread is not None:
+        """The ways with little to do come first, and make next to no objects: whole parts are compared as bytes"""
+        if self.streams and (raw[20] or self.pending):
+            take_streams(self.streams, raw[20])
+        if raw[21] & SAME_AS_BUILD == SAME_AS_BUILD:
+            differs = False
+        elif raw[12:16] != self.envc or not raw.endswith(self.before):
+            self.take_parsed(parse_context(raw))
+            differs = False
+        else:
+            differs = not raw.endswith(self.strings) or len(raw) != strings_at(raw) + len(self.strings)
+        if differs:
+            words = raw[strings_at(raw):len(raw) - len(self.before)].split(b"\0")
+            take_arguments(self.arguments, words[self.leading or 0:-1], self.targets)
+        if self.main_thread is None and self.threads:
+            take_thread_ids(self.threads, thread_pairs(raw))
+        if self.main_thread is not None:
             self.main_thread["_native_id"] = posix.getpid()     # its kernel id is the process's, always
-        elif self.threads:
-            take_thread_ids(self.threads, thread_pairs(raw, raw[16]))
         self.unique.refresh()
 
-    def take_differences(self, context):
-        if self.streams:
-            take_streams(self.streams, context.stdio)
+    def take_parsed(self, context):
         environment = self.environment
-        if environment.before != context.env:
-            take_environment(environment.data, environment.before, context.env, environment.reads.writes)
-            self.leaving.full = is_full_exit(context.env)
-        if self.targets:
-            take_arguments(self.arguments, context.argv[self.leading:], self.targets)
-        take_thread_ids(self.threads, context.threads)
+        take_environment(environment.data, environment.before, context.env, environment.reads.writes)
+        self.leaving.full = is_full_exit(context.env)
+        take_arguments(self.arguments, context.argv[self.leading or 0:], self.targets)
 
 
 def keep_alive(thing):

@@ -402,8 +402,15 @@ class Warm:
     def idle(self):
         """Wait until no build runs or waits; the daemon's children are its builds"""
         pid = self.pid()
+        calm = 0
+
+        def quiet():
+            nonlocal calm
+            calm = 0 if children(pid) else calm + 1
+            return calm >= 8        # between two builds there is a moment without one
+
         if pid:
-            eventually(lambda: not children(pid), "an end of the builds")
+            eventually(quiet, "an end of the builds")
 
     def stop(self):
         """Ends everything of this runtime directory; the daemon must go by itself"""

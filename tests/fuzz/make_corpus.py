@@ -146,8 +146,8 @@ ADAPTOR = {
 }
 
 
-def dep(kind, path, path_len=None):
-    st = struct.pack("<3Q2q3I", 1, 2, 3, 4, 5, 0o100644, 0, 0) + bytes(4)
+def dep(kind, path, path_len=None, ctime=5):
+    st = struct.pack("<3Q2q3I", 1, 2, 3, 4, ctime, 0o100644, 0, 0) + bytes(4)
     return struct.pack("<II", kind, len(path) if path_len is None else path_len) + st + struct.pack("<qQQ", 6, 7, 8) + path
 
 
@@ -158,6 +158,8 @@ def deps(items, count=None, magic=0x53504544, version=1):
 DEPS = {
     "none": deps([]),
     "one": deps([dep(0, b"/etc/passwd")]),
+    "ctime-least": deps([dep(0, b"/a", ctime=-(1 << 63))]),
+    "ctime-most": deps([dep(0, b"/a", ctime=(1 << 63) - 1)]),
     "kinds": deps([dep(k, b"/a/%d" % k) for k in range(5)]),
     "same-twice": deps([dep(0, b"/a"), dep(0, b"/a")]),
     "same-path-kinds": deps([dep(0, b"/a"), dep(1, b"/a"), dep(2, b"/a"), dep(3, b"/a")]),

@@ -8,13 +8,14 @@
  *
  * The context is the command's own argv and environment, with -e set, -u unset,
  * argv cut after its first KEEP words and each -a appended. -s is the stdio
- * mask, -t the new id of the main thread, -r lets the adaptor send RANDOM
+ * mask, -t the new id of another thread, -r lets the adaptor send RANDOM
  * lines (which this program only reports), -E is the launch's whole environment,
  * -S starts the command on pipes and gives it our descriptors 0 to 2 with the
  * context. REPORT takes the pid and the lines of
  * the protocol. Ends as the command ends. x86-64 only: a test, not the product.
  */
 #define _GNU_SOURCE
+#include <dirent.h>
 #include <elf.h>
 #include <errno.h>
 #include <fcntl.h>
@@ -339,17 +340,34 @@ static unsigned copy_file(const char *path, FILE *out)
 	return n;
 }
 
+static unsigned other_thread(void)
+{
+	char path[64];
+	struct dirent *entry;
+	unsigned found = 0;
+
+	snprintf(path, sizeof(path), "/proc/%d/task", child);
+	DIR *dir = opendir(path);
+	while (dir && (entry = readdir(dir)))
+		if (atoi(entry->d_name) > child)
+			found = atoi(entry->d_name);
+	if (dir)
+		closedir(dir);
+	return found;
+}
+
 static void answer(int fd, const struct launch *l, char **argv, char **envp)
 {
-	unsigned head[8] = { 0x58544357, 0, 0, 0, 1, l->mask, 7, 0 }, pair[2] = { child, child };
+	unsigned head[8] = { 0x58544357, 0, 0, 0, 1, l->mask, 7, 0 }, pair[4] = { child, child };
 	char *text;
 	size_t len;
 	FILE *out = open_memstream(&text, &len);
 
-	if (l->tid)
-		pair[1] = l->tid;
+	pair[2] = other_thread();
+	pair[3] = l->tid;
+	head[4] = pair[2] ? 2 : 1;
 	fwrite(head, sizeof(head), 1, out);
-	fwrite(pair, sizeof(pair), 1, out);
+	fwrite(pair, 8, head[4], out);
 	for (int i = 0; argv[i] && i < l->keep; i++, head[2]++)
 		fwrite(argv[i], strlen(argv[i]) + 1, 1, out);
 	for (int i = 0; i < l->nappend; i++, head[2]++)

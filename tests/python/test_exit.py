@@ -10,7 +10,7 @@ _line = [l for l in open(_os.environ['REPORT']).read().split() if l.startswith('
 _leave = _ctypes.cast(int(_line.rpartition(':')[2], 16), _ctypes.py_object).value
 _value = _leave()
 _os.write(_os.open(_os.environ['VALUE'], _os.O_WRONLY | _os.O_CREAT | _os.O_TRUNC), b'%d' % _value)
-if _value == 1:
+if _value in (1, 3):
     _os._exit(0)
 """
 
@@ -91,6 +91,17 @@ def test_full(runner, python, name):
     assert warm.out == cold.out and warm.status == cold.status and same_files
     if name != "coroutine":     # warns of the line, which differs in the dictionary of a longer module
         assert warm.err == cold.err
+
+
+@pytest.mark.parametrize("where", ["before", "after"])
+@pytest.mark.parametrize("what", ["ctypes", "extension"])
+def test_handlers_in_c(runner, python, what, where):
+    """A library or an extension that nobody knows: C's exit(3) has to run its handlers"""
+    use = {"ctypes": "import ctypes\nlibrary = ctypes.CDLL('libm.so.6')\n",
+           "extension": "import sys, types\nm = types.ModuleType('strange')\nm.__file__ = '/x/strange.so'\nsys.modules['strange'] = m\n"}[what]
+    runner.write("user.py", use)
+    value, warm, _, _ = leave(runner, python, "import user\nprint(1)\n" if where == "before" else "print(1)\n" + use)
+    assert value == 3, warm
 
 
 def test_asked_for(runner, python):

@@ -28,15 +28,16 @@ def test_arguments(runner, python):
     ({"A": "1", "B": "2"}, {"B": "2"}),
     ({"B": "2"}, {"A": "1", "B": "2", "LONG": "x" * 5000}),
     ({}, {"A": "\udcff=\n"})])
-def test_environment(runner, python, build, launch):
+@pytest.mark.parametrize("locale", [{"LC_ALL": "C.UTF-8"}, {}, {"LC_CTYPE": "C"}, {"LC_CTYPE": "C.UTF-8"}], ids=str)
+def test_environment(runner, python, build, launch, locale):
     """Values, names and their order, in os.environ and for children"""
     script = runner.write("script.py", SHOW)
     written = runner.write("writes.py", SHOW.replace(
-        "import json\n", "import json\nos.environ['A'] = 'mine'\nos.environ['NEW'] = 'new'\n"
-                         "os.environ['PATH'] = os.environ['PATH'] + ':/x'\n" if False else
-                         "import json\nos.environ['A'] = 'mine'\nos.environ['NEW'] = 'new'\n"))
-    for program in script, written:
-        base = {"PATH": os.environ["PATH"], "LC_ALL": "C.UTF-8"}
+        "import json\n", "import json\nos.environ['A'] = 'mine'\nos.environ['NEW'] = 'new'\n"))
+    passing = runner.write("passing.py", SHOW.replace(
+        "import json\n", "import json\nos.environ['NEW'] = 'new'\ndel os.environ['NEW']\nos.environ.pop('B', 0)\n"))
+    for program in script, written, passing:
+        base = {"PATH": os.environ["PATH"], **locale}
         cold = run_with(runner, [python, program], {**base, **launch})
         warm = run_switching(runner, [python, program], {**base, **build}, {**base, **launch})
         assert warm.stdout == cold.stdout and warm.returncode == 0, warm.stderr
@@ -92,10 +93,15 @@ def test_no_site(runner, python):
     assert '"/elsewhere"' in result.out and "HOME=/elsewhere" in result.out, result
 
 
-def test_thread_id(runner, python):
-    script = runner.write("script.py", "import threading\nprint(threading.main_thread().native_id)\n")
-    result = runner.warm([python, script], inject=["-t", "4242", "-e", "X=1"])
-    assert result.out == "4242\n", result
+@pytest.mark.parametrize("differs", [[], ["-e", "X=1"], ["-a", "x"]])
+def test_thread_ids(runner, python, differs):
+    """The main thread's id is the process's; another's comes with the context"""
+    runner.write("threaded.py", "import threading\nevent = threading.Event()\n"
+                 "thread = threading.Thread(target=event.wait)\nthread.start()\nassert thread.native_id\n")
+    script = runner.write("script.py", "import threaded, threading, os\n"
+                          "print(threading.main_thread().native_id == os.getpid(), threaded.thread.native_id)\nthreaded.event.set()\n")
+    result = runner.warm([python, script], inject=["-t", "4242", *differs])
+    assert result.out == "True 4242\n", result
 
 
 def test_modules(runner, python, tmp_path):

@@ -68,7 +68,7 @@ def generation():
 def _snapshot(fd):
     global _generation
     data = os.environ._data
-    before = _context.environment_bytes(data)
+    before, writes = _context.caller_environment(data)
     lines = [b"CONTEXT=raw"]
     streams = _stdio.find_streams(_modes)
     if streams is not None:
@@ -80,13 +80,14 @@ def _snapshot(fd):
     _unique_state.settle(gc.get_objects())
     handled = [n for n in signal.valid_signals() if callable(signal.getsignal(n))]
     mask = signal.pthread_sigmask(signal.SIG_BLOCK, handled)
+    _context.prepare_heap()
     gc.freeze()
     _context.send_lines(fd, lines + [b"READY=1"])
     context = _context.parse_context(_context.read_context(fd))
     _generation = context.generation
     _stdio.take_streams(streams or (), context.stdio)
     # the program's own changes to the environment are not told from its caller's: the launch's counts
-    _context.take_environment(data, before, context.env, ())
+    _context.take_environment(data, before, context.env, writes)
     lists = [(sys.argv, 1)] + ([(sys.orig_argv, _leading)] if hasattr(sys, "orig_argv") else [])
     _context.take_arguments(None, context.argv[_leading:], lists)
     _context.take_thread_ids(threads, context.threads)

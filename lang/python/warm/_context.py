@@ -15,6 +15,7 @@ import sys
 CONTEXT_MAGIC = 0x58544357      # "WCTX"
 CONTEXT_SIZE = 256 * 1024       # bytes; warmd refuses a longer context before the launch
 HEADER_SIZE = 32
+SAME_AS_BUILD = 3               # in byte 21: environment and argv are the build's
 
 
 class Context:
@@ -40,15 +41,20 @@ def parse_context(raw):
     if context.env.count(b"\0") != envc:
         raise ValueError("truncated launch context")
     context.stdio = stdio
-    context.threads = thread_pairs(raw, pairs)
+    context.threads = thread_pairs(raw)
     context.generation = int.from_bytes(raw[24:32], sys.byteorder)
     return context
 
 
-def thread_pairs(raw, pairs):
+def strings_at(raw):
+    """Where the strings begin, behind the pairs of thread ids"""
+    return HEADER_SIZE + 8 * int.from_bytes(raw[16:20], sys.byteorder)
+
+
+def thread_pairs(raw):
     """[old, new, old, new...]"""
     return [int.from_bytes(raw[at:at + 4], sys.byteorder)
-            for at in range(HEADER_SIZE, HEADER_SIZE + 8 * pairs, 4)]
+            for at in range(HEADER_SIZE, strings_at(raw), 4)]
 
 
 def read_context(fd):
@@ -68,6 +74,22 @@ def read_context(fd):
     return raw
 
 
+def prepare_heap():
+    """Before the checkpoint: let malloc do now what the first calls in a clone would do.
+
+    glibc (2.26 and later) moves up to 7 more free chunks of a size to its per-thread cache when
+    that is empty (tcache, _int_malloc()): 9 scattered pages written for the first
+    block of each size. So fill that cache, for the sizes that a clone asks for: locks
+    of buffered files, strings and nodes of setenv(3), and bytes beyond pymalloc's 512.
+    """
+    import _thread      # always loaded
+    [_thread.allocate_lock() for _ in range(8)]
+    [[bytes(size) for _ in range(8)] for size in range(480, 1040, 16)]
+    for size in range(8, 264, 16):
+        posix.putenv(b"_WARM_", b"x" * size)
+        posix.unsetenv(b"_WARM_")
+
+
 def send_lines(fd, lines):
     data = b"".join([line + b"\n" for line in lines])
     while data:
@@ -77,8 +99,23 @@ def send_lines(fd, lines):
 # Environment. `data` is the dict behind os.environ and os.environb, which is
 # posix.environ itself; C's environ is kept beside it by putenv, as os.environ does.
 
-def environment_bytes(data):
-    return b"".join([name + b"=" + value + b"\0" for name, value in data.items()])
+COERCED = (b"C.UTF-8", b"C.utf8", b"UTF-8")     # _TARGET_LOCALES in Python/pylifecycle.c
+
+
+def caller_environment(data):
+    """The environment that the interpreter got, as b"NAME=value\\0"..., and what it wrote into it itself.
+
+    In the C locale CPython puts LC_CTYPE=C.UTF-8 there (PEP 538), for its children. Whether a
+    caller did is not known; as a write of our own it comes out right in both cases,
+    since the locale of a launch is that of the build.
+    """
+    entries = [name + b"=" + value + b"\0" for name, value in data.items()]
+    writes = []
+    if data.get(b"LC_CTYPE") in COERCED and not data.get(b"LC_ALL"):
+        writes.append((b"LC_CTYPE", data[b"LC_CTYPE"]))
+        if entries[-1].startswith(b"LC_CTYPE="):        # setenv(3) puts a new one at the end
+            del entries[-1]
+    return b"".join(entries), writes
 
 
 def set_variable(data, name, value):
@@ -119,19 +156,18 @@ def take_environment(data, old, new, writes):
         return
     start = common_start(old, new)
     end = common_end(old, new, start)
+    final = dict(writes)        # numpy, for one, sets a variable while it is imported, and deletes it again
     gone = split_entries(old[start:len(old) - end])
     come = split_entries(new[start:len(new) - end])
-    names = [entry[0] for entry in gone]
-    if [entry[0] for entry in come] == names:
-        written = [name for name, _ in writes]
+    if [entry[0] for entry in come] == [entry[0] for entry in gone]:
         for was, now in zip(gone, come):
-            if was != now and now[0] not in written:
+            if was != now and now[0] not in final:
                 set_variable(data, now[0], now[2])
-    elif writes or not put_entries(data, gone, come, end == 0):
+    elif not exchange_entries(data, gone, come, final, end == 0):
         # from the start, so that the order is right
         for name in list(data):
             unset_variable(data, name)
-        put_entries(data, [], split_entries(new), True)
+        put_entries(data, split_entries(new))
         for name, value in writes:
             if value is None:
                 unset_variable(data, name)
@@ -139,21 +175,32 @@ def take_environment(data, old, new, writes):
                 set_variable(data, name, value)
 
 
-def put_entries(data, gone, come, at_end):
-    """Replace some entries by others, where that keeps the order: at the end, or when entries only go"""
+def exchange_entries(data, gone, come, final, at_end):
+    """Put some entries in the place of others, if that keeps the order: at the end, or when entries only go.
+
+    final: what the program left of a variable, None if it deleted it
+    """
+    if any(value is not None for value in final.values()):
+        at_end = False          # what it added comes after its caller's
+        if any(entry[0] in final for entry in gone):
+            return False
     names = iter([entry[0] for entry in gone])
-    only_go = all(entry[0] in names for entry in come)      # `in` consumes: a subsequence
+    only_go = all(entry[0] in names for entry in come)      # `in` consumes: is it a subsequence?
     if not (at_end or only_go):
         return False
     staying = [entry[0] for entry in come] if only_go else []
     for name, _, _ in gone:
         if name not in staying:
             unset_variable(data, name)
-    for name, equals, value in come:
-        # posix's convertenviron() passes over words without "=", and of two the first one wins
-        if equals and (only_go or name not in data):
-            set_variable(data, name, value)
+    put_entries(data, [entry for entry in come if entry[0] not in final], only_go)
     return True
+
+
+def put_entries(data, entries, replace=False):
+    """posix's convertenviron() passes over words without "=", and of two of a name the first one wins"""
+    for name, equals, value in entries:
+        if equals and (replace or name not in data):
+            set_variable(data, name, value)
 
 
 def split_entries(data):
@@ -192,7 +239,7 @@ def common_end(old, new, start):
 
 def take_arguments(old, new, lists):
     """Replace the end of each (list, start): the arguments `old` of the build by `new`, both bytes"""
-    if old == new:
+    if old == new or not lists:
         return
     # as Py_DecodeLocale() decoded them for sys.argv
     encoding = sys.getfilesystemencoding()

@@ -1,0 +1,199 @@
+/* SPDX-License-Identifier: MIT */
+/* connections that misbehave while a build is under way; what any bytes do to the server is tests/fuzz/fuzz_wire.c's part */
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <cmocka.h>
+
+#include <errno.h>
+#include <fcntl.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/socket.h>
+#include <sys/un.h>
+#include <unistd.h>
+
+#include "engine/base/fd.h"
+#include "engine/base/log.h"
+#include "warmd/server.h"
+
+static struct config cfg;
+static struct server *server;
+static sd_event *event;
+static struct sockaddr_un address;
+static socklen_t address_len;
+
+static int setup(void **state)
+{
+	int fd = socket(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
+
+	(void)state;
+	log_open(STDERR_FILENO, LOG_LEVEL_ERROR);
+	config_defaults(&cfg);
+	address = (struct sockaddr_un){ .sun_family = AF_UNIX };
+	address_len = sizeof(address);
+	if (bind(fd, (struct sockaddr *)&address, sizeof(address.sun_family)) < 0 ||
+	    getsockname(fd, (struct sockaddr *)&address, &address_len) < 0 || listen(fd, 16) < 0)
+		return -1;
+	return sd_event_new(&event) < 0 || server_new(&server, event, &cfg, fd, NULL) < 0 ? -1 : 0;
+}
+
+static int teardown(void **state)
+{
+	(void)state;
+	server_free(server);
+	sd_event_unref(event);
+	return 0;
+}
+
+static void turn(void)
+{
+	while (sd_event_run(event, 0) > 0)
+		;
+}
+
+static int open_client(void)
+{
+	int fd = socket(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
+
+	assert_true(fd >= 0);
+	assert_int_equal(connect(fd, (struct sockaddr *)&address, address_len), 0);
+	return fd;
+}
+
+/* the program fails at once: a build that is short, and the same with every privilege */
+static void ask_for_a_build(int fd, const char *word)
+{
+	struct wire_run run = {
+		.header = { .magic = WIRE_MAGIC, .version = WIRE_VERSION_NUMBER, .type = WIRE_RUN },
+		.flags = WIRE_RUN_BUILD, .argc = 2, .envc = 1, .umask = 022,
+		.stdio = { WIRE_STDIO_NULL, WIRE_STDIO_PIPE, WIRE_STDIO_PIPE },
+	};
+	char packet[sizeof(run) + 256], *p = packet + sizeof(run);
+
+	p = stpcpy(p, "") + 1;
+	p = stpcpy(p, "main") + 1;
+	p = stpcpy(p, "/") + 1;
+	p = stpcpy(p, "/nonexistent/program") + 1;
+	p = stpcpy(p, word) + 1;
+	p = stpcpy(p, "PATH=/bin") + 1;
+	run.strings_size = (uint32_t)(p - packet - (ptrdiff_t)sizeof(run));
+	run.header.size = (uint32_t)(p - packet);
+	memcpy(packet, &run, sizeof(run));
+	assert_int_equal(send(fd, packet, run.header.size, 0), run.header.size);
+	turn();
+}
+
+static void finish_builds(void)
+{
+	while (server->builds)
+		assert_true(sd_event_run(event, 20000000) > 0);
+}
+
+static unsigned int answers(int fd)
+{
+	struct wire_run_reply reply;
+	unsigned int n = 0;
+
+	while (recv(fd, &reply, sizeof(reply), 0) == sizeof(reply))
+		n++;
+	return n;
+}
+
+static void waits_twice(void **state)
+{
+	int fd = open_client();
+
+	(void)state;
+	ask_for_a_build(fd, "x");
+	ask_for_a_build(fd, "x");
+	assert_non_null(server->builds);
+	finish_builds();
+	assert_int_equal(answers(fd), 2);
+	close(fd);
+	turn();
+	assert_int_equal(server->nconnections, 0);
+}
+
+/* gone before the answer: nothing of it is left behind in the queue */
+static void waits_twice_and_goes(void **state)
+{
+	int fd = open_client(), other = open_client();
+
+	(void)state;
+	for (int i = 0; i < 5; i++)
+		ask_for_a_build(fd, "x");
+	ask_for_a_build(other, "x");
+	ask_for_a_build(fd, "y");
+	close(fd);
+	/* a build's process has a copy of this end for a moment */
+	while (server->nconnections > 1)
+		assert_true(sd_event_run(event, 20000000) > 0);
+	finish_builds();
+	assert_int_equal(answers(other), 1);
+	close(other);
+}
+
+/* cannot take its answers: closed at the first, with others to come */
+static void does_not_read(void **state)
+{
+	int fd = open_client();
+
+	(void)state;
+	for (int i = 0; i < 5; i++)
+		ask_for_a_build(fd, "x");
+	assert_int_equal(shutdown(fd, SHUT_RD), 0);
+	finish_builds();
+	turn();
+	close(fd);
+	turn();
+	assert_int_equal(server->nconnections, 0);
+}
+
+static unsigned int count_fds(void)
+{
+	unsigned int n = 0;
+
+	for (int fd = 0; fd < 200; fd++)
+		n += fcntl(fd, F_GETFD) >= 0;
+	return n;
+}
+
+static void unwanted_descriptors(void **state)
+{
+	unsigned int before = count_fds();
+
+	(void)state;
+	for (size_t len = 0; len < 2; len++) {
+		union {
+			char space[CMSG_SPACE(sizeof(int) * 2)];
+			struct cmsghdr align;
+		} control = { .space = "" };
+		struct iovec iov = { (char[]){ 'x' }, len };
+		struct msghdr msg = { .msg_iov = &iov, .msg_iovlen = 1, .msg_control = &control, .msg_controllen = sizeof(control) };
+		struct cmsghdr *c = CMSG_FIRSTHDR(&msg);
+		int fd = open_client(), fds[2] = { fd, fd };
+
+		c->cmsg_level = SOL_SOCKET;
+		c->cmsg_type = SCM_RIGHTS;
+		c->cmsg_len = CMSG_LEN(sizeof(fds));
+		memcpy(CMSG_DATA(c), fds, sizeof(fds));
+		assert_int_equal(sendmsg(fd, &msg, 0), len);
+		turn();
+		assert_int_equal(server->nconnections, 0);
+		close(fd);
+		assert_int_equal(count_fds(), before);
+	}
+}
+
+#define T(f) cmocka_unit_test_setup_teardown(f, setup, teardown)
+
+int main(void)
+{
+	const struct CMUnitTest tests[] = {
+		T(waits_twice), T(waits_twice_and_goes), T(does_not_read), T(unwanted_descriptors),
+	};
+
+	return cmocka_run_group_tests(tests, NULL, NULL);
+}
