@@ -25,7 +25,8 @@ import sys
 DONE, NOT_DONE, DONE_BUT_FOR_C = 1, 0, 3
 
 # packages whose parts in C leave nothing to do for exit(3); the standard library is one
-SETTLED_PACKAGES = {"numpy", "pandas", "markupsafe", "_cffi_backend", "yaml", "simplejson", "msgpack", "regex"}
+SETTLED_PACKAGES = {"numpy", "pandas", "numexpr", "bottleneck", "scipy", "matplotlib", "kiwisolver",
+                    "PIL", "lxml", "markupsafe", "_cffi_backend", "yaml", "simplejson", "msgpack", "regex"}
 
 HAVE_GC = 1 << 14       # Py_TPFLAGS_HAVE_GC: others are not in gc.get_objects()
 
