@@ -10,7 +10,9 @@
 #include <unistd.h>
 #include <sys/mman.h>
 #include <sys/socket.h>
+#include <sys/stat.h>
 #include <sys/syscall.h>
+#include <sys/sysmacros.h>
 #include <sys/uio.h>
 
 #include "engine/base/fd.h"
@@ -158,16 +160,14 @@ static int copy_vma(const struct record_process *p, const struct record_vma *v, 
 	return 0;
 }
 
-static int build_pages(const struct record_process *p, const struct plan_layout *l, int *ret, struct error *err)
+static int build_pages(const struct record_process *p, const struct plan_layout *l, int memfd, struct error *err)
 {
-	_cleanup_close_ int memfd = sealed_memfd("warm", err), mem = -EBADF;
+	_cleanup_close_ int mem = -EBADF;
 	const size_t size = 1 << 20;
 	_cleanup_free_ char *buf = malloc(size);
 	char path[64];
 	int r = 0;
 
-	if (memfd < 0)
-		return memfd;
 	snprintf(path, sizeof(path), "/proc/%d/mem", p->pid);
 	mem = open(path, O_RDONLY | O_CLOEXEC);
 	if (!buf || mem < 0 || ftruncate(memfd, (off_t)(l->pages_size ? l->pages_size : 4096)) < 0)
@@ -177,10 +177,7 @@ static int build_pages(const struct record_process *p, const struct plan_layout 
 			r = copy_vma(p, &p->vmas[i], l, memfd, mem, buf, size);
 	if (r < 0)
 		return error_errno(err, r, "copying the memory of process %d", p->pid);
-	r = seal(memfd, err);
-	if (r == 0)
-		*ret = TAKE_FD(memfd);
-	return r;
+	return seal(memfd, err);
 }
 
 /* --- tables --- */
@@ -393,7 +390,7 @@ static int put_exit(struct image *im, const struct record_process *p, const stru
 		    struct error *err)
 {
 	const uint64_t *table = (const uint64_t *)(blob_stub + 64);
-	const uint64_t hooks[] = { table[0], table[1], table[3] };	/* by enum stub_hook */
+	const uint64_t hooks[] = { table[0], table[1], table[3], table[4] };	/* by enum stub_hook */
 	struct stub_exit *out;
 
 	if (!e || !e->npatches)
@@ -404,7 +401,7 @@ static int put_exit(struct image *im, const struct record_process *p, const stru
 		struct stub_patch *patch = &out->patches[i];
 		int r;
 
-		patch->len = (uint32_t)arch_jump_patch(patch->bytes, stub_base + hooks[patch->kind] + 16 * i);
+		patch->len = (uint32_t)arch_jump_patch(patch->bytes, stub_base + hooks[patch->kind] + (patch->kind == STUB_HOOK_MADVISE ? 0 : 16 * i));
 		r = trace_read(p->pid, patch->addr, patch->original, patch->len);
 		if (r < 0)
 			return error_errno(err, r, "reading the program's exit function");
@@ -510,6 +507,19 @@ static int write_control(struct image *im, uint64_t text_size, int *ret, struct 
 	return r;
 }
 
+/* by which a clone tells the memfd's mappings from others */
+static int put_pages_identity(struct image *im, int pages, struct error *err)
+{
+	struct stat st;
+
+	if (fstat(pages, &st) < 0)
+		return error_errno(err, errno, "looking at the pages memfd");
+	head(im)->pages_inode = st.st_ino;
+	head(im)->pages_major = major(st.st_dev);
+	head(im)->pages_minor = minor(st.st_dev);
+	return 0;
+}
+
 static int build_control(const struct record *rec, const struct plan_options *o, const struct plan_layout *l,
 			 struct plan *plan, struct error *err)
 {
@@ -537,6 +547,11 @@ static int build_control(const struct record *rec, const struct plan_options *o,
 	head(&im)->exe_file = p->exe_object;
 	head(&im)->nmaps = (uint32_t)l->nmaps;
 	head(&im)->nadvices = (uint32_t)l->nadvices;
+	r = put_pages_identity(&im, plan->pages, err);
+	if (r < 0) {
+		free(im.v);
+		return r;
+	}
 	put_process(&im, p, o);
 	set_table(&im, offsetof(struct stub_data, maps), put(&im, l->maps, l->nmaps * sizeof(*l->maps), 64));
 	set_table(&im, offsetof(struct stub_data, advices), put(&im, l->advices, l->nadvices * sizeof(*l->advices), 8));
@@ -632,11 +647,15 @@ int plan_build(const struct record *rec, const struct plan_options *o, struct pl
 	r = plan_layout(rec, p, index, (uint64_t)sysconf(_SC_PAGESIZE), &layout);
 	if (r < 0)
 		error_errno(err, r, "planning the mappings");
+	if (r == 0) {
+		plan.pages = sealed_memfd("warm", err);
+		r = plan.pages < 0 ? plan.pages : 0;
+	}
 	/* the control file first: it may put bytes into the process's stacks */
 	if (r == 0)
 		r = build_control(rec, o, &layout, &plan, err);
 	if (r == 0)
-		r = build_pages(p, &layout, &plan.pages, err);
+		r = build_pages(p, &layout, plan.pages, err);
 	plan.nmaps = (uint32_t)layout.nmaps;
 	plan.nthreads = (uint32_t)p->nthreads;
 	plan.sealed_bytes = layout.stored + plan.text_size + plan.data_size;

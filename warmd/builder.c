@@ -414,7 +414,7 @@ static int find_exit(struct builder *b, struct stub_exit *ret, struct error *err
 	ret->arg = e.arg;
 	ret->libc_exit = q[2].addr;
 	ret->libc_fflush = q[3].addr;
-	for (unsigned int i = 0; i < e.n && ret->npatches < STUB_MAX_PATCHES - 1; i++)
+	for (unsigned int i = 0; i < e.n && ret->npatches < STUB_MAX_PATCHES - 2; i++)
 		if (q[4 + i].addr)
 			ret->patches[ret->npatches++] = (struct stub_patch){
 				.addr = q[4 + i].addr, .kind = e.marked[i] ? STUB_HOOK_EXIT : STUB_HOOK_RETURN,
@@ -435,6 +435,18 @@ static void find_learning_exit(struct builder *b)
 	b->exit.learn_only = 1;
 	b->exit.npatches = 1;
 	b->exit.patches[0] = (struct stub_patch){ .addr = q.addr, .kind = STUB_HOOK_FINAL };
+}
+
+/* engine/stub/madvise.c */
+static void find_madvise(struct builder *b)
+{
+	struct elf_query q[] = { { .name = "madvise" }, { .name = "__errno_location" } };
+
+	elf_lookup(trace_root(b->trace), q, ARRAY_SIZE(q));
+	if (!q[0].addr || !q[1].addr)
+		return;
+	b->exit.errno_location = q[1].addr;
+	b->exit.patches[b->exit.npatches++] = (struct stub_patch){ .addr = q[0].addr, .kind = STUB_HOOK_MADVISE };
 }
 
 static void find_main_symbols(struct builder *b, struct plan_options *o)
@@ -557,14 +569,14 @@ static int take(struct builder *b, struct plan_options *po, struct error *err)
 	if (d.resume == STUB_RESUME_MAIN) {
 		find_main_symbols(b, po);
 		find_learning_exit(b);
-		po->exit = &b->exit;
 	}
 	if (b->lines.exit) {
 		r = find_exit(b, &b->exit, err);
 		if (r < 0)
 			return r;
-		po->exit = &b->exit;
 	}
+	find_madvise(b);
+	po->exit = &b->exit;
 	po->start_cwd = b->req->cwd;
 	po->build_env = b->req->envp;
 	po->build_envc = b->req->run.envc;

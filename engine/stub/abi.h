@@ -166,15 +166,17 @@ enum stub_hook {
 	STUB_HOOK_RETURN,		/* int f(void): returns 0, or -1 when a flush failed */
 	STUB_HOOK_EXIT,			/* void f(int status): ends in exit(status) */
 	STUB_HOOK_FINAL,		/* exit(3) itself: once the program is done, only stdio is flushed */
+	STUB_HOOK_MADVISE,		/* madvise(2): stays hooked as long as the process lives */
 };
 
 struct stub_exit {
 	uint64_t call, arg, value;	/* value(call(arg, NULL)) */
 	uint64_t libc_exit, libc_fflush;	/* exit(3), fflush(3) */
+	uint64_t errno_location;		/* __errno_location() */
 	uint32_t npatches;
 	uint32_t done;			/* 0: not asked yet; else what value() said, 4: nothing was done */
 	uint32_t restored;
-	uint32_t learn_only;		/* hooks serve learning alone: other launches leave the functions as they are */
+	uint32_t learn_only;		/* the exit hooks serve learning alone: other launches leave those functions as they are */
 	struct stub_patch patches[STUB_MAX_PATCHES];
 };
 
@@ -204,6 +206,8 @@ struct stub_data {
 
 	struct stub_vdso_part vdso[STUB_VDSO_PARTS];
 	uint64_t vdso_addr;		/* AT_SYSINFO_EHDR that the program expects */
+	uint64_t pages_inode;		/* of the pages memfd: see madvise.c */
+	uint32_t pages_major, pages_minor;
 	uint64_t staging;		/* free addresses for the vDSO on its way */
 	uint64_t keep_start, keep_end;	/* [text, data, context area) */
 

@@ -28,7 +28,7 @@ static long write_text(int fd, uint64_t addr, const uint8_t *bytes, uint32_t len
 	return SYSCALL3(SYS_mprotect, start, size, PROT_READ | PROT_EXEC);
 }
 
-long stub_exit_hooks(int back)
+long stub_hooks(int exits, int back)
 {
 	struct stub_exit *e = &stub_data.exit;
 	long fd, r = 0;
@@ -40,6 +40,8 @@ long stub_exit_hooks(int back)
 	for (uint32_t i = 0; i < e->npatches && r == 0; i++) {
 		const struct stub_patch *p = &e->patches[i];
 
+		if (p->kind == STUB_HOOK_MADVISE ? back : !exits)
+			continue;
 		r = write_text((int)fd, p->addr, back ? p->original : p->bytes, p->len);
 	}
 	if (fd >= 0)
@@ -63,7 +65,7 @@ struct stub_decision stub_exit_decide(unsigned int index)
 
 		e->done = value >= 1 && value <= 3 ? (uint32_t)value : 4;
 		if (e->done == 3 || e->done == 4)
-			stub_exit_hooks(1);
+			stub_hooks(1, 1);
 	}
 	d.value = e->done == 4 ? -1000 : e->done == 2 ? -1 : 0;
 	return d;
@@ -91,6 +93,6 @@ uint64_t stub_exit_final(unsigned int index, int status)
 			SYSCALL1(SYS_exit_group, status);
 	}
 	if (!e->restored)
-		stub_exit_hooks(1);
+		stub_hooks(1, 1);
 	return e->patches[index].addr;
 }

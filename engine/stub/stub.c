@@ -82,8 +82,7 @@ void stub_main(const struct stub_launch *l)
 	stub_memory(l);
 	stub_fds(l);
 	stub_process(l);
-	if ((l->flags & STUB_LAUNCH_EXIT_HOOKS) && (!stub_data.exit.learn_only || (l->flags & STUB_LAUNCH_LEARN)))
-		stub_exit_hooks(0);
+	stub_hooks((l->flags & STUB_LAUNCH_EXIT_HOOKS) && (!stub_data.exit.learn_only || (l->flags & STUB_LAUNCH_LEARN)), 0);
 	replay_outputs();
 	stub_threads(l);
 }

@@ -69,9 +69,10 @@ struct stub_decision {
 };
 struct stub_decision stub_exit_decide(unsigned int index) HIDDEN;
 uint64_t stub_exit_final(unsigned int index, int status) HIDDEN;
+int stub_madvise(uint64_t addr, uint64_t len, int advice) HIDDEN;
 void stub_exit_now(int status, long failed) HIDDEN __attribute__((noreturn));
-/** stub_exit_hooks() - write the patches of the exit hooks, or (with @back) the original bytes */
-long stub_exit_hooks(int back) HIDDEN;
+/** stub_hooks() - write the patches: those of the exit functions if @exits, and madvise's; or (@back) the exit functions' original bytes */
+long stub_hooks(int exits, int back) HIDDEN;
 
 void *memcpy(void *to, const void *from, size_t n) HIDDEN;
 void *memset(void *to, int byte, size_t n) HIDDEN;

@@ -478,7 +478,8 @@ def test_runtime_directory_without_space(own_warm, program):
 def test_programs_that_cannot_be_run(warm, tmp_path, how):
     plain = tmp_path / "plain"
     plain.write_text("x", encoding="utf-8")
-    env = {"WARM_DISABLE": "1"} if how == "disabled" else {}
+    # a directory of PATH that may not be searched would make 126 of 127, as with env(1)
+    env = {"PATH": "/usr/bin:/bin", **({"WARM_DISABLE": "1"} if how == "disabled" else {})}
     options = ["--cold"] if how == "cold" else []
     for argv, status in (([plain], 126), ([tmp_path], 126), ([tmp_path / "missing"], 127), (["no-such-program-anywhere"], 127),
                          ([""], 127)):

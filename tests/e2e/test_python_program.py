@@ -276,8 +276,8 @@ def test_full_disk(warm, script):
 
 WAITS = '''import json, signal, sys, time
 
-print("ready", flush=True)
 try:
+    print("ready", flush=True)
     time.sleep(60)
 finally:
     print("finally")
