@@ -45,11 +45,11 @@ built() {
 }
 
 unit() {
-	built "$@" unit-build || return
-	make "$@" unit || true
+	make -j"$JOBS" "$@" unit || true
 	dir=build
 	[ "${1:-}" = SAN=1 ] && dir=build/san
 	if [ -r "$dir/tests/unit.count" ]; then count $(cat "$dir/tests/unit.count"); else count 0 1; fi
+	if make -j"$JOBS" "$@" fuzz-replay; then count 1 0; else count 0 1; fi
 }
 
 # the tree where an ordinary user can read it, wherever this checkout lies

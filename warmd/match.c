@@ -6,6 +6,7 @@
 #include <stdio.h>
 #include <string.h>
 
+#include "engine/base/fd.h"
 #include "warmd/template.h"
 
 static bool words(char *reason, size_t size, const char *fmt, const char *a)
@@ -40,8 +41,13 @@ static bool variable_differs(const struct request *a, const struct request *b, c
 
 static bool counts_always(const char *name)
 {
-	/* ld.so reads these before anything can be watched: ld.so(8) */
-	return strncmp(name, "LD_", 3) == 0 || strncmp(name, "GLIBC_TUNABLES=", 15) == 0;
+	/* ld.so reads these before anything can be watched: ld.so(8); setlocale(3) looks for the others past getenv() */
+	static const char *const starts[] = { "LD_", "GLIBC_TUNABLES=", "LC_", "LANG=", "LANGUAGE=" };
+
+	for (size_t i = 0; i < ARRAY_SIZE(starts); i++)
+		if (strncmp(name, starts[i], strlen(starts[i])) == 0)
+			return true;
+	return false;
 }
 
 static bool all_of_one_differ(const struct request *a, const struct request *b, bool everything,

@@ -63,18 +63,16 @@ static void out_of_dir(void)
 	rmdir(dir_name);
 }
 
+/* in a directory with "file", 0123456789, and "append", one */
 static void case_files(void)
 {
 	int fd, append, dir, dup1, ro;
 	struct stat st;
 	char buf[64];
 
-	in_dir();
-	fd = MUST(open("file", O_RDWR | O_CREAT | O_TRUNC, 0600));
-	MUST(write(fd, "0123456789", 10));
+	fd = MUST(open("file", O_RDWR));
 	lseek(fd, 4, SEEK_SET);
-	append = MUST(open("append", O_WRONLY | O_CREAT | O_APPEND | O_CLOEXEC, 0600));
-	MUST(write(append, "one ", 4));
+	append = MUST(open("append", O_WRONLY | O_APPEND | O_CLOEXEC));
 	dir = MUST(open(".", O_RDONLY | O_DIRECTORY));
 	dup1 = MUST(dup(fd));
 	MUST(fcntl(fd, F_DUPFD_CLOEXEC, 40));
@@ -94,8 +92,7 @@ static void case_files(void)
 	MUST(fstat(append, &st));
 	printf("append size %ld\n", (long)st.st_size);
 	printf("openat in the directory %d\n", openat(dir, "file", O_RDONLY) >= 0);
-	printf("null %zd urandom %zd\n", read(41, buf, 1) < 0 ? (ssize_t)-1 : read(8, buf, 8), read(9, buf, 8));
-	out_of_dir();
+	printf("null %zd urandom %zd\n", read(8, buf, 8), read(9, buf, 8));
 }
 
 static void case_pipes(void)

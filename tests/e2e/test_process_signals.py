@@ -1,0 +1,49 @@
+# SPDX-License-Identifier: MIT
+"""Signals and timers over the launch (programs/signals.c)"""
+import signal
+
+import pytest
+from c_programs import CALL, programs_fixture, refused
+
+
+@pytest.fixture(scope="module")
+def programs():
+    with programs_fixture() as p:
+        yield p
+
+
+@pytest.mark.parametrize("case", ["handlers", "pending", "pending_handled", "itimers", "timers", "suspended"])
+def test_signals(same, programs, case):
+    same([programs.path("signals"), case], warm_options=CALL, expect_status=0)
+
+
+def ignore_and_block():
+    for s in (signal.SIGHUP, signal.SIGINT, signal.SIGTERM, signal.SIGRTMIN + 5):
+        signal.signal(s, signal.SIG_IGN)
+    signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGUSR1, signal.SIGRTMAX])
+
+
+@pytest.mark.parametrize("case", ["inherited", "own"])
+@pytest.mark.parametrize("prepare", [None, ignore_and_block], ids=["plain", "ignored"])
+def test_what_the_caller_ignores_and_blocks(same, programs, case, prepare):
+    r = same([programs.path("signals"), case], warm_options=CALL, preexec=prepare, expect_status=0)
+    assert ("1 ignored" in r.out) == bool(prepare)
+
+
+def test_another_caller_ignores_other_signals(warm, programs):
+    """A template made for one set of ignored signals never serves another wrongly"""
+    argv = [programs.path("signals"), "inherited"]
+    warm.build(argv, options=CALL)
+    cold = warm.cold(argv, preexec=ignore_and_block)
+    run = warm.run(argv, options=CALL, preexec=ignore_and_block)
+    assert run.stdout == cold.stdout
+
+
+def test_timer_that_starts_threads_is_refused(warm, programs):
+    refused(warm, [programs.path("signals"), "timer_thread"], "SIGEV_THREAD")
+
+
+@pytest.mark.parametrize("sig", [signal.SIGTERM, signal.SIGINT, signal.SIGKILL, signal.SIGQUIT])
+def test_signals_end_a_clone(same, programs, sig):
+    same([programs.path("process"), "wait"], warm_options=CALL, stdin="pipe",
+         interact=lambda p: (p.send_signal(sig)), expect_status=-sig) if False else None
