@@ -197,6 +197,7 @@ static int lay_out(const struct become *b, struct stub_data *data, struct stub_l
 	l->files = (uint64_t)files;
 	l->nfiles = b->nfiles;
 	l->context_fd = -1;
+	l->launcher_exe = -1;
 	if (data->context_fd >= 0)
 		l->context_fd = become_json(z.argc, (char *const *)argv, (char *const *)envp, b->generation, err);
 	return l->context_fd < -1 ? l->context_fd : 0;

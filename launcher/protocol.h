@@ -30,9 +30,9 @@ enum wire_type {
 	WIRE_VERSION = 1,	/* server: I speak header.version; then it closes */
 	WIRE_RUN,		/* client: struct wire_run; may carry no descriptors */
 	WIRE_RUN_REPLY,		/* server: struct wire_run_reply + descriptors */
-	WIRE_LEARN,		/* a clone at its exit: struct wire_learn; no answer */
 	WIRE_CONTROL,		/* client: header + ControlRequest */
 	WIRE_CONTROL_REPLY,	/* server: header + ControlReply */
+	WIRE_LEARN,		/* a clone at its exit: struct wire_learn; no answer */
 };
 
 struct wire_header {

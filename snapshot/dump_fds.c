@@ -16,10 +16,12 @@
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
+#include <sys/eventfd.h>
 #include <sys/ioctl.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
 #include <sys/syscall.h>
+#include <sys/uio.h>
 
 #include "engine/base/fd.h"
 
@@ -125,6 +127,7 @@ static int dump_socket(struct source *s, struct record_description *d, const str
 	struct sockaddr_storage name;
 	socklen_t name_len = sizeof(name);
 	size_t cap = 0;
+	bool in_flight = false;
 	ssize_t n;
 
 	getsockopt(fd, SOL_SOCKET, SO_DOMAIN, &domain, &len);
@@ -145,18 +148,22 @@ static int dump_socket(struct source *s, struct record_description *d, const str
 	setsockopt(fd, SOL_SOCKET, SO_PEEK_OFF, &peek_off, len);
 	do {
 		char *more = realloc(d->data, cap + 65536);
+		struct iovec iov = { more + cap, 65536 };
+		struct msghdr msg = { .msg_iov = &iov, .msg_iovlen = 1 };
 
 		if (!more)
 			return -ENOMEM;
 		d->data = more;
-		n = recv(fd, more + cap, 65536, MSG_PEEK | MSG_DONTWAIT);
+		n = recvmsg(fd, &msg, MSG_PEEK | MSG_DONTWAIT);
 		if (n > 0)
 			cap += (size_t)n;
+		/* no room was given for what comes beside the bytes */
+		in_flight |= msg.msg_flags & MSG_CTRUNC;
 	} while (n > 0);
 	d->data_len = cap;
 	peek_off = -1;
 	setsockopt(fd, SOL_SOCKET, SO_PEEK_OFF, &peek_off, sizeof(peek_off));
-	return 0;
+	return in_flight ? refuse(s, "a unix socket with descriptors or credentials in flight") : 0;
 }
 
 static int dump_epoll(struct source *s, struct record_description *d)
@@ -196,13 +203,30 @@ static int dump_timerfd(struct source *s, struct record_description *d)
 	return 0;
 }
 
-static int dump_anon(struct source *s, struct record_description *d)
+/* does a read take one from the count? The kernel says so since 6.5 or so; before, try and undo it */
+static bool is_semaphore(const struct source *s, uint64_t count, int fd)
+{
+	uint64_t v = 2;
+
+	if (strstr(s->fdinfo, "eventfd-semaphore:"))
+		return info_number(s, "eventfd-semaphore:", 10);
+	if (write(fd, &v, 8) != 8 || read(fd, &v, 8) != 8)
+		return false;
+	if (v == 1)
+		return read(fd, &v, 8) == 8;
+	if (count && write(fd, &count, 8) != 8)
+		return false;
+	return false;
+}
+
+static int dump_anon(struct source *s, struct record_description *d, int fd)
 {
 	if (strcmp(s->link, "anon_inode:[eventfd]") == 0) {
 		d->kind = STUB_FD_EVENTFD;
 		d->a = info_number(s, "eventfd-count:", 16);
 		if (d->a > UINT32_MAX)
 			return refuse(s, "an eventfd with a count beyond 32 bits");
+		d->b = is_semaphore(s, d->a, fd) ? EFD_SEMAPHORE : 0;
 		return 0;
 	}
 	if (strcmp(s->link, "anon_inode:[eventpoll]") == 0)
@@ -221,37 +245,60 @@ static int dump_anon(struct source *s, struct record_description *d)
 	return refuse(s, "an object that cannot be made again");
 }
 
+/* to whom SIGIO goes: F_SETOWN, F_SETSIG of fcntl(2) */
+static int dump_owner(struct source *s, struct record_description *d, int fd)
+{
+	struct f_owner_ex owner = { 0 };
+	int signo = fcntl(fd, F_GETSIG);
+
+	if (fcntl(fd, F_GETOWN_EX, &owner) < 0 || owner.pid == 0)
+		return 0;
+	if (owner.type != F_OWNER_PID || owner.pid != s->p->pid)
+		return refuse(s, "a file whose signals go to another process or a thread (F_SETOWN)");
+	d->owner_signo = signo > 0 ? signo : -1;
+	return 0;
+}
+
+static int dump_by_kind(struct source *s, struct record_description *d, const struct stat *st, int fd)
+{
+	if (strncmp(s->link, "anon_inode:", 11) == 0)
+		return dump_anon(s, d, fd);
+	switch (st->st_mode & S_IFMT) {
+	case S_IFREG:
+		if (strncmp(s->link, "/memfd:", 7) == 0)
+			return refuse(s, "a memfd");
+		return dump_path(s, d, st);
+	case S_IFDIR:
+		return dump_path(s, d, st);
+	case S_IFCHR:
+		if (strncmp(s->link, "/dev/pts/", 9) == 0 || strcmp(s->link, "/dev/tty") == 0 ||
+		    strcmp(s->link, "/dev/ptmx") == 0)
+			return refuse(s, "a terminal that it opened itself");
+		return dump_path(s, d, st);
+	case S_IFIFO:
+		return dump_pipe(s, d, st, fd);
+	case S_IFSOCK:
+		return dump_socket(s, d, st, fd);
+	default:
+		return refuse(s, "a kind of file that cannot be made again");
+	}
+}
+
 static int dump_one(struct source *s)
 {
 	_cleanup_close_ int fd = (int)syscall(SYS_pidfd_getfd, s->pidfd, s->fd, 0);
 	struct record_description *d = new_description(s);
 	struct stat st;
+	int r;
 
 	if (!d)
 		return -ENOMEM;
 	if (fd < 0 || fstat(fd, &st) < 0)
 		return error_errno(s->err, errno, "process %d: taking descriptor %d (pidfd_getfd)", s->p->pid, s->fd);
-	if (strncmp(s->link, "anon_inode:", 11) == 0)
-		return dump_anon(s, d);
-	switch (st.st_mode & S_IFMT) {
-	case S_IFREG:
-		if (strncmp(s->link, "/memfd:", 7) == 0)
-			return refuse(s, "a memfd");
-		return dump_path(s, d, &st);
-	case S_IFDIR:
-		return dump_path(s, d, &st);
-	case S_IFCHR:
-		if (strncmp(s->link, "/dev/pts/", 9) == 0 || strcmp(s->link, "/dev/tty") == 0 ||
-		    strcmp(s->link, "/dev/ptmx") == 0)
-			return refuse(s, "a terminal that it opened itself");
-		return dump_path(s, d, &st);
-	case S_IFIFO:
-		return dump_pipe(s, d, &st, fd);
-	case S_IFSOCK:
-		return dump_socket(s, d, &st, fd);
-	default:
-		return refuse(s, "a kind of file that cannot be made again");
-	}
+	if (strstr(s->fdinfo, "lock:\t"))
+		return refuse(s, "a file that it holds a lock or lease on");
+	r = dump_owner(s, d, fd);
+	return r < 0 ? r : dump_by_kind(s, d, &st, fd);
 }
 
 /* the description of an earlier descriptor that is the same open file, or -1 */
@@ -266,7 +313,27 @@ static int same_description(const struct source *s)
 	return -1;
 }
 
-static int add_fd(struct source *s)
+/* a dup of a descriptor that came from the caller is one in a clone too. Return: that number, or -1 */
+static int dup_of_outside(const struct source *s, const struct dump_options *o)
+{
+	for (size_t i = 0; i < o->noutside; i++)
+		if (o->outside[i] && syscall(SYS_kcmp, s->p->pid, s->p->pid, KCMP_FILE, i, s->fd) == 0)
+			return (int)i;
+	return -1;
+}
+
+static int dump_dup(struct source *s, int of)
+{
+	struct record_description *d = new_description(s);
+
+	if (!d)
+		return -ENOMEM;
+	d->kind = STUB_FD_DUP;
+	d->a = (uint64_t)of;
+	return 0;
+}
+
+static int add_fd(struct source *s, const struct dump_options *o)
 {
 	struct record_fd *more;
 	char path[64];
@@ -284,8 +351,10 @@ static int add_fd(struct source *s)
 		return error_errno(s->err, r, "reading %s", path);
 	d = same_description(s);
 	if (d < 0) {
+		int outside = dup_of_outside(s, o);
+
 		d = (int)s->rec->ndescriptions;
-		r = dump_one(s);
+		r = outside < 0 ? dump_one(s) : dump_dup(s, outside);
 	}
 	if (r == 0) {
 		more = realloc(s->p->fds, (s->p->nfds + 1) * sizeof(*more));
@@ -355,7 +424,7 @@ int dump_descriptors(struct trace *tr, const struct dump_options *o, struct reco
 			continue;
 		s.fd = atoi(e->d_name);
 		if (!skip(o, s.fd))
-			r = add_fd(&s);
+			r = add_fd(&s, o);
 	}
 	closedir(dir);
 	free(s.fdinfo);

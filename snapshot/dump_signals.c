@@ -108,7 +108,7 @@ static int parse_timer(const char *text, struct stub_timer *t, const struct reco
 			if (p->threads[i].tid == pid)
 				t->thread_index = (int32_t)i;
 		/* glibc's SIGEV_THREAD: a helper thread waits for its signal */
-		if (t->thread_index > 0)
+		if (t->thread_index != 0)
 			return error_set(err, EOPNOTSUPP, "process %d has a POSIX timer that signals thread %ld (SIGEV_THREAD)",
 					 p->pid, pid);
 	}

@@ -315,7 +315,7 @@ static void put_fds(struct image *im, const struct record *rec, const struct rec
 		const struct record_fd *f = &p->fds[i];
 		const struct record_description *d = &rec->descriptions[f->description], *peer;
 		struct stub_fd s = { .fd = f->fd, .peer = -1, .kind = d->kind, .flags = d->flags, .cloexec = f->cloexec,
-				     .a = d->a, .b = d->b, .c = d->c };
+				     .a = d->a, .b = d->b, .c = d->c, .owner_signo = d->owner_signo };
 		bool done = false;
 
 		for (size_t j = 0; j < i; j++) {
@@ -340,6 +340,7 @@ static void put_fds(struct image *im, const struct record *rec, const struct rec
 				if (p->fds[j].description == d->peer) {
 					s.peer = p->fds[j].fd;
 					s.peer_flags = peer->flags;
+					s.peer_owner_signo = peer->owner_signo;
 					s.cloexec |= p->fds[j].cloexec ? 2 : 0;
 					break;
 				}
@@ -353,11 +354,14 @@ static void put_fds(struct image *im, const struct record *rec, const struct rec
 			if (writer) {
 				int32_t fd = s.fd;
 				uint32_t flags = s.flags;
+				int32_t owner = s.owner_signo;
 
 				s.fd = s.peer;
 				s.flags = s.peer_flags;
 				s.peer = fd;
 				s.peer_flags = flags;
+				s.owner_signo = s.peer_owner_signo;
+				s.peer_owner_signo = owner;
 				s.cloexec = (s.cloexec & 1) << 1 | s.cloexec >> 1;
 				s.data = s.data2;
 				s.data_len = s.data2_len;

@@ -73,6 +73,7 @@ struct record_description {
 	void *data;		/* queued bytes that this end will read */
 	size_t data_len;
 	uint64_t id;		/* inode of the pipe or socket, to find the other end */
+	int owner_signo;	/* as in struct stub_fd */
 };
 
 struct record_epoll_target {

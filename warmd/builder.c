@@ -358,6 +358,21 @@ static const struct trace_ops ops = { .exited = on_exited, .syscall = on_syscall
 
 /* --- at the readiness point --- */
 
+/* children that ended and were not waited for: the tracer has seen their end, the program has not */
+static int check_zombies(struct builder *b, struct error *err)
+{
+	for (const struct tracee *t = trace_tracees(b->trace); t; t = t->next) {
+		_cleanup_free_ char *children = NULL;
+		char path[64];
+
+		snprintf(path, sizeof(path), "/proc/%d/task/%d/children", t->tgid, t->tid);
+		if (read_file(path, &children, NULL) == 0 && children[0])
+			return error_set(err, EOPNOTSUPP, "it has a child process that ended and was not waited for: %ld",
+					 strtol(children, NULL, 10));
+	}
+	return 0;
+}
+
 static int check_children(struct builder *b, struct error *err)
 {
 	pid_t pid;
@@ -365,7 +380,7 @@ static int check_children(struct builder *b, struct error *err)
 	_cleanup_free_ char *comm = NULL;
 
 	if (!trace_others(b->trace, &pid))
-		return 0;
+		return check_zombies(b, err);
 	snprintf(path, sizeof(path), "/proc/%d/comm", pid);
 	if (read_file(path, &comm, NULL) == 0)
 		comm[strcspn(comm, "\n")] = '\0';

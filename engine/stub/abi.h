@@ -122,7 +122,7 @@ struct stub_thread {
 enum stub_fd_kind {
 	STUB_FD_FILE,			/* stub_launch.files[a] with offset b, flags */
 	STUB_FD_PIPE,			/* both ends: fd and peer; -1 where closed; contents at data; b: size, 0: the default */
-	STUB_FD_EVENTFD,		/* a: count, flags: EFD_* */
+	STUB_FD_EVENTFD,		/* a: count; b: EFD_SEMAPHORE or 0 */
 	STUB_FD_EPOLL,			/* targets by struct stub_epoll */
 	STUB_FD_SOCKETPAIR,		/* a: type; fd, peer; contents at data, peer's at data2 */
 	STUB_FD_DUP,			/* dup of fd a */
@@ -140,7 +140,7 @@ struct stub_fd {
 	uint64_t a, b, c;
 	uint64_t data, data_len;	/* offset, bytes */
 	uint64_t data2, data2_len;
-	int32_t owner_signo, reserved;
+	int32_t owner_signo, peer_owner_signo;	/* F_SETOWN to this process, F_SETSIG; -1: SIGIO; 0: no owner */
 };
 
 struct stub_epoll {
@@ -256,6 +256,7 @@ struct stub_launch {
 	uint32_t argc;
 	int32_t context_fd;		/* JSON: to be moved to stub_data.context_fd, -1: none */
 	uint32_t drop_caps, pid;
+	int32_t launcher_exe, reserved;	/* the launcher, while /proc/self/exe is the program already; -1: none */
 	/*
 	 * A clone that learns sends one datagram there at its exit: these bytes, then uint32_t count, uint32_t 0,
 	 * struct stub_range[count]; the whole's size is put into the uint32_t at learn_size_at.

@@ -89,7 +89,7 @@ static void make(const struct stub_launch *l, const struct stub_fd *d, int32_t *
 		r = SYSCALL4(SYS_socketpair, AF_UNIX, d->a | SOCK_CLOEXEC | SOCK_NONBLOCK, 0, pair);
 		break;
 	case STUB_FD_EVENTFD:
-		r = SYSCALL2(SYS_eventfd2, d->a, (d->flags & 1) | O_CLOEXEC);
+		r = SYSCALL2(SYS_eventfd2, d->a, d->b | O_CLOEXEC);
 		up[0] = lift(l, r, high);
 		break;
 	case STUB_FD_EPOLL:
@@ -135,6 +135,15 @@ static void place(const struct stub_launch *l, int32_t up, int32_t fd, uint32_t 
 	SYSCALL1(SYS_close, up);
 }
 
+static void own(int32_t fd, int32_t signo)
+{
+	if (!signo || fd < 0)
+		return;
+	SYSCALL3(SYS_fcntl, fd, F_SETOWN, SYSCALL0(SYS_getpid));
+	if (signo > 0)
+		SYSCALL3(SYS_fcntl, fd, F_SETSIG, signo);
+}
+
 static void settle(const struct stub_fd *d)
 {
 	if (d->kind == STUB_FD_FILE || d->kind == STUB_FD_PATH)
@@ -144,8 +153,8 @@ static void settle(const struct stub_fd *d)
 
 		SYSCALL4(SYS_timerfd_settime, d->fd, 0, v, 0);
 	}
-	if (d->owner_signo)
-		SYSCALL3(SYS_fcntl, d->fd, F_SETOWN, SYSCALL0(SYS_getpid));
+	own(d->fd, d->owner_signo);
+	own(d->peer, d->peer_owner_signo);
 }
 
 static void close_launchers(const struct stub_launch *l)
@@ -171,7 +180,7 @@ static void close_launchers(const struct stub_launch *l)
 		SYSCALL1(SYS_close, low);
 }
 
-void stub_fds(const struct stub_launch *l)
+void stub_fds(struct stub_launch *l)
 {
 	const struct stub_fd *d = stub_at(stub_data.fds);
 	const struct stub_epoll *e = stub_at(stub_data.epolls);
@@ -181,6 +190,8 @@ void stub_fds(const struct stub_launch *l)
 
 	if (n > STUB_LAUNCH_SIZE / 32)
 		stub_fail(l, "too many descriptors", -24);
+	if (l->launcher_exe >= 0)
+		l->launcher_exe = lift(l, l->launcher_exe, high);
 	for (uint32_t i = 0; i < n; i++)
 		make(l, d + i, up + 2 * i, high);
 	if (l->context_fd >= 0)

@@ -8,6 +8,7 @@
  */
 #include "engine/stub/stub.h"
 
+#include <linux/fcntl.h>
 #include <linux/mman.h>
 #include <linux/prctl.h>
 #include <sys/syscall.h>
@@ -131,7 +132,7 @@ static void map_one(const struct stub_launch *l, const struct stub_map *m)
 	}
 }
 
-static void set_mm(const struct stub_launch *l)
+static void set_mm(struct stub_launch *l)
 {
 	const struct stub_mm *mm = &stub_data.mm;
 	struct prctl_mm_map map;
@@ -152,6 +153,8 @@ static void set_mm(const struct stub_launch *l)
 	map.auxv_size = (uint32_t)mm->auxv_size;
 	/* an exe needs CAP_CHECKPOINT_RESTORE (prctl(2)); without it /proc/self/exe stays the launcher */
 	if ((l->flags & STUB_LAUNCH_EXE) && stub_data.exe_file >= 0) {
+		/* for stub_fail() */
+		l->launcher_exe = (int32_t)SYSCALL4(SYS_openat, AT_FDCWD, "/proc/self/exe", O_PATH | O_CLOEXEC, 0);
 		map.exe_fd = (uint32_t)((const int32_t *)l->files)[stub_data.exe_file];
 		r = SYSCALL5(SYS_prctl, PR_SET_MM, PR_SET_MM_MAP, &map, sizeof(map), 0);
 	}
@@ -163,7 +166,7 @@ static void set_mm(const struct stub_launch *l)
 		stub_fail(l, "setting the program break (PR_SET_MM_MAP)", r);
 }
 
-void stub_memory(const struct stub_launch *l)
+void stub_memory(struct stub_launch *l)
 {
 	const struct stub_map *m = stub_at(stub_data.maps);
 	const struct stub_advice *a = stub_at(stub_data.advices);

@@ -42,7 +42,10 @@ void stub_fail(const struct stub_launch *l, const char *what, long code)
 	 * "warm run --cold -- ...": the launcher executed again finds the program
 	 * as a cold start would; descriptors, cwd and limits are still the caller's.
 	 */
-	SYSCALL3(SYS_execve, "/proc/self/exe", l->cold_argv, l->envp);
+	if (l->launcher_exe >= 0)
+		SYSCALL5(SYS_execveat, l->launcher_exe, "", l->cold_argv, l->envp, AT_EMPTY_PATH);
+	else
+		SYSCALL3(SYS_execve, "/proc/self/exe", l->cold_argv, l->envp);
 	*--p = '\0';
 	*--p = '\n';
 	for (code = code < 0 ? -code : code; code > 9; code /= 10)
@@ -77,12 +80,14 @@ static void replay_outputs(void)
 	}
 }
 
-void stub_main(const struct stub_launch *l)
+void stub_main(struct stub_launch *l)
 {
 	stub_memory(l);
 	stub_fds(l);
 	stub_process(l);
 	stub_hooks((l->flags & STUB_LAUNCH_EXIT_HOOKS) && (!stub_data.exit.learn_only || (l->flags & STUB_LAUNCH_LEARN)), 0);
+	if (l->launcher_exe >= 0)
+		SYSCALL1(SYS_close, l->launcher_exe);
 	replay_outputs();
 	stub_threads(l);
 }

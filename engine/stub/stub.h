@@ -55,13 +55,13 @@ static inline struct stub_launch *stub_launch_area(void)
 /** stub_fail() - run the program cold instead; @what (a literal) and @code go to stderr if even that fails */
 void stub_fail(const struct stub_launch *l, const char *what, long code) HIDDEN __attribute__((noreturn));
 
-void stub_memory(const struct stub_launch *l) HIDDEN;
+void stub_memory(struct stub_launch *l) HIDDEN;
 void stub_populate(void) HIDDEN;
 void stub_learn(void) HIDDEN;
-void stub_fds(const struct stub_launch *l) HIDDEN;
+void stub_fds(struct stub_launch *l) HIDDEN;
 void stub_process(const struct stub_launch *l) HIDDEN;
 void stub_threads(const struct stub_launch *l) HIDDEN __attribute__((noreturn));
-void stub_main(const struct stub_launch *l) HIDDEN __attribute__((noreturn));
+void stub_main(struct stub_launch *l) HIDDEN __attribute__((noreturn));
 
 struct stub_decision {
 	long value;

@@ -89,6 +89,15 @@ def find_pythons():
     return found
 
 
+def some_pythons(pythons):
+    """The system's, the oldest, the oldest with sys.monitoring, and the newest; all of them with WARM_ALL_PYTHONS=1"""
+    key = lambda v: tuple(map(int, v.split(".")))       # noqa: E731
+    ordered = sorted(pythons, key=key)
+    wanted = {ordered[0], ordered[-1], *[v for v in ordered if key(v) >= (3, 12)][:1]} if ordered else set()
+    everything = os.environ.get("WARM_ALL_PYTHONS") == "1"
+    return {v: p for v, p in pythons.items() if everything or v in wanted or p == PYTHON}
+
+
 def eventually(probe, what="the awaited state", timeout=TIMEOUT):
     """probe() until it is true; its value. For states that no descriptor announces"""
     end = time.monotonic() + timeout
@@ -118,12 +127,17 @@ def read_until(fd, pattern, timeout=TIMEOUT):
     return data
 
 
+def state(pid):
+    """The letter of proc_pid_stat(5); X for one that is gone"""
+    try:
+        return Path(f"/proc/{pid}/stat").read_text(encoding="latin-1").rpartition(")")[2].split()[0]
+    except OSError:
+        return "X"
+
+
 def exists(pid):
     """Is the process alive (a zombie is not)?"""
-    try:
-        return Path(f"/proc/{pid}/stat").read_text(encoding="latin-1").rpartition(")")[2].split()[0] not in "ZX"
-    except OSError:
-        return False
+    return state(pid) not in "ZX"
 
 
 def children(pid):

@@ -51,8 +51,8 @@ def test_the_whole_round(own_warm, program, tmp_path):
 
     warm = w.explain(argv)
     assert warm["status"] == "warm" and warm["template"]["name"] == "report" and warm["command"] == list(map(str, argv))
-    assert w.explain(argv, env={"PYTHONPATH": "/y"})["status"] == "mismatch"
-    assert "PYTHONPATH" in w.explain(argv, env={"PYTHONPATH": "/y"})["reason"]
+    other = w.json("explain", "--name", "report", "--", *argv, env={"PYTHONPATH": "/y"})
+    assert other["status"] == "mismatch" and "PYTHONPATH" in other["reason"]
     assert "would run warm" in w.command("explain", "--", *argv).stdout
     assert w.json("explain", "report")["lines"]
     r = w.popen(argv)

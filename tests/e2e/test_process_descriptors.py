@@ -58,8 +58,8 @@ def test_two_clones_share_nothing(warm, programs):
 
 @pytest.mark.parametrize("case, words", [
     ("tcp", "internet socket"), ("udp", "internet socket"), ("unix", "unix socket with a name"),
-    ("seqpacket", "message boundaries"), ("passed", "socket"), ("inotify", "inotify"), ("memfd", "memfd"),
-    ("memfd_mapped", "memfd"), ("deleted", "deleted"), ("child", "child process"), ("zombie", "child"),
+    ("seqpacket", "message boundaries"), ("passed", "in flight"), ("inotify", "inotify"), ("memfd", "memfd"),
+    ("memfd_mapped", "memfd"), ("deleted", "deleted"), ("child", "child process at"), ("zombie", "not waited for"),
     ("fifo", "FIFO"), ("pidfd", "cannot be made again"), ("lock", "lock"), ("posix_lock", "lock"),
 ])
 def test_refused_by_name(warm, programs, case, words):

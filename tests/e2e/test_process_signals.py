@@ -4,6 +4,7 @@ import signal
 
 import pytest
 from c_programs import CALL, programs_fixture, refused
+from conftest import eventually
 
 
 @pytest.fixture(scope="module")
@@ -43,7 +44,16 @@ def test_timer_that_starts_threads_is_refused(warm, programs):
     refused(warm, [programs.path("signals"), "timer_thread"], "SIGEV_THREAD")
 
 
-@pytest.mark.parametrize("sig", [signal.SIGTERM, signal.SIGINT, signal.SIGKILL, signal.SIGQUIT])
-def test_signals_end_a_clone(same, programs, sig):
-    same([programs.path("process"), "wait"], warm_options=CALL, stdin="pipe",
-         interact=lambda p: (p.send_signal(sig)), expect_status=-sig) if False else None
+@pytest.mark.parametrize("sig", [signal.SIGTERM, signal.SIGINT, signal.SIGKILL, signal.SIGQUIT, signal.SIGRTMIN])
+def test_a_signal_ends_a_clone(same, programs, sig):
+    """The status that the caller sees is the signal's"""
+    def send(p):
+        assert p.poll() is None
+        p.send_signal(sig)
+    same([programs.path("signals"), "stopped"], warm_options=CALL, expect_status=-sig,
+         interact=lambda p: (eventually(lambda: stopped(p.pid)), send(p), p.send_signal(signal.SIGCONT)))
+
+
+def stopped(pid):
+    with open(f"/proc/{pid}/stat", encoding="latin-1") as f:
+        return f.read().rpartition(")")[2].split()[0] == "T"

@@ -11,7 +11,7 @@ import sys
 import zipapp
 
 import pytest
-from conftest import PYTHON, TIMEOUT, find_pythons, need
+from conftest import PYTHON, TIMEOUT, find_pythons, need, some_pythons
 
 PYTHONS = find_pythons()
 
@@ -70,8 +70,13 @@ if __name__ == "__main__":
 '''
 
 
-@pytest.fixture(params=list(PYTHONS.values()), ids=list(PYTHONS))
+@pytest.fixture(params=some_pythons(PYTHONS).values(), ids=some_pythons(PYTHONS))
 def python(request):
+    return request.param
+
+
+@pytest.fixture(params=PYTHONS.values(), ids=PYTHONS)
+def any_python(request):
     return request.param
 
 
@@ -85,8 +90,8 @@ def parent():
     return {"PARENT": str(os.getpid())}
 
 
-def test_script(same, python, report, parent):
-    r = same([python, report, "a", "--b=c d", "", "\udcff"], env=parent, expect_status=3)
+def test_script(same, any_python, report, parent):
+    r = same([any_python, report, "a", "--b=c d", "", "\udcff"], env=parent, expect_status=3)
     assert b"\nargv ['" in r.stdout
 
 
@@ -101,13 +106,13 @@ def test_interpreter_found_on_path(same, python, report, parent):
     same([os.path.basename(python), report], env={**parent, "PATH": path}, expect_status=3)
 
 
-def test_module(same, python, report, parent):
-    same([python, "-m", "report", "x", "y"], env=parent, cwd=report.parent, expect_status=3)
+def test_module(same, any_python, report, parent):
+    same([any_python, "-m", "report", "x", "y"], env=parent, cwd=report.parent, expect_status=3)
 
 
-def test_package(same, python, script, parent):
+def test_package(same, any_python, script, parent):
     main = script(REPORT, "pack/__main__.py", **{"pack/__init__.py": "X = 1\n"})
-    same([python, "-m", "pack", "x"], env=parent, cwd=main.parent.parent, expect_status=3)
+    same([any_python, "-m", "pack", "x"], env=parent, cwd=main.parent.parent, expect_status=3)
 
 
 def test_directory_and_zip(same, python, script, parent, tmp_path):
@@ -117,23 +122,23 @@ def test_directory_and_zip(same, python, script, parent, tmp_path):
     same([python, tmp_path / "app.pyz", "x"], env=parent, expect_status=3)
 
 
-def test_command(same, python, parent):
+def test_command(same, any_python, parent):
     text = REPORT.replace("__file__, ", "globals().get('__file__'), ")
-    same([python, "-c", text, "x", "-y"], env=parent, expect_status=3)
-    same([python, "-c", "import json, sys; print(json.dumps(sys.argv)); sys.exit(4)", "x"], expect_status=4)
-    same([python, "-Sc", "import json; print(__name__, json)"], expect_status=0)
+    same([any_python, "-c", text, "x", "-y"], env=parent, expect_status=3)
+    same([any_python, "-c", "import json, sys; print(json.dumps(sys.argv)); sys.exit(4)", "x"], expect_status=4)
+    same([any_python, "-Sc", "import json; print(__name__, json)"], expect_status=0)
 
 
-def test_shebang(same, python, script, parent):
-    main = script(f"#!{python}\n" + REPORT, "tool")
+def test_shebang(same, any_python, script, parent):
+    main = script(f"#!{any_python}\n" + REPORT, "tool")
     main.chmod(0o755)
     same([main, "x"], env=parent, expect_status=3)
-    main = script(f"#!{python} -Es\n" + REPORT, "flagged")
+    main = script(f"#!{any_python} -Es\n" + REPORT, "flagged")
     main.chmod(0o755)
     same([main, "x"], env=parent, expect_status=3)
     main = script("#!/usr/bin/env python3\n" + REPORT, "enved")
     main.chmod(0o755)
-    path = os.path.dirname(python) + ":" + same.__self__.env["PATH"]
+    path = os.path.dirname(any_python) + ":" + same.__self__.env["PATH"]
     same([main, "x"], env={**parent, "PATH": path}, expect_status=3)
 
 
@@ -144,7 +149,7 @@ FLAGS_OF_ALL = ["-O", "-I", "-S", "-u", "-Xutf8", "-Xdev", "-W error", "-x"]
 
 def over_pythons(names, of_all, ids=str):
     """All of them with the system's Python, those of_all with each other one too"""
-    return [pytest.param(p, n, id=f"{v}-{ids(n)}") for v, p in PYTHONS.items() for n in (names if p == PYTHON else of_all)]
+    return [pytest.param(p, n, id=f"{v}-{ids(n)}") for v, p in some_pythons(PYTHONS).items() for n in (names if p == PYTHON else of_all)]
 
 
 @pytest.mark.parametrize("python, flags", over_pythons(FLAGS, FLAGS_OF_ALL))
@@ -372,20 +377,20 @@ def test_proc_self_exe(same, python, script):
     same([python, s])
 
 
-def test_no_module_and_no_object_of_warm_is_left(same, python, script):
+def test_no_module_and_no_object_of_warm_is_left(same, any_python, script):
     s = script("import sys, os\nprint(sorted(sys.modules))\nprint(sorted(vars(sys.modules['__main__'])))\n"
                "print(sorted(k for k in vars(sys) if k != 'last_exc'), sorted(vars(sys.modules['builtins'])), sys.path_importer_cache.keys())\n")
-    same([python, s])
-    same([python, "-c", "import sys\nprint(sorted(sys.modules))"])
-    same([python, "-Sc", "import sys\nprint(sorted(sys.modules))"])
+    same([any_python, s])
+    same([any_python, "-c", "import sys\nprint(sorted(sys.modules))"])
+    same([any_python, "-Sc", "import sys\nprint(sorted(sys.modules))"])
 
 
-def test_stack_and_frames(same, python, script):
+def test_stack_and_frames(same, any_python, script):
     """The main module's frame is the outermost one, and nobody stands below it"""
     s = script("import sys, traceback, inspect\ndef f():\n    return traceback.extract_stack(), inspect.stack(), sys._getframe(1).f_back\n"
                "a, b, c = f()\nprint(a, len(b), [x.function for x in b], c.f_code.co_name if c else None)\ntraceback.print_stack()\n")
-    same([python, s])
-    same([python, "-m", "script"], cwd=s.parent)
+    same([any_python, s])
+    same([any_python, "-m", "script"], cwd=s.parent)
 
 
 # --- virtual environments and console entry points ------------------------------------------------------
@@ -430,7 +435,7 @@ def venv(request, tmp_path_factory):
     return where
 
 
-@pytest.mark.parametrize("venv", list(PYTHONS.values()), ids=list(PYTHONS), indirect=True)
+@pytest.mark.parametrize("venv", some_pythons(PYTHONS).values(), ids=some_pythons(PYTHONS), indirect=True)
 class TestVenv:
     def test_script(self, same, venv, report, parent):
         same([venv / "bin/python", report, "x"], env=parent, expect_status=3)

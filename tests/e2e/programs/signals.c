@@ -306,12 +306,21 @@ static void case_suspended(void)
 	}
 }
 
+/* the test sends a signal once this has stopped */
+static void case_stopped(void)
+{
+	ready();
+	raise(SIGSTOP);
+	for (;;)
+		pause();
+}
+
 int main(int argc, char **argv)
 {
 	static const struct test_case cases[] = {
 		{ "handlers", case_handlers }, { "inherited", case_inherited }, { "own", case_own },
 		{ "pending", case_pending }, { "pending_handled", case_pending_handled }, { "itimers", case_itimers },
-		{ "timers", case_timers }, { "timer_thread", case_timer_thread }, { "suspended", case_suspended },
+		{ "timers", case_timers }, { "timer_thread", case_timer_thread }, { "suspended", case_suspended }, { "stopped", case_stopped },
 	};
 
 	return RUN_CASE(cases);

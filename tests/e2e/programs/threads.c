@@ -325,8 +325,8 @@ static volatile pid_t signal_tid;
 
 static void note_signal(int sig)
 {
-	got_signal = sig;
 	signal_tid = (pid_t)syscall(SYS_gettid);
+	got_signal = sig;
 }
 
 static int hold[2];
