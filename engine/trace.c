@@ -393,6 +393,11 @@ static int freeze_at_stop(struct trace *tr, struct tracee *t, struct error *err)
 		ptrace(PTRACE_INTERRUPT, t->tid, 0, 0);
 		return 0;
 	}
+	if (t->stop == STOP_EVENT && t->in_call) {
+		/* in the middle of clone(2) or the like: to its end, which comes at once */
+		resume(t);
+		return 0;
+	}
 	t->frozen = true;
 	return t->stop == STOP_ENTRY ? undo_entry(tr, t, err) : 0;
 }

@@ -186,7 +186,8 @@ static int collect_groups(struct wire_run *run, void *scratch, size_t size)
 		errno = E2BIG;
 		return -1;
 	}
-	run->ngroups_hash = fnv32(scratch, (size_t)n * sizeof(gid_t));
+	/* the effective group counts as one of them */
+	run->ngroups_hash = fnv32(scratch, (size_t)n * sizeof(gid_t)) ^ (getegid() * 2654435761u);
 	return 0;
 }
 

@@ -25,7 +25,6 @@
 #define EXIT_NOT_FOUND 127
 
 #define ANSWER_MS 200		/* a daemon that does not answer by then is taken for hung */
-#define START_MS 3000
 #define MAX_FILES 1024
 
 struct run_options {

@@ -113,6 +113,13 @@ static int dump_attributes(struct trace *tr, struct record_process *p, struct er
 		return error_set(err, EOPNOTSUPP, "process %d has a shadow stack (GLIBC_TUNABLES=glibc.cpu.x86_shstk=off runs it without)",
 				 p->pid);
 
+	for (unsigned int i = 0; i < ARRAY_SIZE(p->rlimits); i++) {
+		uint64_t at = dump_scratch(tr);
+
+		if (dump_call(tr, SYS_prlimit64, 0, i, 0, at) < 0 ||
+		    trace_read(p->pid, at, p->rlimits[i], sizeof(p->rlimits[i])) < 0)
+			return error_set(err, EIO, "asking process %d for its resource limits", p->pid);
+	}
 	get_prctl(tr, PR_GET_DUMPABLE, &p->dumpable, false);
 	get_prctl(tr, PR_GET_NO_NEW_PRIVS, &p->no_new_privs, false);
 	get_prctl(tr, PR_GET_PDEATHSIG, &p->pdeathsig, true);

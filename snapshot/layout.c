@@ -104,7 +104,7 @@ static int add_stored(struct layout *l, const struct record_vma *v, uint64_t sta
 		l->last_grows = v->object < 0;
 		return 0;
 	}
-	if (!adjacent && l->last_grows)
+	if (l->last_grows)
 		l->out->pages_size += GROWTH_GAP;
 	m = new_map(l);
 	if (!m)

@@ -241,7 +241,7 @@ static int retime(const struct record_process *p, const struct record_thread *t,
 }
 
 static int put_thread(struct image *im, const struct record_process *p, size_t i, uint64_t table, uint64_t data_base,
-		      uint64_t resume_timed)
+		      uint64_t resume_timed, int start_nice)
 {
 	const struct record_thread *t = &p->threads[i], *main_thread = &p->threads[0];
 	struct stub_thread s = {
@@ -260,7 +260,7 @@ static int put_thread(struct image *im, const struct record_process *p, size_t i
 		s.sched_priority = t->sched_priority;
 		s.sched_flags |= 1;
 	}
-	if (i > 0 && t->nice != main_thread->nice) {
+	if (t->nice != (i > 0 ? main_thread->nice : start_nice)) {
 		s.nice = t->nice;
 		s.sched_flags |= 2;
 	}
@@ -282,7 +282,7 @@ static int put_thread(struct image *im, const struct record_process *p, size_t i
 }
 
 static int put_threads(struct image *im, const struct record_process *p, uint64_t data_base, uint64_t resume_timed,
-		       struct error *err)
+		       int start_nice, struct error *err)
 {
 	uint64_t table = reserve(im, p->nthreads * sizeof(struct stub_thread), 64);
 
@@ -291,7 +291,7 @@ static int put_threads(struct image *im, const struct record_process *p, uint64_
 	head(im)->threads = table;
 	head(im)->nthreads = (uint32_t)p->nthreads;
 	for (size_t i = 0; i < p->nthreads; i++) {
-		int r = put_thread(im, p, i, table, data_base, resume_timed);
+		int r = put_thread(im, p, i, table, data_base, resume_timed, start_nice);
 
 		if (r < 0)
 			return error_errno(err, r, "preparing thread %d", p->threads[i].tid);
@@ -441,6 +441,19 @@ static void put_context(struct image *im, const struct plan_options *o)
 		head(im)->nrandoms = (uint32_t)o->nrandoms;
 }
 
+static void put_rlimits(struct image *im, const struct record_process *p, const struct plan_options *o)
+{
+	struct stub_rlimit list[ARRAY_SIZE(p->rlimits)];
+	uint32_t n = 0;
+
+	for (uint32_t i = 0; o->start_rlimits && i < ARRAY_SIZE(list); i++)
+		if (memcmp(p->rlimits[i], o->start_rlimits[i], sizeof(p->rlimits[i])) != 0)
+			list[n++] = (struct stub_rlimit){ .resource = i, .soft = p->rlimits[i][0], .hard = p->rlimits[i][1] };
+	set_table(im, offsetof(struct stub_data, rlimits), put(im, list, n * sizeof(list[0]), 8));
+	if (!im->failed)
+		head(im)->nrlimits = n;
+}
+
 static void put_process(struct image *im, const struct record_process *p, const struct plan_options *o)
 {
 	const char *start_cwd = o->start_cwd ? o->start_cwd : p->cwd;
@@ -468,6 +481,7 @@ static void put_process(struct image *im, const struct record_process *p, const 
 	auxv = put(im, p->auxv, p->auxv_len, 8);
 	if (!im->failed)
 		head(im)->mm.auxv = auxv;
+	put_rlimits(im, p, o);
 	put_context(im, o);
 	if (strcmp(start_cwd, p->cwd) != 0) {
 		uint64_t at = put(im, p->cwd, strlen(p->cwd) + 1, 1);
@@ -563,7 +577,7 @@ static int build_control(const struct record *rec, const struct plan_options *o,
 	put_fds(&im, rec, p);
 	put_outputs(&im, o);
 	if (!im.failed)
-		r = put_threads(&im, p, data_base, plan->stub_base + table[2], err);
+		r = put_threads(&im, p, data_base, plan->stub_base + table[2], o->start_nice, err);
 	if (r == 0 && !im.failed)
 		r = put_exit(&im, p, o->exit, plan->stub_base, err);
 	if (r == 0 && !im.failed) {

@@ -66,6 +66,8 @@ struct plan_options {
 	uint32_t argv_prefix_n, argv_drop;	/* argv_drop: how many of the caller's that replaces */
 	const char *start_cwd;			/* where the program was started; NULL or equal to the record's: not set */
 	uint32_t start_umask;
+	const uint64_t (*start_rlimits)[2];	/* what the program found: only what it changed is set in clones; NULL: nothing */
+	int start_nice;
 	uint64_t ignored_signals;		/* dispositions that a launcher has anyway */
 };
 

@@ -114,6 +114,7 @@ struct record_process {
 	uint32_t umask;
 	uint32_t dumpable, no_new_privs, pdeathsig, subreaper, thp_disable, personality;
 	uint64_t timerslack_ns;
+	uint64_t rlimits[16][2];	/* soft, hard */
 	uint64_t uid[4], gid[4], cap_effective, cap_permitted, cap_inheritable, cap_ambient, seccomp;
 	bool amx;
 };

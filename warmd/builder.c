@@ -26,10 +26,13 @@
 #include <sys/prctl.h>
 #include <sys/resource.h>
 #include <sys/socket.h>
+#include <sys/stat.h>
 #include <sys/syscall.h>
+#include <sys/xattr.h>
 
 #include "engine/base/fd.h"
 #include "engine/elf.h"
+#include "engine/proc.h"
 #include "engine/trace.h"
 #include "snapshot/dump.h"
 #include "snapshot/plan.h"
@@ -72,6 +75,18 @@ static int note_env(struct builder *b, const char *name)
 	return more[b->nenv] ? (b->nenv++, 0) : -ENOMEM;
 }
 
+/* a tracer takes away what such a program would gain, and a clone would never have it */
+static bool gains_privilege(pid_t pid)
+{
+	char path[64];
+	struct stat st;
+
+	snprintf(path, sizeof(path), "/proc/%d/exe", pid);
+	return stat(path, &st) == 0 &&
+	       ((st.st_mode & S_ISUID) || (st.st_mode & (S_ISGID | S_IXGRP)) == (S_ISGID | S_IXGRP) ||
+		getxattr(path, "security.capability", NULL, 0) > 0);
+}
+
 static int on_exec(void *data, struct tracee *t, struct error *err)
 {
 	struct builder *b = data;
@@ -79,6 +94,8 @@ static int on_exec(void *data, struct tracee *t, struct error *err)
 	int r = elf_auxv(t->tid, AT_ENTRY, &entry);
 
 	b->state = STATE_ENTRY;
+	if (gains_privilege(t->tid))
+		return error_set(err, EOPNOTSUPP, "it is set-uid, set-gid or has file capabilities");
 	if (!b->observe) {
 		char path[64], exe[4096];
 		ssize_t n;
@@ -86,6 +103,9 @@ static int on_exec(void *data, struct tracee *t, struct error *err)
 		if (observe_new(&b->observe, b->cfg, t->tid, b->child.warm_fd) < 0)
 			return error_set(err, ENOMEM, "no memory");
 		observe_effects(b->observe, b->point != READY_CALL);
+		/* the child has set them from the request as far as it may: what the program finds */
+		for (int i = 0; i < WIRE_RLIMITS; i++)
+			prlimit(t->tid, (__rlimit_resource_t)i, NULL, (struct rlimit *)b->start_rlimits[i]);
 		snprintf(path, sizeof(path), "/proc/%d/exe", t->tid);
 		n = readlink(path, exe, sizeof(exe) - 1);
 		exe[n > 0 ? n : 0] = '\0';
@@ -403,6 +423,41 @@ static int check_stdio(struct builder *b, struct error *err)
 	return 0;
 }
 
+/* a clone has its caller's identity: a program that changed its own would not be what it was */
+static int check_identity(const struct builder *b, struct error *err)
+{
+	const struct record_process *p = &b->record->processes[0];
+	_cleanup_free_ char *status = NULL;
+	uint64_t eff = 0, prm = 0, seccomp = 0;
+	char mine[256], theirs[256], path[64];
+	static const char *const links[] = { "root", "ns/mnt", "ns/net", "ns/pid", "ns/user", "ns/uts", "ns/ipc", "ns/cgroup" };
+
+	if (read_file("/proc/self/status", &status, NULL) < 0)
+		return error_set(err, EIO, "cannot read /proc/self/status");
+	proc_status_hex(status, "CapEff:", &eff);
+	proc_status_hex(status, "CapPrm:", &prm);
+	proc_status_hex(status, "Seccomp:", &seccomp);
+	for (int i = 0; i < 4; i++)
+		if (p->uid[i] != (i == 0 ? getuid() : geteuid()) || p->gid[i] != (i == 0 ? getgid() : getegid()))
+			return error_set(err, EOPNOTSUPP, "it changed its user or group ids before its readiness point");
+	if (p->cap_effective != eff || p->cap_permitted != prm)
+		return error_set(err, EOPNOTSUPP, "it changed its capabilities before its readiness point");
+	if (p->seccomp != seccomp)
+		return error_set(err, EOPNOTSUPP, "it installed a seccomp filter before its readiness point");
+	for (size_t i = 0; i < ARRAY_SIZE(links); i++) {
+		ssize_t n, m;
+
+		snprintf(path, sizeof(path), "/proc/self/%s", links[i]);
+		n = readlink(path, mine, sizeof(mine));
+		snprintf(path, sizeof(path), "/proc/%d/%s", trace_root(b->trace), links[i]);
+		m = readlink(path, theirs, sizeof(theirs));
+		if (n != m || (n > 0 && memcmp(mine, theirs, (size_t)n) != 0))
+			return error_set(err, EOPNOTSUPP, "it changed its root directory or namespaces (%s) before its readiness point",
+					 links[i]);
+	}
+	return 0;
+}
+
 static int find_exit(struct builder *b, struct stub_exit *ret, struct error *err)
 {
 	struct adaptor_exit e;
@@ -577,6 +632,8 @@ static int take(struct builder *b, struct plan_options *po, struct error *err)
 	}
 	if (r == 0)
 		r = dump_process(b->trace, &d, &b->record, err);
+	if (r == 0)
+		r = check_identity(b, err);
 	if (r < 0)
 		return r;
 	po->context_raw = d.resume == STUB_RESUME_CONTEXT;
@@ -602,6 +659,8 @@ static int take(struct builder *b, struct plan_options *po, struct error *err)
 	po->randoms = (const struct stub_random *)b->lines.randoms;
 	po->nrandoms = b->lines.nrandoms;
 	po->start_umask = b->req->run.umask;
+	po->start_rlimits = (const uint64_t (*)[2])b->start_rlimits;
+	po->start_nice = getpriority(PRIO_PROCESS, 0);
 	po->ignored_signals = b->req->run.ignored_signals;
 	r = fill_outputs(b, po);
 	return r < 0 ? error_set(err, ENOMEM, "no memory") : plan_build(b->record, po, &b->plan, err);

@@ -43,6 +43,7 @@ struct builder {
 	char *cmdline, **cmdline_argv;	/* the process's arguments: bytes, and pointers to them */
 	size_t cmdline_argc;
 	int argv_count;
+	uint64_t start_rlimits[WIRE_RLIMITS][2];
 };
 
 /** builder_report_send() - tell the daemon how the build went: @r 0 or a negative errno with @err. Return: exit status */

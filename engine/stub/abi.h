@@ -79,6 +79,11 @@ struct stub_pending {
 	uint8_t info[128];		/* siginfo_t */
 };
 
+struct stub_rlimit {
+	uint32_t resource, reserved;
+	uint64_t soft, hard;
+};
+
 struct stub_itimer {
 	int32_t which;
 	uint32_t reserved;
@@ -201,8 +206,8 @@ struct stub_data {
 	uint64_t task_size;		/* end of user addresses */
 
 	/* tables: offset from struct stub_data, and count */
-	uint64_t maps, advices, threads, sigactions, pendings, itimers, timers, fds, epolls, outputs, randoms;
-	uint32_t nmaps, nadvices, nthreads, nsigactions, npendings, nitimers, ntimers, nfds, nepolls, noutputs, nrandoms;
+	uint64_t maps, advices, threads, sigactions, pendings, itimers, timers, fds, epolls, outputs, randoms, rlimits;
+	uint32_t nmaps, nadvices, nthreads, nsigactions, npendings, nitimers, ntimers, nfds, nepolls, noutputs, nrandoms, nrlimits;
 
 	struct stub_vdso_part vdso[STUB_VDSO_PARTS];
 	uint64_t vdso_addr;		/* AT_SYSINFO_EHDR that the program expects */
@@ -256,6 +261,7 @@ struct stub_launch {
 	uint32_t argc;
 	int32_t context_fd;		/* JSON: to be moved to stub_data.context_fd, -1: none */
 	uint32_t drop_caps, pid;
+	uint64_t sigmask;		/* the caller's, for a cold start */
 	int32_t launcher_exe, reserved;	/* the launcher, while /proc/self/exe is the program already; -1: none */
 	/*
 	 * A clone that learns sends one datagram there at its exit: these bytes, then uint32_t count, uint32_t 0,

@@ -156,7 +156,8 @@ static void set_mm(struct stub_launch *l)
 		/* for stub_fail() */
 		l->launcher_exe = (int32_t)SYSCALL4(SYS_openat, AT_FDCWD, "/proc/self/exe", O_PATH | O_CLOEXEC, 0);
 		map.exe_fd = (uint32_t)((const int32_t *)l->files)[stub_data.exe_file];
-		r = SYSCALL5(SYS_prctl, PR_SET_MM, PR_SET_MM_MAP, &map, sizeof(map), 0);
+		if (l->launcher_exe >= 0)
+			r = SYSCALL5(SYS_prctl, PR_SET_MM, PR_SET_MM_MAP, &map, sizeof(map), 0);
 	}
 	if (r < 0) {
 		map.exe_fd = (uint32_t)-1;

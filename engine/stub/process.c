@@ -87,8 +87,22 @@ static void set_timers(const struct stub_launch *l)
 	}
 }
 
+static void set_rlimits(const struct stub_launch *l)
+{
+	const struct stub_rlimit *t = stub_at(stub_data.rlimits);
+
+	for (uint32_t i = 0; i < stub_data.nrlimits; i++, t++) {
+		uint64_t v[2] = { t->soft, t->hard };
+		long r = SYSCALL4(SYS_prlimit64, 0, t->resource, v, 0);
+
+		if (r < 0)
+			stub_fail(l, "setting a resource limit that the program had set", r);
+	}
+}
+
 static void set_attributes(const struct stub_launch *l)
 {
+	set_rlimits(l);
 	if (stub_data.umask >= 0)
 		SYSCALL1(SYS_umask, stub_data.umask);
 	if (stub_data.cwd) {

@@ -42,6 +42,7 @@ void stub_fail(const struct stub_launch *l, const char *what, long code)
 	 * "warm run --cold -- ...": the launcher executed again finds the program
 	 * as a cold start would; descriptors, cwd and limits are still the caller's.
 	 */
+	SYSCALL4(SYS_rt_sigprocmask, 2 /* SIG_SETMASK */, &l->sigmask, 0, 8);
 	if (l->launcher_exe >= 0)
 		SYSCALL5(SYS_execveat, l->launcher_exe, "", l->cold_argv, l->envp, AT_EMPTY_PATH);
 	else
