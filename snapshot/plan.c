@@ -241,7 +241,7 @@ static int retime(const struct record_process *p, const struct record_thread *t,
 }
 
 static int put_thread(struct image *im, const struct record_process *p, size_t i, uint64_t table, uint64_t data_base,
-		      uint64_t resume_timed, int start_nice)
+		      uint64_t resume_timed, const struct plan_options *o)
 {
 	const struct record_thread *t = &p->threads[i], *main_thread = &p->threads[0];
 	struct stub_thread s = {
@@ -255,16 +255,18 @@ static int put_thread(struct image *im, const struct record_process *p, size_t i
 
 	memcpy(s.comm, t->comm, sizeof(s.comm));
 	/* what a new thread has from the one that makes it needs no setting */
-	if (i > 0 && (t->sched_policy != main_thread->sched_policy || t->sched_priority != main_thread->sched_priority)) {
+	if (i > 0 ? t->sched_policy != main_thread->sched_policy || t->sched_priority != main_thread->sched_priority :
+		    t->sched_policy != o->start_policy) {
 		s.sched_policy = t->sched_policy;
 		s.sched_priority = t->sched_priority;
 		s.sched_flags |= 1;
 	}
-	if (t->nice != (i > 0 ? main_thread->nice : start_nice)) {
+	if (t->nice != (i > 0 ? main_thread->nice : o->start_nice)) {
 		s.nice = t->nice;
 		s.sched_flags |= 2;
 	}
-	if (i > 0 && memcmp(t->affinity, main_thread->affinity, sizeof(t->affinity)) != 0) {
+	if (i > 0 ? memcmp(t->affinity, main_thread->affinity, sizeof(t->affinity)) != 0 :
+		    o->start_affinity && memcmp(t->affinity, o->start_affinity, sizeof(t->affinity)) != 0) {
 		memcpy(s.affinity, t->affinity, sizeof(s.affinity));
 		s.sched_flags |= 4;
 	}
@@ -282,7 +284,7 @@ static int put_thread(struct image *im, const struct record_process *p, size_t i
 }
 
 static int put_threads(struct image *im, const struct record_process *p, uint64_t data_base, uint64_t resume_timed,
-		       int start_nice, struct error *err)
+		       const struct plan_options *o, struct error *err)
 {
 	uint64_t table = reserve(im, p->nthreads * sizeof(struct stub_thread), 64);
 
@@ -291,7 +293,7 @@ static int put_threads(struct image *im, const struct record_process *p, uint64_
 	head(im)->threads = table;
 	head(im)->nthreads = (uint32_t)p->nthreads;
 	for (size_t i = 0; i < p->nthreads; i++) {
-		int r = put_thread(im, p, i, table, data_base, resume_timed, start_nice);
+		int r = put_thread(im, p, i, table, data_base, resume_timed, o);
 
 		if (r < 0)
 			return error_errno(err, r, "preparing thread %d", p->threads[i].tid);
@@ -394,7 +396,7 @@ static int put_exit(struct image *im, const struct record_process *p, const stru
 		    struct error *err)
 {
 	const uint64_t *table = (const uint64_t *)(blob_stub + 64);
-	const uint64_t hooks[] = { table[0], table[1], table[3], table[4] };	/* by enum stub_hook */
+	const uint64_t hooks[] = { table[0], table[1], table[3], table[4], table[5] };	/* by enum stub_hook */
 	struct stub_exit *out;
 
 	if (!e || !e->npatches)
@@ -405,7 +407,7 @@ static int put_exit(struct image *im, const struct record_process *p, const stru
 		struct stub_patch *patch = &out->patches[i];
 		int r;
 
-		patch->len = (uint32_t)arch_jump_patch(patch->bytes, stub_base + hooks[patch->kind] + (patch->kind == STUB_HOOK_MADVISE ? 0 : 16 * i));
+		patch->len = (uint32_t)arch_jump_patch(patch->bytes, stub_base + hooks[patch->kind] + (patch->kind >= STUB_HOOK_MADVISE ? 0 : 16 * i));
 		r = trace_read(p->pid, patch->addr, patch->original, patch->len);
 		if (r < 0)
 			return error_errno(err, r, "reading the program's exit function");
@@ -476,12 +478,21 @@ static void put_process(struct image *im, const struct record_process *p, const 
 	d->pdeathsig = p->pdeathsig;
 	d->subreaper = p->subreaper;
 	d->thp_disable = p->thp_disable;
+	d->timerslack_ns = p->timerslack_ns;
+	d->timerslack_set = o->start_timerslack_ns && p->timerslack_ns != o->start_timerslack_ns;
+	d->personality = p->personality;
+	d->personality_set = p->personality != o->start_personality;
 	d->xcomp_perm = p->amx;
 	d->old_pid = (uint32_t)p->pid;
 	auxv = put(im, p->auxv, p->auxv_len, 8);
 	if (!im->failed)
 		head(im)->mm.auxv = auxv;
 	put_rlimits(im, p, o);
+	if (o->oom_score_adj) {
+		uint64_t at = put(im, o->oom_score_adj, strlen(o->oom_score_adj) + 1, 1);
+
+		set_table(im, offsetof(struct stub_data, oom_score_adj), at);
+	}
 	put_context(im, o);
 	if (strcmp(start_cwd, p->cwd) != 0) {
 		uint64_t at = put(im, p->cwd, strlen(p->cwd) + 1, 1);
@@ -577,7 +588,7 @@ static int build_control(const struct record *rec, const struct plan_options *o,
 	put_fds(&im, rec, p);
 	put_outputs(&im, o);
 	if (!im.failed)
-		r = put_threads(&im, p, data_base, plan->stub_base + table[2], o->start_nice, err);
+		r = put_threads(&im, p, data_base, plan->stub_base + table[2], o, err);
 	if (r == 0 && !im.failed)
 		r = put_exit(&im, p, o->exit, plan->stub_base, err);
 	if (r == 0 && !im.failed) {

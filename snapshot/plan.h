@@ -67,7 +67,11 @@ struct plan_options {
 	const char *start_cwd;			/* where the program was started; NULL or equal to the record's: not set */
 	uint32_t start_umask;
 	const uint64_t (*start_rlimits)[2];	/* what the program found: only what it changed is set in clones; NULL: nothing */
-	int start_nice;
+	int start_nice, start_policy;
+	const uint64_t *start_affinity;		/* 16 words; NULL: nothing is set */
+	const char *oom_score_adj;		/* text to be written; NULL: the caller's stays */
+	uint32_t start_personality;
+	uint64_t start_timerslack_ns;		/* 0: nothing is set */
 	uint64_t ignored_signals;		/* dispositions that a launcher has anyway */
 };
 

@@ -17,6 +17,7 @@
 #include <elf.h>
 #include <errno.h>
 #include <fcntl.h>
+#include <sched.h>
 #include <signal.h>
 #include <limits.h>
 #include <stdio.h>
@@ -103,6 +104,14 @@ static int on_exec(void *data, struct tracee *t, struct error *err)
 		if (observe_new(&b->observe, b->cfg, t->tid, b->child.warm_fd) < 0)
 			return error_set(err, ENOMEM, "no memory");
 		observe_effects(b->observe, b->point != READY_CALL);
+		{
+			_cleanup_free_ char *value = NULL;
+			char personality_path[64];
+
+			snprintf(personality_path, sizeof(personality_path), "/proc/%d/personality", t->tid);
+			if (read_file(personality_path, &value, NULL) == 0)
+				b->start_personality = (uint32_t)strtoul(value, NULL, 16);
+		}
 		/* the child has set them from the request as far as it may: what the program finds */
 		for (int i = 0; i < WIRE_RLIMITS; i++)
 			prlimit(t->tid, (__rlimit_resource_t)i, NULL, (struct rlimit *)b->start_rlimits[i]);
@@ -423,6 +432,19 @@ static int check_stdio(struct builder *b, struct error *err)
 	return 0;
 }
 
+static int oom_score_adj(const char *proc, char text[256])
+{
+	_cleanup_free_ char *value = NULL;
+	char path[300];
+	int r;
+
+	snprintf(path, sizeof(path), "%s/oom_score_adj", proc);
+	r = read_file(path, &value, NULL);
+	if (r == 0)
+		snprintf(text, 256, "%s", value);
+	return r;
+}
+
 /* a clone has its caller's identity: a program that changed its own would not be what it was */
 static int check_identity(const struct builder *b, struct error *err)
 {
@@ -484,7 +506,7 @@ static int find_exit(struct builder *b, struct stub_exit *ret, struct error *err
 	ret->arg = e.arg;
 	ret->libc_exit = q[2].addr;
 	ret->libc_fflush = q[3].addr;
-	for (unsigned int i = 0; i < e.n && ret->npatches < STUB_MAX_PATCHES - 2; i++)
+	for (unsigned int i = 0; i < e.n && ret->npatches < STUB_MAX_PATCHES - 3; i++)
 		if (q[4 + i].addr)
 			ret->patches[ret->npatches++] = (struct stub_patch){
 				.addr = q[4 + i].addr, .kind = e.marked[i] ? STUB_HOOK_EXIT : STUB_HOOK_RETURN,
@@ -510,13 +532,15 @@ static void find_learning_exit(struct builder *b)
 /* engine/stub/madvise.c */
 static void find_madvise(struct builder *b)
 {
-	struct elf_query q[] = { { .name = "madvise" }, { .name = "__errno_location" } };
+	struct elf_query q[] = { { .name = "madvise" }, { .name = "__errno_location" }, { .name = "mremap" } };
 
 	elf_lookup(trace_root(b->trace), q, ARRAY_SIZE(q));
 	if (!q[0].addr || !q[1].addr)
 		return;
 	b->exit.errno_location = q[1].addr;
 	b->exit.patches[b->exit.npatches++] = (struct stub_patch){ .addr = q[0].addr, .kind = STUB_HOOK_MADVISE };
+	if (q[2].addr)
+		b->exit.patches[b->exit.npatches++] = (struct stub_patch){ .addr = q[2].addr, .kind = STUB_HOOK_MREMAP };
 }
 
 static void find_main_symbols(struct builder *b, struct plan_options *o)
@@ -606,6 +630,7 @@ static int take(struct builder *b, struct plan_options *po, struct error *err)
 {
 	struct dump_options d = { .ready = b->ready, .resume = STUB_RESUME_FRAME, .skip_fd = b->child.warm_fd };
 	static const bool outside[3] = { true, true, true };
+	char proc[64], before[256];
 	int r;
 
 	d.outside = outside;
@@ -661,6 +686,15 @@ static int take(struct builder *b, struct plan_options *po, struct error *err)
 	po->start_umask = b->req->run.umask;
 	po->start_rlimits = (const uint64_t (*)[2])b->start_rlimits;
 	po->start_nice = getpriority(PRIO_PROCESS, 0);
+	po->start_policy = sched_getscheduler(0);
+	syscall(SYS_sched_getaffinity, 0, sizeof(b->start_affinity), b->start_affinity);
+	po->start_affinity = b->start_affinity;
+	snprintf(proc, sizeof(proc), "/proc/%d", trace_root(b->trace));
+	if (oom_score_adj("/proc/self", before) == 0 && oom_score_adj(proc, b->oom_score_adj) == 0 &&
+	    strcmp(before, b->oom_score_adj) != 0)
+		po->oom_score_adj = b->oom_score_adj;
+	po->start_personality = b->start_personality;
+	po->start_timerslack_ns = (uint64_t)prctl(PR_GET_TIMERSLACK);
 	po->ignored_signals = b->req->run.ignored_signals;
 	r = fill_outputs(b, po);
 	return r < 0 ? error_set(err, ENOMEM, "no memory") : plan_build(b->record, po, &b->plan, err);

@@ -44,6 +44,9 @@ struct builder {
 	size_t cmdline_argc;
 	int argv_count;
 	uint64_t start_rlimits[WIRE_RLIMITS][2];
+	uint32_t start_personality;
+	uint64_t start_affinity[16];
+	char oom_score_adj[256];
 };
 
 /** builder_report_send() - tell the daemon how the build went: @r 0 or a negative errno with @err. Return: exit status */

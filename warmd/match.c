@@ -162,7 +162,7 @@ bool template_same_command(const struct template *t, const struct request *req)
 {
 	const struct request *had = t->request;
 
-	return strcmp(had->argv[0], req->argv[0]) == 0 && strcmp(had->name, req->name) == 0 &&
+	return strcmp(had->argv[0], req->argv[0]) == 0 && (!req->name[0] || strcmp(had->name, req->name) == 0) &&
 	       (had->run.argc > 1) == (req->run.argc > 1) &&
 	       (had->run.argc < 2 || strcmp(had->argv[1], req->argv[1]) == 0);
 }

@@ -171,7 +171,8 @@ enum stub_hook {
 	STUB_HOOK_RETURN,		/* int f(void): returns 0, or -1 when a flush failed */
 	STUB_HOOK_EXIT,			/* void f(int status): ends in exit(status) */
 	STUB_HOOK_FINAL,		/* exit(3) itself: once the program is done, only stdio is flushed */
-	STUB_HOOK_MADVISE,		/* madvise(2): stays hooked as long as the process lives */
+	STUB_HOOK_MADVISE,		/* madvise(2) and mremap(2): stay hooked as long as the process lives */
+	STUB_HOOK_MREMAP,
 };
 
 struct stub_exit {
@@ -237,6 +238,7 @@ struct stub_data {
 	int32_t context_fd;		/* the JSON context is put at this descriptor; -1: raw, into the read's buffer */
 	int32_t exe_file;		/* index into files, -1: none */
 	int32_t umask;			/* -1: the caller's */
+	uint64_t oom_score_adj;		/* offset of its text, 0: the caller's */
 	uint64_t cwd;			/* offset of a path, 0: the caller's */
 	uint32_t dumpable, no_new_privs, pdeathsig, subreaper, thp_disable, timerslack_set, personality_set, personality;
 	uint64_t timerslack_ns;

@@ -40,7 +40,7 @@ long stub_hooks(int exits, int back)
 	for (uint32_t i = 0; i < e->npatches && r == 0; i++) {
 		const struct stub_patch *p = &e->patches[i];
 
-		if (p->kind == STUB_HOOK_MADVISE ? back : !exits)
+		if (p->kind >= STUB_HOOK_MADVISE ? back : !exits)
 			continue;
 		r = write_text((int)fd, p->addr, back ? p->original : p->bytes, p->len);
 	}

@@ -1,12 +1,13 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * madvise.c - madvise(2) on memory that was anonymous in the template.
+ * madvise.c - madvise(2) and mremap(2) on memory that was anonymous in the template.
  *
  * It is a private mapping of the pages memfd now. The kernel gives a page that
  * MADV_DONTNEED drops back from the file: the template's bytes, where the
  * program (an allocator: jemalloc takes such pages for zeroed) must find zeros; and it
  * refuses MADV_FREE. So the C library's madvise() is hooked: what is dropped
- * becomes anonymous memory of the same protection. Which mappings are still the
+ * becomes anonymous memory of the same protection. A mapping that mremap() makes larger would show
+ * what lies behind it in the memfd, where anonymous memory shows zeros: the same is done there. Which mappings are still the
  * memfd's is asked of the kernel (PROCMAP_QUERY, Linux 6.11), because the program may
  * have put others there. Calls past the C library, and older kernels: docs/coverage.md.
  */
@@ -32,6 +33,21 @@ struct procmap_query {
 #define VMA_SHARED 8
 #define COVERING_OR_NEXT 0x10
 
+static long protection(const struct procmap_query *q)
+{
+	return (q->vma_flags & VMA_READABLE ? PROT_READ : 0) | (q->vma_flags & VMA_WRITABLE ? PROT_WRITE : 0) |
+	       (q->vma_flags & VMA_EXECUTABLE ? PROT_EXEC : 0);
+}
+
+static long query(long fd, uint64_t addr, struct procmap_query *q)
+{
+	memset(q, 0, sizeof(*q));
+	q->size = sizeof(*q);
+	q->query_flags = COVERING_OR_NEXT;
+	q->query_addr = addr;
+	return SYSCALL3(SYS_ioctl, fd, PROCMAP_QUERY, q);
+}
+
 static int ours(const struct procmap_query *q)
 {
 	return q->inode == stub_data.pages_inode && q->dev_major == stub_data.pages_major &&
@@ -47,13 +63,8 @@ static uint64_t visit(uint64_t addr, uint64_t len, int drop)
 	while (fd >= 0 && addr < end) {
 		struct procmap_query q;
 		uint64_t from, to;
-		long prot;
 
-		memset(&q, 0, sizeof(q));
-		q.size = sizeof(q);
-		q.query_flags = COVERING_OR_NEXT;
-		q.query_addr = addr;
-		if (SYSCALL3(SYS_ioctl, fd, PROCMAP_QUERY, &q) < 0 || q.vma_start >= end)
+		if (query(fd, addr, &q) < 0 || q.vma_start >= end)
 			break;
 		from = q.vma_start > addr ? q.vma_start : addr;
 		to = q.vma_end < end ? q.vma_end : end;
@@ -61,10 +72,8 @@ static uint64_t visit(uint64_t addr, uint64_t len, int drop)
 		if (!ours(&q))
 			continue;
 		found += to - from;
-		prot = (q.vma_flags & VMA_READABLE ? PROT_READ : 0) | (q.vma_flags & VMA_WRITABLE ? PROT_WRITE : 0) |
-		       (q.vma_flags & VMA_EXECUTABLE ? PROT_EXEC : 0);
 		if (drop)
-			SYSCALL6(SYS_mmap, from, to - from, prot, MAP_PRIVATE | MAP_ANONYMOUS | MAP_FIXED, -1, 0);
+			SYSCALL6(SYS_mmap, from, to - from, protection(&q), MAP_PRIVATE | MAP_ANONYMOUS | MAP_FIXED, -1, 0);
 	}
 	if (fd >= 0)
 		SYSCALL1(SYS_close, fd);
@@ -72,6 +81,11 @@ static uint64_t visit(uint64_t addr, uint64_t len, int drop)
 }
 
 typedef int *errno_fn(void);
+
+static void set_errno(long r)
+{
+	*((errno_fn *)stub_data.exit.errno_location)() = (int)-r;
+}
 
 int stub_madvise(uint64_t addr, uint64_t len, int advice)
 {
@@ -84,6 +98,29 @@ int stub_madvise(uint64_t addr, uint64_t len, int advice)
 		r = 0;	/* MADV_FREE may keep the contents as long as it likes */
 	if (r == 0)
 		return 0;
-	*((errno_fn *)stub_data.exit.errno_location)() = (int)-r;
+	set_errno(r);
 	return -1;
+}
+
+void *stub_mremap(uint64_t old, uint64_t old_len, uint64_t new_len, int flags, uint64_t new_addr)
+{
+	uint64_t page = stub_data.page_size, from = (old_len + page - 1) & ~(page - 1), to = (new_len + page - 1) & ~(page - 1);
+	struct procmap_query q;
+	int is_ours = 0;
+	long fd, r;
+
+	if (to > from) {
+		fd = SYSCALL4(SYS_openat, AT_FDCWD, "/proc/self/maps", O_RDONLY | O_CLOEXEC, 0);
+		is_ours = fd >= 0 && query(fd, old, &q) == 0 && q.vma_start <= old && ours(&q);
+		if (fd >= 0)
+			SYSCALL1(SYS_close, fd);
+	}
+	r = SYSCALL5(SYS_mremap, old, old_len, new_len, flags, new_addr);
+	if (r < 0 && r > -4096) {
+		set_errno(r);
+		return (void *)-1;
+	}
+	if (is_ours)
+		SYSCALL6(SYS_mmap, (uint64_t)r + from, to - from, protection(&q), MAP_PRIVATE | MAP_ANONYMOUS | MAP_FIXED, -1, 0);
+	return (void *)r;
 }

@@ -5,6 +5,7 @@
  */
 #include "engine/stub/stub.h"
 
+#include <linux/fcntl.h>
 #include <linux/prctl.h>
 #include <linux/signal.h>
 #include <linux/time.h>
@@ -100,9 +101,24 @@ static void set_rlimits(const struct stub_launch *l)
 	}
 }
 
+static void set_oom_score(const struct stub_launch *l)
+{
+	const char *text = stub_at(stub_data.oom_score_adj);
+	long fd, r;
+
+	if (!stub_data.oom_score_adj)
+		return;
+	fd = SYSCALL4(SYS_openat, AT_FDCWD, "/proc/self/oom_score_adj", O_WRONLY | O_CLOEXEC, 0);
+	r = fd < 0 ? fd : SYSCALL3(SYS_write, fd, text, strlen(text));
+	if (r < 0)
+		stub_fail(l, "setting oom_score_adj", r);
+	SYSCALL1(SYS_close, fd);
+}
+
 static void set_attributes(const struct stub_launch *l)
 {
 	set_rlimits(l);
+	set_oom_score(l);
 	if (stub_data.umask >= 0)
 		SYSCALL1(SYS_umask, stub_data.umask);
 	if (stub_data.cwd) {

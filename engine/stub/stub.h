@@ -69,6 +69,7 @@ struct stub_decision {
 };
 struct stub_decision stub_exit_decide(unsigned int index) HIDDEN;
 uint64_t stub_exit_final(unsigned int index, int status) HIDDEN;
+void *stub_mremap(uint64_t old, uint64_t old_len, uint64_t new_len, int flags, uint64_t new_addr) HIDDEN;
 int stub_madvise(uint64_t addr, uint64_t len, int advice) HIDDEN;
 void stub_exit_now(int status, long failed) HIDDEN __attribute__((noreturn));
 /** stub_hooks() - write the patches: those of the exit functions if @exits, and madvise's; or (@back) the exit functions' original bytes */

@@ -6,12 +6,10 @@ import json
 import os
 import signal
 import socket
-import struct
 import subprocess
-import sys
 
 import pytest
-from conftest import BUILD, PYTHON, TIMEOUT, WARMD, Warm, children, eventually, exists, need, read_until
+from conftest import PYTHON, TIMEOUT, WARMD, Warm, children, eventually, exists, read_until
 
 
 @pytest.fixture

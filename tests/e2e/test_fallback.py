@@ -3,21 +3,16 @@
 `warm explain` tell why, --strict gives 125."""
 
 import contextlib
-import json
 import os
 import resource
 import shutil
 import signal
 import socket
-import struct
 import subprocess
-import sys
-import time
 
 import fake_warmd as fw
 import pytest
-from conftest import (BUILD, PYTHON, SAN, TIMEOUT, WARM, Warm, a_warm, base_environment, children, eventually, execute,
-                      exists, need)
+from conftest import BUILD, PYTHON, SAN, TIMEOUT, Warm, children, eventually, execute, exists, need
 
 PROGRAM = "import json, os, sys\nprint(sys.argv[1:], sorted(os.environ.items()), os.getcwd())\nprint('err', file=sys.stderr)\nsys.exit(7)\n"
 # a bounded wait: the launcher gives the daemon 200 ms, then the program starts cold
@@ -319,7 +314,7 @@ def test_socket_of_another_user(own_warm, program):
     finally:
         p.kill()
         out, _ = p.communicate()
-    assert out in (b"", b"0\n0\n0\n"), "it was told what we run"
+    assert set(out.split()) <= {b"0"}, "it was told what we run"
     (w.runtime_dir / "warmd.sock").unlink()
 
 
@@ -388,7 +383,7 @@ def test_cold_option(own_warm, program):
 def test_bad_configuration(make_warm, program, text, words):
     """warmd names file and line and does not start; programs run cold, and -v says it"""
     w = make_warm(text)
-    cold = cold_as_ever(w, [PYTHON, program], "config.json")
+    cold_as_ever(w, [PYTHON, program], "config.json")
     r = w.run([PYTHON, program], verbose=True)
     assert all(word in r.err for word in words), r.err
     assert w.pid() is None

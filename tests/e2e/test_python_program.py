@@ -6,7 +6,6 @@ import os
 import re
 import signal
 import subprocess
-import sys
 
 import pytest
 from conftest import PYTHON, TIMEOUT, eventually, find_pythons, need, read_until, some_pythons, state

@@ -262,7 +262,7 @@ def test_symbolic_link_of_the_script(case, script, tmp_path):
 def test_directory_on_the_way_renamed(case, tmp_path):
     for v in (1, 2):
         (tmp_path / f"v{v}/below/lib").mkdir(parents=True)
-        (tmp_path / f"v{v}/below/lib/app.py").write_text(f"import m\nprint(m.V)\n", encoding="utf-8")
+        (tmp_path / f"v{v}/below/lib/app.py").write_text("import m\nprint(m.V)\n", encoding="utf-8")
         (tmp_path / f"v{v}/below/lib/m.py").write_text(f"V = {v}\n", encoding="utf-8")
     (tmp_path / "v1").rename(tmp_path / "live")
     c = case([PYTHON, tmp_path / "live/below/lib/app.py"])
@@ -280,7 +280,7 @@ def test_package_upgraded(case, script, tmp_path):
         for directory in [*site.glob("lib*")]:
             shutil.rmtree(directory)
         (site / "lib").mkdir(parents=True)
-        (site / "lib/__init__.py").write_text(f"from .core import V\n", encoding="utf-8")
+        (site / "lib/__init__.py").write_text("from .core import V\n", encoding="utf-8")
         (site / "lib/core.py").write_text(f"V = {version}\n", encoding="utf-8")
         (site / f"lib-{version}.dist-info").mkdir()
         (site / f"lib-{version}.dist-info/METADATA").write_text(f"Metadata-Version: 2.1\nName: lib\nVersion: {version}\n", encoding="utf-8")
