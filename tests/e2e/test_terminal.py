@@ -6,8 +6,6 @@ Each test does the same dialogue twice, cold and warm, and compares what the ter
 import os
 import re
 import signal
-import sys
-import time
 
 import pytest
 from conftest import PYTHON, TIMEOUT, eventually, need
@@ -68,12 +66,18 @@ main()
 """
 
 
+def default_signals():
+    """Python ignores these, and ptyprocess hands that on"""
+    signal.signal(signal.SIGPIPE, signal.SIG_DFL)
+    signal.signal(signal.SIGXFSZ, signal.SIG_DFL)
+
+
 class Shell:
     """bash in a terminal of its own. say(line) types it; the screen's bytes are collected"""
 
     def __init__(self, env, rows=24, columns=80):
         self.child = pexpect.spawn("bash", ["--norc", "--noprofile", "-i"], env={**env, "PS1": PROMPT, "TERM": "xterm", "LESS": ""},
-                                   timeout=TIMEOUT, dimensions=(rows, columns), echo=False)
+                                   timeout=TIMEOUT, dimensions=(rows, columns), echo=False, preexec_fn=default_signals)
         self.expect(re.escape(PROMPT))
         self.run("bind 'set enable-bracketed-paste off' 2>/dev/null; stty -echo; PROMPT_COMMAND=")
 
@@ -127,7 +131,7 @@ def dialogue(warm, tmp_path):
 
 def test_terminal_is_the_callers(dialogue):
     def talk(shell, command):
-        return shell.run(command + " tty" if command.endswith(".py") else command)
+        return shell.run(command)
     out = dialogue(talk, "tty")
     assert "[True, True, True] True os.terminal_size(columns=80, lines=24)" in out
     assert "True True True" in out
