@@ -1,0 +1,35 @@
+/* SPDX-License-Identifier: MIT */
+/* plan_internal.h - the control file's data while it is made: plan.c puts it together, plan_tables.c fills the tables */
+#ifndef WARM_SNAPSHOT_PLAN_INTERNAL_H
+#define WARM_SNAPSHOT_PLAN_INTERNAL_H
+
+#include "snapshot/plan.h"
+
+/* a growing image of struct stub_data and its tables */
+struct image {
+	char *v;
+	size_t len, cap;
+	bool failed;
+};
+
+/** image_reserve() - @len zero bytes at a multiple of @align. Return: their offset; 0 and failed set when there is no memory */
+uint64_t image_reserve(struct image *im, size_t len, size_t align);
+/** image_put() - the same with contents. The image may move: pointers into it are void afterwards */
+uint64_t image_put(struct image *im, const void *data, size_t len, size_t align);
+struct stub_data *image_head(struct image *im);
+/** image_set() - store an offset into a field of struct stub_data, given by offsetof() */
+void image_set(struct image *im, size_t field, uint64_t at);
+
+void put_signals(struct image *im, const struct record_process *p, uint64_t ignored);
+int put_threads(struct image *im, const struct record_process *p, uint64_t data_base, uint64_t resume_timed,
+		const struct plan_options *o, struct error *err);
+void put_fds(struct image *im, const struct record *rec, const struct record_process *p);
+int put_exit(struct image *im, const struct record_process *p, const struct stub_exit *e, uint64_t stub_base,
+	     struct error *err);
+void put_process(struct image *im, const struct record_process *p, const struct plan_options *o);
+void put_outputs(struct image *im, const struct plan_options *o);
+
+/* the stub's text: warmd carries it */
+extern const char blob_stub[], blob_stub_end[];
+
+#endif
