@@ -545,6 +545,28 @@ int trace_skip(struct trace *tr, struct tracee *t, struct error *err)
 	return r;
 }
 
+int trace_step_out(struct trace *tr, uint64_t start, uint64_t end, struct error *err)
+{
+	for (struct tracee *t = tr->list; t; t = t->next) {
+		arch_regs regs;
+		int r = t->tgid == tr->root ? arch_get_regs(t->tid, &regs) : -ESRCH;
+
+		while (r == 0 && arch_pc(&regs) > start && arch_pc(&regs) < end) {
+			if (ptrace(PTRACE_SINGLESTEP, t->tid, 0, 0) < 0)
+				return error_errno(err, errno, "stepping a thread");
+			r = wait_for(t, err);
+			if (r < 0)
+				return r;
+			/* a signal is put off */
+			if (r != SIGTRAP)
+				t->signal = r;
+			t->stop = STOP_EVENT;
+			r = arch_get_regs(t->tid, &regs);
+		}
+	}
+	return 0;
+}
+
 int trace_read(pid_t pid, uint64_t addr, void *buf, size_t len)
 {
 	struct iovec local = { buf, len }, remote = { (void *)addr, len };

@@ -95,6 +95,13 @@ int trace_syscall(struct trace *tr, struct tracee *t, int64_t *ret, struct error
 		  uint64_t c, uint64_t d, uint64_t e, uint64_t f);
 
 /**
+ * trace_step_out() - no frozen thread of the root process stays between @start and @end, both exclusive
+ *
+ * For code that a clone has different bytes in: it goes on at once, one instruction after the other.
+ */
+int trace_step_out(struct trace *tr, uint64_t start, uint64_t end, struct error *err);
+
+/**
  * trace_skip() - a tracee in STOP_ENTRY is taken out of its system call,
  * which is not made. Afterwards it is in STOP_EVENT, registers as before the call but
  * for the result register.

@@ -416,6 +416,20 @@ static int check_children(struct builder *b, struct error *err)
 	return error_set(err, EOPNOTSUPP, "it has a child process at its readiness point: %d (%s)", pid, comm ? comm : "?");
 }
 
+/* functions that a clone has hooks in (find_madvise()): no other thread may be behind their first byte */
+static int leave_hooked(struct builder *b, struct error *err)
+{
+	struct elf_query q[] = { { .name = "madvise" }, { .name = "mremap" } };
+	int r = 0;
+
+	if (!trace_tracees(b->trace)->next || elf_lookup(trace_root(b->trace), q, ARRAY_SIZE(q)) < 0)
+		return 0;
+	for (size_t i = 0; i < ARRAY_SIZE(q) && r == 0; i++)
+		if (q[i].addr)
+			r = trace_step_out(b->trace, q[i].addr, q[i].addr + sizeof(((struct stub_patch *)0)->bytes), err);
+	return r;
+}
+
 /* the standard descriptors must still be what they were, because a clone keeps its caller's */
 static int check_stdio(struct builder *b, struct error *err)
 {
@@ -425,6 +439,8 @@ static int check_stdio(struct builder *b, struct error *err)
 
 		snprintf(path, sizeof(path), "/proc/%d/fd/%d", trace_root(b->trace), i);
 		n = readlink(path, link, sizeof(link) - 1);
+		if (n < 0 && errno == EACCES)
+			return error_set(err, EOPNOTSUPP, "it is not dumpable (PR_SET_DUMPABLE), so that only root could read its state");
 		link[n > 0 ? n : 0] = '\0';
 		if (strcmp(link, b->stdio_links[i]) != 0)
 			return error_set(err, EOPNOTSUPP, "it closed or redirected its standard descriptor %d", i);
@@ -644,6 +660,8 @@ static int take(struct builder *b, struct plan_options *po, struct error *err)
 		d.resume = STUB_RESUME_MAIN;
 	}
 	r = trace_freeze(b->trace, err);
+	if (r == 0)
+		r = leave_hooked(b, err);
 	if (r == 0)
 		r = check_children(b, err);
 	if (r == 0)

@@ -185,8 +185,10 @@ def test_builds_killed_under_load(own_warm, programs):
     t.start()
     try:
         wrong = run_many(own_warm, argv, 100, 4, MAIN)
-        for i in range(10):     # other commands, other templates
+        for i in range(1000):   # other commands, other templates
             wrong += run_many(own_warm, [*argv, str(i)], 5, 2, MAIN)
+            if len(killed) > 10:
+                break
     finally:
         done.set()
         t.join()

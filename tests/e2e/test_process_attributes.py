@@ -5,8 +5,7 @@ import os
 import resource
 
 import pytest
-from c_programs import CALL, programs_fixture
-from conftest import need
+from c_programs import CALL, programs_fixture, refused
 
 
 @pytest.fixture(scope="module")
@@ -15,16 +14,25 @@ def programs():
         yield p
 
 
-@pytest.mark.parametrize("case", ["attributes", "dumpable", "scheduling", "limits", "oom"])
+@pytest.mark.parametrize("case", ["attributes", "raw", "scheduling", "limits", "oom"])
 def test_set_by_the_program(same, programs, case):
     same([programs.path("process"), case], warm_options=CALL, expect_status=0)
 
 
-@pytest.mark.parametrize("case", ["setuid", "seccomp", "personality"])
+def test_not_dumpable(warm, programs):
+    argv = [programs.path("process"), "dumpable"]
+    if os.geteuid() == 0:
+        warm.same(argv, warm_options=CALL, expect_status=0)
+    else:
+        refused(warm, argv, "not dumpable")
+
+
+@pytest.mark.parametrize("case", [
+    pytest.param("setuid", marks=pytest.mark.skipif(os.geteuid() != 0, reason="only root can become another user")),
+    "seccomp", "personality"])
 def test_carried_or_refused(warm, programs, case):
     """What no clone can take up again is refused; the result is the cold run's in any case"""
     argv = [programs.path("process"), case]
-    need(case != "setuid" or os.geteuid() == 0, "root, to change to another user")
     cold = warm.cold(argv)
     assert cold.status == 0, cold
     warm.build(argv, options=CALL, expect=None)

@@ -23,9 +23,10 @@ def main():
         print([os.isatty(i) for i in range(3)], sys.stdout.line_buffering, os.get_terminal_size())
         print(os.tcgetpgrp(0) == os.getpgrp(), os.getpgrp() == os.getpid(), os.ttyname(0) == os.ttyname(1))
     elif what == "wait":
-        print("waiting", flush=True)
         import time
-        time.sleep(600)
+        print("waiting", flush=True)
+        while True:             # a signal just before one long sleep would be seen at its end only
+            time.sleep(0.05)
     elif what == "input":
         import readline
         print("got", repr(input("name? ")))

@@ -396,7 +396,7 @@ static void volatile_and_read(void **state)
 
 static void loader_variables(void **state)
 {
-	static const char *const list[] = { "LD_PRELOAD=x", "LD_LIBRARY_PATH=", "LD_X=1", "GLIBC_TUNABLES=a=b" };
+	static const char *const list[] = { "LD_PRELOAD=x", "LD_LIBRARY_PATH=", "LD_X=1", "GLIBC_TUNABLES=a=b", "LC_ALL=C" };
 
 	(void)state;
 	for (size_t i = 0; i < ARRAY_SIZE(list); i++) {
@@ -414,7 +414,7 @@ static void loader_variables(void **state)
 		fits();
 	}
 	fresh();
-	env("LDX=1", "GLIBC_TUNABLES2=1", "LD=1", "xLD_=1");
+	env("LANG=C", "LDX=1", "GLIBC_TUNABLES2=1", "xLD_=1");
 	fits();
 }
 

