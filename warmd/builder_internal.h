@@ -49,6 +49,16 @@ struct builder {
 	char oom_score_adj[256];
 };
 
+/** builder_read_cmdline() - fill cmdline, cmdline_argv and cmdline_argc from /proc */
+int builder_read_cmdline(struct builder *b, struct error *err);
+/**
+ * builder_split_arguments() - which of the caller's arguments count, and what a clone's argv begins with
+ * @ret_count: leading arguments of the request that count, -1: all
+ */
+int builder_split_arguments(struct builder *b, struct plan_options *o, int *ret_count, struct error *err);
+/** builder_take() - at the readiness point: freeze, check, dump, plan. Return: 0, -EOPNOTSUPP with the reason, or another negative errno */
+int builder_take(struct builder *b, struct plan_options *po, struct error *err);
+
 /** builder_report_send() - tell the daemon how the build went: @r 0 or a negative errno with @err. Return: exit status */
 int builder_report_send(struct builder *b, int r, const struct error *err, int sock);
 

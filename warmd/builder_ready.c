@@ -1,0 +1,356 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * builder_ready.c - the program has come to its readiness point: is it one that a clone can be,
+ * what of its symbols do clones need, and the dump.
+ */
+#include <errno.h>
+#include <limits.h>
+#include <sched.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+#include <sys/prctl.h>
+#include <sys/resource.h>
+#include <sys/syscall.h>
+
+#include "engine/base/fd.h"
+#include "engine/elf.h"
+#include "engine/proc.h"
+#include "engine/trace.h"
+#include "snapshot/dump.h"
+#include "snapshot/plan.h"
+#include "warmd/adaptor.h"
+#include "warmd/builder_internal.h"
+#include "warmd/observe.h"
+
+/* children that ended and were not waited for: the tracer has seen their end, the program has not */
+static int check_zombies(struct builder *b, struct error *err)
+{
+	for (const struct tracee *t = trace_tracees(b->trace); t; t = t->next) {
+		_cleanup_free_ char *children = NULL;
+		char path[64];
+
+		snprintf(path, sizeof(path), "/proc/%d/task/%d/children", t->tgid, t->tid);
+		if (read_file(path, &children, NULL) == 0 && children[0])
+			return error_set(err, EOPNOTSUPP, "it has a child process that ended and was not waited for: %ld",
+					 strtol(children, NULL, 10));
+	}
+	return 0;
+}
+
+static int check_children(struct builder *b, struct error *err)
+{
+	pid_t pid;
+	char path[64];
+	_cleanup_free_ char *comm = NULL;
+
+	if (!trace_others(b->trace, &pid))
+		return check_zombies(b, err);
+	snprintf(path, sizeof(path), "/proc/%d/comm", pid);
+	if (read_file(path, &comm, NULL) == 0)
+		comm[strcspn(comm, "\n")] = '\0';
+	return error_set(err, EOPNOTSUPP, "it has a child process at its readiness point: %d (%s)", pid, comm ? comm : "?");
+}
+
+/* functions that a clone has hooks in (find_madvise()): no other thread may be behind their first byte */
+static int leave_hooked(struct builder *b, struct error *err)
+{
+	struct elf_query q[] = { { .name = "madvise" }, { .name = "mremap" } };
+	int r = 0;
+
+	if (!trace_tracees(b->trace)->next || elf_lookup(trace_root(b->trace), q, ARRAY_SIZE(q)) < 0)
+		return 0;
+	for (size_t i = 0; i < ARRAY_SIZE(q) && r == 0; i++)
+		if (q[i].addr)
+			r = trace_step_out(b->trace, q[i].addr, q[i].addr + sizeof(((struct stub_patch *)0)->bytes), err);
+	return r;
+}
+
+/* the standard descriptors must still be what they were, because a clone keeps its caller's */
+static int check_stdio(struct builder *b, struct error *err)
+{
+	for (int i = 0; i < 3; i++) {
+		char path[64], link[256];
+		ssize_t n;
+
+		snprintf(path, sizeof(path), "/proc/%d/fd/%d", trace_root(b->trace), i);
+		n = readlink(path, link, sizeof(link) - 1);
+		if (n < 0 && errno == EACCES)
+			return error_set(err, EOPNOTSUPP, "it is not dumpable (PR_SET_DUMPABLE), so that only root could read its state");
+		link[n > 0 ? n : 0] = '\0';
+		if (strcmp(link, b->stdio_links[i]) != 0)
+			return error_set(err, EOPNOTSUPP, "it closed or redirected its standard descriptor %d", i);
+	}
+	return 0;
+}
+
+static int oom_score_adj(const char *proc, char text[256])
+{
+	_cleanup_free_ char *value = NULL;
+	char path[300];
+	int r;
+
+	snprintf(path, sizeof(path), "%s/oom_score_adj", proc);
+	r = read_file(path, &value, NULL);
+	if (r == 0)
+		snprintf(text, 256, "%s", value);
+	return r;
+}
+
+/* a clone has its caller's identity: a program that changed its own would not be what it was */
+static int check_identity(const struct builder *b, struct error *err)
+{
+	const struct record_process *p = &b->record->processes[0];
+	_cleanup_free_ char *status = NULL;
+	uint64_t eff = 0, prm = 0, seccomp = 0;
+	char mine[256], theirs[256], path[64];
+	static const char *const links[] = { "root", "ns/mnt", "ns/net", "ns/pid", "ns/user", "ns/uts", "ns/ipc", "ns/cgroup" };
+
+	if (read_file("/proc/self/status", &status, NULL) < 0)
+		return error_set(err, EIO, "cannot read /proc/self/status");
+	proc_status_hex(status, "CapEff:", &eff);
+	proc_status_hex(status, "CapPrm:", &prm);
+	proc_status_hex(status, "Seccomp:", &seccomp);
+	for (int i = 0; i < 4; i++)
+		if (p->uid[i] != (i == 0 ? getuid() : geteuid()) || p->gid[i] != (i == 0 ? getgid() : getegid()))
+			return error_set(err, EOPNOTSUPP, "it changed its user or group ids before its readiness point");
+	if (p->cap_effective != eff || p->cap_permitted != prm)
+		return error_set(err, EOPNOTSUPP, "it changed its capabilities before its readiness point");
+	if (p->seccomp != seccomp)
+		return error_set(err, EOPNOTSUPP, "it installed a seccomp filter before its readiness point");
+	for (size_t i = 0; i < ARRAY_SIZE(links); i++) {
+		ssize_t n, m;
+
+		snprintf(path, sizeof(path), "/proc/self/%s", links[i]);
+		n = readlink(path, mine, sizeof(mine));
+		snprintf(path, sizeof(path), "/proc/%d/%s", trace_root(b->trace), links[i]);
+		m = readlink(path, theirs, sizeof(theirs));
+		if (n != m || (n > 0 && memcmp(mine, theirs, (size_t)n) != 0))
+			return error_set(err, EOPNOTSUPP, "it changed its root directory or namespaces (%s) before its readiness point",
+					 links[i]);
+	}
+	return 0;
+}
+
+static int find_exit(struct builder *b, struct stub_exit *ret, struct error *err)
+{
+	struct adaptor_exit e;
+	struct elf_query q[ARRAY_SIZE(e.symbols) + 4];
+	int r;
+
+	if (adaptor_parse_exit(b->lines.exit, &e) < 0)
+		return error_set(err, EBADMSG, "the adaptor's EXIT line is malformed");
+	memset(q, 0, sizeof(q));
+	q[0].name = e.call;
+	q[1].name = e.value;
+	q[2].name = "exit";
+	q[3].name = "fflush";
+	for (unsigned int i = 0; i < e.n; i++)
+		q[4 + i].name = e.symbols[i];
+	r = elf_lookup(trace_root(b->trace), q, 4 + e.n);
+	if (r < 0)
+		return error_errno(err, r, "reading the program's symbols");
+	memset(ret, 0, sizeof(*ret));
+	if (!q[0].addr || !q[1].addr || !q[2].addr || !q[3].addr)
+		return 0;	/* no fast exit: complete finalisation, as without the line */
+	ret->call = q[0].addr;
+	ret->value = q[1].addr;
+	ret->arg = e.arg;
+	ret->libc_exit = q[2].addr;
+	ret->libc_fflush = q[3].addr;
+	for (unsigned int i = 0; i < e.n && ret->npatches < STUB_MAX_PATCHES - 3; i++)
+		if (q[4 + i].addr)
+			ret->patches[ret->npatches++] = (struct stub_patch){
+				.addr = q[4 + i].addr, .kind = e.marked[i] ? STUB_HOOK_EXIT : STUB_HOOK_RETURN,
+			};
+	ret->patches[ret->npatches++] = (struct stub_patch){ .addr = ret->libc_exit, .kind = STUB_HOOK_FINAL };
+	return 0;
+}
+
+/* without an adaptor exit(3) is hooked in those launches alone that tell which pages they wrote */
+static void find_learning_exit(struct builder *b)
+{
+	struct elf_query q = { .name = "exit" };
+
+	elf_lookup(trace_root(b->trace), &q, 1);
+	if (!q.addr)
+		return;
+	b->exit.libc_exit = q.addr;
+	b->exit.learn_only = 1;
+	b->exit.npatches = 1;
+	b->exit.patches[0] = (struct stub_patch){ .addr = q.addr, .kind = STUB_HOOK_FINAL };
+}
+
+/* engine/stub/madvise.c */
+static void find_madvise(struct builder *b)
+{
+	struct elf_query q[] = { { .name = "madvise" }, { .name = "__errno_location" }, { .name = "mremap" } };
+
+	elf_lookup(trace_root(b->trace), q, ARRAY_SIZE(q));
+	if (!q[0].addr || !q[1].addr)
+		return;
+	b->exit.errno_location = q[1].addr;
+	b->exit.patches[b->exit.npatches++] = (struct stub_patch){ .addr = q[0].addr, .kind = STUB_HOOK_MADVISE };
+	if (q[2].addr)
+		b->exit.patches[b->exit.npatches++] = (struct stub_patch){ .addr = q[2].addr, .kind = STUB_HOOK_MREMAP };
+}
+
+static void find_main_symbols(struct builder *b, struct plan_options *o)
+{
+	struct elf_query q[] = { { .name = "__environ" }, { .name = "environ" }, { .name = "program_invocation_name" },
+				 { .name = "program_invocation_short_name" }, { .name = "__libc_argv" } };
+	unsigned int n = 0;
+
+	elf_lookup(trace_root(b->trace), q, ARRAY_SIZE(q));
+	for (unsigned int i = 0; i < 2; i++) {
+		/* a copy relocation: the executable's is the one in use, the library's is written too */
+		if (q[i].addr)
+			o->environ_addr[n++] = q[i].addr;
+		if (q[i].in_exe && q[i].in_exe != q[i].addr)
+			o->environ_addr[n++] = q[i].in_exe;
+	}
+	o->progname_full_addr = q[2].in_exe ? q[2].in_exe : q[2].addr;
+	o->progname_short_addr = q[3].in_exe ? q[3].in_exe : q[3].addr;
+	o->libc_argv_addr = q[4].addr;
+}
+
+/*
+ * Which of the caller's arguments count, and what the process's argv begins with: a
+ * script found by its shebang runs as "interpreter script args", and a clone's must look the same.
+ */
+int builder_split_arguments(struct builder *b, struct plan_options *o, int *ret_count, struct error *err)
+{
+	size_t n, keep;
+	bool tracked = false;
+	int r = builder_read_cmdline(b, err);
+
+	if (r < 0)
+		return r;
+	keep = n = b->cmdline_argc;
+	if (b->lines.track_argv && b->lines.argv != LONG_MAX && !observe_keys(b->observe)->argv) {
+		tracked = true;
+		keep = b->lines.argv_from_end ? n - ((size_t)b->lines.argv < n ? (size_t)b->lines.argv : n) : (size_t)b->lines.argv;
+	}
+	if (keep > n)
+		keep = n;
+	/* the tail must be the caller's own tail */
+	for (size_t i = 0; i < n - keep; i++) {
+		if (n - keep > b->req->run.argc ||
+		    strcmp(b->cmdline_argv[n - 1 - i], b->req->argv[b->req->run.argc - 1 - i]) != 0) {
+			keep = n;
+			tracked = false;
+			break;
+		}
+	}
+	o->argv_prefix = b->cmdline_argv;
+	o->argv_prefix_n = (uint32_t)keep;
+	o->argv_drop = keep == n ? b->req->run.argc : b->req->run.argc - (uint32_t)(n - keep);
+	*ret_count = tracked ? (int)o->argv_drop : -1;
+	return 0;
+}
+
+/* what the program wrote on its way: a clone writes it again */
+static int fill_outputs(struct builder *b, struct plan_options *po)
+{
+	size_t n, bytes = 0, at = 0;
+	const struct observe_output *o = observe_output(b->observe, &n);
+	struct stub_output *outputs = calloc(n + 1, sizeof(*outputs));
+	char *all;
+
+	for (size_t i = 0; i < n; i++)
+		bytes += o[i].len;
+	all = malloc(bytes + 1);
+	if (!outputs || !all) {
+		free(outputs);
+		free(all);
+		return -ENOMEM;
+	}
+	for (size_t i = 0; i < n; i++) {
+		outputs[i] = (struct stub_output){ .fd = o[i].fd, .data = at, .len = o[i].len };
+		memcpy(all + at, o[i].data, o[i].len);
+		at += o[i].len;
+	}
+	/* freed with the process */
+	po->outputs = outputs;
+	po->noutputs = n;
+	po->output_bytes = all;
+	po->output_size = bytes;
+	return 0;
+}
+
+int builder_take(struct builder *b, struct plan_options *po, struct error *err)
+{
+	struct dump_options d = { .ready = b->ready, .resume = STUB_RESUME_FRAME, .skip_fd = b->child.warm_fd };
+	static const bool outside[3] = { true, true, true };
+	char proc[64], before[256];
+	int r;
+
+	d.outside = outside;
+	d.noutside = 3;
+	if (b->ready->stop == STOP_ENTRY) {
+		r = trace_skip(b->trace, b->ready, err);
+		if (r < 0)
+			return r;
+		d.resume = b->lines.raw ? STUB_RESUME_CONTEXT : DUMP_RESUME_AGAIN;
+	} else {
+		d.resume = STUB_RESUME_MAIN;
+	}
+	r = trace_freeze(b->trace, err);
+	if (r == 0)
+		r = leave_hooked(b, err);
+	if (r == 0)
+		r = check_children(b, err);
+	if (r == 0)
+		r = check_stdio(b, err);
+	for (size_t i = 0; i < b->lines.nmodules && r == 0; i++)
+		r = observe_modules_dir(b->observe, b->lines.modules[i]);
+	if (r == 0) {
+		r = observe_finish(b->observe, err);
+		if (r == 1)
+			r = error_set(err, EOPNOTSUPP, "%s", observe_refusal(b->observe)->text);
+	}
+	if (r == 0)
+		r = dump_process(b->trace, &d, &b->record, err);
+	if (r == 0)
+		r = check_identity(b, err);
+	if (r < 0)
+		return r;
+	po->context_raw = d.resume == STUB_RESUME_CONTEXT;
+	po->context_fd = d.resume == DUMP_RESUME_AGAIN ? b->child.warm_fd : -1;
+	if (d.resume == STUB_RESUME_MAIN) {
+		find_main_symbols(b, po);
+		find_learning_exit(b);
+	}
+	if (b->lines.exit) {
+		r = find_exit(b, &b->exit, err);
+		if (r < 0)
+			return r;
+	}
+	find_madvise(b);
+	po->exit = &b->exit;
+	po->start_cwd = b->req->cwd;
+	po->build_env = b->req->envp;
+	po->build_envc = b->req->run.envc;
+	po->build_argv = b->cmdline_argv;
+	po->build_argc = (uint32_t)b->cmdline_argc;
+	/* same shape: an address and a length */
+	_Static_assert(sizeof(*po->randoms) == sizeof(*b->lines.randoms), "struct stub_random is struct adaptor_range");
+	po->randoms = (const struct stub_random *)b->lines.randoms;
+	po->nrandoms = b->lines.nrandoms;
+	po->start_umask = b->req->run.umask;
+	po->start_rlimits = (const uint64_t (*)[2])b->start_rlimits;
+	po->start_nice = getpriority(PRIO_PROCESS, 0);
+	po->start_policy = sched_getscheduler(0);
+	syscall(SYS_sched_getaffinity, 0, sizeof(b->start_affinity), b->start_affinity);
+	po->start_affinity = b->start_affinity;
+	snprintf(proc, sizeof(proc), "/proc/%d", trace_root(b->trace));
+	if (oom_score_adj("/proc/self", before) == 0 && oom_score_adj(proc, b->oom_score_adj) == 0 &&
+	    strcmp(before, b->oom_score_adj) != 0)
+		po->oom_score_adj = b->oom_score_adj;
+	po->start_personality = b->start_personality;
+	po->start_timerslack_ns = (uint64_t)prctl(PR_GET_TIMERSLACK);
+	po->ignored_signals = b->req->run.ignored_signals;
+	r = fill_outputs(b, po);
+	return r < 0 ? error_set(err, ENOMEM, "no memory") : plan_build(b->record, po, &b->plan, err);
+}
