@@ -26,9 +26,9 @@
 
 #include "engine/stub/abi.h"
 
-#define CONTEXT_MAGIC 0x58544357u	/* "WCTX" */
+#define CONTEXT_MAGIC		   0x58544357u /* "WCTX" */
 #define CAP_CHECKPOINT_RESTORE_BIT (1u << (40 - 32))
-#define CAP_SYS_ADMIN_BIT (1u << 21)
+#define CAP_SYS_ADMIN_BIT	   (1u << 21)
 
 struct raw_context {
 	uint32_t magic, size, argc, envc, nthreads, stdio;
@@ -44,8 +44,8 @@ struct area {
 };
 
 struct sizes {
-	size_t strings;			/* bytes of the program's argv and environment */
-	size_t cold;			/* bytes of the arguments for a cold start that are not among them */
+	size_t strings; /* bytes of the program's argv and environment */
+	size_t cold; /* bytes of the arguments for a cold start that are not among them */
 	int argc, envc;
 };
 
@@ -74,8 +74,8 @@ static uint64_t total_size(const struct become *b, const struct stub_data *data,
 		z.strings += strlen(*e) + 1;
 	*ret = z;
 	return sizeof(struct raw_context) + 8ull * data->nthreads + z.strings + 16 +
-	       8ull * ((size_t)z.argc + 1 + (size_t)z.envc + 1) + z.cold + 8ull * (COLD_WORDS + (size_t)b->argc + 1) +
-	       4ull * b->nfiles + 64;
+	       8ull * ((size_t)z.argc + 1 + (size_t)z.envc + 1) + z.cold +
+	       8ull * (COLD_WORDS + (size_t)b->argc + 1) + 4ull * b->nfiles + 64;
 }
 
 static char *copy_string(char *p, const char *from, uint64_t *pointer)
@@ -118,8 +118,8 @@ static void unmap_stub(const struct become *b)
 	munmap((char *)b->stub_base, b->text_size + b->data_size);
 }
 
-#define SAME_ENVIRONMENT (1u << 8)	/* bits of raw_context.stdio: docs/adaptor.md */
-#define SAME_ARGUMENTS (1u << 9)
+#define SAME_ENVIRONMENT (1u << 8) /* bits of raw_context.stdio: docs/adaptor.md */
+#define SAME_ARGUMENTS	 (1u << 9)
 
 /* most launches differ from the build in nothing: then the adaptor has nothing to do */
 static uint32_t same_as_build(const struct stub_data *data, const struct stub_launch *l)
@@ -147,7 +147,8 @@ static int lay_out(const struct become *b, struct stub_data *data, struct stub_l
 	char *p;
 
 	if (b->context_max && context_len > b->context_max)
-		return error_set(err, E2BIG, "arguments and environment exceed the %lu bytes that the program reads",
+		return error_set(err, E2BIG,
+				 "arguments and environment exceed the %lu bytes that the program reads",
 				 (unsigned long)b->context_max);
 	if (size > data->keep_end - b->args_base)
 		return error_set(err, E2BIG, "arguments and environment are too large");
@@ -157,8 +158,13 @@ static int lay_out(const struct become *b, struct stub_data *data, struct stub_l
 		return error_errno(err, errno, "making the launch context area");
 	raw = (struct raw_context *)p;
 	*raw = (struct raw_context){
-		.magic = CONTEXT_MAGIC, .size = (uint32_t)context_len, .argc = (uint32_t)z.argc, .envc = (uint32_t)z.envc,
-		.nthreads = data->nthreads, .stdio = b->stdio_changed, .generation = b->generation,
+		.magic = CONTEXT_MAGIC,
+		.size = (uint32_t)context_len,
+		.argc = (uint32_t)z.argc,
+		.envc = (uint32_t)z.envc,
+		.nthreads = data->nthreads,
+		.stdio = b->stdio_changed,
+		.generation = b->generation,
 	};
 	p += sizeof(*raw);
 	l->context = (uint64_t)raw;
@@ -199,7 +205,8 @@ static int lay_out(const struct become *b, struct stub_data *data, struct stub_l
 	l->context_fd = -1;
 	l->launcher_exe = -1;
 	if (data->context_fd >= 0)
-		l->context_fd = become_json(z.argc, (char *const *)argv, (char *const *)envp, b->generation, err);
+		l->context_fd = become_json(z.argc, (char *const *)argv, (char *const *)envp, b->generation,
+					    err);
 	return l->context_fd < -1 ? l->context_fd : 0;
 }
 
@@ -213,10 +220,11 @@ int become(const struct become *b, struct error *err)
 
 	if (r < 0)
 		return r;
-	if (data->magic != STUB_MAGIC || data->version != STUB_ABI_VERSION || data->stub_base != b->stub_base ||
-	    data->launch + STUB_LAUNCH_SIZE > b->data_size) {
+	if (data->magic != STUB_MAGIC || data->version != STUB_ABI_VERSION ||
+	    data->stub_base != b->stub_base || data->launch + STUB_LAUNCH_SIZE > b->data_size) {
 		unmap_stub(b);
-		return error_set(err, EPROTO, "the template is of another version of warm; 'warm stop' ends its daemon");
+		return error_set(err, EPROTO,
+				 "the template is of another version of warm; 'warm stop' ends its daemon");
 	}
 	l = (struct stub_launch *)((char *)data + data->launch + STUB_LAUNCH_SIZE) - 1;
 	l->control_fd = b->control_fd;

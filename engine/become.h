@@ -19,7 +19,7 @@
 #include "engine/base/error.h"
 
 struct become {
-	int control_fd, pages_fd;	/* close-on-exec, as all of files */
+	int control_fd, pages_fd; /* close-on-exec, as all of files */
 	const int32_t *files;
 	uint32_t nfiles;
 	uint64_t stub_base, text_size, data_size, args_base, context_max;
@@ -28,8 +28,8 @@ struct become {
 	int argc;
 	char *const *argv, *const *envp;
 	bool exit_hooks;
-	const char *learn_socket;	/* where to tell which pages were written; NULL: not at all */
-	const void *learn_prefix;	/* struct stub_launch */
+	const char *learn_socket; /* where to tell which pages were written; NULL: not at all */
+	const void *learn_prefix; /* struct stub_launch */
 	uint32_t learn_prefix_len, learn_size_at;
 };
 

@@ -34,7 +34,9 @@ static void put(struct writer *w, const char *s, size_t len)
 static void put_escape(struct writer *w, unsigned int code)
 {
 	static const char hex[] = "0123456789abcdef";
-	const char s[6] = { '\\', 'u', hex[code >> 12 & 15], hex[code >> 8 & 15], hex[code >> 4 & 15], hex[code & 15] };
+	const char s[6] = {
+		'\\', 'u', hex[code >> 12 & 15], hex[code >> 8 & 15], hex[code >> 4 & 15], hex[code & 15]
+	};
 
 	put(w, s, sizeof(s));
 }
@@ -42,8 +44,11 @@ static void put_escape(struct writer *w, unsigned int code)
 /* bytes of the valid UTF-8 sequence at @s, 0 if there is none: RFC 3629, section 4 */
 static size_t sequence(const unsigned char *s)
 {
-	size_t n = s[0] < 0x80 ? 1 : s[0] >= 0xc2 && s[0] < 0xe0 ? 2 : (s[0] & 0xf0) == 0xe0 ? 3 :
-		   s[0] >= 0xf0 && s[0] < 0xf5 ? 4 : 0;
+	size_t n = s[0] < 0x80			 ? 1
+		   : s[0] >= 0xc2 && s[0] < 0xe0 ? 2
+		   : (s[0] & 0xf0) == 0xe0	 ? 3
+		   : s[0] >= 0xf0 && s[0] < 0xf5 ? 4
+						 : 0;
 
 	for (size_t i = 1; i < n; i++)
 		if ((s[i] & 0xc0) != 0x80)
@@ -113,7 +118,9 @@ int become_json(int argc, char *const *argv, char *const *envp, uint64_t generat
 	if (!getcwd(cwd, sizeof(cwd)))
 		strcpy(cwd, "/");
 	put_string(&w, cwd, strlen(cwd));
-	put(&w, number, (size_t)snprintf(number, sizeof(number), ",\"generation\":%llu}\n", (unsigned long long)generation));
+	put(&w, number,
+	    (size_t)snprintf(number, sizeof(number), ",\"generation\":%llu}\n",
+			     (unsigned long long)generation));
 	flush(&w);
 	if (w.error || lseek(w.fd, 0, SEEK_SET) < 0) {
 		close(w.fd);

@@ -8,10 +8,10 @@
 #include <sys/types.h>
 
 struct elf_query {
-	const char *name;	/* exact symbol name */
-	uint64_t addr;		/* out: first definition found, 0: none */
-	uint64_t other;		/* out: a second one at another address (older symbol version), 0: none */
-	uint64_t in_exe;	/* out: definition in the executable itself (copy relocations), 0: none */
+	const char *name; /* exact symbol name */
+	uint64_t addr; /* out: first definition found, 0: none */
+	uint64_t other; /* out: a second one at another address (older symbol version), 0: none */
+	uint64_t in_exe; /* out: definition in the executable itself (copy relocations), 0: none */
 };
 
 /** elf_auxv() - value of an auxiliary vector entry (getauxval(3)) of @pid; 0 when absent */

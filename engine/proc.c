@@ -15,17 +15,17 @@ static const struct {
 	char code[3];
 	uint32_t flag;
 } vmflag_names[] = {
-	{ "gd", VMF_GROWSDOWN }, { "lo", VMF_LOCKED }, { "dc", VMF_DONTFORK }, { "dd", VMF_DONTDUMP },
-	{ "wf", VMF_WIPEONFORK }, { "ht", VMF_HUGETLB }, { "hg", VMF_HUGEPAGE }, { "nh", VMF_NOHUGEPAGE },
-	{ "mg", VMF_MERGEABLE }, { "sr", VMF_SEQUENTIAL }, { "rr", VMF_RANDOM }, { "nr", VMF_NORESERVE },
-	{ "ss", VMF_SHADOWSTACK }, { "sl", VMF_SEALED }, { "io", VMF_IO }, { "pf", VMF_PFNMAP },
-	{ "dp", VMF_DROPPABLE }, { "um", VMF_UFFD }, { "uw", VMF_UFFD }, { "ui", VMF_UFFD },
-	{ "gu", VMF_GUARD }, { "ms", VMF_MAYSHARE },
+	{ "gd", VMF_GROWSDOWN },   { "lo", VMF_LOCKED },     { "dc", VMF_DONTFORK }, { "dd", VMF_DONTDUMP },
+	{ "wf", VMF_WIPEONFORK },  { "ht", VMF_HUGETLB },    { "hg", VMF_HUGEPAGE }, { "nh", VMF_NOHUGEPAGE },
+	{ "mg", VMF_MERGEABLE },   { "sr", VMF_SEQUENTIAL }, { "rr", VMF_RANDOM },   { "nr", VMF_NORESERVE },
+	{ "ss", VMF_SHADOWSTACK }, { "sl", VMF_SEALED },     { "io", VMF_IO },	     { "pf", VMF_PFNMAP },
+	{ "dp", VMF_DROPPABLE },   { "um", VMF_UFFD },	     { "uw", VMF_UFFD },     { "ui", VMF_UFFD },
+	{ "gu", VMF_GUARD },	   { "ms", VMF_MAYSHARE },
 };
 
 static void parse_vmflags(const char *line, struct proc_map *m)
 {
-	for (const char *p = line; (p = strchr(p, ' ')); ) {
+	for (const char *p = line; (p = strchr(p, ' '));) {
 		while (*p == ' ')
 			p++;
 		for (size_t i = 0; i < ARRAY_SIZE(vmflag_names); i++)
@@ -42,8 +42,8 @@ static int parse_line(const char *line, struct proc_map *m)
 	size_t len;
 
 	memset(m, 0, sizeof(*m));
-	if (sscanf(line, "%" SCNx64 "-%" SCNx64 " %4s %" SCNx64 " %x:%x %" SCNu64 " %n", &m->start, &m->end, perms,
-		   &m->offset, &major, &minor, &m->ino, &at) < 7)
+	if (sscanf(line, "%" SCNx64 "-%" SCNx64 " %4s %" SCNx64 " %x:%x %" SCNu64 " %n", &m->start, &m->end,
+		   perms, &m->offset, &major, &minor, &m->ino, &at) < 7)
 		return -EBADMSG;
 	m->dev = makedev(major, minor);
 	m->prot = (perms[0] == 'r' ? PROT_READ : 0) | (perms[1] == 'w' ? PROT_WRITE : 0) |

@@ -8,36 +8,36 @@
 #include <stdint.h>
 #include <sys/types.h>
 
-enum proc_vmflag {		/* two-letter codes of smaps' VmFlags line */
-	VMF_GROWSDOWN = 1 << 0,		/* gd */
-	VMF_LOCKED = 1 << 1,		/* lo */
-	VMF_DONTFORK = 1 << 2,		/* dc */
-	VMF_DONTDUMP = 1 << 3,		/* dd */
-	VMF_WIPEONFORK = 1 << 4,	/* wf */
-	VMF_HUGETLB = 1 << 5,		/* ht */
-	VMF_HUGEPAGE = 1 << 6,		/* hg */
-	VMF_NOHUGEPAGE = 1 << 7,	/* nh */
-	VMF_MERGEABLE = 1 << 8,		/* mg */
-	VMF_SEQUENTIAL = 1 << 9,	/* sr */
-	VMF_RANDOM = 1 << 10,		/* rr */
-	VMF_NORESERVE = 1 << 11,	/* nr */
-	VMF_SHADOWSTACK = 1 << 12,	/* ss */
-	VMF_SEALED = 1 << 13,		/* sl */
-	VMF_IO = 1 << 14,		/* io */
-	VMF_PFNMAP = 1 << 15,		/* pf */
-	VMF_DROPPABLE = 1 << 16,	/* dp */
-	VMF_UFFD = 1 << 17,		/* um, uw, ui */
-	VMF_GUARD = 1 << 18,		/* gu: guard regions (MADV_GUARD_INSTALL) */
-	VMF_MAYSHARE = 1 << 19,		/* ms */
+enum proc_vmflag { /* two-letter codes of smaps' VmFlags line */
+		   VMF_GROWSDOWN = 1 << 0, /* gd */
+		   VMF_LOCKED = 1 << 1, /* lo */
+		   VMF_DONTFORK = 1 << 2, /* dc */
+		   VMF_DONTDUMP = 1 << 3, /* dd */
+		   VMF_WIPEONFORK = 1 << 4, /* wf */
+		   VMF_HUGETLB = 1 << 5, /* ht */
+		   VMF_HUGEPAGE = 1 << 6, /* hg */
+		   VMF_NOHUGEPAGE = 1 << 7, /* nh */
+		   VMF_MERGEABLE = 1 << 8, /* mg */
+		   VMF_SEQUENTIAL = 1 << 9, /* sr */
+		   VMF_RANDOM = 1 << 10, /* rr */
+		   VMF_NORESERVE = 1 << 11, /* nr */
+		   VMF_SHADOWSTACK = 1 << 12, /* ss */
+		   VMF_SEALED = 1 << 13, /* sl */
+		   VMF_IO = 1 << 14, /* io */
+		   VMF_PFNMAP = 1 << 15, /* pf */
+		   VMF_DROPPABLE = 1 << 16, /* dp */
+		   VMF_UFFD = 1 << 17, /* um, uw, ui */
+		   VMF_GUARD = 1 << 18, /* gu: guard regions (MADV_GUARD_INSTALL) */
+		   VMF_MAYSHARE = 1 << 19, /* ms */
 };
 
 struct proc_map {
 	uint64_t start, end, offset;
-	uint32_t prot;			/* PROT_* */
+	uint32_t prot; /* PROT_* */
 	bool shared, deleted;
 	uint64_t dev, ino;
-	uint32_t vmflags;		/* enum proc_vmflag; 0 unless asked for */
-	char *path;			/* "" for none; "[heap]" etc. as the kernel names them, " (deleted)" cut off */
+	uint32_t vmflags; /* enum proc_vmflag; 0 unless asked for */
+	char *path; /* "" for none; "[heap]" etc. as the kernel names them, " (deleted)" cut off */
 };
 
 struct proc_maps {

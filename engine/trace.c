@@ -91,11 +91,11 @@ static void forget(struct trace *tr, pid_t tid)
 	}
 }
 
-int trace_start(struct trace **ret, const struct trace_ops *ops, void *data, int (*child)(void *arg), void *arg,
-		struct error *err)
+int trace_start(struct trace **ret, const struct trace_ops *ops, void *data, int (*child)(void *arg),
+		void *arg, struct error *err)
 {
-	const long options = PTRACE_O_TRACESYSGOOD | PTRACE_O_TRACECLONE | PTRACE_O_TRACEFORK | PTRACE_O_TRACEVFORK |
-			     PTRACE_O_TRACEEXEC | PTRACE_O_EXITKILL;
+	const long options = PTRACE_O_TRACESYSGOOD | PTRACE_O_TRACECLONE | PTRACE_O_TRACEFORK |
+			     PTRACE_O_TRACEVFORK | PTRACE_O_TRACEEXEC | PTRACE_O_EXITKILL;
 	struct trace *tr = calloc(1, sizeof(*tr));
 	int go[2];
 	char byte = 0;
@@ -208,10 +208,11 @@ int trace_breakpoint(struct trace *tr, int slot, uint64_t addr, struct error *er
 		if (t->tgid != tr->root || t->fresh)
 			continue;
 		if (t->stop == STOP_NONE)
-			continue;	/* set at its next stop, see sync_breakpoints() */
+			continue; /* set at its next stop, see sync_breakpoints() */
 		r = arch_set_breakpoint(t->tid, slot, addr);
 		if (r < 0)
-			return error_errno(err, r, "setting a hardware breakpoint (PTRACE_POKEUSER); see 'warm doctor'");
+			return error_errno(
+				err, r, "setting a hardware breakpoint (PTRACE_POKEUSER); see 'warm doctor'");
 	}
 	return 0;
 }
@@ -251,7 +252,7 @@ static int on_exec(struct trace *tr, struct tracee *t, struct error *err)
 	if (former)
 		forget(tr, former);
 	t->stop = STOP_EVENT;
-	t->in_call = true;	/* the exit stop of execve follows */
+	t->in_call = true; /* the exit stop of execve follows */
 	if (t->tgid != tr->root)
 		return 0;
 	memset(tr->breakpoints, 0, sizeof(tr->breakpoints));
@@ -477,7 +478,8 @@ static int find_syscall_insn(struct trace *tr, struct error *err)
 	int r = elf_auxv(tr->root, AT_SYSINFO_EHDR, &vdso);
 
 	if (r < 0 || !vdso)
-		return error_set(err, ENOEXEC, "the program has no vDSO (is vdso=0 on the kernel's command line?)");
+		return error_set(err, ENOEXEC,
+				 "the program has no vDSO (is vdso=0 on the kernel's command line?)");
 	code = malloc(size);
 	if (!code)
 		return error_set(err, ENOMEM, "no memory");
@@ -491,8 +493,8 @@ static int find_syscall_insn(struct trace *tr, struct error *err)
 	return 0;
 }
 
-int trace_syscall(struct trace *tr, struct tracee *t, int64_t *ret, struct error *err, long nr, uint64_t a, uint64_t b,
-		  uint64_t c, uint64_t d, uint64_t e, uint64_t f)
+int trace_syscall(struct trace *tr, struct tracee *t, int64_t *ret, struct error *err, long nr, uint64_t a,
+		  uint64_t b, uint64_t c, uint64_t d, uint64_t e, uint64_t f)
 {
 	const uint64_t args[6] = { a, b, c, d, e, f };
 	arch_regs saved, regs;

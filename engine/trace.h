@@ -22,28 +22,28 @@
 #include <sys/types.h>
 
 #include "engine/base/error.h"
-#include "regs.h"		/* by architecture */
+#include "regs.h" /* by architecture */
 
 #define TRACE_BREAKPOINTS 4
 
 enum tracee_stop {
-	STOP_NONE,		/* running */
-	STOP_EVENT,		/* at rest: an interrupt, an event, a signal */
-	STOP_ENTRY,		/* before a system call */
-	STOP_EXIT,		/* behind one */
+	STOP_NONE, /* running */
+	STOP_EVENT, /* at rest: an interrupt, an event, a signal */
+	STOP_ENTRY, /* before a system call */
+	STOP_EXIT, /* behind one */
 	STOP_BREAKPOINT,
 };
 
 struct tracee {
 	pid_t tid, tgid;
 	enum tracee_stop stop;
-	bool in_call;			/* the last system call stop was an entry */
+	bool in_call; /* the last system call stop was an entry */
 	bool frozen;
-	bool fresh;			/* made by clone, its first stop not seen yet */
-	int signal;			/* to be delivered when it goes on */
-	long nr;			/* of the call it is in, or was in last */
+	bool fresh; /* made by clone, its first stop not seen yet */
+	int signal; /* to be delivered when it goes on */
+	long nr; /* of the call it is in, or was in last */
 	uint64_t args[6];
-	uint64_t entered_ns;		/* CLOCK_MONOTONIC at the entry */
+	uint64_t entered_ns; /* CLOCK_MONOTONIC at the entry */
 	struct tracee *next;
 };
 
@@ -64,8 +64,8 @@ struct trace_ops {
  * @child: executes the program, does not return; what it returns is the exit status
  * @ret: owned by the caller, trace_free()
  */
-int trace_start(struct trace **ret, const struct trace_ops *ops, void *data, int (*child)(void *arg), void *arg,
-		struct error *err);
+int trace_start(struct trace **ret, const struct trace_ops *ops, void *data, int (*child)(void *arg),
+		void *arg, struct error *err);
 void trace_free(struct trace *tr);
 
 /** trace_run() - Return: what a callback returned; -ECHILD when the program ended (err says how); or another negative errno */
@@ -91,8 +91,8 @@ struct tracee *trace_tracees(const struct trace *tr);
 int trace_breakpoint(struct trace *tr, int slot, uint64_t addr, struct error *err);
 
 /** trace_syscall() - have a stopped tracee make a system call. Return: its result; -EIO with err when it could not */
-int trace_syscall(struct trace *tr, struct tracee *t, int64_t *ret, struct error *err, long nr, uint64_t a, uint64_t b,
-		  uint64_t c, uint64_t d, uint64_t e, uint64_t f);
+int trace_syscall(struct trace *tr, struct tracee *t, int64_t *ret, struct error *err, long nr, uint64_t a,
+		  uint64_t b, uint64_t c, uint64_t d, uint64_t e, uint64_t f);
 
 /**
  * trace_step_out() - no frozen thread of the root process stays between @start and @end, both exclusive

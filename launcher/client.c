@@ -104,7 +104,8 @@ int client_runtime_dir(struct client_dir *ret, struct error *err)
 
 	if (own) {
 		if (own[0] != '/')
-			return error_set(err, EINVAL, "WARM_RUNTIME_DIR must be an absolute path, not '%s'", own);
+			return error_set(err, EINVAL, "WARM_RUNTIME_DIR must be an absolute path, not '%s'",
+					 own);
 		if (join(ret->path, sizeof(ret->path), own, "") < 0)
 			return error_set(err, ENAMETOOLONG,
 					 "WARM_RUNTIME_DIR is too long for a socket's address: "
@@ -154,7 +155,7 @@ int client_connect(const struct client_dir *dir, unsigned int timeout_ms, struct
 	fd = socket(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0);
 	if (fd < 0)
 		return error_errno(err, errno, "cannot make a socket");
-	if (fd < 3) {	/* where the program has no stdin, stdout or stderr, it must not find this */
+	if (fd < 3) { /* where the program has no stdin, stdout or stderr, it must not find this */
 		int up = fcntl(fd, F_DUPFD_CLOEXEC, 3);
 
 		if (up < 0)
@@ -169,7 +170,8 @@ int client_connect(const struct client_dir *dir, unsigned int timeout_ms, struct
 		r = connect(fd, (struct sockaddr *)&address, sizeof(address));
 	while (r < 0 && errno == EINTR);
 	if (r < 0 && errno == EAGAIN)
-		return error_set(err, ETIMEDOUT, "warmd does not accept connections (waited %u ms)", timeout_ms);
+		return error_set(err, ETIMEDOUT, "warmd does not accept connections (waited %u ms)",
+				 timeout_ms);
 	if (r < 0 && (errno == ENOENT || errno == ECONNREFUSED))
 		return error_set(err, errno, "warmd is not running (%s)", address.sun_path);
 	if (r < 0)
@@ -262,7 +264,7 @@ static ssize_t receive_bounded(int fd, struct msghdr *msg, unsigned int timeout_
 			return n;
 		if (errno == EAGAIN)
 			return error_set(err, ETIMEDOUT, "warmd does not answer (waited %u ms)", timeout_ms);
-		if (errno == ECONNRESET)	/* it closed before it had read all */
+		if (errno == ECONNRESET) /* it closed before it had read all */
 			return error_set(err, ECONNRESET, "warmd closed the connection");
 		if (errno != EINTR)
 			return error_errno(err, errno, "cannot receive from warmd");
@@ -285,8 +287,9 @@ static int check_packet(const struct msghdr *msg, const void *buf, size_t n, uin
 	const struct wire_header *header = buf;
 
 	if (msg->msg_flags & MSG_CTRUNC)
-		return error_set(err, EBADMSG,
-				 "descriptors from warmd were lost; the limit on open files (ulimit -n) is too low");
+		return error_set(
+			err, EBADMSG,
+			"descriptors from warmd were lost; the limit on open files (ulimit -n) is too low");
 	if (msg->msg_flags & MSG_TRUNC)
 		return error_set(err, EBADMSG, "the answer of warmd is larger than expected");
 	if (n < sizeof(*header) || header->magic != WIRE_MAGIC)
@@ -296,9 +299,11 @@ static int check_packet(const struct msghdr *msg, const void *buf, size_t n, uin
 				 "warmd speaks version %u of the protocol, this warm %u; run 'warm stop'",
 				 header->version, WIRE_VERSION_NUMBER);
 	if (header->size != n)
-		return error_set(err, EBADMSG, "the answer of warmd was cut: %zu of %u bytes", n, header->size);
+		return error_set(err, EBADMSG, "the answer of warmd was cut: %zu of %u bytes", n,
+				 header->size);
 	if (header->type != type)
-		return error_set(err, EBADMSG, "warmd answered with message type %u, not %u", header->type, type);
+		return error_set(err, EBADMSG, "warmd answered with message type %u, not %u", header->type,
+				 type);
 	return 0;
 }
 
@@ -311,8 +316,10 @@ ssize_t client_receive(int fd, void *buf, size_t size, uint16_t type, unsigned i
 	} control;
 	struct iovec part = { .iov_base = buf, .iov_len = size };
 	struct msghdr msg = {
-		.msg_iov = &part, .msg_iovlen = 1,
-		.msg_control = control.space, .msg_controllen = sizeof(control.space),
+		.msg_iov = &part,
+		.msg_iovlen = 1,
+		.msg_control = control.space,
+		.msg_controllen = sizeof(control.space),
 	};
 	struct client_fds unexpected, *came = fds ? fds : &unexpected;
 	ssize_t n;
@@ -323,7 +330,7 @@ ssize_t client_receive(int fd, void *buf, size_t size, uint16_t type, unsigned i
 	if (n < 0)
 		return n;
 	take_fds(&msg, came);
-	if (n == 0)	/* an empty packet is malformed anyway */
+	if (n == 0) /* an empty packet is malformed anyway */
 		r = error_set(err, ECONNRESET, "warmd closed the connection");
 	else
 		r = check_packet(&msg, buf, (size_t)n, type, err);
@@ -336,8 +343,8 @@ ssize_t client_receive(int fd, void *buf, size_t size, uint16_t type, unsigned i
 	return n;
 }
 
-static int receive_run(int fd, struct wire_run_reply *reply, unsigned int timeout_ms,
-		       int *fds, unsigned int max_fds, unsigned int *nfds, struct error *err)
+static int receive_run(int fd, struct wire_run_reply *reply, unsigned int timeout_ms, int *fds,
+		       unsigned int max_fds, unsigned int *nfds, struct error *err)
 {
 	struct client_fds packet;
 	ssize_t n;
@@ -368,8 +375,8 @@ static int receive_run(int fd, struct wire_run_reply *reply, unsigned int timeou
 	}
 }
 
-int client_receive_run(int fd, struct wire_run_reply *reply, unsigned int timeout_ms,
-		       int *fds, unsigned int max_fds, unsigned int *ret_nfds, struct error *err)
+int client_receive_run(int fd, struct wire_run_reply *reply, unsigned int timeout_ms, int *fds,
+		       unsigned int max_fds, unsigned int *ret_nfds, struct error *err)
 {
 	unsigned int nfds = 0;
 	int r;

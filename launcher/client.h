@@ -28,8 +28,8 @@
 
 /* sun_path holds 108 bytes with its NUL (unix(7)); "/warmd.sock" takes 11 */
 #define CLIENT_DIR_MAX 96
-#define CLIENT_SOCKET "warmd.sock"
-#define CLIENT_LOCK "warmd.lock"
+#define CLIENT_SOCKET  "warmd.sock"
+#define CLIENT_LOCK    "warmd.lock"
 
 /*
  * What the environment passes to a started warmd. WARMD_READY_FD=N: warmd
@@ -41,7 +41,7 @@
 
 struct client_dir {
 	char path[CLIENT_DIR_MAX];
-	int exists;		/* 0: nothing is there yet (so no daemon either) */
+	int exists; /* 0: nothing is there yet (so no daemon either) */
 };
 
 /* descriptors that came with a packet; the receiver owns them */
@@ -118,8 +118,8 @@ ssize_t client_receive(int fd, void *buf, size_t size, uint16_t type, unsigned i
  *
  * reason is NUL-terminated on return. Errors as client_receive().
  */
-int client_receive_run(int fd, struct wire_run_reply *reply, unsigned int timeout_ms,
-		       int *fds, unsigned int max_fds, unsigned int *ret_nfds, struct error *err);
+int client_receive_run(int fd, struct wire_run_reply *reply, unsigned int timeout_ms, int *fds,
+		       unsigned int max_fds, unsigned int *ret_nfds, struct error *err);
 
 /** client_find() - path of program @name as client_start_daemon() looks for warmd. Return: 0 or -ENOENT, -ENAMETOOLONG. */
 int client_find(const char *name, char *path, size_t size);

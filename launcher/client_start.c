@@ -24,11 +24,11 @@
 
 #include "engine/base/fd.h"
 
-#define START_READY_FD 3	/* WARMD_READY_FD in the daemon */
-#define START_MAX_ENV 4096	/* environment entries handed to the daemon */
-#define START_TRIES 3
-#define START_STEP_MS 5		/* between two questions after a lost race */
-#define START_LOST_MS 250	/* how long the winner of a race gets before another try */
+#define START_READY_FD 3 /* WARMD_READY_FD in the daemon */
+#define START_MAX_ENV  4096 /* environment entries handed to the daemon */
+#define START_TRIES    3
+#define START_STEP_MS  5 /* between two questions after a lost race */
+#define START_LOST_MS  250 /* how long the winner of a race gets before another try */
 
 extern char **environ;
 
@@ -102,7 +102,7 @@ static void reset_signals(void)
 	sigset_t none;
 
 	for (int sig = 1; sig <= 64; sig++)
-		signal(sig, SIG_DFL);	/* those that cannot be set fail, and need not be */
+		signal(sig, SIG_DFL); /* those that cannot be set fail, and need not be */
 	sigemptyset(&none);
 	sigprocmask(SIG_SETMASK, &none, NULL);
 }
@@ -111,7 +111,7 @@ static void close_from(unsigned int first)
 {
 	if (syscall(SYS_close_range, first, ~0u, 0) == 0)
 		return;
-	for (int fd = (int)first; fd < 65536; fd++)	/* before Linux 5.9, or forbidden by seccomp */
+	for (int fd = (int)first; fd < 65536; fd++) /* before Linux 5.9, or forbidden by seccomp */
 		close(fd);
 }
 
@@ -180,7 +180,8 @@ static int spawn_daemon(const struct client_dir *dir, int *ret_ready, struct err
 	pid_t child;
 
 	if (client_find("warmd", path, sizeof(path)) < 0)
-		return error_set(err, ENOENT, "cannot find warmd beside this program, in ../libexec/warm or on PATH");
+		return error_set(err, ENOENT,
+				 "cannot find warmd beside this program, in ../libexec/warm or on PATH");
 	strcat(dir_env, dir->path);
 	if (pipe2(ready, O_CLOEXEC) < 0)
 		return error_errno(err, errno, "cannot make a pipe");
@@ -231,7 +232,7 @@ static int wait_ready(int fd, uint64_t deadline, struct error *err)
 		if (n < 0)
 			return error_errno(err, errno, "cannot wait for warmd");
 		len += (size_t)n;
-		if (len == 1)	/* one byte, whether or not the pipe is closed behind it */
+		if (len == 1) /* one byte, whether or not the pipe is closed behind it */
 			return 1;
 		if (n == 0 || len == sizeof(words) - 1)
 			break;
@@ -299,10 +300,11 @@ int client_start_daemon(const struct client_dir *dir, unsigned int timeout_ms, s
 		close(ready);
 		if (r < 0)
 			return r;
-		r = r == 1 ? client_connect(dir, time_left(deadline), err) : connect_other(dir, deadline, err);
+		r = r == 1 ? client_connect(dir, time_left(deadline), err)
+			   : connect_other(dir, deadline, err);
 		if ((r != -ENOENT && r != -ECONNREFUSED) || now_ms() >= deadline)
 			return r;
 	}
-	return error_set(err, ECONNREFUSED, "warmd was started %d times, but does not listen in %s", START_TRIES,
-			 dir->path);
+	return error_set(err, ECONNREFUSED, "warmd was started %d times, but does not listen in %s",
+			 START_TRIES, dir->path);
 }

@@ -16,10 +16,10 @@
 
 #include <linux/capability.h>
 
-#define SIGNALS 64		/* _NSIG of the kernel on every architecture but MIPS */
-#define SIGNAL_IGNORED 1	/* SIG_IGN */
-#define MAX_FDS 256		/* bits of wire_run.inherited_fds */
-#define MAX_CPU_BYTES 1024	/* 8192 processors: the largest CONFIG_NR_CPUS */
+#define SIGNALS	       64 /* _NSIG of the kernel on every architecture but MIPS */
+#define SIGNAL_IGNORED 1 /* SIG_IGN */
+#define MAX_FDS	       256 /* bits of wire_run.inherited_fds */
+#define MAX_CPU_BYTES  1024 /* 8192 processors: the largest CONFIG_NR_CPUS */
 
 /* Linux' own struct sigaction: the handler comes first on all architectures but MIPS */
 struct kernel_sigaction {
@@ -58,7 +58,7 @@ static void collect_signals(struct wire_run *run)
 	for (int sig = 1; sig <= SIGNALS; sig++) {
 		struct kernel_sigaction act;
 
-		if (sig == 9 || sig == 19)	/* SIGKILL, SIGSTOP: always default */
+		if (sig == 9 || sig == 19) /* SIGKILL, SIGSTOP: always default */
 			continue;
 		if (syscall(SYS_rt_sigaction, sig, NULL, &act, SIGNALS / 8) == 0 &&
 		    act.handler == SIGNAL_IGNORED)
@@ -102,7 +102,7 @@ static void collect_limits(struct wire_run *run)
 
 static uint32_t stdio_kind(int fd, const struct stat *st)
 {
-	char termios[256];	/* larger than any struct termios of the kernel */
+	char termios[256]; /* larger than any struct termios of the kernel */
 
 	switch (st->st_mode & S_IFMT) {
 	case S_IFREG:
@@ -124,13 +124,12 @@ static void collect_stdio(struct wire_run *run)
 		struct winsize size;
 		struct stat st;
 
-		if (fstat(fd, &st) < 0)		/* WIRE_STDIO_CLOSED is 0 */
+		if (fstat(fd, &st) < 0) /* WIRE_STDIO_CLOSED is 0 */
 			continue;
 		run->stdio[fd] = stdio_kind(fd, &st);
 		run->stdio_blksize[fd] = (uint32_t)st.st_blksize;
 		if (run->stdio[fd] == WIRE_STDIO_FILE) {
-			if (lseek(fd, 0, SEEK_CUR) != 0 ||
-			    (st.st_size != 0 && fcntl(fd, F_GETFL) & O_APPEND))
+			if (lseek(fd, 0, SEEK_CUR) != 0 || (st.st_size != 0 && fcntl(fd, F_GETFL) & O_APPEND))
 				run->stdio_offset_nonzero |= 1ull << fd;
 		}
 		if (run->stdio[fd] == WIRE_STDIO_TTY && run->rows == 0 && run->columns == 0 &&
@@ -151,7 +150,7 @@ static void collect_stdio(struct wire_run *run)
 static void collect_descriptors(struct wire_run *run)
 {
 	struct pollfd fds[MAX_FDS];
-	uint64_t limit = run->rlimits[7][0];	/* RLIMIT_NOFILE: 7 but on Alpha, MIPS, SPARC */
+	uint64_t limit = run->rlimits[7][0]; /* RLIMIT_NOFILE: 7 but on Alpha, MIPS, SPARC */
 	unsigned int polled = limit < MAX_FDS ? (unsigned int)limit : MAX_FDS;
 	unsigned int asked = 8;
 
@@ -212,15 +211,15 @@ static char *put_cwd(char *at, const char *end)
 			errno = E2BIG;
 		return NULL;
 	}
-	if (at[0] != '/') {	/* "(unreachable)/...": getcwd(2), since Linux 2.6.36 */
+	if (at[0] != '/') { /* "(unreachable)/...": getcwd(2), since Linux 2.6.36 */
 		errno = ENOENT;
 		return NULL;
 	}
 	return at + n;
 }
 
-size_t context_collect(void *buf, size_t size, uint32_t flags, const char *name, const char *ready,
-		       int argc, char **argv, char **envp)
+size_t context_collect(void *buf, size_t size, uint32_t flags, const char *name, const char *ready, int argc,
+		       char **argv, char **envp)
 {
 	struct wire_run *run = buf;
 	char *strings, *at;

@@ -33,7 +33,7 @@
  * not fit, ENOENT when the working directory was removed or lies outside the root, EINVAL
  * when @argc is 0.
  */
-size_t context_collect(void *buf, size_t size, uint32_t flags, const char *name, const char *ready,
-		       int argc, char **argv, char **envp);
+size_t context_collect(void *buf, size_t size, uint32_t flags, const char *name, const char *ready, int argc,
+		       char **argv, char **envp);
 
 #endif

@@ -130,8 +130,8 @@ static cJSON *json_finding(const struct doctor_probe *probe, const struct doctor
 }
 
 /* Return: how many of the needed are missing; *limited is added to */
-static unsigned int run_group(const struct doctor_probe *probes, size_t n, struct doctor_finding *f, cJSON *json,
-			      bool all, unsigned int *limited)
+static unsigned int run_group(const struct doctor_probe *probes, size_t n, struct doctor_finding *f,
+			      cJSON *json, bool all, unsigned int *limited)
 {
 	unsigned int missing = 0;
 
@@ -212,16 +212,15 @@ const struct tool_command tool_doctor = {
 	.run = run,
 	.operands = "[-v] [--json]",
 	.summary = "check what this host offers to warm",
-	.details =
-"Tries each thing of the kernel and of this host that warm relies on, and says what\n"
-"is missing, what it is for and what to do. Changes nothing.\n"
-"\n"
-"  -v           say what it is for also where all is well\n"
-"  --json       as JSON: ok, missing, limited, probes\n"
-"\n"
-"Exit status: 0 when all that warm needs is there, else 125.\n"
-"\n"
-"Examples:\n"
-"  warm doctor\n"
-"  warm doctor --json | jq -r '.probes[] | select(.result != \"ok\") | .name'\n",
+	.details = "Tries each thing of the kernel and of this host that warm relies on, and says what\n"
+		   "is missing, what it is for and what to do. Changes nothing.\n"
+		   "\n"
+		   "  -v           say what it is for also where all is well\n"
+		   "  --json       as JSON: ok, missing, limited, probes\n"
+		   "\n"
+		   "Exit status: 0 when all that warm needs is there, else 125.\n"
+		   "\n"
+		   "Examples:\n"
+		   "  warm doctor\n"
+		   "  warm doctor --json | jq -r '.probes[] | select(.result != \"ok\") | .name'\n",
 };

@@ -19,9 +19,9 @@
 #include <stddef.h>
 
 enum doctor_result {
-	DOCTOR_UNKNOWN,		/* the probe ended without a finding */
+	DOCTOR_UNKNOWN, /* the probe ended without a finding */
 	DOCTOR_OK,
-	DOCTOR_LIMITED,		/* warm works, with less speed or less reach */
+	DOCTOR_LIMITED, /* warm works, with less speed or less reach */
 	DOCTOR_MISSING,
 	DOCTOR_RESULT_COUNT,
 };
@@ -29,15 +29,15 @@ enum doctor_result {
 /* in memory shared with the probing child */
 struct doctor_finding {
 	enum doctor_result result;
-	char detail[256];	/* what was found */
-	char todo[256];		/* what to do about it, "" if nothing */
+	char detail[256]; /* what was found */
+	char todo[256]; /* what to do about it, "" if nothing */
 };
 
 struct doctor_probe {
 	const char *name;
-	bool needed;		/* missing: `warm run` always runs cold; else only what @why tells is lost */
-	const char *why;	/* what warm does with it */
-	const char *todo;	/* general advice, where the finding has none; NULL for none */
+	bool needed; /* missing: `warm run` always runs cold; else only what @why tells is lost */
+	const char *why; /* what warm does with it */
+	const char *todo; /* general advice, where the finding has none; NULL for none */
 	void (*probe)(struct doctor_finding *f);
 };
 

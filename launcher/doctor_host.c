@@ -30,13 +30,13 @@
 #include "launcher/tool.h"
 
 #ifndef CAP_CHECKPOINT_RESTORE
-#define CAP_CHECKPOINT_RESTORE 40	/* Linux 5.9 */
+#define CAP_CHECKPOINT_RESTORE 40 /* Linux 5.9 */
 #endif
 
-#define WATCHES_GOOD 65536	/* a Python program with pandas needs some 3,000 */
+#define WATCHES_GOOD   65536 /* a Python program with pandas needs some 3,000 */
 #define INSTANCES_GOOD 16
-#define FILES_GOOD 4096		/* descriptors that warmd holds for its templates */
-#define MEMORY_GOOD (512ull << 20)
+#define FILES_GOOD     4096 /* descriptors that warmd holds for its templates */
+#define MEMORY_GOOD    (512ull << 20)
 
 static void probe_kernel(struct doctor_finding *f)
 {
@@ -88,8 +88,10 @@ static void probe_capability(struct doctor_finding *f)
 	} else if (found && file_capability(path)) {
 		doctor_found(f, DOCTOR_OK, "%.200s has CAP_CHECKPOINT_RESTORE", path);
 	} else {
-		doctor_found(f, DOCTOR_LIMITED, "no CAP_CHECKPOINT_RESTORE: /proc/self/exe of a clone names warm");
-		doctor_todo(f, "as root: setcap cap_checkpoint_restore+ep %.200s", found ? path : "PREFIX/bin/warm");
+		doctor_found(f, DOCTOR_LIMITED,
+			     "no CAP_CHECKPOINT_RESTORE: /proc/self/exe of a clone names warm");
+		doctor_todo(f, "as root: setcap cap_checkpoint_restore+ep %.200s",
+			    found ? path : "PREFIX/bin/warm");
 	}
 }
 
@@ -119,8 +121,9 @@ static void probe_set_tid(struct doctor_finding *f)
 
 	if (unshare(CLONE_NEWUSER | CLONE_NEWPID) < 0) {
 		doctor_failed(f, "a user and PID namespace");
-		doctor_todo(f, "sysctl user.max_user_namespaces=N, kernel.unprivileged_userns_clone=1 (Debian), "
-			       "kernel.apparmor_restrict_unprivileged_userns=0 (Ubuntu)");
+		doctor_todo(f,
+			    "sysctl user.max_user_namespaces=N, kernel.unprivileged_userns_clone=1 (Debian), "
+			    "kernel.apparmor_restrict_unprivileged_userns=0 (Ubuntu)");
 		return;
 	}
 	pid = fork();
@@ -153,12 +156,15 @@ static void probe_inotify(struct doctor_finding *f)
 
 	if (fd < 0) {
 		doctor_failed(f, "inotify_init1");
-		doctor_todo(f, "sysctl fs.inotify.max_user_instances=%" PRIu64, instances < 128 ? 128 : instances * 2);
+		doctor_todo(f, "sysctl fs.inotify.max_user_instances=%" PRIu64,
+			    instances < 128 ? 128 : instances * 2);
 	} else if (watches < WATCHES_GOOD || instances < INSTANCES_GOOD) {
-		doctor_found(f, DOCTOR_LIMITED, "%" PRIu64 " watches, %" PRIu64 " instances a user", watches, instances);
+		doctor_found(f, DOCTOR_LIMITED, "%" PRIu64 " watches, %" PRIu64 " instances a user", watches,
+			     instances);
 		doctor_todo(f, "sysctl fs.inotify.max_user_watches=524288 fs.inotify.max_user_instances=128");
 	} else {
-		doctor_found(f, DOCTOR_OK, "%" PRIu64 " watches, %" PRIu64 " instances a user", watches, instances);
+		doctor_found(f, DOCTOR_OK, "%" PRIu64 " watches, %" PRIu64 " instances a user", watches,
+			     instances);
 	}
 }
 
@@ -170,8 +176,9 @@ static void probe_files(struct doctor_finding *f)
 		doctor_failed(f, "RLIMIT_NOFILE");
 		return;
 	}
-	doctor_found(f, limit.rlim_max < FILES_GOOD ? DOCTOR_LIMITED : DOCTOR_OK, "%" PRIu64 " open files, at most %" PRIu64,
-		     (uint64_t)limit.rlim_cur, (uint64_t)limit.rlim_max);
+	doctor_found(f, limit.rlim_max < FILES_GOOD ? DOCTOR_LIMITED : DOCTOR_OK,
+		     "%" PRIu64 " open files, at most %" PRIu64, (uint64_t)limit.rlim_cur,
+		     (uint64_t)limit.rlim_max);
 	doctor_todo(f, "raise the hard limit: ulimit -Hn, /etc/security/limits.conf or LimitNOFILE=");
 }
 
@@ -202,8 +209,8 @@ static void probe_runtime_dir(struct doctor_finding *f)
 	else if (fs.f_type == TMPFS_MAGIC)
 		doctor_found(f, DOCTOR_OK, "%s%s, on tmpfs", dir.path, dir.exists ? "" : " (will be made)");
 	else
-		doctor_found(f, DOCTOR_OK, "%s%s, not on tmpfs: fine, but a stale socket outlives a reboot", dir.path,
-			     dir.exists ? "" : " (will be made)");
+		doctor_found(f, DOCTOR_OK, "%s%s, not on tmpfs: fine, but a stale socket outlives a reboot",
+			     dir.path, dir.exists ? "" : " (will be made)");
 }
 
 static void probe_socket_path(struct doctor_finding *f)
@@ -219,7 +226,8 @@ static void probe_socket_path(struct doctor_finding *f)
 	} else if (r < 0) {
 		doctor_found(f, DOCTOR_LIMITED, "not known: see runtime-directory");
 	} else {
-		doctor_found(f, DOCTOR_OK, "%zu of %zu bytes", strlen(dir.path) + sizeof("/" CLIENT_SOCKET) - 1, most);
+		doctor_found(f, DOCTOR_OK, "%zu of %zu bytes",
+			     strlen(dir.path) + sizeof("/" CLIENT_SOCKET) - 1, most);
 	}
 }
 
@@ -269,7 +277,8 @@ static void probe_warmd(struct doctor_finding *f)
 		doctor_todo(f, "%.180s --version tells why", path);
 		return;
 	}
-	doctor_found(f, strstr(version, WARM_VERSION) ? DOCTOR_OK : DOCTOR_LIMITED, "%.150s, %.60s", path, version);
+	doctor_found(f, strstr(version, WARM_VERSION) ? DOCTOR_OK : DOCTOR_LIMITED, "%.150s, %.60s", path,
+		     version);
 	doctor_todo(f, "warm is %s: install both from one build", WARM_VERSION);
 }
 
@@ -295,9 +304,10 @@ static void probe_running(struct doctor_finding *f)
 	} else {
 		bool same = strcmp(reply->hello->version, WARM_VERSION) == 0;
 
-		doctor_found(f, same ? DOCTOR_OK : DOCTOR_LIMITED, "process %u, version %.40s", reply->hello->pid,
-			     reply->hello->version);
-		doctor_todo(f, "warm is %s: run 'warm stop', the next 'warm run' starts the new one", WARM_VERSION);
+		doctor_found(f, same ? DOCTOR_OK : DOCTOR_LIMITED, "process %u, version %.40s",
+			     reply->hello->pid, reply->hello->version);
+		doctor_todo(f, "warm is %s: run 'warm stop', the next 'warm run' starts the new one",
+			    WARM_VERSION);
 	}
 	tool_reply_freep(&reply);
 }
@@ -342,7 +352,8 @@ static void probe_memory(struct doctor_finding *f)
 
 	if (budget(&held, &most) == 0)
 		doctor_found(f, result, "%s available; templates hold %s of their budget of %s",
-			     tool_bytes(available, free_text), tool_bytes(held, held_text), tool_bytes(most, most_text));
+			     tool_bytes(available, free_text), tool_bytes(held, held_text),
+			     tool_bytes(most, most_text));
 	else
 		doctor_found(f, result, "%s available", tool_bytes(available, free_text));
 	doctor_todo(f, "'warm rm' what is not used; set a smaller budget in the configuration");
@@ -350,14 +361,17 @@ static void probe_memory(struct doctor_finding *f)
 
 const struct doctor_probe doctor_host_probes[] = {
 	{ "kernel", true, "Linux 5.10 is the oldest that warm is made for", "a newer kernel", probe_kernel },
-	{ "checkpoint-restore", false, "/proc/self/exe of a clone names its program", NULL, probe_capability },
-	{ "set-tid", false, "exact PIDs for runtimes that keep thread ids (Go, JVM)", "Linux 5.5 or newer", probe_set_tid },
+	{ "checkpoint-restore", false, "/proc/self/exe of a clone names its program", NULL,
+	  probe_capability },
+	{ "set-tid", false, "exact PIDs for runtimes that keep thread ids (Go, JVM)", "Linux 5.5 or newer",
+	  probe_set_tid },
 	{ "inotify", true, "warmd watches the files that templates were made of", NULL, probe_inotify },
 	{ "open-files", true, "warmd keeps descriptors for each template", NULL, probe_files },
 	{ "runtime-directory", true, "the socket between warm and warmd", NULL, probe_runtime_dir },
 	{ "socket-path", true, "a unix socket's address holds 107 bytes", NULL, probe_socket_path },
 	{ "warmd", true, "the daemon that builds and keeps templates", NULL, probe_warmd },
-	{ "warmd-running", true, "a daemon that hangs or is of another version serves nothing", NULL, probe_running },
+	{ "warmd-running", true, "a daemon that hangs or is of another version serves nothing", NULL,
+	  probe_running },
 	{ "memory", false, "templates are held in memory", NULL, probe_memory },
 };
 const size_t doctor_host_count = ARRAY_SIZE(doctor_host_probes);

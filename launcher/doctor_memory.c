@@ -19,14 +19,14 @@
 #include "engine/base/fd.h"
 
 #ifndef MFD_EXEC
-#define MFD_EXEC 0x0010u	/* Linux 6.3 */
+#define MFD_EXEC 0x0010u /* Linux 6.3 */
 #endif
 #ifndef PR_GET_TID_ADDRESS
 #define PR_GET_TID_ADDRESS 40
 #endif
 
-#define ALL_SEALS (F_SEAL_SEAL | F_SEAL_SHRINK | F_SEAL_GROW | F_SEAL_WRITE)
-#define PAGEMAP_FILE (1ull << 61)	/* a file's page or shared anonymous: proc_pid_pagemap(5) */
+#define ALL_SEALS	(F_SEAL_SEAL | F_SEAL_SHRINK | F_SEAL_GROW | F_SEAL_WRITE)
+#define PAGEMAP_FILE	(1ull << 61) /* a file's page or shared anonymous: proc_pid_pagemap(5) */
 #define PAGEMAP_PRESENT (1ull << 63)
 
 /* <linux/fs.h> has these since 6.7 */
@@ -37,8 +37,8 @@ struct doctor_scan {
 struct doctor_region {
 	uint64_t start, end, categories;
 };
-#define DOCTOR_PAGEMAP_SCAN _IOWR('f', 16, struct doctor_scan)
-#define DOCTOR_PAGE_IS_FILE (1u << 2)
+#define DOCTOR_PAGEMAP_SCAN    _IOWR('f', 16, struct doctor_scan)
+#define DOCTOR_PAGE_IS_FILE    (1u << 2)
 #define DOCTOR_PAGE_IS_PRESENT (1u << 3)
 
 /* Return: a sealed memfd of @pages pages, or -1 with errno and *what */
@@ -50,7 +50,7 @@ static int sealed_memfd(size_t pages, const char **what)
 
 	*what = "memfd_create";
 	fd = (int)syscall(SYS_memfd_create, "warm-doctor", MFD_CLOEXEC | MFD_ALLOW_SEALING | MFD_EXEC);
-	if (fd < 0 && errno == EINVAL)	/* before 6.3: all are executable */
+	if (fd < 0 && errno == EINVAL) /* before 6.3: all are executable */
 		fd = (int)syscall(SYS_memfd_create, "warm-doctor", MFD_CLOEXEC | MFD_ALLOW_SEALING);
 	if (fd < 0)
 		return -1;
@@ -84,7 +84,8 @@ static void probe_memfd(struct doctor_finding *f)
 	}
 	data[0] = 'x';
 	if (pread(fd, &byte, 1, 0) != 1 || byte != 'w') {
-		doctor_found(f, DOCTOR_MISSING, "a write to a private mapping went through to the sealed memfd");
+		doctor_found(f, DOCTOR_MISSING,
+			     "a write to a private mapping went through to the sealed memfd");
 		return;
 	}
 	text = mmap(NULL, page, PROT_READ | PROT_EXEC, MAP_PRIVATE, fd, 0);
@@ -128,7 +129,8 @@ static void probe_pagemap(struct doctor_finding *f)
 	if (!p)
 		return;
 	fd = open("/proc/self/pagemap", O_RDONLY | O_CLOEXEC);
-	if (fd < 0 || pread(fd, entries, sizeof(entries), (off_t)((uintptr_t)p / page * 8)) != sizeof(entries))
+	if (fd < 0 ||
+	    pread(fd, entries, sizeof(entries), (off_t)((uintptr_t)p / page * 8)) != sizeof(entries))
 		doctor_failed(f, "reading /proc/self/pagemap");
 	else if (entries[0] & PAGEMAP_FILE || !(entries[0] & PAGEMAP_PRESENT))
 		doctor_found(f, DOCTOR_MISSING, "a written page is not told from the file's");
@@ -178,7 +180,7 @@ static int stat_fields(uint64_t *fields, unsigned int max)
 	p = strrchr(text, ')');
 	if (!p)
 		return -1;
-	p += 4;		/* ") S " */
+	p += 4; /* ") S " */
 	for (unsigned int i = 4; i <= max; i++)
 		fields[i] = strtoull(p, &p, 10);
 	return 0;
@@ -259,7 +261,9 @@ static void probe_vdso(struct doctor_finding *f)
 			snprintf(what, sizeof(what), "moving %.32s", name);
 			doctor_failed(f, what);
 			if (errno == EPERM)
-				doctor_todo(f, "the kernel seals them (CONFIG_MSEAL_SYSTEM_MAPPINGS): boot one without");
+				doctor_todo(
+					f,
+					"the kernel seals them (CONFIG_MSEAL_SYSTEM_MAPPINGS): boot one without");
 			return;
 		}
 		moved++;
@@ -273,7 +277,7 @@ static void probe_vdso(struct doctor_finding *f)
 static void probe_userfaultfd(struct doctor_finding *f)
 {
 	static const char path[] = "/proc/sys/vm/unprivileged_userfaultfd";
-	int fd = (int)syscall(SYS_userfaultfd, O_CLOEXEC | 1);	/* UFFD_USER_MODE_ONLY, Linux 5.11 */
+	int fd = (int)syscall(SYS_userfaultfd, O_CLOEXEC | 1); /* UFFD_USER_MODE_ONLY, Linux 5.11 */
 
 	if (fd < 0) {
 		doctor_failed(f, "userfaultfd");
@@ -313,15 +317,20 @@ static void probe_huge(struct doctor_finding *f)
 #define CHECKPOINT_RESTORE "a kernel with CONFIG_CHECKPOINT_RESTORE (distributions have it)"
 
 const struct doctor_probe doctor_memory_probes[] = {
-	{ "memfd", true, "templates live in sealed memory that no clone can change", "Linux 5.10 or newer", probe_memfd },
-	{ "pagemap", true, "to store only the pages that differ from their file", "mount /proc; Linux 5.10 or newer",
-	  probe_pagemap },
+	{ "memfd", true, "templates live in sealed memory that no clone can change", "Linux 5.10 or newer",
+	  probe_memfd },
+	{ "pagemap", true, "to store only the pages that differ from their file",
+	  "mount /proc; Linux 5.10 or newer", probe_pagemap },
 	{ "pagemap-scan", false, "finding written pages faster (Linux 6.7); else pagemap serves",
 	  "Linux 6.7 or newer", probe_pagemap_scan },
-	{ "set-mm-map", true, "a clone's heap, arguments and auxiliary vector", CHECKPOINT_RESTORE, probe_set_mm },
-	{ "tid-address", true, "to give a clone's threads their new ids", CHECKPOINT_RESTORE, probe_tid_address },
-	{ "vdso-move", true, "a clone needs the vDSO where the template had it", "Linux 5.10 or newer", probe_vdso },
-	{ "userfaultfd", false, "restoring large images lazily from disk", "Linux 5.11 or newer", probe_userfaultfd },
+	{ "set-mm-map", true, "a clone's heap, arguments and auxiliary vector", CHECKPOINT_RESTORE,
+	  probe_set_mm },
+	{ "tid-address", true, "to give a clone's threads their new ids", CHECKPOINT_RESTORE,
+	  probe_tid_address },
+	{ "vdso-move", true, "a clone needs the vDSO where the template had it", "Linux 5.10 or newer",
+	  probe_vdso },
+	{ "userfaultfd", false, "restoring large images lazily from disk", "Linux 5.11 or newer",
+	  probe_userfaultfd },
 	{ "shmem-huge-pages", false, "reading large heaps with fewer page faults", NULL, probe_huge },
 };
 const size_t doctor_memory_count = ARRAY_SIZE(doctor_memory_probes);

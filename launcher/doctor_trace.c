@@ -16,8 +16,8 @@
 #include "launcher/doctor_arch.h"
 
 /* <linux/ptrace.h> cannot stand beside <sys/ptrace.h>, and older headers lack these */
-#define DOCTOR_GET_SYSCALL_INFO 0x420e		/* Linux 5.3 */
-#define DOCTOR_GET_RSEQ_CONFIGURATION 0x420f	/* Linux 5.13 */
+#define DOCTOR_GET_SYSCALL_INFO	      0x420e /* Linux 5.3 */
+#define DOCTOR_GET_RSEQ_CONFIGURATION 0x420f /* Linux 5.13 */
 
 struct rseq_configuration {
 	uint64_t rseq_abi_pointer;
@@ -85,7 +85,10 @@ static pid_t stopped_child(struct doctor_finding *f)
 static void probe_ptrace(struct doctor_finding *f)
 {
 	static const char *const scopes[] = {
-		"any process of the user", "children only, which is enough", "only with CAP_SYS_PTRACE", "nobody",
+		"any process of the user",
+		"children only, which is enough",
+		"only with CAP_SYS_PTRACE",
+		"nobody",
 	};
 	static const char path[] = "/proc/sys/kernel/yama/ptrace_scope";
 	char scope[16] = "";
@@ -94,8 +97,9 @@ static void probe_ptrace(struct doctor_finding *f)
 		scope[0] = '\0';
 	if (stopped_child(f) < 0) {
 		if (scope[0] >= '2' && scope[0] <= '3')
-			doctor_todo(f, "set %s to 1 (sysctl kernel.yama.ptrace_scope=1; from 3 only by a reboot)",
-				    path);
+			doctor_todo(
+				f, "set %s to 1 (sysctl kernel.yama.ptrace_scope=1; from 3 only by a reboot)",
+				path);
 		return;
 	}
 	if (scope[0] >= '0' && scope[0] <= '3')
@@ -176,15 +180,17 @@ static void probe_vm_readv(struct doctor_finding *f)
 		doctor_found(f, DOCTOR_OK, "process_vm_readv works");
 }
 
-#define NO_SECCOMP "a container's seccomp profile may forbid it: docker run --cap-add SYS_PTRACE, or a newer profile"
+#define NO_SECCOMP                                                                                           \
+	"a container's seccomp profile may forbid it: docker run --cap-add SYS_PTRACE, or a newer profile"
 
 const struct doctor_probe doctor_trace_probes[] = {
 	{ "ptrace", true, "warmd traces the programs it builds templates of", NO_SECCOMP, probe_ptrace },
-	{ "ptrace-syscall-info", true, "to see what a program reads before its readiness point (Linux 5.3)", NO_SECCOMP,
-	  probe_syscall_info },
+	{ "ptrace-syscall-info", true, "to see what a program reads before its readiness point (Linux 5.3)",
+	  NO_SECCOMP, probe_syscall_info },
 	{ "hardware-breakpoint", true, "to stop a program at its readiness point without changing its code",
 	  "some virtual machines and sandboxes (gVisor) have no debug registers", probe_breakpoint },
-	{ "ptrace-rseq", false, "programs of glibc 2.35 and newer, which use restartable sequences (Linux 5.13)",
+	{ "ptrace-rseq", false,
+	  "programs of glibc 2.35 and newer, which use restartable sequences (Linux 5.13)",
 	  "a kernel with CONFIG_RSEQ, 5.13 or newer", probe_rseq },
 	{ "process_vm_readv", true, "to read a program's memory", NO_SECCOMP, probe_vm_readv },
 };

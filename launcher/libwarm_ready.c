@@ -11,7 +11,7 @@
 
 #define EXPORT __attribute__((visibility("default")))
 
-#define CONTEXT_MAX (1u << 20)		/* bytes; untouched pages of the buffer cost nothing */
+#define CONTEXT_MAX   (1u << 20) /* bytes; untouched pages of the buffer cost nothing */
 #define CONTEXT_MAGIC 0x58544357u
 
 extern char **environ;
@@ -94,7 +94,8 @@ EXPORT int warm_ready(void)
 	if (!number || !*number)
 		return 0;
 	fd = atoi(number);
-	buf = mmap(NULL, CONTEXT_MAX, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+	buf = mmap(NULL, CONTEXT_MAX, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1,
+		   0);
 	if (buf == MAP_FAILED)
 		return -errno;
 	r = write_all(fd, words, sizeof(words) - 1);

@@ -20,45 +20,46 @@
 
 #include <stdint.h>
 
-#define WIRE_MAGIC 0x4d524157u		/* "WARM" */
+#define WIRE_MAGIC	    0x4d524157u /* "WARM" */
 #define WIRE_VERSION_NUMBER 1
-#define WIRE_MAX_SIZE (128u * 1024)	/* bytes of one message */
-#define WIRE_MAX_FDS 253		/* SCM_MAX_FD */
-#define WIRE_RLIMITS 16
+#define WIRE_MAX_SIZE	    (128u * 1024) /* bytes of one message */
+#define WIRE_MAX_FDS	    253 /* SCM_MAX_FD */
+#define WIRE_RLIMITS	    16
 
 enum wire_type {
-	WIRE_VERSION = 1,	/* server: I speak header.version; then it closes */
-	WIRE_RUN,		/* client: struct wire_run; may carry no descriptors */
-	WIRE_RUN_REPLY,		/* server: struct wire_run_reply + descriptors */
-	WIRE_CONTROL,		/* client: header + ControlRequest */
-	WIRE_CONTROL_REPLY,	/* server: header + ControlReply */
-	WIRE_LEARN,		/* a clone at its exit: struct wire_learn; no answer */
+	WIRE_VERSION = 1, /* server: I speak header.version; then it closes */
+	WIRE_RUN, /* client: struct wire_run; may carry no descriptors */
+	WIRE_RUN_REPLY, /* server: struct wire_run_reply + descriptors */
+	WIRE_CONTROL, /* client: header + ControlRequest */
+	WIRE_CONTROL_REPLY, /* server: header + ControlReply */
+	WIRE_LEARN, /* a clone at its exit: struct wire_learn; no answer */
 };
 
 struct wire_header {
 	uint32_t magic;
 	uint16_t version;
 	uint16_t type;
-	uint32_t size;		/* of the whole message, header included */
-	uint32_t reserved;	/* 0 */
+	uint32_t size; /* of the whole message, header included */
+	uint32_t reserved; /* 0 */
 };
 
 /* what a standard descriptor is, as far as programs tell them apart */
 enum wire_stdio {
 	WIRE_STDIO_CLOSED,
 	WIRE_STDIO_TTY,
-	WIRE_STDIO_PIPE,	/* pipe or FIFO */
-	WIRE_STDIO_FILE,	/* regular file */
+	WIRE_STDIO_PIPE, /* pipe or FIFO */
+	WIRE_STDIO_FILE, /* regular file */
 	WIRE_STDIO_SOCKET,
-	WIRE_STDIO_NULL,	/* a character device that is no terminal */
+	WIRE_STDIO_NULL, /* a character device that is no terminal */
 	WIRE_STDIO_OTHER,
 };
 
 enum wire_run_flags {
-	WIRE_RUN_NO_BUILD = 1 << 0,	/* do not start a build when nothing serves */
-	WIRE_RUN_BUILD = 1 << 1,	/* `warm build`: answer when the template is ready or refused; no descriptors */
-	WIRE_RUN_EXPLAIN = 1 << 2,	/* only say what would happen */
-	WIRE_RUN_REBUILD = 1 << 3,	/* with BUILD: even if a template serves */
+	WIRE_RUN_NO_BUILD = 1 << 0, /* do not start a build when nothing serves */
+	WIRE_RUN_BUILD =
+		1 << 1, /* `warm build`: answer when the template is ready or refused; no descriptors */
+	WIRE_RUN_EXPLAIN = 1 << 2, /* only say what would happen */
+	WIRE_RUN_REBUILD = 1 << 3, /* with BUILD: even if a template serves */
 };
 
 /*
@@ -67,42 +68,43 @@ enum wire_run_flags {
  */
 struct wire_run {
 	struct wire_header header;
-	uint32_t flags;			/* enum wire_run_flags */
-	uint32_t argc;			/* >= 1 */
+	uint32_t flags; /* enum wire_run_flags */
+	uint32_t argc; /* >= 1 */
 	uint32_t envc;
-	uint32_t strings_size;		/* bytes after this struct */
+	uint32_t strings_size; /* bytes after this struct */
 	uint32_t umask;
 	uint32_t no_new_privs;
-	uint32_t seccomp;		/* prctl(PR_GET_SECCOMP), 0 if unknown */
+	uint32_t seccomp; /* prctl(PR_GET_SECCOMP), 0 if unknown */
 	uint32_t personality;
-	uint64_t ignored_signals;	/* bit n-1: signal n is SIG_IGN */
+	uint64_t ignored_signals; /* bit n-1: signal n is SIG_IGN */
 	uint64_t blocked_signals;
-	uint64_t capabilities;		/* effective set */
-	uint64_t affinity;		/* FNV-1a 64 of the sched_getaffinity mask */
-	uint64_t rlimits[WIRE_RLIMITS][2];	/* soft, hard */
-	uint32_t stdio[3];		/* enum wire_stdio */
-	uint32_t stdio_blksize[3];	/* st_blksize, 0 when closed */
-	uint16_t rows, columns;		/* of the first of stdin, stdout, stderr that is a terminal; else 0 */
-	uint32_t ngroups_hash;		/* FNV-1a 32 of the supplementary groups */
-	uint64_t inherited_fds[4];	/* descriptors 0..255 that are open in the caller, a bit each */
-	uint64_t stdio_offset_nonzero;	/* bit n: descriptor n is a regular file whose offset or O_APPEND end is not 0 */
+	uint64_t capabilities; /* effective set */
+	uint64_t affinity; /* FNV-1a 64 of the sched_getaffinity mask */
+	uint64_t rlimits[WIRE_RLIMITS][2]; /* soft, hard */
+	uint32_t stdio[3]; /* enum wire_stdio */
+	uint32_t stdio_blksize[3]; /* st_blksize, 0 when closed */
+	uint16_t rows, columns; /* of the first of stdin, stdout, stderr that is a terminal; else 0 */
+	uint32_t ngroups_hash; /* FNV-1a 32 of the supplementary groups */
+	uint64_t inherited_fds[4]; /* descriptors 0..255 that are open in the caller, a bit each */
+	uint64_t
+		stdio_offset_nonzero; /* bit n: descriptor n is a regular file whose offset or O_APPEND end is not 0 */
 };
 
 enum wire_status {
-	WIRE_WARM,		/* descriptors follow: become it */
-	WIRE_COLD_NONE,		/* no template yet; a build was started unless NO_BUILD */
-	WIRE_COLD_BUILDING,	/* one is being built */
-	WIRE_COLD_STALE,	/* one was there, its inputs changed */
-	WIRE_COLD_REFUSED,	/* this program cannot be a template: reason */
-	WIRE_COLD_MISMATCH,	/* templates exist, none for this context: reason */
-	WIRE_COLD_BUDGET,	/* memory budget */
-	WIRE_COLD_ERROR,	/* warmd failed: reason */
-	WIRE_COLD_DISABLED,	/* configuration says so */
+	WIRE_WARM, /* descriptors follow: become it */
+	WIRE_COLD_NONE, /* no template yet; a build was started unless NO_BUILD */
+	WIRE_COLD_BUILDING, /* one is being built */
+	WIRE_COLD_STALE, /* one was there, its inputs changed */
+	WIRE_COLD_REFUSED, /* this program cannot be a template: reason */
+	WIRE_COLD_MISMATCH, /* templates exist, none for this context: reason */
+	WIRE_COLD_BUDGET, /* memory budget */
+	WIRE_COLD_ERROR, /* warmd failed: reason */
+	WIRE_COLD_DISABLED, /* configuration says so */
 	/* decided by the client itself, for statistics and -v */
 	WIRE_COLD_NO_DAEMON,
 	WIRE_COLD_TIMEOUT,
 	WIRE_COLD_VERSION,
-	WIRE_COLD_FAILED,	/* become failed before anything was lost */
+	WIRE_COLD_FAILED, /* become failed before anything was lost */
 	WIRE_STATUS_COUNT,
 };
 
@@ -113,25 +115,25 @@ enum wire_status {
  */
 struct wire_run_reply {
 	struct wire_header header;
-	uint32_t status;		/* enum wire_status */
-	uint32_t nfds;			/* over all packets */
-	uint64_t stub_base;		/* address where control[0, text_size) is mapped read+exec */
+	uint32_t status; /* enum wire_status */
+	uint32_t nfds; /* over all packets */
+	uint64_t stub_base; /* address where control[0, text_size) is mapped read+exec */
 	uint64_t text_size;
-	uint64_t data_size;		/* control[text_size, +data_size) is mapped private read+write behind it */
-	uint64_t args_base;		/* address of the launch context area */
-	uint64_t context_max;		/* bytes of context that the program can take; 0: through a descriptor */
+	uint64_t data_size; /* control[text_size, +data_size) is mapped private read+write behind it */
+	uint64_t args_base; /* address of the launch context area */
+	uint64_t context_max; /* bytes of context that the program can take; 0: through a descriptor */
 	uint64_t template_id;
 	uint64_t generation;
-	uint32_t stdio_changed;		/* bit n: descriptor n is of another kind than in the build */
-	uint32_t learn;			/* the clone shall tell which pages it wrote, at its exit */
-	char reason[256];		/* words for -v, "" when warm */
+	uint32_t stdio_changed; /* bit n: descriptor n is of another kind than in the build */
+	uint32_t learn; /* the clone shall tell which pages it wrote, at its exit */
+	char reason[256]; /* words for -v, "" when warm */
 };
 
 /* pages that a clone of a template wrote, in order of address */
 #define WIRE_LEARN_RANGES 2048
 
 struct wire_range {
-	uint64_t addr, len;		/* bytes */
+	uint64_t addr, len; /* bytes */
 };
 
 struct wire_learn {

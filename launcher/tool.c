@@ -10,26 +10,25 @@ static const struct tool_command tool_run = {
 	.name = "run",
 	.operands = "[--name N] [--ready P] [--strict] [--cold] [-v] [--] CMD [ARG...]",
 	.summary = "run a program, warm if a template serves",
-	.details =
-"Runs CMD in this very process: same PID, terminal, descriptors, exit status.\n"
-"If no template serves, CMD runs cold at once and a template is built for the\n"
-"next time.\n"
-"\n"
-"  --name N     use the template named N, and name the one that is built so\n"
-"  --ready P    readiness point: auto (default), main, import, call\n"
-"  --strict     fail with status 125 rather than run cold\n"
-"  --cold       run cold and build nothing\n"
-"  -v           say on stderr why it ran warm or cold\n"
-"\n"
-"Examples:\n"
-"  warm run python3 report.py --month 7\n"
-"  warm run -v -- flask --app shop routes\n"
-"  WARM_DISABLE=1 warm run python3 report.py    # the same as without warm\n",
+	.details = "Runs CMD in this very process: same PID, terminal, descriptors, exit status.\n"
+		   "If no template serves, CMD runs cold at once and a template is built for the\n"
+		   "next time.\n"
+		   "\n"
+		   "  --name N     use the template named N, and name the one that is built so\n"
+		   "  --ready P    readiness point: auto (default), main, import, call\n"
+		   "  --strict     fail with status 125 rather than run cold\n"
+		   "  --cold       run cold and build nothing\n"
+		   "  -v           say on stderr why it ran warm or cold\n"
+		   "\n"
+		   "Examples:\n"
+		   "  warm run python3 report.py --month 7\n"
+		   "  warm run -v -- flask --app shop routes\n"
+		   "  WARM_DISABLE=1 warm run python3 report.py    # the same as without warm\n",
 };
 
 static const struct tool_command *const commands[] = {
-	&tool_run, &tool_build, &tool_ls, &tool_rm, &tool_inspect, &tool_stats, &tool_explain, &tool_doctor,
-	&tool_stop,
+	&tool_run,   &tool_build,   &tool_ls,	  &tool_rm,   &tool_inspect,
+	&tool_stats, &tool_explain, &tool_doctor, &tool_stop,
 };
 
 static const struct tool_command *find_command(const char *name)
@@ -43,7 +42,8 @@ static const struct tool_command *find_command(const char *name)
 
 static void print_commands(FILE *out)
 {
-	fputs("usage: warm COMMAND [OPTION...] [ARG...]\n\nMakes slow-starting programs start warm.\n\n", out);
+	fputs("usage: warm COMMAND [OPTION...] [ARG...]\n\nMakes slow-starting programs start warm.\n\n",
+	      out);
 	for (size_t i = 0; i < ARRAY_SIZE(commands); i++)
 		fprintf(out, "  %-10s%s\n", commands[i]->name, commands[i]->summary);
 	fputs("\n'warm COMMAND --help' tells more, with examples; warm(1) tells all.\n", out);
@@ -82,7 +82,8 @@ int main(int argc, char **argv)
 	}
 	command = find_command(argv[0]);
 	if (!command)
-		return tool_usage(NULL, argv[0][0] == '-' ? "unknown option '%s'" : "unknown command '%s'", argv[0]);
+		return tool_usage(NULL, argv[0][0] == '-' ? "unknown option '%s'" : "unknown command '%s'",
+				  argv[0]);
 	if (command->run)
 		return command->run(command, argc, argv);
 	if (argc > 1 && (strcmp(argv[1], "--help") == 0 || strcmp(argv[1], "-h") == 0)) {

@@ -32,15 +32,16 @@
 #define WARM_VERSION "unknown"
 #endif
 
-#define TOOL_FAILED 125		/* warm's own failures and wrong usage: as env(1) */
-#define TOOL_CONNECT_MS 5000	/* bound of connecting, of starting warmd and of control answers */
+#define TOOL_FAILED	125 /* warm's own failures and wrong usage: as env(1) */
+#define TOOL_CONNECT_MS 5000 /* bound of connecting, of starting warmd and of control answers */
 
 struct tool_command {
 	const char *name;
-	int (*run)(const struct tool_command *self, int argc, char **argv);	/* argv[0]: the name. Return: exit status */
-	const char *operands;	/* of the usage line, after "warm NAME" */
-	const char *summary;	/* one line for `warm --help` */
-	const char *details;	/* what it does, options, examples */
+	int (*run)(const struct tool_command *self, int argc,
+		   char **argv); /* argv[0]: the name. Return: exit status */
+	const char *operands; /* of the usage line, after "warm NAME" */
+	const char *summary; /* one line for `warm --help` */
+	const char *details; /* what it does, options, examples */
 };
 
 extern const struct tool_command tool_build, tool_ls, tool_rm, tool_inspect, tool_stats, tool_explain,
@@ -49,20 +50,20 @@ extern const struct tool_command tool_build, tool_ls, tool_rm, tool_inspect, too
 /* --- tool_options.c ------------------------------------------------------------------- */
 
 struct tool_option {
-	const char *name;	/* with its dashes: "--json" */
-	const char **value;	/* an option with a value; or NULL and */
-	bool *flag;		/* a switch */
+	const char *name; /* with its dashes: "--json" */
+	const char **value; /* an option with a value; or NULL and */
+	bool *flag; /* a switch */
 };
 
 enum tool_operands {
-	TOOL_OPERANDS_FREE,	/* options may stand behind operands too */
-	TOOL_OPERANDS_COMMAND,	/* the first operand ends the options: the rest is a command's */
+	TOOL_OPERANDS_FREE, /* options may stand behind operands too */
+	TOOL_OPERANDS_COMMAND, /* the first operand ends the options: the rest is a command's */
 };
 
 struct tool_args {
-	int argc;		/* operands */
-	char **argv;		/* NULL-terminated, within the caller's argv */
-	bool dashes;		/* "--" ended the options */
+	int argc; /* operands */
+	char **argv; /* NULL-terminated, within the caller's argv */
+	bool dashes; /* "--" ended the options */
 };
 
 /**
@@ -80,7 +81,8 @@ int tool_options(const struct tool_command *command, const struct tool_option *o
 void tool_help(const struct tool_command *command);
 
 /** tool_usage() - "warm: WORDS" and a hint on stderr. Return: TOOL_FAILED */
-int tool_usage(const struct tool_command *command, const char *fmt, ...) __attribute__((format(printf, 2, 3)));
+int tool_usage(const struct tool_command *command, const char *fmt, ...)
+	__attribute__((format(printf, 2, 3)));
 
 /** tool_fail() - "warm: WORDS" on stderr. Return: TOOL_FAILED */
 int tool_fail(const struct error *err);
@@ -145,9 +147,9 @@ void tool_print_safe(FILE *out, const char *text);
 #define TOOL_TABLE_COLUMNS 10
 struct tool_table {
 	unsigned int columns;
-	unsigned int right;	/* bit n: column n is right-aligned */
+	unsigned int right; /* bit n: column n is right-aligned */
 	size_t rows, size;
-	char **cells;		/* owned */
+	char **cells; /* owned */
 };
 
 /** tool_table_row() - add one row of table->columns strings, which are copied. Return: 0 or -ENOMEM */

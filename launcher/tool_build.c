@@ -11,7 +11,8 @@ static int report_json(const struct wire_run_reply *reply, const char *name)
 	cJSON *json = cJSON_CreateObject();
 	int r;
 
-	tool_json_text(json, "status", reply->status == WIRE_WARM ? "ready" : tool_status_name(reply->status));
+	tool_json_text(json, "status",
+		       reply->status == WIRE_WARM ? "ready" : tool_status_name(reply->status));
 	if (reply->status == WIRE_WARM) {
 		tool_json_text(json, "name", name);
 		tool_json_number(json, "id", reply->template_id);
@@ -35,8 +36,11 @@ static int run(const struct tool_command *self, int argc, char **argv)
 	const char *name = NULL, *ready = NULL;
 	bool json = false, rebuild = false;
 	const struct tool_option options[] = {
-		{ "--name", .value = &name }, { "--ready", .value = &ready },
-		{ "--json", .flag = &json }, { "--rebuild", .flag = &rebuild }, { 0 },
+		{ "--name", .value = &name },
+		{ "--ready", .value = &ready },
+		{ "--json", .flag = &json },
+		{ "--rebuild", .flag = &rebuild },
+		{ 0 },
 	};
 	_cleanup_(tool_reply_freep) Warm__ControlReply *inspected = NULL;
 	Warm__Template *template;
@@ -75,19 +79,18 @@ const struct tool_command tool_build = {
 	.run = run,
 	.operands = "[--name N] [--ready P] [--rebuild] [--json] [--] CMD [ARG...]",
 	.summary = "build a template and wait until it is ready",
-	.details =
-"Runs CMD up to its readiness point, keeps it there as a template and prints the\n"
-"template's name. CMD's own output goes nowhere. Ctrl-C stops waiting.\n"
-"\n"
-"  --name N     name of the template (default: made of the command)\n"
-"  --ready P    readiness point: auto (default), main, import, call\n"
-"  --rebuild    build anew even if a template serves\n"
-"  --json       as JSON: status, name, id, reason\n"
-"\n"
-"Exit status: 0 when it is ready; 125 when it was refused, with the reason.\n"
-"\n"
-"Examples:\n"
-"  warm build python3 report.py\n"
-"  warm build --name shop --ready call -- ./shop-server --port 8080\n"
-"  warm build --rebuild --json python3 -m pytest\n",
+	.details = "Runs CMD up to its readiness point, keeps it there as a template and prints the\n"
+		   "template's name. CMD's own output goes nowhere. Ctrl-C stops waiting.\n"
+		   "\n"
+		   "  --name N     name of the template (default: made of the command)\n"
+		   "  --ready P    readiness point: auto (default), main, import, call\n"
+		   "  --rebuild    build anew even if a template serves\n"
+		   "  --json       as JSON: status, name, id, reason\n"
+		   "\n"
+		   "Exit status: 0 when it is ready; 125 when it was refused, with the reason.\n"
+		   "\n"
+		   "Examples:\n"
+		   "  warm build python3 report.py\n"
+		   "  warm build --name shop --ready call -- ./shop-server --port 8080\n"
+		   "  warm build --rebuild --json python3 -m pytest\n",
 };

@@ -115,7 +115,8 @@ int tool_run_request(uint32_t flags, const char *name, const char *ready, int ar
 		return error_set(err, ENOMEM, "out of memory");
 	size = context_collect(packet, WIRE_MAX_SIZE, flags, name, ready, argc, argv, environ);
 	if (size == 0 && errno == E2BIG)
-		return error_set(err, E2BIG, "arguments and environment are larger than %u KiB", WIRE_MAX_SIZE / 1024);
+		return error_set(err, E2BIG, "arguments and environment are larger than %u KiB",
+				 WIRE_MAX_SIZE / 1024);
 	if (size == 0 && errno == ENOENT)
 		return error_set(err, ENOENT, "the working directory does not exist any more");
 	if (size == 0)
@@ -143,7 +144,8 @@ int tool_template(const char *name, Warm__ControlReply **ret_reply, Warm__Templa
 	if (r < 0)
 		return r;
 	if (reply->n_templates != 1)
-		return error_set(err, EBADMSG, "warmd answered with %zu templates, not with one", reply->n_templates);
+		return error_set(err, EBADMSG, "warmd answered with %zu templates, not with one",
+				 reply->n_templates);
 	*ret = reply->templates[0];
 	*ret_reply = TAKE_PTR(reply);
 	return 0;

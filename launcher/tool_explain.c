@@ -14,7 +14,8 @@ static const char *const outcomes[] = {
 	[WIRE_COLD_BUILDING] = "would run cold: its template is being built",
 	[WIRE_COLD_STALE] = "would run cold, and build anew: what the template had read has changed",
 	[WIRE_COLD_REFUSED] = "would run cold: this program cannot be a template",
-	[WIRE_COLD_MISMATCH] = "would run cold, and build one for this context: the templates there are for another",
+	[WIRE_COLD_MISMATCH] =
+		"would run cold, and build one for this context: the templates there are for another",
 	[WIRE_COLD_BUDGET] = "would run cold: the memory budget for templates is used up",
 	[WIRE_COLD_ERROR] = "would run cold: warmd failed",
 	[WIRE_COLD_DISABLED] = "would run cold: the configuration says so",
@@ -76,7 +77,8 @@ static int print_words(uint32_t status, const char *reason, const Warm__Template
 	return tool_finish();
 }
 
-static int print_json(uint32_t status, const char *reason, const Warm__Template *t, const struct tool_args *args)
+static int print_json(uint32_t status, const char *reason, const Warm__Template *t,
+		      const struct tool_args *args)
 {
 	cJSON *json = cJSON_CreateObject();
 
@@ -150,7 +152,10 @@ static int run(const struct tool_command *self, int argc, char **argv)
 	const char *name = NULL, *ready = NULL;
 	bool json = false;
 	const struct tool_option options[] = {
-		{ "--name", .value = &name }, { "--ready", .value = &ready }, { "--json", .flag = &json }, { 0 },
+		{ "--name", .value = &name },
+		{ "--ready", .value = &ready },
+		{ "--json", .flag = &json },
+		{ 0 },
 	};
 	_cleanup_(tool_reply_freep) Warm__ControlReply *reply = NULL;
 	struct tool_args args;
@@ -170,7 +175,8 @@ static int run(const struct tool_command *self, int argc, char **argv)
 		return print_lines(reply, args.argv[0], json);
 	if (is_number(args.argv[0])) {
 		if (r == -ESRCH)
-			error_set(&err, ESRCH, "nothing is known of process %s: warmd is not running", args.argv[0]);
+			error_set(&err, ESRCH, "nothing is known of process %s: warmd is not running",
+				  args.argv[0]);
 		return tool_fail(&err);
 	}
 	return explain_command(name, ready, &args, json);
@@ -181,19 +187,18 @@ const struct tool_command tool_explain = {
 	.run = run,
 	.operands = "[--name N] [--ready P] [--json] [--] CMD [ARG...] | PID | NAME",
 	.summary = "say what a launch would do, or did, and why",
-	.details =
-"With a command: would 'warm run' run it warm or cold, why, and in what a launch must\n"
-"agree with the template. Nothing is run or built. With a PID: how that process was\n"
-"launched. With a template's name: what it stands on.\n"
-"A single word is a PID if it is a number, else a template if one has that name, else a\n"
-"command; '--' makes it a command.\n"
-"\n"
-"  --name N     as for 'warm run'\n"
-"  --ready P    as for 'warm run'\n"
-"  --json       as JSON\n"
-"\n"
-"Examples:\n"
-"  warm explain python3 report.py --month 7\n"
-"  warm explain 4711\n"
-"  warm explain -- pytest\n",
+	.details = "With a command: would 'warm run' run it warm or cold, why, and in what a launch must\n"
+		   "agree with the template. Nothing is run or built. With a PID: how that process was\n"
+		   "launched. With a template's name: what it stands on.\n"
+		   "A single word is a PID if it is a number, else a template if one has that name, else a\n"
+		   "command; '--' makes it a command.\n"
+		   "\n"
+		   "  --name N     as for 'warm run'\n"
+		   "  --ready P    as for 'warm run'\n"
+		   "  --json       as JSON\n"
+		   "\n"
+		   "Examples:\n"
+		   "  warm explain python3 report.py --month 7\n"
+		   "  warm explain 4711\n"
+		   "  warm explain -- pytest\n",
 };

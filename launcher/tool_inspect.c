@@ -7,7 +7,7 @@
 
 #include "engine/base/fd.h"
 
-#define SHOWN 12	/* lines of a long list without -v */
+#define SHOWN 12 /* lines of a long list without -v */
 
 static void field(const char *name, const char *value)
 {
@@ -77,7 +77,8 @@ static void print_lists(const Warm__Template *t, bool all)
 	for (size_t i = 0; i < n; i++) {
 		printf("  %4d  %-10s  ", t->descriptors[i]->fd, t->descriptors[i]->kind);
 		tool_print_safe(stdout, t->descriptors[i]->target);
-		printf("  flags 0%o  offset %" PRIu64 "\n", t->descriptors[i]->flags, t->descriptors[i]->offset);
+		printf("  flags 0%o  offset %" PRIu64 "\n", t->descriptors[i]->flags,
+		       t->descriptors[i]->offset);
 	}
 	more(n, t->n_descriptors);
 
@@ -127,14 +128,13 @@ const struct tool_command tool_inspect = {
 	.run = run,
 	.operands = "[-v] [--json] NAME",
 	.summary = "show all about one template",
-	.details =
-"NAME is a template's name or id. Shows its state, what a launch must agree in,\n"
-"the files it depends on, its descriptors and its memory.\n"
-"\n"
-"  -v           long lists in full\n"
-"  --json       as JSON, always in full\n"
-"\n"
-"Examples:\n"
-"  warm inspect shop\n"
-"  warm inspect --json 'python3 report.py' | jq -r '.dependencies[].path'\n",
+	.details = "NAME is a template's name or id. Shows its state, what a launch must agree in,\n"
+		   "the files it depends on, its descriptors and its memory.\n"
+		   "\n"
+		   "  -v           long lists in full\n"
+		   "  --json       as JSON, always in full\n"
+		   "\n"
+		   "Examples:\n"
+		   "  warm inspect shop\n"
+		   "  warm inspect --json 'python3 report.py' | jq -r '.dependencies[].path'\n",
 };

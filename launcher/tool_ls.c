@@ -61,7 +61,7 @@ static int run(const struct tool_command *self, int argc, char **argv)
 	request.command_case = WARM__CONTROL_REQUEST__COMMAND_LIST;
 	request.list = &list;
 	r = tool_control(&request, &reply, &err);
-	if (r < 0 && r != -ESRCH)	/* no daemon: no templates */
+	if (r < 0 && r != -ESRCH) /* no daemon: no templates */
 		return tool_fail(&err);
 	return json ? print_json(reply) : print_table(reply);
 }
@@ -72,12 +72,12 @@ const struct tool_command tool_ls = {
 	.operands = "[--json]",
 	.summary = "list the templates",
 	.details =
-"One template a line: its name, state (building, ready, refused, stale), readiness\n"
-"point, age, time since it was last used, launches, memory held, and command.\n"
-"\n"
-"  --json       as JSON, an array with an object for each template\n"
-"\n"
-"Examples:\n"
-"  warm ls\n"
-"  warm ls --json | jq -r '.[] | select(.state == \"refused\") | .name + \": \" + .reason'\n",
+		"One template a line: its name, state (building, ready, refused, stale), readiness\n"
+		"point, age, time since it was last used, launches, memory held, and command.\n"
+		"\n"
+		"  --json       as JSON, an array with an object for each template\n"
+		"\n"
+		"Examples:\n"
+		"  warm ls\n"
+		"  warm ls --json | jq -r '.[] | select(.state == \"refused\") | .name + \": \" + .reason'\n",
 };

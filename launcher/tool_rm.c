@@ -23,7 +23,9 @@ static int print_json(const Warm__ControlReply *reply, const struct tool_args *a
 static int run(const struct tool_command *self, int argc, char **argv)
 {
 	bool json = false, all = false;
-	const struct tool_option options[] = { { "--json", .flag = &json }, { "--all", .flag = &all }, { 0 } };
+	const struct tool_option options[] = { { "--json", .flag = &json },
+					       { "--all", .flag = &all },
+					       { 0 } };
 	Warm__RemoveRequest remove = WARM__REMOVE_REQUEST__INIT;
 	Warm__ControlRequest request = WARM__CONTROL_REQUEST__INIT;
 	_cleanup_(tool_reply_freep) Warm__ControlReply *reply = NULL;
@@ -56,14 +58,13 @@ const struct tool_command tool_rm = {
 	.run = run,
 	.operands = "[--json] NAME... | --all",
 	.summary = "remove templates",
-	.details =
-"Removes templates by name or id. Programs that were launched from them go on.\n"
-"\n"
-"  --all        all of them\n"
-"  --json       as JSON: {\"removed\": [NAME...]}\n"
-"\n"
-"Examples:\n"
-"  warm rm shop\n"
-"  warm rm 'python3 report.py' 12\n"
-"  warm rm --all\n",
+	.details = "Removes templates by name or id. Programs that were launched from them go on.\n"
+		   "\n"
+		   "  --all        all of them\n"
+		   "  --json       as JSON: {\"removed\": [NAME...]}\n"
+		   "\n"
+		   "Examples:\n"
+		   "  warm rm shop\n"
+		   "  warm rm 'python3 report.py' 12\n"
+		   "  warm rm --all\n",
 };

@@ -46,16 +46,11 @@ static int add_rest(struct tool_table *table, const Warm__Stats *s)
 		const char *group, *what;
 		uint64_t count;
 	} counts[] = {
-		{ "builds", "ready", s->builds_ok },
-		{ "", "refused", s->builds_refused },
-		{ "", "failed", s->builds_failed },
-		{ "templates", "now", s->templates },
-		{ "", "dropped: stale", s->dropped_stale },
-		{ "", "dropped: memory", s->dropped_budget },
-		{ "", "dropped: age", s->dropped_age },
-		{ "daemon", "connections", s->connections },
-		{ "", "bad messages", s->bad_messages },
-		{ "", "file watches", s->watches },
+		{ "builds", "ready", s->builds_ok },	    { "", "refused", s->builds_refused },
+		{ "", "failed", s->builds_failed },	    { "templates", "now", s->templates },
+		{ "", "dropped: stale", s->dropped_stale }, { "", "dropped: memory", s->dropped_budget },
+		{ "", "dropped: age", s->dropped_age },	    { "daemon", "connections", s->connections },
+		{ "", "bad messages", s->bad_messages },    { "", "file watches", s->watches },
 	};
 	char text[TOOL_TEXT_MAX];
 	int r = 0;
@@ -137,13 +132,12 @@ const struct tool_command tool_stats = {
 	.run = run,
 	.operands = "[--json]",
 	.summary = "show what warmd has done since it started",
-	.details =
-"Launches by outcome (warm, or why cold), builds, templates, memory, and how long\n"
-"warmd's own part of a launch took.\n"
-"\n"
-"  --json       as JSON, complete; times in nanoseconds, sizes in bytes\n"
-"\n"
-"Examples:\n"
-"  warm stats\n"
-"  warm stats --json | jq .launches\n",
+	.details = "Launches by outcome (warm, or why cold), builds, templates, memory, and how long\n"
+		   "warmd's own part of a launch took.\n"
+		   "\n"
+		   "  --json       as JSON, complete; times in nanoseconds, sizes in bytes\n"
+		   "\n"
+		   "Examples:\n"
+		   "  warm stats\n"
+		   "  warm stats --json | jq .launches\n",
 };

@@ -18,11 +18,11 @@
 
 #include "engine/base/fd.h"
 
-#define STOP_MS 10000	/* how long warmd may take to end */
+#define STOP_MS 10000 /* how long warmd may take to end */
 
 struct daemon {
-	pid_t pid;	/* 0: not known to be warmd */
-	int pidfd;	/* -EBADF when pid is 0 */
+	pid_t pid; /* 0: not known to be warmd */
+	int pidfd; /* -EBADF when pid is 0 */
 };
 
 /*
@@ -55,7 +55,7 @@ static int wait_end(int fd, const struct daemon *daemon, struct error *err)
 	int r;
 
 	do
-		r = poll(&p, 1, STOP_MS);	/* with pidfd: readable when the process has ended */
+		r = poll(&p, 1, STOP_MS); /* with pidfd: readable when the process has ended */
 	while (r < 0 && errno == EINTR);
 	if (r < 0)
 		return error_errno(err, errno, "cannot wait for warmd");
@@ -140,13 +140,12 @@ const struct tool_command tool_stop = {
 	.run = run,
 	.operands = "[--json]",
 	.summary = "end warmd and drop all templates",
-	.details =
-"Returns when warmd has ended. Programs that were launched from templates go on.\n"
-"The next 'warm run' starts warmd again.\n"
-"\n"
-"  --json       as JSON: {\"stopped\": true, \"pid\": N}; false when none ran\n"
-"\n"
-"Examples:\n"
-"  warm stop\n"
-"  warm stop && warm run -v python3 report.py    # from scratch\n",
+	.details = "Returns when warmd has ended. Programs that were launched from templates go on.\n"
+		   "The next 'warm run' starts warmd again.\n"
+		   "\n"
+		   "  --json       as JSON: {\"stopped\": true, \"pid\": N}; false when none ran\n"
+		   "\n"
+		   "Examples:\n"
+		   "  warm stop\n"
+		   "  warm stop && warm run -v python3 report.py    # from scratch\n",
 };

@@ -20,11 +20,11 @@
 #include "launcher/client.h"
 #include "launcher/context.h"
 
-#define EXIT_WARM 125		/* env(1), docker run: the tool itself failed */
+#define EXIT_WARM	125 /* env(1), docker run: the tool itself failed */
 #define EXIT_CANNOT_RUN 126
-#define EXIT_NOT_FOUND 127
+#define EXIT_NOT_FOUND	127
 
-#define ANSWER_MS 200		/* a daemon that does not answer by then is taken for hung */
+#define ANSWER_MS 200 /* a daemon that does not answer by then is taken for hung */
 #define MAX_FILES 1024
 
 struct run_options {
@@ -59,7 +59,8 @@ static int tool(char **argv)
 
 	if (client_find("warm-tool", path, sizeof(path)) == 0)
 		execv(path, argv);
-	say("cannot find warm-tool, which has all commands but run", " (it belongs beside warm, or into ../libexec/warm)", NULL);
+	say("cannot find warm-tool, which has all commands but run",
+	    " (it belongs beside warm, or into ../libexec/warm)", NULL);
 	return EXIT_WARM;
 }
 
@@ -67,7 +68,7 @@ static int tool(char **argv)
 static void run_by_shell(const struct run_options *o)
 {
 	const char *name = o->argv[0], *search = strchr(name, '/') ? "" : getenv("PATH");
-	char path[4096], **argv = o->argv - 1;	/* `run` at least stands before the command */
+	char path[4096], **argv = o->argv - 1; /* `run` at least stands before the command */
 
 	argv[0] = (char *)"sh";
 	argv[1] = path;
@@ -137,13 +138,16 @@ static int run_warm(const struct run_options *o, int argc, char **argv, char **e
 	unsigned int nfds = 0;
 	char socket_path[CLIENT_DIR_MAX + sizeof(CLIENT_SOCKET) + 1] = "";
 	struct client_dir dir;
-	struct wire_learn learn = { .header = { .magic = WIRE_MAGIC, .version = WIRE_VERSION_NUMBER, .type = WIRE_LEARN } };
+	struct wire_learn learn = {
+		.header = { .magic = WIRE_MAGIC, .version = WIRE_VERSION_NUMBER, .type = WIRE_LEARN }
+	};
 	struct become b;
 	size_t size = context_collect(message, sizeof(message), 0, o->name, o->ready, argc, argv, envp);
 	int fd, r;
 
 	if (!size)
-		return not_warm(o, errno == E2BIG ? "arguments and environment are too large for the wire" : strerror(errno));
+		return not_warm(o, errno == E2BIG ? "arguments and environment are too large for the wire"
+						  : strerror(errno));
 	fd = client_open(1, ANSWER_MS, &err);
 	if (fd == -EPROTONOSUPPORT || fd == -ETIMEDOUT || fd < 0)
 		return not_warm(o, err.text);
@@ -156,8 +160,9 @@ static int run_warm(const struct run_options *o, int argc, char **argv, char **e
 	}
 	if (reply.status != WIRE_WARM || nfds < 2) {
 		close(fd);
-		return not_warm(o, reply.reason[0] ? reply.reason :
-				   reply.status < WIRE_STATUS_COUNT ? status_words[reply.status] : "unknown status");
+		return not_warm(o, reply.reason[0]		      ? reply.reason
+				   : reply.status < WIRE_STATUS_COUNT ? status_words[reply.status]
+								      : "unknown status");
 	}
 	close(fd);
 	learn.template_id = reply.template_id;
@@ -166,12 +171,25 @@ static int run_warm(const struct run_options *o, int argc, char **argv, char **e
 		strcat(socket_path, "/" CLIENT_SOCKET);
 	}
 	b = (struct become){
-		.control_fd = files[0], .pages_fd = files[1], .files = files + 2, .nfiles = nfds - 2,
-		.stub_base = reply.stub_base, .text_size = reply.text_size, .data_size = reply.data_size,
-		.args_base = reply.args_base, .context_max = reply.context_max, .generation = reply.generation,
-		.stdio_changed = reply.stdio_changed, .argc = argc, .argv = argv, .envp = envp, .exit_hooks = true,
-		.learn_socket = socket_path[0] ? socket_path : NULL, .learn_prefix = &learn,
-		.learn_prefix_len = offsetof(struct wire_learn, count), .learn_size_at = offsetof(struct wire_header, size),
+		.control_fd = files[0],
+		.pages_fd = files[1],
+		.files = files + 2,
+		.nfiles = nfds - 2,
+		.stub_base = reply.stub_base,
+		.text_size = reply.text_size,
+		.data_size = reply.data_size,
+		.args_base = reply.args_base,
+		.context_max = reply.context_max,
+		.generation = reply.generation,
+		.stdio_changed = reply.stdio_changed,
+		.argc = argc,
+		.argv = argv,
+		.envp = envp,
+		.exit_hooks = true,
+		.learn_socket = socket_path[0] ? socket_path : NULL,
+		.learn_prefix = &learn,
+		.learn_prefix_len = offsetof(struct wire_learn, count),
+		.learn_size_at = offsetof(struct wire_header, size),
 	};
 	if (o->verbose)
 		say("warm: template ", reply.reason, NULL);
@@ -223,7 +241,8 @@ static int parse(int argc, char **argv, struct run_options *o, int *ret_status)
 			break;
 		}
 		if (strcmp(a, "--help") == 0 || strcmp(a, "-h") == 0) {
-			*ret_status = write(STDOUT_FILENO, run_help, sizeof(run_help) - 1) < 0 ? EXIT_WARM : 0;
+			*ret_status = write(STDOUT_FILENO, run_help, sizeof(run_help) - 1) < 0 ? EXIT_WARM
+											       : 0;
 			return -1;
 		}
 		if (strncmp(a, "--name", len = 6) == 0)

@@ -110,8 +110,10 @@ static int dump_attributes(struct trace *tr, struct record_process *p, struct er
 	if (line)
 		sscanf(line + 5, "%lu %lu %lu %lu", &p->gid[0], &p->gid[1], &p->gid[2], &p->gid[3]);
 	if (strstr(status, "x86_Thread_features:\tshstk"))
-		return error_set(err, EOPNOTSUPP, "process %d has a shadow stack (GLIBC_TUNABLES=glibc.cpu.x86_shstk=off runs it without)",
-				 p->pid);
+		return error_set(
+			err, EOPNOTSUPP,
+			"process %d has a shadow stack (GLIBC_TUNABLES=glibc.cpu.x86_shstk=off runs it without)",
+			p->pid);
 
 	for (unsigned int i = 0; i < ARRAY_SIZE(p->rlimits); i++) {
 		uint64_t at = dump_scratch(tr);

@@ -17,10 +17,10 @@
 #define DUMP_RESUME_AGAIN 100
 
 struct dump_options {
-	struct tracee *ready;		/* the thread at the readiness point */
-	uint32_t resume;		/* enum stub_resume of that thread */
-	int skip_fd;			/* the readiness descriptor, not carried; -1 */
-	const bool *outside;		/* outside[n]: descriptor n came from the caller and is not carried */
+	struct tracee *ready; /* the thread at the readiness point */
+	uint32_t resume; /* enum stub_resume of that thread */
+	int skip_fd; /* the readiness descriptor, not carried; -1 */
+	const bool *outside; /* outside[n]: descriptor n came from the caller and is not carried */
 	size_t noutside;
 };
 
@@ -34,8 +34,8 @@ int dump_process(struct trace *tr, const struct dump_options *o, struct record *
 /* parts, each in a file of its own */
 int dump_memory(struct trace *tr, struct record *rec, struct record_process *p, struct error *err);
 int dump_threads(struct trace *tr, const struct dump_options *o, struct record_process *p, struct error *err);
-int dump_descriptors(struct trace *tr, const struct dump_options *o, struct record *rec, struct record_process *p,
-		     struct error *err);
+int dump_descriptors(struct trace *tr, const struct dump_options *o, struct record *rec,
+		     struct record_process *p, struct error *err);
 int dump_signals(struct trace *tr, struct record_process *p, struct error *err);
 
 /** dump_call() - a system call in the main thread. Return: its result (negative errno as the kernel has it) */

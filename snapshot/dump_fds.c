@@ -29,14 +29,14 @@
 #define SYS_pidfd_getfd 438
 #endif
 
-#define DEFAULT_PIPE_SIZE 65536	/* pipe(7), since 2.6.11; with 4 KiB pages */
+#define DEFAULT_PIPE_SIZE 65536 /* pipe(7), since 2.6.11; with 4 KiB pages */
 
 struct source {
 	struct trace *tr;
 	struct record *rec;
 	struct record_process *p;
 	int pidfd;
-	int fd;			/* the number in the process */
+	int fd; /* the number in the process */
 	char link[4096];
 	char *fdinfo;
 	struct error *err;
@@ -44,8 +44,8 @@ struct source {
 
 static int refuse(const struct source *s, const char *what)
 {
-	return error_set(s->err, EOPNOTSUPP, "process %d has descriptor %d open on %s (%s)", s->p->pid, s->fd, what,
-			 s->link);
+	return error_set(s->err, EOPNOTSUPP, "process %d has descriptor %d open on %s (%s)", s->p->pid, s->fd,
+			 what, s->link);
 }
 
 static uint64_t info_number(const struct source *s, const char *key, int base)
@@ -57,7 +57,8 @@ static uint64_t info_number(const struct source *s, const char *key, int base)
 
 static struct record_description *new_description(struct source *s)
 {
-	struct record_description *more = realloc(s->rec->descriptions, (s->rec->ndescriptions + 1) * sizeof(*more));
+	struct record_description *more = realloc(s->rec->descriptions,
+						  (s->rec->ndescriptions + 1) * sizeof(*more));
 
 	if (!more)
 		return NULL;
@@ -137,7 +138,8 @@ static int dump_socket(struct source *s, struct record_description *d, const str
 	getsockopt(fd, SOL_SOCKET, SO_ACCEPTCONN, &listening, &len);
 	if (domain != AF_UNIX)
 		return refuse(s, domain == AF_INET || domain == AF_INET6 ? "an internet socket" : "a socket");
-	if (getsockname(fd, (struct sockaddr *)&name, &name_len) < 0 || name_len > sizeof(sa_family_t) || listening)
+	if (getsockname(fd, (struct sockaddr *)&name, &name_len) < 0 || name_len > sizeof(sa_family_t) ||
+	    listening)
 		return refuse(s, "a unix socket with a name");
 	if (type != SOCK_STREAM)
 		return refuse(s, "a unix socket that keeps message boundaries");
@@ -294,7 +296,8 @@ static int dump_one(struct source *s)
 	if (!d)
 		return -ENOMEM;
 	if (fd < 0 || fstat(fd, &st) < 0)
-		return error_errno(s->err, errno, "process %d: taking descriptor %d (pidfd_getfd)", s->p->pid, s->fd);
+		return error_errno(s->err, errno, "process %d: taking descriptor %d (pidfd_getfd)", s->p->pid,
+				   s->fd);
 	if (strstr(s->fdinfo, "lock:\t"))
 		return refuse(s, "a file that it holds a lock or lease on");
 	r = dump_owner(s, d, fd);
@@ -362,7 +365,9 @@ static int add_fd(struct source *s, const struct dump_options *o)
 			return -ENOMEM;
 		s->p->fds = more;
 		more[s->p->nfds++] = (struct record_fd){
-			.fd = s->fd, .description = d, .cloexec = info_number(s, "flags:\t", 8) & O_CLOEXEC,
+			.fd = s->fd,
+			.description = d,
+			.cloexec = info_number(s, "flags:\t", 8) & O_CLOEXEC,
 		};
 	}
 	free(s->fdinfo);
@@ -383,15 +388,17 @@ static int pair_up(struct record *rec, const struct record_process *p, struct er
 
 			if (j == i || e->kind != d->kind || e->peer >= 0)
 				continue;
-			if (d->kind == STUB_FD_PIPE ? e->id == d->id && ((e->flags ^ d->flags) & O_ACCMODE) :
-						      e->id == d->id + 1 || e->id + 1 == d->id) {
+			if (d->kind == STUB_FD_PIPE ? e->id == d->id && ((e->flags ^ d->flags) & O_ACCMODE)
+						    : e->id == d->id + 1 || e->id + 1 == d->id) {
 				d->peer = (int)j;
 				rec->descriptions[j].peer = (int)i;
 				break;
 			}
 		}
 		if (d->peer < 0 && d->kind == STUB_FD_SOCKETPAIR)
-			return error_set(err, EOPNOTSUPP, "process %d has a unix socket connected to somebody outside", p->pid);
+			return error_set(err, EOPNOTSUPP,
+					 "process %d has a unix socket connected to somebody outside",
+					 p->pid);
 	}
 	return 0;
 }
@@ -401,8 +408,8 @@ static int skip(const struct dump_options *o, int fd)
 	return fd == o->skip_fd || ((size_t)fd < o->noutside && o->outside[fd]);
 }
 
-int dump_descriptors(struct trace *tr, const struct dump_options *o, struct record *rec, struct record_process *p,
-		     struct error *err)
+int dump_descriptors(struct trace *tr, const struct dump_options *o, struct record *rec,
+		     struct record_process *p, struct error *err)
 {
 	_cleanup_close_ int pidfd = (int)syscall(SYS_pidfd_open, p->pid, 0);
 	struct source s = { .tr = tr, .rec = rec, .p = p, .pidfd = pidfd, .err = err };

@@ -22,9 +22,9 @@
 #include "engine/proc.h"
 
 #define PM_PRESENT (1ull << 63)
-#define PM_SWAP (1ull << 62)
-#define PM_FILE (1ull << 61)
-#define PM_GUARD (1ull << 58)
+#define PM_SWAP	   (1ull << 62)
+#define PM_FILE	   (1ull << 61)
+#define PM_GUARD   (1ull << 58)
 
 #define CHUNK_PAGES 256
 
@@ -32,7 +32,7 @@ struct scan {
 	pid_t pid;
 	int pagemap;
 	uint64_t page;
-	uint8_t *have, *want;		/* CHUNK_PAGES each: the process's bytes, the file's */
+	uint8_t *have, *want; /* CHUNK_PAGES each: the process's bytes, the file's */
 	uint64_t *entries;
 };
 
@@ -115,11 +115,13 @@ static int scan_vma(struct scan *s, struct record_vma *v, int fd, bool shared_an
 				uint64_t e = s->entries[i];
 
 				if (e & PM_GUARD) {
-					r = push_run(&v->guards, &v->nguards, at + i * s->page, at + (i + 1) * s->page);
+					r = push_run(&v->guards, &v->nguards, at + i * s->page,
+						     at + (i + 1) * s->page);
 					if (r < 0)
 						return r;
 				} else {
-					candidate = (e & (PM_PRESENT | PM_SWAP)) && (shared_anon || !(e & PM_FILE));
+					candidate = (e & (PM_PRESENT | PM_SWAP)) &&
+						    (shared_anon || !(e & PM_FILE));
 				}
 			}
 			if (candidate)
@@ -136,10 +138,11 @@ static int scan_vma(struct scan *s, struct record_vma *v, int fd, bool shared_an
 	return 0;
 }
 
-static int refuse(struct error *err, const struct record_process *p, const struct proc_map *m, const char *what)
+static int refuse(struct error *err, const struct record_process *p, const struct proc_map *m,
+		  const char *what)
 {
-	return error_set(err, EOPNOTSUPP, "process %d maps %s at %lx%s%s", p->pid, what, (unsigned long)m->start,
-			 m->path[0] ? ": " : "", m->path);
+	return error_set(err, EOPNOTSUPP, "process %d maps %s at %lx%s%s", p->pid, what,
+			 (unsigned long)m->start, m->path[0] ? ": " : "", m->path);
 }
 
 static int open_object(struct record *rec, const struct record_process *p, const struct proc_map *m,
@@ -169,7 +172,8 @@ static int open_object(struct record *rec, const struct record_process *p, const
 	}
 	if (st.st_ino != m->ino) {
 		fd_close(o.fd);
-		return error_set(err, EOPNOTSUPP, "process %d maps %s, which was replaced meanwhile", p->pid, m->path);
+		return error_set(err, EOPNOTSUPP, "process %d maps %s, which was replaced meanwhile", p->pid,
+				 m->path);
 	}
 	o.path = strdup(m->path);
 	o.dev = st.st_dev;
@@ -231,7 +235,8 @@ static int add_vma(struct scan *s, struct record *rec, struct record_process *p,
 		fd = rec->objects[v->object].fd;
 	r = scan_vma(s, v, fd, shared_anon);
 	if (r < 0)
-		return error_errno(err, r, "reading the memory of process %d at %lx", p->pid, (unsigned long)m->start);
+		return error_errno(err, r, "reading the memory of process %d at %lx", p->pid,
+				   (unsigned long)m->start);
 	return 0;
 }
 

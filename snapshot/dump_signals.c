@@ -32,7 +32,11 @@ static int dump_dispositions(struct trace *tr, struct record_process *p, struct 
 		if (r < 0 || trace_read(p->pid, at, &sa, sizeof(sa)) < 0)
 			return error_set(err, EIO, "asking process %d for its signal dispositions", p->pid);
 		p->sigactions[signo - 1] = (struct stub_sigaction){
-			.handler = sa.handler, .flags = sa.flags, .restorer = sa.restorer, .mask = sa.mask, .signo = signo,
+			.handler = sa.handler,
+			.flags = sa.flags,
+			.restorer = sa.restorer,
+			.mask = sa.mask,
+			.signo = signo,
 		};
 	}
 	return 0;
@@ -41,9 +45,9 @@ static int dump_dispositions(struct trace *tr, struct record_process *p, struct 
 static int peek(pid_t tid, bool shared, uint32_t index, struct record_process *p, struct error *err)
 {
 	for (uint64_t off = 0; off < MAX_PENDING; off++) {
-		struct __ptrace_peeksiginfo_args args = {
-			.off = off, .flags = shared ? PTRACE_PEEKSIGINFO_SHARED : 0, .nr = 1
-		};
+		struct __ptrace_peeksiginfo_args args = { .off = off,
+							  .flags = shared ? PTRACE_PEEKSIGINFO_SHARED : 0,
+							  .nr = 1 };
 		struct stub_pending *more;
 		siginfo_t info;
 		long n = ptrace(PTRACE_PEEKSIGINFO, tid, &args, &info);
@@ -74,12 +78,15 @@ static void dump_itimers(struct trace *tr, struct record_process *p)
 		    trace_read(p->pid, at, v, sizeof(v)) < 0 || (!v[2] && !v[3]))
 			continue;
 		p->itimers[p->nitimers++] = (struct stub_itimer){
-			.which = which, .interval_us = v[0] * 1000000 + v[1], .value_us = v[2] * 1000000 + v[3],
+			.which = which,
+			.interval_us = v[0] * 1000000 + v[1],
+			.value_us = v[2] * 1000000 + v[3],
 		};
 	}
 }
 
-static int parse_timer(const char *text, struct stub_timer *t, const struct record_process *p, struct error *err)
+static int parse_timer(const char *text, struct stub_timer *t, const struct record_process *p,
+		       struct error *err)
 {
 	const char *notify;
 	int signo, id, clock;
@@ -90,7 +97,8 @@ static int parse_timer(const char *text, struct stub_timer *t, const struct reco
 	if (sscanf(text, "ID: %d signal: %d/%p", &id, &signo, &value) != 3)
 		return error_set(err, EBADMSG, "cannot read /proc/%d/timers", p->pid);
 	notify = strstr(text, "notify: ");
-	if (!notify || !strstr(notify, "ClockID: ") || sscanf(strstr(notify, "ClockID: "), "ClockID: %d", &clock) != 1)
+	if (!notify || !strstr(notify, "ClockID: ") ||
+	    sscanf(strstr(notify, "ClockID: "), "ClockID: %d", &clock) != 1)
 		return error_set(err, EBADMSG, "cannot read /proc/%d/timers", p->pid);
 	t->id = id;
 	t->signo = signo;
@@ -109,8 +117,10 @@ static int parse_timer(const char *text, struct stub_timer *t, const struct reco
 				t->thread_index = (int32_t)i;
 		/* glibc's SIGEV_THREAD: a helper thread waits for its signal */
 		if (t->thread_index != 0)
-			return error_set(err, EOPNOTSUPP, "process %d has a POSIX timer that signals thread %ld (SIGEV_THREAD)",
-					 p->pid, pid);
+			return error_set(
+				err, EOPNOTSUPP,
+				"process %d has a POSIX timer that signals thread %ld (SIGEV_THREAD)", p->pid,
+				pid);
 	}
 	if (clock < 0)
 		return error_set(err, EOPNOTSUPP, "process %d has a POSIX timer on a CPU clock", p->pid);

@@ -125,7 +125,7 @@ static void fix_call(struct record_process *p, struct record_thread *th, const s
 	}
 	arg = timed_argument(t, &th->timeout_ms);
 	if (arg < 0)
-		return;		/* no limit, or an absolute one: the call as it was */
+		return; /* no limit, or an absolute one: the call as it was */
 	/* plan.c puts four words there: the page must be among those that are stored */
 	if (trace_read(p->pid, arch_retime_slot(&th->regs), words, sizeof(words)) == 0)
 		trace_write(p->pid, arch_retime_slot(&th->regs), words, sizeof(words));
@@ -199,7 +199,7 @@ static int dump_by_calls(struct trace *tr, struct tracee *t, struct record_threa
 	th->altstack[1] = (uint32_t)ss[1];
 	th->altstack[2] = ss[2];
 	if (th->altstack[1] & SS_ONSTACK)
-		th->altstack[1] &= ~(uint64_t)SS_ONSTACK;	/* the kernel works it out from sp */
+		th->altstack[1] &= ~(uint64_t)SS_ONSTACK; /* the kernel works it out from sp */
 
 	r = trace_syscall(tr, t, &ret, err, SYS_prctl, PR_GET_TID_ADDRESS, at, 0, 0, 0, 0);
 	if (r < 0)
@@ -207,7 +207,8 @@ static int dump_by_calls(struct trace *tr, struct tracee *t, struct record_threa
 	if (ret == 0)
 		trace_read(t->tid, at, &th->clear_tid, 8);
 	else
-		return error_set(err, EOPNOTSUPP, "the kernel lacks PR_GET_TID_ADDRESS (CONFIG_CHECKPOINT_RESTORE)");
+		return error_set(err, EOPNOTSUPP,
+				 "the kernel lacks PR_GET_TID_ADDRESS (CONFIG_CHECKPOINT_RESTORE)");
 	return 0;
 }
 
@@ -236,8 +237,8 @@ static void dump_sched(struct record_thread *th)
 	syscall(SYS_sched_getaffinity, th->tid, sizeof(th->affinity), th->affinity);
 }
 
-static int dump_thread(struct trace *tr, const struct dump_options *o, struct record_process *p, struct tracee *t,
-		       struct record_thread *th, struct error *err)
+static int dump_thread(struct trace *tr, const struct dump_options *o, struct record_process *p,
+		       struct tracee *t, struct record_thread *th, struct error *err)
 {
 	struct {
 		void *head;

@@ -10,7 +10,7 @@
 #include "engine/base/fd.h"
 #include "engine/proc.h"
 
-#define GROWTH_GAP (1ull << 30)		/* of file offsets behind anonymous memory, for mremap(2) */
+#define GROWTH_GAP (1ull << 30) /* of file offsets behind anonymous memory, for mremap(2) */
 #ifndef MAP_DROPPABLE
 #define MAP_DROPPABLE 0x08
 #endif
@@ -21,7 +21,7 @@
 struct layout {
 	struct plan_layout *out;
 	uint64_t page;
-	bool last_grows;	/* the last stored piece was anonymous: leave a gap behind it */
+	bool last_grows; /* the last stored piece was anonymous: leave a gap behind it */
 };
 
 static void *grow(void *array, size_t n, size_t size)
@@ -33,9 +33,9 @@ static void *grow(void *array, size_t n, size_t size)
 
 static struct stub_map *new_map(struct layout *l)
 {
-	struct stub_map *more = l->out->nmaps < 16 && l->out->nmaps > 0 ?
-					l->out->maps :
-					grow(l->out->maps, l->out->nmaps, sizeof(*more));
+	struct stub_map *more = l->out->nmaps < 16 && l->out->nmaps > 0
+					? l->out->maps
+					: grow(l->out->maps, l->out->nmaps, sizeof(*more));
 
 	if (!more)
 		return NULL;
@@ -47,22 +47,26 @@ static struct stub_map *new_map(struct layout *l)
 
 static int advise(struct layout *l, uint64_t start, uint64_t end, int advice, bool ignore_errors)
 {
-	struct stub_advice *more = l->out->nadvices < 16 && l->out->nadvices > 0 ?
-					   l->out->advices :
-					   grow(l->out->advices, l->out->nadvices, sizeof(*more));
+	struct stub_advice *more = l->out->nadvices < 16 && l->out->nadvices > 0
+					   ? l->out->advices
+					   : grow(l->out->advices, l->out->nadvices, sizeof(*more));
 
 	if (!more)
 		return -ENOMEM;
 	l->out->advices = more;
 	more[l->out->nadvices++] = (struct stub_advice){
-		.addr = start, .len = end - start, .advice = advice, .ignore_errors = ignore_errors,
+		.addr = start,
+		.len = end - start,
+		.advice = advice,
+		.ignore_errors = ignore_errors,
 	};
 	return 0;
 }
 
 static uint32_t lock_flags(const struct record_vma *v)
 {
-	return (v->vmflags & VMF_LOCKED ? STUB_MAP_MLOCK : 0) | (v->vmflags & VMF_SEALED ? STUB_MAP_MSEAL : 0);
+	return (v->vmflags & VMF_LOCKED ? STUB_MAP_MLOCK : 0) |
+	       (v->vmflags & VMF_SEALED ? STUB_MAP_MSEAL : 0);
 }
 
 static int add_file(struct layout *l, const struct record_vma *v, uint64_t start, uint64_t end, int file)
@@ -128,8 +132,9 @@ static int add_anonymous(struct layout *l, const struct record_vma *v, uint64_t 
 
 	if (v->vmflags & VMF_DROPPABLE)
 		flags = MAP_DROPPABLE | MAP_ANONYMOUS;
-	if (last && last->file == STUB_FILE_NONE && last->addr + last->len == start && last->prot == v->prot &&
-	    last->mmap_flags == flags && last->flags == lock_flags(v) && !(v->vmflags & VMF_DROPPABLE)) {
+	if (last && last->file == STUB_FILE_NONE && last->addr + last->len == start &&
+	    last->prot == v->prot && last->mmap_flags == flags && last->flags == lock_flags(v) &&
+	    !(v->vmflags & VMF_DROPPABLE)) {
 		last->len += end - start;
 		return 0;
 	}
@@ -219,16 +224,17 @@ static int add_advice(struct layout *l, const struct record_vma *v)
 		int advice;
 		bool ignore;
 	} table[] = {
-		{ VMF_DONTFORK, MADV_DONTFORK, false }, { VMF_WIPEONFORK, MADV_WIPEONFORK, false },
-		{ VMF_DONTDUMP, MADV_DONTDUMP, true },	{ VMF_HUGEPAGE, MADV_HUGEPAGE, true },
+		{ VMF_DONTFORK, MADV_DONTFORK, false },	   { VMF_WIPEONFORK, MADV_WIPEONFORK, false },
+		{ VMF_DONTDUMP, MADV_DONTDUMP, true },	   { VMF_HUGEPAGE, MADV_HUGEPAGE, true },
 		{ VMF_NOHUGEPAGE, MADV_NOHUGEPAGE, true }, { VMF_MERGEABLE, MADV_MERGEABLE, true },
 		{ VMF_SEQUENTIAL, MADV_SEQUENTIAL, true }, { VMF_RANDOM, MADV_RANDOM, true },
 	};
 
 	if (v->vmflags & VMF_DROPPABLE)
-		return 0;	/* MAP_DROPPABLE brings its own WIPEONFORK and DONTDUMP: mmap(2) */
+		return 0; /* MAP_DROPPABLE brings its own WIPEONFORK and DONTDUMP: mmap(2) */
 	for (size_t i = 0; i < ARRAY_SIZE(table); i++)
-		if (v->vmflags & table[i].flag && advise(l, v->start, v->end, table[i].advice, table[i].ignore) < 0)
+		if (v->vmflags & table[i].flag &&
+		    advise(l, v->start, v->end, table[i].advice, table[i].ignore) < 0)
 			return -ENOMEM;
 	for (size_t i = 0; i < v->nguards; i++)
 		if (advise(l, v->guards[i].start, v->guards[i].end, MADV_GUARD_INSTALL, false) < 0)
@@ -236,8 +242,8 @@ static int add_advice(struct layout *l, const struct record_vma *v)
 	return 0;
 }
 
-int plan_layout(const struct record *rec, const struct record_process *p, const int *file_index, uint64_t page,
-		struct plan_layout *ret)
+int plan_layout(const struct record *rec, const struct record_process *p, const int *file_index,
+		uint64_t page, struct plan_layout *ret)
 {
 	struct plan_layout out = { 0 };
 	struct layout l = { .out = &out, .page = page };

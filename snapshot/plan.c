@@ -23,12 +23,12 @@
 #endif
 #define SEALS (F_SEAL_WRITE | F_SEAL_GROW | F_SEAL_SHRINK | F_SEAL_SEAL)
 
-#define STUB_AREA_START 0x200000000000ull	/* no kernel places anything here by itself */
-#define STUB_AREA_END 0x300000000000ull
-#define STUB_AREA_SIZE (64ull << 20)		/* text, data, context area, staging */
+#define STUB_AREA_START	  0x200000000000ull /* no kernel places anything here by itself */
+#define STUB_AREA_END	  0x300000000000ull
+#define STUB_AREA_SIZE	  (64ull << 20) /* text, data, context area, staging */
 #define CONTEXT_AREA_SIZE (16ull << 20)
-#define STAGING_OFFSET (48ull << 20)
-#define TASK_SIZE 0x7ffffffff000ull
+#define STAGING_OFFSET	  (48ull << 20)
+#define TASK_SIZE	  0x7ffffffff000ull
 
 uint64_t image_reserve(struct image *im, size_t len, size_t align)
 {
@@ -89,7 +89,8 @@ static int seal(int fd, struct error *err)
 	return fcntl(fd, F_ADD_SEALS, SEALS) < 0 ? error_errno(err, errno, "sealing a memfd") : 0;
 }
 
-static int copy_range(pid_t pid, int memfd, int mem, uint64_t start, uint64_t len, uint64_t off, void *buf, size_t size)
+static int copy_range(pid_t pid, int memfd, int mem, uint64_t start, uint64_t len, uint64_t off, void *buf,
+		      size_t size)
 {
 	while (len) {
 		size_t n = len < size ? len : size;
@@ -109,8 +110,8 @@ static int copy_range(pid_t pid, int memfd, int mem, uint64_t start, uint64_t le
 }
 
 /* the stored pages of one VMA, to where the layout has put them; holes stay holes */
-static int copy_vma(const struct record_process *p, const struct record_vma *v, const struct plan_layout *l, int memfd,
-		    int mem, void *buf, size_t size)
+static int copy_vma(const struct record_process *p, const struct record_vma *v, const struct plan_layout *l,
+		    int memfd, int mem, void *buf, size_t size)
 {
 	size_t i = 0;
 
@@ -129,7 +130,8 @@ static int copy_vma(const struct record_process *p, const struct record_vma *v, 
 			continue;
 		if (v->object >= 0 && !v->shared) {
 			/* a file's pages between written ones are stored whole */
-			r = copy_range(p->pid, memfd, mem, from, to - from, map->off + (from - start), buf, size);
+			r = copy_range(p->pid, memfd, mem, from, to - from, map->off + (from - start), buf,
+				       size);
 			if (r < 0)
 				return r;
 			continue;
@@ -148,7 +150,8 @@ static int copy_vma(const struct record_process *p, const struct record_vma *v, 
 	return 0;
 }
 
-static int build_pages(const struct record_process *p, const struct plan_layout *l, int memfd, struct error *err)
+static int build_pages(const struct record_process *p, const struct plan_layout *l, int memfd,
+		       struct error *err)
 {
 	_cleanup_close_ int mem = -EBADF;
 	const size_t size = 1 << 20;
@@ -180,7 +183,8 @@ static int find_base(const struct record_process *p, uint64_t *ret, struct error
 			return 0;
 		}
 	}
-	return error_set(err, EOPNOTSUPP, "process %d leaves no room for the stub in its address space", p->pid);
+	return error_set(err, EOPNOTSUPP, "process %d leaves no room for the stub in its address space",
+			 p->pid);
 }
 
 static int write_control(struct image *im, uint64_t text_size, int *ret, struct error *err)
@@ -249,8 +253,10 @@ static int build_control(const struct record *rec, const struct plan_options *o,
 		return r;
 	}
 	put_process(&im, p, o);
-	image_set(&im, offsetof(struct stub_data, maps), image_put(&im, l->maps, l->nmaps * sizeof(*l->maps), 64));
-	image_set(&im, offsetof(struct stub_data, advices), image_put(&im, l->advices, l->nadvices * sizeof(*l->advices), 8));
+	image_set(&im, offsetof(struct stub_data, maps),
+		  image_put(&im, l->maps, l->nmaps * sizeof(*l->maps), 64));
+	image_set(&im, offsetof(struct stub_data, advices),
+		  image_put(&im, l->advices, l->nadvices * sizeof(*l->advices), 8));
 	put_signals(&im, p, o->ignored_signals);
 	put_fds(&im, rec, p);
 	put_outputs(&im, o);
@@ -272,7 +278,9 @@ static int build_control(const struct record *rec, const struct plan_options *o,
 		image_head(&im)->keep_start = plan->stub_base;
 		image_head(&im)->keep_end = plan->args_base + CONTEXT_AREA_SIZE;
 		if (image_head(&im)->keep_end > plan->stub_base + STAGING_OFFSET)
-			r = error_set(err, EOPNOTSUPP, "process %d has too many threads and mappings for one control file", p->pid);
+			r = error_set(err, EOPNOTSUPP,
+				      "process %d has too many threads and mappings for one control file",
+				      p->pid);
 	}
 	if (r == 0 && im.failed)
 		r = error_set(err, ENOMEM, "no memory for the template's tables");
@@ -281,7 +289,8 @@ static int build_control(const struct record *rec, const struct plan_options *o,
 		long nr;
 
 		arch_syscall_args(&p->threads[image_head(&im)->ready_thread].regs, &nr, args);
-		r = plan_context_buffer(p->pid, nr, args, &image_head(&im)->context_buf, &image_head(&im)->context_max);
+		r = plan_context_buffer(p->pid, nr, args, &image_head(&im)->context_buf,
+					&image_head(&im)->context_max);
 		if (r < 0)
 			r = error_errno(err, r, "the read at the readiness point");
 		plan->context_max = image_head(&im)->context_max;

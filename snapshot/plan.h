@@ -19,8 +19,8 @@ struct plan_layout {
 	size_t nmaps;
 	struct stub_advice *advices;
 	size_t nadvices;
-	uint64_t pages_size;		/* bytes of the pages memfd, holes included */
-	uint64_t stored;		/* bytes of it that are written */
+	uint64_t pages_size; /* bytes of the pages memfd, holes included */
+	uint64_t stored; /* bytes of it that are written */
 };
 
 /**
@@ -39,45 +39,47 @@ struct plan_layout {
  *  - a stack that grows down, MADV_WIPEONFORK and MAP_DROPPABLE memory and shared anonymous memory
  *    cannot be private file mappings: the first and last are filled by copy, the others start empty.
  */
-int plan_layout(const struct record *rec, const struct record_process *p, const int *file_index, uint64_t page,
-		struct plan_layout *ret);
+int plan_layout(const struct record *rec, const struct record_process *p, const int *file_index,
+		uint64_t page, struct plan_layout *ret);
 void plan_layout_done(struct plan_layout *l);
 
 #define PLAN_CLEAN_GAP 16
-#define PLAN_HOLE_GAP 64
+#define PLAN_HOLE_GAP  64
 
 struct plan_options {
 	uint64_t environ_addr[4];
 	uint64_t libc_argv_addr, progname_full_addr, progname_short_addr;
-	const struct stub_exit *exit;		/* patches; addr and marked set, bytes filled by plan_build(); NULL: none */
-	char *const *build_env;			/* NULL: unknown */
+	const struct stub_exit
+		*exit; /* patches; addr and marked set, bytes filled by plan_build(); NULL: none */
+	char *const *build_env; /* NULL: unknown */
 	uint32_t build_envc;
 	char *const *build_argv;
 	uint32_t build_argc;
 	const struct stub_random *randoms;
 	size_t nrandoms;
-	const struct stub_output *outputs;	/* data is an offset into output_bytes */
+	const struct stub_output *outputs; /* data is an offset into output_bytes */
 	size_t noutputs;
 	const char *output_bytes;
 	size_t output_size;
-	bool context_raw;			/* raw context into the read's buffer */
-	int context_fd;				/* else JSON at this descriptor, -1: none */
-	char *const *argv_prefix;		/* what an argv begins with */
-	uint32_t argv_prefix_n, argv_drop;	/* argv_drop: how many of the caller's that replaces */
-	const char *start_cwd;			/* where the program was started; NULL or equal to the record's: not set */
+	bool context_raw; /* raw context into the read's buffer */
+	int context_fd; /* else JSON at this descriptor, -1: none */
+	char *const *argv_prefix; /* what an argv begins with */
+	uint32_t argv_prefix_n, argv_drop; /* argv_drop: how many of the caller's that replaces */
+	const char *start_cwd; /* where the program was started; NULL or equal to the record's: not set */
 	uint32_t start_umask;
-	const uint64_t (*start_rlimits)[2];	/* what the program found: only what it changed is set in clones; NULL: nothing */
+	const uint64_t (*start_rlimits)
+		[2]; /* what the program found: only what it changed is set in clones; NULL: nothing */
 	int start_nice, start_policy;
-	const uint64_t *start_affinity;		/* 16 words; NULL: nothing is set */
-	const char *oom_score_adj;		/* text to be written; NULL: the caller's stays */
+	const uint64_t *start_affinity; /* 16 words; NULL: nothing is set */
+	const char *oom_score_adj; /* text to be written; NULL: the caller's stays */
 	uint32_t start_personality;
-	uint64_t start_timerslack_ns;		/* 0: nothing is set */
-	uint64_t ignored_signals;		/* dispositions that a launcher has anyway */
+	uint64_t start_timerslack_ns; /* 0: nothing is set */
+	uint64_t ignored_signals; /* dispositions that a launcher has anyway */
 };
 
 struct plan {
-	int control, pages;		/* sealed memfds, owned */
-	int *files;			/* descriptors to be mapped, owned by the record */
+	int control, pages; /* sealed memfds, owned */
+	int *files; /* descriptors to be mapped, owned by the record */
 	size_t nfiles;
 	uint64_t stub_base, text_size, data_size, args_base, context_max;
 	uint64_t sealed_bytes;

@@ -9,7 +9,7 @@
 #include "engine/base/fd.h"
 #include "engine/trace.h"
 
-#define THREAD_STACK 1024			/* in front of each thread's frame */
+#define THREAD_STACK 1024 /* in front of each thread's frame */
 
 static bool differs(const struct stub_sigaction *s, uint64_t ignored)
 {
@@ -30,11 +30,14 @@ void put_signals(struct image *im, const struct record_process *p, uint64_t igno
 	image_head(im)->nsigactions = n;
 	image_set(im, offsetof(struct stub_data, sigactions), image_put(im, list, n * sizeof(list[0]), 8));
 	image_head(im)->npendings = (uint32_t)p->npendings;
-	image_set(im, offsetof(struct stub_data, pendings), image_put(im, p->pendings, p->npendings * sizeof(*p->pendings), 8));
+	image_set(im, offsetof(struct stub_data, pendings),
+		  image_put(im, p->pendings, p->npendings * sizeof(*p->pendings), 8));
 	image_head(im)->nitimers = (uint32_t)p->nitimers;
-	image_set(im, offsetof(struct stub_data, itimers), image_put(im, p->itimers, p->nitimers * sizeof(p->itimers[0]), 8));
+	image_set(im, offsetof(struct stub_data, itimers),
+		  image_put(im, p->itimers, p->nitimers * sizeof(p->itimers[0]), 8));
 	image_head(im)->ntimers = (uint32_t)p->ntimers;
-	image_set(im, offsetof(struct stub_data, timers), image_put(im, p->timers, p->ntimers * sizeof(*p->timers), 8));
+	image_set(im, offsetof(struct stub_data, timers),
+		  image_put(im, p->timers, p->ntimers * sizeof(*p->timers), 8));
 }
 
 /*
@@ -42,26 +45,35 @@ void put_signals(struct image *im, const struct record_process *p, uint64_t igno
  * that is left and then restores the argument register. The registers that
  * it needs lie below the thread's red zone; those bytes are dead in the process too.
  */
-static int retime(const struct record_process *p, const struct record_thread *t, arch_regs *regs, uint64_t time_at,
-		  uint64_t resume_timed)
+static int retime(const struct record_process *p, const struct record_thread *t, arch_regs *regs,
+		  uint64_t time_at, uint64_t resume_timed)
 {
 	uint64_t saved[4], slot = arch_retime_slot(regs);
 	int r;
 
 	if (t->timeout_arg < 0)
 		return 0;
-	r = arch_retime_call(regs, t->timeout_arg, t->timeout_ms ? t->timeout_ns / 1000000 : time_at, resume_timed, saved);
+	r = arch_retime_call(regs, t->timeout_arg, t->timeout_ms ? t->timeout_ns / 1000000 : time_at,
+			     resume_timed, saved);
 	return r < 0 ? r : trace_write(p->pid, slot, saved, sizeof(saved));
 }
 
-static int put_thread(struct image *im, const struct record_process *p, size_t i, uint64_t table, uint64_t data_base,
-		      uint64_t resume_timed, const struct plan_options *o)
+static int put_thread(struct image *im, const struct record_process *p, size_t i, uint64_t table,
+		      uint64_t data_base, uint64_t resume_timed, const struct plan_options *o)
 {
 	const struct record_thread *t = &p->threads[i], *main_thread = &p->threads[0];
 	struct stub_thread s = {
-		.fs_base = t->regs.fs_base, .gs_base = t->regs.gs_base, .clear_tid = t->clear_tid, .tid_addr = t->tid_addr,
-		.robust_list = t->robust_list, .robust_len = t->robust_len, .rseq_addr = t->rseq_addr,
-		.rseq_size = t->rseq_size, .rseq_sig = t->rseq_sig, .old_tid = (uint32_t)t->tid, .resume = t->resume,
+		.fs_base = t->regs.fs_base,
+		.gs_base = t->regs.gs_base,
+		.clear_tid = t->clear_tid,
+		.tid_addr = t->tid_addr,
+		.robust_list = t->robust_list,
+		.robust_len = t->robust_len,
+		.rseq_addr = t->rseq_addr,
+		.rseq_size = t->rseq_size,
+		.rseq_sig = t->rseq_sig,
+		.old_tid = (uint32_t)t->tid,
+		.resume = t->resume,
 	};
 	arch_regs regs = t->regs;
 	uint64_t room, times[2] = { t->timeout_ns / 1000000000, t->timeout_ns % 1000000000 };
@@ -69,8 +81,9 @@ static int put_thread(struct image *im, const struct record_process *p, size_t i
 
 	memcpy(s.comm, t->comm, sizeof(s.comm));
 	/* what a new thread has from the one that makes it needs no setting */
-	if (i > 0 ? t->sched_policy != main_thread->sched_policy || t->sched_priority != main_thread->sched_priority :
-		    t->sched_policy != o->start_policy) {
+	if (i > 0 ? t->sched_policy != main_thread->sched_policy ||
+			    t->sched_priority != main_thread->sched_priority
+		  : t->sched_policy != o->start_policy) {
 		s.sched_policy = t->sched_policy;
 		s.sched_priority = t->sched_priority;
 		s.sched_flags |= 1;
@@ -79,26 +92,28 @@ static int put_thread(struct image *im, const struct record_process *p, size_t i
 		s.nice = t->nice;
 		s.sched_flags |= 2;
 	}
-	if (i > 0 ? memcmp(t->affinity, main_thread->affinity, sizeof(t->affinity)) != 0 :
-		    o->start_affinity && memcmp(t->affinity, o->start_affinity, sizeof(t->affinity)) != 0) {
+	if (i > 0 ? memcmp(t->affinity, main_thread->affinity, sizeof(t->affinity)) != 0
+		  : o->start_affinity && memcmp(t->affinity, o->start_affinity, sizeof(t->affinity)) != 0) {
 		memcpy(s.affinity, t->affinity, sizeof(s.affinity));
 		s.sched_flags |= 4;
 	}
 	memcpy(s.time_left, times, sizeof(times));
-	r = retime(p, t, &regs, data_base + table + i * sizeof(s) + offsetof(struct stub_thread, time_left), resume_timed);
+	r = retime(p, t, &regs, data_base + table + i * sizeof(s) + offsetof(struct stub_thread, time_left),
+		   resume_timed);
 	if (r < 0)
 		return r;
 	room = image_reserve(im, THREAD_STACK + arch_frame_size(t->xstate_len), 64);
 	s.frame = room + THREAD_STACK;
 	if (im->failed)
 		return -ENOMEM;
-	arch_write_frame(im->v + s.frame, data_base + s.frame, &regs, t->xstate, t->xstate_len, t->sigmask, t->altstack);
+	arch_write_frame(im->v + s.frame, data_base + s.frame, &regs, t->xstate, t->xstate_len, t->sigmask,
+			 t->altstack);
 	memcpy(im->v + table + i * sizeof(s), &s, sizeof(s));
 	return 0;
 }
 
 int put_threads(struct image *im, const struct record_process *p, uint64_t data_base, uint64_t resume_timed,
-		       const struct plan_options *o, struct error *err)
+		const struct plan_options *o, struct error *err)
 {
 	uint64_t table = image_reserve(im, p->nthreads * sizeof(struct stub_thread), 64);
 
@@ -130,8 +145,15 @@ void put_fds(struct image *im, const struct record *rec, const struct record_pro
 	for (size_t i = 0; i < p->nfds; i++) {
 		const struct record_fd *f = &p->fds[i];
 		const struct record_description *d = &rec->descriptions[f->description], *peer;
-		struct stub_fd s = { .fd = f->fd, .peer = -1, .kind = d->kind, .flags = d->flags, .cloexec = f->cloexec,
-				     .a = d->a, .b = d->b, .c = d->c, .owner_signo = d->owner_signo };
+		struct stub_fd s = { .fd = f->fd,
+				     .peer = -1,
+				     .kind = d->kind,
+				     .flags = d->flags,
+				     .cloexec = f->cloexec,
+				     .a = d->a,
+				     .b = d->b,
+				     .c = d->c,
+				     .owner_signo = d->owner_signo };
 		bool done = false;
 
 		for (size_t j = 0; j < i; j++) {
@@ -200,17 +222,18 @@ void put_fds(struct image *im, const struct record *rec, const struct record_pro
 		epolls[i].data = rec->epolls[i].data;
 	}
 	image_head(im)->nepolls = (uint32_t)rec->nepolls;
-	image_set(im, offsetof(struct stub_data, epolls), image_put(im, epolls, rec->nepolls * sizeof(*epolls), 8));
+	image_set(im, offsetof(struct stub_data, epolls),
+		  image_put(im, epolls, rec->nepolls * sizeof(*epolls), 8));
 out:
 	free(list);
 	free(epolls);
 }
 
 int put_exit(struct image *im, const struct record_process *p, const struct stub_exit *e, uint64_t stub_base,
-		    struct error *err)
+	     struct error *err)
 {
 	const uint64_t *table = (const uint64_t *)(blob_stub + 64);
-	const uint64_t hooks[] = { table[0], table[1], table[3], table[4], table[5] };	/* by enum stub_hook */
+	const uint64_t hooks[] = { table[0], table[1], table[3], table[4], table[5] }; /* by enum stub_hook */
 	struct stub_exit *out;
 
 	if (!e || !e->npatches)
@@ -221,7 +244,9 @@ int put_exit(struct image *im, const struct record_process *p, const struct stub
 		struct stub_patch *patch = &out->patches[i];
 		int r;
 
-		patch->len = (uint32_t)arch_jump_patch(patch->bytes, stub_base + hooks[patch->kind] + (patch->kind >= STUB_HOOK_MADVISE ? 0 : 16 * i));
+		patch->len = (uint32_t)arch_jump_patch(
+			patch->bytes,
+			stub_base + hooks[patch->kind] + (patch->kind >= STUB_HOOK_MADVISE ? 0 : 16 * i));
 		r = trace_read(p->pid, patch->addr, patch->original, patch->len);
 		if (r < 0)
 			return error_errno(err, r, "reading the program's exit function");
@@ -264,7 +289,9 @@ static void put_rlimits(struct image *im, const struct record_process *p, const 
 
 	for (uint32_t i = 0; o->start_rlimits && i < ARRAY_SIZE(list); i++)
 		if (memcmp(p->rlimits[i], o->start_rlimits[i], sizeof(p->rlimits[i])) != 0)
-			list[n++] = (struct stub_rlimit){ .resource = i, .soft = p->rlimits[i][0], .hard = p->rlimits[i][1] };
+			list[n++] = (struct stub_rlimit){ .resource = i,
+							  .soft = p->rlimits[i][0],
+							  .hard = p->rlimits[i][1] };
 	image_set(im, offsetof(struct stub_data, rlimits), image_put(im, list, n * sizeof(list[0]), 8));
 	if (!im->failed)
 		image_head(im)->nrlimits = n;
@@ -273,7 +300,7 @@ static void put_rlimits(struct image *im, const struct record_process *p, const 
 void put_process(struct image *im, const struct record_process *p, const struct plan_options *o)
 {
 	const char *start_cwd = o->start_cwd ? o->start_cwd : p->cwd;
-	struct stub_data *d = image_head(im);	/* valid until something is put */
+	struct stub_data *d = image_head(im); /* valid until something is put */
 	uint64_t auxv;
 
 	memcpy(d->vdso, p->vdso, sizeof(d->vdso));

@@ -24,11 +24,11 @@ struct record_object {
 	enum record_object_kind kind;
 	char *path;
 	uint64_t dev, ino;
-	int fd;			/* open on it, owned by the record; -EBADF */
-	bool writable;		/* the descriptor is open for writing (shared writable mappings) */
+	int fd; /* open on it, owned by the record; -EBADF */
+	bool writable; /* the descriptor is open for writing (shared writable mappings) */
 };
 
-struct record_run {		/* pages whose contents differ from the file, or from zero */
+struct record_run { /* pages whose contents differ from the file, or from zero */
 	uint64_t start, end;
 };
 
@@ -36,11 +36,11 @@ struct record_vma {
 	uint64_t start, end, offset;
 	uint32_t prot, vmflags;
 	bool shared;
-	int object;		/* index of a memory object, -1: anonymous */
-	char *name;		/* as /proc/PID/maps has it */
+	int object; /* index of a memory object, -1: anonymous */
+	char *name; /* as /proc/PID/maps has it */
 	struct record_run *runs;
 	size_t nruns;
-	struct record_run *guards;	/* MADV_GUARD_INSTALL regions */
+	struct record_run *guards; /* MADV_GUARD_INSTALL regions */
 	size_t nguards;
 };
 
@@ -53,32 +53,32 @@ struct record_thread {
 	uint64_t clear_tid, tid_addr, robust_list, robust_len;
 	uint64_t rseq_addr;
 	uint32_t rseq_size, rseq_sig;
-	uint32_t resume;	/* enum stub_resume */
-	uint64_t timeout_ns;	/* left of a timed call's time */
-	int timeout_arg;	/* which argument tells the time, -1: none */
-	bool timeout_ms;	/* as milliseconds in the register, else a timespec behind a pointer */
+	uint32_t resume; /* enum stub_resume */
+	uint64_t timeout_ns; /* left of a timed call's time */
+	int timeout_arg; /* which argument tells the time, -1: none */
+	bool timeout_ms; /* as milliseconds in the register, else a timespec behind a pointer */
 	int sched_policy, sched_priority, nice;
 	uint64_t affinity[16];
 	char comm[16];
 };
 
 struct record_description {
-	uint32_t kind;		/* enum stub_fd_kind */
-	uint32_t flags;		/* O_* status flags */
+	uint32_t kind; /* enum stub_fd_kind */
+	uint32_t flags; /* O_* status flags */
 	uint64_t offset;
-	char *path;		/* for people; also what STUB_FD_PATH opens */
-	int object;		/* STUB_FD_FILE */
-	int peer;		/* description of the other end, -1 */
+	char *path; /* for people; also what STUB_FD_PATH opens */
+	int object; /* STUB_FD_FILE */
+	int peer; /* description of the other end, -1 */
 	uint64_t a, b, c;
-	void *data;		/* queued bytes that this end will read */
+	void *data; /* queued bytes that this end will read */
 	size_t data_len;
-	uint64_t id;		/* inode of the pipe or socket, to find the other end */
-	int owner_signo;	/* as in struct stub_fd */
+	uint64_t id; /* inode of the pipe or socket, to find the other end */
+	int owner_signo; /* as in struct stub_fd */
 };
 
 struct record_epoll_target {
-	int description;	/* of the epoll */
-	int fd;			/* number that was added */
+	int description; /* of the epoll */
+	int fd; /* number that was added */
 	uint32_t events;
 	uint64_t data;
 };
@@ -93,11 +93,11 @@ struct record_process {
 	pid_t pid;
 	struct record_vma *vmas;
 	size_t nvmas;
-	struct record_thread *threads;	/* the main thread first */
+	struct record_thread *threads; /* the main thread first */
 	size_t nthreads;
 	struct record_fd *fds;
 	size_t nfds;
-	struct stub_sigaction sigactions[64];	/* index signo - 1 */
+	struct stub_sigaction sigactions[64]; /* index signo - 1 */
 	struct stub_pending *pendings;
 	size_t npendings;
 	struct stub_itimer itimers[3];
@@ -114,7 +114,7 @@ struct record_process {
 	uint32_t umask;
 	uint32_t dumpable, no_new_privs, pdeathsig, subreaper, thp_disable, personality;
 	uint64_t timerslack_ns;
-	uint64_t rlimits[16][2];	/* soft, hard */
+	uint64_t rlimits[16][2]; /* soft, hard */
 	uint64_t uid[4], gid[4], cap_effective, cap_permitted, cap_inheritable, cap_ambient, seccomp;
 	bool amx;
 };

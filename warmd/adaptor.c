@@ -11,7 +11,7 @@
 #include "engine/base/fd.h"
 
 #define LINE_MAX_BYTES 65536
-#define LIST_MAX 65536
+#define LIST_MAX       65536
 
 extern const char blob_python_adaptor[], blob_python_adaptor_end[];
 
@@ -134,7 +134,8 @@ int adaptor_feed(struct adaptor_lines *a, const char *bytes, size_t len, struct 
 	a->partial_len -= (size_t)(line - more);
 	memmove(more, line, a->partial_len);
 	if (a->partial_len > LINE_MAX_BYTES)
-		return error_set(err, EBADMSG, "a line of the readiness protocol exceeds %d bytes", LINE_MAX_BYTES);
+		return error_set(err, EBADMSG, "a line of the readiness protocol exceeds %d bytes",
+				 LINE_MAX_BYTES);
 	return 0;
 }
 
@@ -178,7 +179,9 @@ char *adaptor_python_code(int warm_fd, char *const *argv, size_t argc)
 		return NULL;
 	fputs("exec(compile(\"", f);
 	put_literal(f, blob_python_adaptor, (size_t)(blob_python_adaptor_end - blob_python_adaptor));
-	fprintf(f, "\", '<warm>', 'exec'), {'__name__': 'warm_adaptor', 'WARM_FD': %d, 'WARM_FILL': True, 'WARM_ARGV': (", warm_fd);
+	fprintf(f,
+		"\", '<warm>', 'exec'), {'__name__': 'warm_adaptor', 'WARM_FD': %d, 'WARM_FILL': True, 'WARM_ARGV': (",
+		warm_fd);
 	for (size_t i = 0; i < argc; i++) {
 		fputs("b\"", f);
 		put_literal(f, argv[i], strlen(argv[i]));
@@ -213,7 +216,8 @@ int adaptor_parse_exit(const char *line, struct adaptor_exit *ret)
 	do {
 		size_t len;
 
-		if (e.n == ARRAY_SIZE(e.symbols) || take_word(&p, ",:", e.symbols[e.n], sizeof(e.symbols[0])) < 0)
+		if (e.n == ARRAY_SIZE(e.symbols) ||
+		    take_word(&p, ",:", e.symbols[e.n], sizeof(e.symbols[0])) < 0)
 			return -EBADMSG;
 		len = strlen(e.symbols[e.n]);
 		if (e.symbols[e.n][len - 1] == '!') {

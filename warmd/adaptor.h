@@ -14,19 +14,19 @@
 
 struct adaptor_lines {
 	bool ready, raw, track_env, env_all, track_argv, stdio;
-	char **env;			/* names, owned */
+	char **env; /* names, owned */
 	size_t nenv;
-	long argv;			/* >= 0: leading entries; < 0: all but the last -argv; LONG_MAX: all */
-	bool argv_from_end;		/* argv counts from the end (so that -0 is all but none) */
-	char **modules;			/* directories */
+	long argv; /* >= 0: leading entries; < 0: all but the last -argv; LONG_MAX: all */
+	bool argv_from_end; /* argv counts from the end (so that -0 is all but none) */
+	char **modules; /* directories */
 	size_t nmodules;
 	struct adaptor_range {
 		uint64_t addr, len;
-	} *randoms;			/* RANDOM lines */
+	} * randoms; /* RANDOM lines */
 	size_t nrandoms;
-	char *exit;			/* the EXIT line's value, NULL */
-	char *refuse;			/* words, NULL */
-	char *partial;			/* bytes of a line that is not complete */
+	char *exit; /* the EXIT line's value, NULL */
+	char *refuse; /* words, NULL */
+	char *partial; /* bytes of a line that is not complete */
 	size_t partial_len;
 };
 

@@ -24,10 +24,10 @@
 #include "warmd/builder.h"
 #include "warmd/server.h"
 
-#define BUILDS_MAX 16
-#define WAITERS_MAX 32
+#define BUILDS_MAX	16
+#define WAITERS_MAX	32
 #define BUILD_FILES_MAX 4096
-#define RACY_USEC 25000		/* a little more than the 20 ms of dep_set_racy() */
+#define RACY_USEC	25000 /* a little more than the 20 ms of dep_set_racy() */
 
 struct build {
 	struct build *next;
@@ -35,7 +35,7 @@ struct build {
 	struct request *request;
 	struct connection *waiters[WAITERS_MAX];
 	unsigned int nwaiters;
-	bool again;		/* an input changed during the build: once more */
+	bool again; /* an input changed during the build: once more */
 	/* while it runs */
 	pid_t pid;
 	int sock;
@@ -51,8 +51,8 @@ static void start_next(struct server *s);
 
 static bool same_context(const struct request *a, const struct request *b)
 {
-	return a->run.strings_size == b->run.strings_size && a->run.argc == b->run.argc && a->run.envc == b->run.envc &&
-	       memcmp(a->bytes, b->bytes, a->run.strings_size) == 0;
+	return a->run.strings_size == b->run.strings_size && a->run.argc == b->run.argc &&
+	       a->run.envc == b->run.envc && memcmp(a->bytes, b->bytes, a->run.strings_size) == 0;
 }
 
 static bool same_command(const struct request *a, const struct request *b)
@@ -150,7 +150,8 @@ static void run_again(struct build *b, const char *why)
 	end_process(b);
 	b->again = true;
 	/* a program in C is built again within the time that a file counts as racy: dep_set_racy() */
-	if (sd_event_add_time_relative(b->server->event, &b->timer, CLOCK_MONOTONIC, RACY_USEC, 1000, on_again, b) < 0)
+	if (sd_event_add_time_relative(b->server->event, &b->timer, CLOCK_MONOTONIC, RACY_USEC, 1000,
+				       on_again, b) < 0)
 		start_next(b->server);
 }
 
@@ -215,7 +216,11 @@ static void complete(struct build *b)
 		return;
 	}
 	if (r < 0)
-		finish(b, r == -ENOSPC ? WIRE_COLD_BUDGET : r == -ESTALE ? WIRE_COLD_STALE : WIRE_COLD_ERROR, NULL, err.text);
+		finish(b,
+		       r == -ENOSPC   ? WIRE_COLD_BUDGET
+		       : r == -ESTALE ? WIRE_COLD_STALE
+				      : WIRE_COLD_ERROR,
+		       NULL, err.text);
 	else
 		finish(b, status, t, status == WIRE_WARM ? t->label : err.text);
 }
@@ -245,7 +250,9 @@ static int read_packet(struct build *b)
 	char control[CMSG_SPACE(sizeof(int) * 253)];
 	struct builder_report report = { 0 };
 	struct iovec iov = { &report, sizeof(report) };
-	struct msghdr msg = { .msg_iov = &iov, .msg_iovlen = 1, .msg_control = control, .msg_controllen = sizeof(control) };
+	struct msghdr msg = {
+		.msg_iov = &iov, .msg_iovlen = 1, .msg_control = control, .msg_controllen = sizeof(control)
+	};
 	ssize_t n = recvmsg(b->sock, &msg, MSG_CMSG_CLOEXEC | MSG_DONTWAIT);
 	int r;
 
@@ -279,7 +286,8 @@ static int on_packet(sd_event_source *source, int fd, uint32_t events, void *dat
 	if (r == 1) {
 		complete(b);
 	} else if (r < 0) {
-		log_warning("the build of '%s' ended without a report: %s", b->request->argv[0], strerror(-r));
+		log_warning("the build of '%s' ended without a report: %s", b->request->argv[0],
+			    strerror(-r));
 		b->server->builds_failed++;
 		finish(b, WIRE_COLD_ERROR, NULL, "the build's process died");
 	}
@@ -336,8 +344,8 @@ static int start(struct build *b)
 	b->timer = sd_event_source_disable_unref(b->timer);
 	r = sd_event_add_io(s->event, &b->io, b->sock, EPOLLIN, on_packet, b);
 	if (r >= 0)
-		r = sd_event_add_time_relative(s->event, &b->timer, CLOCK_MONOTONIC, s->config->build_timeout_ns / 1000, 100000,
-					       on_timeout, b);
+		r = sd_event_add_time_relative(s->event, &b->timer, CLOCK_MONOTONIC,
+					       s->config->build_timeout_ns / 1000, 100000, on_timeout, b);
 	return r < 0 ? r : 0;
 }
 
@@ -378,7 +386,8 @@ void build_request(struct server *s, struct request *req, struct connection *wai
 	if (!b) {
 		request_free(req);
 		if (waiter)
-			connection_reply(waiter, WIRE_COLD_ERROR, NULL, false, 0, "too many builds are waiting; try again");
+			connection_reply(waiter, WIRE_COLD_ERROR, NULL, false, 0,
+					 "too many builds are waiting; try again");
 		return;
 	}
 	b->server = s;

@@ -49,8 +49,11 @@ static int parse_ready(const char *word, enum ready_point *ret, struct error *er
 	static const struct {
 		const char *word;
 		enum ready_point point;
-	} table[] = { { "", READY_AUTO }, { "auto", READY_AUTO }, { "main", READY_MAIN },
-		      { "import", READY_IMPORT }, { "call", READY_CALL } };
+	} table[] = { { "", READY_AUTO },
+		      { "auto", READY_AUTO },
+		      { "main", READY_MAIN },
+		      { "import", READY_IMPORT },
+		      { "call", READY_CALL } };
 
 	for (size_t i = 0; i < ARRAY_SIZE(table); i++) {
 		if (strcmp(table[i].word, word) == 0) {
@@ -58,7 +61,8 @@ static int parse_ready(const char *word, enum ready_point *ret, struct error *er
 			return 0;
 		}
 	}
-	return error_set(err, EINVAL, "there is no readiness point '%.60s': it is auto, main, import or call", word);
+	return error_set(err, EINVAL, "there is no readiness point '%.60s': it is auto, main, import or call",
+			 word);
 }
 
 static int note_env(struct builder *b, const char *name)
@@ -146,7 +150,8 @@ static bool passes_through(const struct builder *b)
 	if (read_file(path, &args, &len) == 0) {
 		/* pyenv's shims are shell scripts that find the version and execute it */
 		for (const char *p = args; p < args + len && !shim; p += strlen(p) + 1)
-			shim = strstr(p, "/.pyenv/shims/") || strstr(p, "/pyenv/libexec/pyenv") || strstr(p, "/.pyenv/libexec/pyenv");
+			shim = strstr(p, "/.pyenv/shims/") || strstr(p, "/pyenv/libexec/pyenv") ||
+			       strstr(p, "/.pyenv/libexec/pyenv");
 		free(args);
 	}
 	return shim && (strcmp(base, "bash") == 0 || strcmp(base, "sh") == 0 || strcmp(base, "dash") == 0);
@@ -154,8 +159,11 @@ static bool passes_through(const struct builder *b)
 
 static int at_entry(struct builder *b, struct error *err)
 {
-	struct elf_query q[] = { { .name = "Py_RunMain" }, { .name = "getenv" }, { .name = "__libc_start_main" },
-				 { .name = "main" }, { .name = "PyRun_SimpleStringFlags" } };
+	struct elf_query q[] = { { .name = "Py_RunMain" },
+				 { .name = "getenv" },
+				 { .name = "__libc_start_main" },
+				 { .name = "main" },
+				 { .name = "PyRun_SimpleStringFlags" } };
 	int r = elf_lookup(trace_root(b->trace), q, ARRAY_SIZE(q));
 
 	if (r < 0)
@@ -181,7 +189,8 @@ static int at_entry(struct builder *b, struct error *err)
 		return trace_breakpoint(b->trace, SLOT_MAIN, 0, err);
 	}
 	if (b->point == READY_IMPORT)
-		return error_set(err, EOPNOTSUPP, "readiness point 'import' needs CPython 3.9 or newer (no Py_RunMain in %s)",
+		return error_set(err, EOPNOTSUPP,
+				 "readiness point 'import' needs CPython 3.9 or newer (no Py_RunMain in %s)",
 				 b->req->argv[0]);
 	if (q[2].addr) {
 		b->state = STATE_START;
@@ -192,7 +201,8 @@ static int at_entry(struct builder *b, struct error *err)
 		b->state = STATE_MAIN;
 		return trace_breakpoint(b->trace, SLOT_MAIN, q[3].in_exe, err);
 	}
-	return error_set(err, EOPNOTSUPP, "no main() to be found: %s is static and stripped (--ready call needs none)",
+	return error_set(err, EOPNOTSUPP,
+			 "no main() to be found: %s is static and stripped (--ready call needs none)",
 			 b->req->argv[0]);
 }
 
@@ -383,7 +393,9 @@ static void on_exited(void *data, pid_t tid)
 		observe_exited(b->observe, tid);
 }
 
-static const struct trace_ops ops = { .exited = on_exited, .syscall = on_syscall, .exec = on_exec, .breakpoint = on_breakpoint };
+static const struct trace_ops ops = {
+	.exited = on_exited, .syscall = on_syscall, .exec = on_exec, .breakpoint = on_breakpoint
+};
 
 static int start(struct builder *b, struct error *err)
 {
@@ -451,7 +463,11 @@ static int build(struct builder *b, struct plan_options *po, struct error *err)
 int builder_run(const struct request *req, const struct config *cfg, int sock)
 {
 	struct builder b = {
-		.req = req, .cfg = cfg, .env_visible = true, .warm_outer = -EBADF, .argv_count = -1,
+		.req = req,
+		.cfg = cfg,
+		.env_visible = true,
+		.warm_outer = -EBADF,
+		.argv_count = -1,
 		.plan = { .control = -EBADF, .pages = -EBADF },
 	};
 	struct plan_options po = { .context_fd = -1 };

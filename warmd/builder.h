@@ -25,8 +25,8 @@ int builder_run(const struct request *req, const struct config *cfg, int sock);
 /* first packet: this, with the result's memfd; further packets: a byte with descriptors */
 struct builder_report {
 	uint32_t magic;
-	uint32_t nfds;		/* control, pages and files, in packets that follow */
-	uint64_t result_size;	/* bytes of BuildResult in the memfd */
+	uint32_t nfds; /* control, pages and files, in packets that follow */
+	uint64_t result_size; /* bytes of BuildResult in the memfd */
 };
 #define BUILDER_MAGIC 0x444c4942u
 

@@ -199,7 +199,8 @@ static void execute(const struct request *req, char **env)
 		const char *end = strchrnul(path, ':');
 		int len = (int)(end - path);
 
-		if (snprintf(full, sizeof(full), "%.*s%s%s", len, path, len ? "/" : "", file) < (int)sizeof(full)) {
+		if (snprintf(full, sizeof(full), "%.*s%s%s", len, path, len ? "/" : "", file) <
+		    (int)sizeof(full)) {
 			execve(full, req->argv, env);
 			if (errno == EACCES)
 				saved = EACCES;

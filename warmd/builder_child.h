@@ -6,16 +6,16 @@
 #include "warmd/request.h"
 
 struct builder_stdio {
-	int inner[3];		/* for the program; -EBADF: closed */
-	int outer[3];		/* our ends, kept open; -EBADF */
+	int inner[3]; /* for the program; -EBADF: closed */
+	int outer[3]; /* our ends, kept open; -EBADF */
 };
 
 struct builder_child {
 	const struct request *req;
 	struct builder_stdio stdio;
-	int warm_inner;		/* the readiness socket's end for the program */
-	int warm_fd;		/* the number it gets */
-	bool announce;		/* put WARM_FD into the environment (readiness point call) */
+	int warm_inner; /* the readiness socket's end for the program */
+	int warm_fd; /* the number it gets */
+	bool announce; /* put WARM_FD into the environment (readiness point call) */
 };
 
 /** builder_stdio_open() - stand-ins of the kinds that the request names */

@@ -12,12 +12,12 @@
 enum ready_point { READY_AUTO, READY_MAIN, READY_IMPORT, READY_CALL };
 
 enum builder_state {
-	STATE_ENTRY,		/* a program was executed; next: AT_ENTRY */
-	STATE_RUNMAIN,		/* next: Py_RunMain */
-	STATE_INJECTED,		/* the adaptor's start runs; next: Py_RunMain again */
-	STATE_START,		/* next: __libc_start_main */
-	STATE_MAIN,		/* next: main, the readiness point */
-	STATE_RUNNING,		/* next: the read of the readiness descriptor */
+	STATE_ENTRY, /* a program was executed; next: AT_ENTRY */
+	STATE_RUNMAIN, /* next: Py_RunMain */
+	STATE_INJECTED, /* the adaptor's start runs; next: Py_RunMain again */
+	STATE_START, /* next: __libc_start_main */
+	STATE_MAIN, /* next: main, the readiness point */
+	STATE_RUNNING, /* next: the read of the readiness descriptor */
 };
 
 struct builder {
@@ -33,14 +33,14 @@ struct builder {
 	char stdio_links[3][256];
 	struct adaptor_lines lines;
 	bool adaptor_used, env_visible;
-	char **env;			/* names that C's getenv was asked for */
+	char **env; /* names that C's getenv was asked for */
 	size_t nenv;
 	uint64_t runmain, run_string, injected, injected_len;
 	arch_regs saved;
 	struct record *record;
 	struct plan plan;
 	struct stub_exit exit;
-	char *cmdline, **cmdline_argv;	/* the process's arguments: bytes, and pointers to them */
+	char *cmdline, **cmdline_argv; /* the process's arguments: bytes, and pointers to them */
 	size_t cmdline_argc;
 	int argv_count;
 	uint64_t start_rlimits[WIRE_RLIMITS][2];

@@ -33,7 +33,8 @@ static int check_zombies(struct builder *b, struct error *err)
 
 		snprintf(path, sizeof(path), "/proc/%d/task/%d/children", t->tgid, t->tid);
 		if (read_file(path, &children, NULL) == 0 && children[0])
-			return error_set(err, EOPNOTSUPP, "it has a child process that ended and was not waited for: %ld",
+			return error_set(err, EOPNOTSUPP,
+					 "it has a child process that ended and was not waited for: %ld",
 					 strtol(children, NULL, 10));
 	}
 	return 0;
@@ -50,7 +51,8 @@ static int check_children(struct builder *b, struct error *err)
 	snprintf(path, sizeof(path), "/proc/%d/comm", pid);
 	if (read_file(path, &comm, NULL) == 0)
 		comm[strcspn(comm, "\n")] = '\0';
-	return error_set(err, EOPNOTSUPP, "it has a child process at its readiness point: %d (%s)", pid, comm ? comm : "?");
+	return error_set(err, EOPNOTSUPP, "it has a child process at its readiness point: %d (%s)", pid,
+			 comm ? comm : "?");
 }
 
 /* functions that a clone has hooks in (find_madvise()): no other thread may be behind their first byte */
@@ -63,7 +65,8 @@ static int leave_hooked(struct builder *b, struct error *err)
 		return 0;
 	for (size_t i = 0; i < ARRAY_SIZE(q) && r == 0; i++)
 		if (q[i].addr)
-			r = trace_step_out(b->trace, q[i].addr, q[i].addr + sizeof(((struct stub_patch *)0)->bytes), err);
+			r = trace_step_out(b->trace, q[i].addr,
+					   q[i].addr + sizeof(((struct stub_patch *)0)->bytes), err);
 	return r;
 }
 
@@ -77,10 +80,13 @@ static int check_stdio(struct builder *b, struct error *err)
 		snprintf(path, sizeof(path), "/proc/%d/fd/%d", trace_root(b->trace), i);
 		n = readlink(path, link, sizeof(link) - 1);
 		if (n < 0 && errno == EACCES)
-			return error_set(err, EOPNOTSUPP, "it is not dumpable (PR_SET_DUMPABLE), so that only root could read its state");
+			return error_set(
+				err, EOPNOTSUPP,
+				"it is not dumpable (PR_SET_DUMPABLE), so that only root could read its state");
 		link[n > 0 ? n : 0] = '\0';
 		if (strcmp(link, b->stdio_links[i]) != 0)
-			return error_set(err, EOPNOTSUPP, "it closed or redirected its standard descriptor %d", i);
+			return error_set(err, EOPNOTSUPP,
+					 "it closed or redirected its standard descriptor %d", i);
 	}
 	return 0;
 }
@@ -105,7 +111,8 @@ static int check_identity(const struct builder *b, struct error *err)
 	_cleanup_free_ char *status = NULL;
 	uint64_t eff = 0, prm = 0, seccomp = 0;
 	char mine[256], theirs[256], path[64];
-	static const char *const links[] = { "root", "ns/mnt", "ns/net", "ns/pid", "ns/user", "ns/uts", "ns/ipc", "ns/cgroup" };
+	static const char *const links[] = { "root",	"ns/mnt", "ns/net", "ns/pid",
+					     "ns/user", "ns/uts", "ns/ipc", "ns/cgroup" };
 
 	if (read_file("/proc/self/status", &status, NULL) < 0)
 		return error_set(err, EIO, "cannot read /proc/self/status");
@@ -113,8 +120,10 @@ static int check_identity(const struct builder *b, struct error *err)
 	proc_status_hex(status, "CapPrm:", &prm);
 	proc_status_hex(status, "Seccomp:", &seccomp);
 	for (int i = 0; i < 4; i++)
-		if (p->uid[i] != (i == 0 ? getuid() : geteuid()) || p->gid[i] != (i == 0 ? getgid() : getegid()))
-			return error_set(err, EOPNOTSUPP, "it changed its user or group ids before its readiness point");
+		if (p->uid[i] != (i == 0 ? getuid() : geteuid()) ||
+		    p->gid[i] != (i == 0 ? getgid() : getegid()))
+			return error_set(err, EOPNOTSUPP,
+					 "it changed its user or group ids before its readiness point");
 	if (p->cap_effective != eff || p->cap_permitted != prm)
 		return error_set(err, EOPNOTSUPP, "it changed its capabilities before its readiness point");
 	if (p->seccomp != seccomp)
@@ -127,8 +136,10 @@ static int check_identity(const struct builder *b, struct error *err)
 		snprintf(path, sizeof(path), "/proc/%d/%s", trace_root(b->trace), links[i]);
 		m = readlink(path, theirs, sizeof(theirs));
 		if (n != m || (n > 0 && memcmp(mine, theirs, (size_t)n) != 0))
-			return error_set(err, EOPNOTSUPP, "it changed its root directory or namespaces (%s) before its readiness point",
-					 links[i]);
+			return error_set(
+				err, EOPNOTSUPP,
+				"it changed its root directory or namespaces (%s) before its readiness point",
+				links[i]);
 	}
 	return 0;
 }
@@ -153,7 +164,7 @@ static int find_exit(struct builder *b, struct stub_exit *ret, struct error *err
 		return error_errno(err, r, "reading the program's symbols");
 	memset(ret, 0, sizeof(*ret));
 	if (!q[0].addr || !q[1].addr || !q[2].addr || !q[3].addr)
-		return 0;	/* no fast exit: complete finalisation, as without the line */
+		return 0; /* no fast exit: complete finalisation, as without the line */
 	ret->call = q[0].addr;
 	ret->value = q[1].addr;
 	ret->arg = e.arg;
@@ -162,9 +173,11 @@ static int find_exit(struct builder *b, struct stub_exit *ret, struct error *err
 	for (unsigned int i = 0; i < e.n && ret->npatches < STUB_MAX_PATCHES - 3; i++)
 		if (q[4 + i].addr)
 			ret->patches[ret->npatches++] = (struct stub_patch){
-				.addr = q[4 + i].addr, .kind = e.marked[i] ? STUB_HOOK_EXIT : STUB_HOOK_RETURN,
+				.addr = q[4 + i].addr,
+				.kind = e.marked[i] ? STUB_HOOK_EXIT : STUB_HOOK_RETURN,
 			};
-	ret->patches[ret->npatches++] = (struct stub_patch){ .addr = ret->libc_exit, .kind = STUB_HOOK_FINAL };
+	ret->patches[ret->npatches++] = (struct stub_patch){ .addr = ret->libc_exit,
+							     .kind = STUB_HOOK_FINAL };
 	return 0;
 }
 
@@ -185,21 +198,28 @@ static void find_learning_exit(struct builder *b)
 /* engine/stub/madvise.c */
 static void find_madvise(struct builder *b)
 {
-	struct elf_query q[] = { { .name = "madvise" }, { .name = "__errno_location" }, { .name = "mremap" } };
+	struct elf_query q[] = { { .name = "madvise" },
+				 { .name = "__errno_location" },
+				 { .name = "mremap" } };
 
 	elf_lookup(trace_root(b->trace), q, ARRAY_SIZE(q));
 	if (!q[0].addr || !q[1].addr)
 		return;
 	b->exit.errno_location = q[1].addr;
-	b->exit.patches[b->exit.npatches++] = (struct stub_patch){ .addr = q[0].addr, .kind = STUB_HOOK_MADVISE };
+	b->exit.patches[b->exit.npatches++] = (struct stub_patch){ .addr = q[0].addr,
+								   .kind = STUB_HOOK_MADVISE };
 	if (q[2].addr)
-		b->exit.patches[b->exit.npatches++] = (struct stub_patch){ .addr = q[2].addr, .kind = STUB_HOOK_MREMAP };
+		b->exit.patches[b->exit.npatches++] = (struct stub_patch){ .addr = q[2].addr,
+									   .kind = STUB_HOOK_MREMAP };
 }
 
 static void find_main_symbols(struct builder *b, struct plan_options *o)
 {
-	struct elf_query q[] = { { .name = "__environ" }, { .name = "environ" }, { .name = "program_invocation_name" },
-				 { .name = "program_invocation_short_name" }, { .name = "__libc_argv" } };
+	struct elf_query q[] = { { .name = "__environ" },
+				 { .name = "environ" },
+				 { .name = "program_invocation_name" },
+				 { .name = "program_invocation_short_name" },
+				 { .name = "__libc_argv" } };
 	unsigned int n = 0;
 
 	elf_lookup(trace_root(b->trace), q, ARRAY_SIZE(q));
@@ -230,7 +250,8 @@ int builder_split_arguments(struct builder *b, struct plan_options *o, int *ret_
 	keep = n = b->cmdline_argc;
 	if (b->lines.track_argv && b->lines.argv != LONG_MAX && !observe_keys(b->observe)->argv) {
 		tracked = true;
-		keep = b->lines.argv_from_end ? n - ((size_t)b->lines.argv < n ? (size_t)b->lines.argv : n) : (size_t)b->lines.argv;
+		keep = b->lines.argv_from_end ? n - ((size_t)b->lines.argv < n ? (size_t)b->lines.argv : n)
+					      : (size_t)b->lines.argv;
 	}
 	if (keep > n)
 		keep = n;
@@ -281,7 +302,9 @@ static int fill_outputs(struct builder *b, struct plan_options *po)
 
 int builder_take(struct builder *b, struct plan_options *po, struct error *err)
 {
-	struct dump_options d = { .ready = b->ready, .resume = STUB_RESUME_FRAME, .skip_fd = b->child.warm_fd };
+	struct dump_options d = { .ready = b->ready,
+				  .resume = STUB_RESUME_FRAME,
+				  .skip_fd = b->child.warm_fd };
 	static const bool outside[3] = { true, true, true };
 	char proc[64], before[256];
 	int r;
@@ -335,11 +358,12 @@ int builder_take(struct builder *b, struct plan_options *po, struct error *err)
 	po->build_argv = b->cmdline_argv;
 	po->build_argc = (uint32_t)b->cmdline_argc;
 	/* same shape: an address and a length */
-	_Static_assert(sizeof(*po->randoms) == sizeof(*b->lines.randoms), "struct stub_random is struct adaptor_range");
+	_Static_assert(sizeof(*po->randoms) == sizeof(*b->lines.randoms),
+		       "struct stub_random is struct adaptor_range");
 	po->randoms = (const struct stub_random *)b->lines.randoms;
 	po->nrandoms = b->lines.nrandoms;
 	po->start_umask = b->req->run.umask;
-	po->start_rlimits = (const uint64_t (*)[2])b->start_rlimits;
+	po->start_rlimits = (const uint64_t(*)[2])b->start_rlimits;
 	po->start_nice = getpriority(PRIO_PROCESS, 0);
 	po->start_policy = sched_getscheduler(0);
 	syscall(SYS_sched_getaffinity, 0, sizeof(b->start_affinity), b->start_affinity);

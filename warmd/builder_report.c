@@ -19,7 +19,9 @@ static int send_fds(int sock, const void *bytes, size_t len, const int *fds, siz
 {
 	char control[CMSG_SPACE(sizeof(int) * BUILDER_FDS_PER_PACKET)] = { 0 };
 	struct iovec iov = { (void *)bytes, len };
-	struct msghdr msg = { .msg_iov = &iov, .msg_iovlen = 1, .msg_control = control,
+	struct msghdr msg = { .msg_iov = &iov,
+			      .msg_iovlen = 1,
+			      .msg_control = control,
 			      .msg_controllen = CMSG_SPACE(sizeof(int) * n) };
 	struct cmsghdr *c = CMSG_FIRSTHDR(&msg);
 
@@ -33,9 +35,15 @@ static int send_fds(int sock, const void *bytes, size_t len, const int *fds, siz
 static const char *kind_word(uint32_t kind)
 {
 	static const char *const words[] = {
-		[STUB_FD_FILE] = "file", [STUB_FD_PIPE] = "pipe", [STUB_FD_EVENTFD] = "eventfd",
-		[STUB_FD_EPOLL] = "epoll", [STUB_FD_SOCKETPAIR] = "socketpair", [STUB_FD_DUP] = "dup",
-		[STUB_FD_TIMERFD] = "timerfd", [STUB_FD_SIGNALFD] = "signalfd", [STUB_FD_PATH] = "file",
+		[STUB_FD_FILE] = "file",
+		[STUB_FD_PIPE] = "pipe",
+		[STUB_FD_EVENTFD] = "eventfd",
+		[STUB_FD_EPOLL] = "epoll",
+		[STUB_FD_SOCKETPAIR] = "socketpair",
+		[STUB_FD_DUP] = "dup",
+		[STUB_FD_TIMERFD] = "timerfd",
+		[STUB_FD_SIGNALFD] = "signalfd",
+		[STUB_FD_PATH] = "file",
 	};
 
 	return kind < ARRAY_SIZE(words) ? words[kind] : "?";
@@ -44,7 +52,8 @@ static const char *kind_word(uint32_t kind)
 static Warm__Mapping *mapping(const struct record *rec, const struct record_vma *v)
 {
 	Warm__Mapping *m = calloc(1, sizeof(*m));
-	char prot[5] = { v->prot & 1 ? 'r' : '-', v->prot & 2 ? 'w' : '-', v->prot & 4 ? 'x' : '-', v->shared ? 's' : 'p', 0 };
+	char prot[5] = { v->prot & 1 ? 'r' : '-', v->prot & 2 ? 'w' : '-', v->prot & 4 ? 'x' : '-',
+			 v->shared ? 's' : 'p', 0 };
 
 	if (!m)
 		return NULL;

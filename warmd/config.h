@@ -31,10 +31,10 @@ struct config_list {
 };
 
 struct config {
-	uint64_t memory_budget;		/* bytes */
-	uint64_t max_age_ns;		/* 0: none */
+	uint64_t memory_budget; /* bytes */
+	uint64_t max_age_ns; /* 0: none */
 	uint64_t build_timeout_ns;
-	uint64_t idle_exit_ns;		/* 0: never */
+	uint64_t idle_exit_ns; /* 0: never */
 	unsigned int templates_max;
 	enum log_level log_level;
 	struct config_list ignore_paths, ignore_variables, disable;

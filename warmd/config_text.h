@@ -13,7 +13,7 @@
 #include <stddef.h>
 
 struct text_scan {
-	const char *text;	/* NUL-terminated */
+	const char *text; /* NUL-terminated */
 	const char *at;
 };
 

@@ -14,10 +14,18 @@
 #include "warmd/server.h"
 
 static const char *const status_names[] = {
-	[WIRE_WARM] = "warm", [WIRE_COLD_NONE] = "none", [WIRE_COLD_BUILDING] = "building",
-	[WIRE_COLD_STALE] = "stale", [WIRE_COLD_REFUSED] = "refused", [WIRE_COLD_MISMATCH] = "mismatch",
-	[WIRE_COLD_BUDGET] = "budget", [WIRE_COLD_ERROR] = "error", [WIRE_COLD_DISABLED] = "disabled",
-	[WIRE_COLD_NO_DAEMON] = "no-daemon", [WIRE_COLD_TIMEOUT] = "timeout", [WIRE_COLD_VERSION] = "version",
+	[WIRE_WARM] = "warm",
+	[WIRE_COLD_NONE] = "none",
+	[WIRE_COLD_BUILDING] = "building",
+	[WIRE_COLD_STALE] = "stale",
+	[WIRE_COLD_REFUSED] = "refused",
+	[WIRE_COLD_MISMATCH] = "mismatch",
+	[WIRE_COLD_BUDGET] = "budget",
+	[WIRE_COLD_ERROR] = "error",
+	[WIRE_COLD_DISABLED] = "disabled",
+	[WIRE_COLD_NO_DAEMON] = "no-daemon",
+	[WIRE_COLD_TIMEOUT] = "timeout",
+	[WIRE_COLD_VERSION] = "version",
 	[WIRE_COLD_FAILED] = "failed",
 };
 _Static_assert(ARRAY_SIZE(status_names) == WIRE_STATUS_COUNT, "a name for each status");
@@ -181,7 +189,8 @@ static void remove_templates(struct server *s, struct answer *a, const Warm__Rem
 	/* all or none: an unknown name leaves everything as it was */
 	for (size_t i = 0; i < q->n_names; i++)
 		if (!store_find(s->store, q->names[i]))
-			return fail(a, -ENOENT, "there is no template '%.100s'; 'warm ls' lists them", q->names[i]);
+			return fail(a, -ENOENT, "there is no template '%.100s'; 'warm ls' lists them",
+				    q->names[i]);
 	for (size_t i = 0; i < q->n_names; i++) {
 		struct template *t = store_find(s->store, q->names[i]);
 
@@ -267,7 +276,8 @@ static void explain(struct server *s, struct answer *a, const Warm__ExplainReque
 	if (!lines)
 		return fail(a, -ENOMEM, "no memory%s", "");
 	for (size_t i = 0; !*end && i < RECENT_LAUNCHES; i++) {
-		const struct recent_launch *l = &s->recent[(s->nrecent + RECENT_LAUNCHES - 1 - i) % RECENT_LAUNCHES];
+		const struct recent_launch *l =
+			&s->recent[(s->nrecent + RECENT_LAUNCHES - 1 - i) % RECENT_LAUNCHES];
 
 		if (!l->pid || l->pid != pid)
 			continue;
@@ -290,7 +300,8 @@ static void explain(struct server *s, struct answer *a, const Warm__ExplainReque
 		}
 	}
 	if (!n)
-		return fail(a, -ENOENT, "'%.100s' is neither a template nor one of the last launches", q->what);
+		return fail(a, -ENOENT, "'%.100s' is neither a template nor one of the last launches",
+			    q->what);
 	a->reply.lines = lines;
 	a->reply.n_lines = n;
 }
@@ -311,7 +322,9 @@ static void hello(struct server *s, struct answer *a)
 /* a reply that does not fit a packet is one that names that */
 static int send_reply(struct connection *c, struct answer *a)
 {
-	struct wire_header h = { .magic = WIRE_MAGIC, .version = WIRE_VERSION_NUMBER, .type = WIRE_CONTROL_REPLY };
+	struct wire_header h = { .magic = WIRE_MAGIC,
+				 .version = WIRE_VERSION_NUMBER,
+				 .type = WIRE_CONTROL_REPLY };
 	size_t len = warm__control_reply__get_packed_size(&a->reply);
 	_cleanup_free_ uint8_t *bytes = NULL;
 	struct iovec iov[2];

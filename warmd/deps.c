@@ -492,7 +492,8 @@ bool dep_set_racy(const struct dep_set *set, const char **ret_path)
 		if (item->dep.kind == DEP_ABSENT || item->dep.kind == DEP_EXISTS)
 			continue;
 		/* a file system may tell any ctime */
-		if (__builtin_sub_overflow(item->recorded_ns, item->dep.st.ctime_ns, &age) || age > RACY_NS || age < -RACY_NS)
+		if (__builtin_sub_overflow(item->recorded_ns, item->dep.st.ctime_ns, &age) || age > RACY_NS ||
+		    age < -RACY_NS)
 			continue;
 		if (ret_path)
 			*ret_path = item->dep.path;

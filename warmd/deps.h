@@ -19,11 +19,11 @@
 #include "engine/base/error.h"
 
 enum dep_kind {
-	DEP_FILE,	/* existed and was read, mapped or looked at: identity and contents count */
-	DEP_ABSENT,	/* was looked for and not found */
-	DEP_LISTING,	/* a directory whose names were read: any name that comes or goes counts */
-	DEP_MODULES,	/* a directory searched for Python modules: names that can be modules count */
-	DEP_EXISTS,	/* a directory or device that was looked at: only that it exists, its type, owner and mode count */
+	DEP_FILE, /* existed and was read, mapped or looked at: identity and contents count */
+	DEP_ABSENT, /* was looked for and not found */
+	DEP_LISTING, /* a directory whose names were read: any name that comes or goes counts */
+	DEP_MODULES, /* a directory searched for Python modules: names that can be modules count */
+	DEP_EXISTS, /* a directory or device that was looked at: only that it exists, its type, owner and mode count */
 };
 
 /* identity and contents of a path as stat(2) tells them */
@@ -34,9 +34,9 @@ struct dep_stat {
 };
 
 struct dep {
-	char *path;		/* owned by the set */
+	char *path; /* owned by the set */
 	enum dep_kind kind;
-	struct dep_stat st;	/* all 0 for DEP_ABSENT */
+	struct dep_stat st; /* all 0 for DEP_ABSENT */
 };
 
 struct dep_set;

@@ -13,16 +13,16 @@
 
 struct dep_item {
 	struct dep dep;
-	int64_t recorded_ns;		/* CLOCK_REALTIME just before dep.st was taken */
+	int64_t recorded_ns; /* CLOCK_REALTIME just before dep.st was taken */
 	uint64_t names_all, names_modules; /* LISTING, MODULES: hashes of the names */
 };
 
 struct dep_set {
 	struct dep_item *items;
 	size_t count, size;
-	struct map index;		/* class letter and path -> index of its item + 1 */
-	struct map seen;		/* kind and path as they were added */
-	struct map directories;		/* canonical paths known to be directories */
+	struct map index; /* class letter and path -> index of its item + 1 */
+	struct map seen; /* kind and path as they were added */
+	struct map directories; /* canonical paths known to be directories */
 };
 
 /* append a record, taking its path over. Return: 0, -EEXIST, -ENOMEM (the path is the caller's still) */

@@ -13,7 +13,7 @@
 #include <stdint.h>
 
 struct map_slot {
-	void *key;		/* NULL: free */
+	void *key; /* NULL: free */
 	uint32_t len, hash;
 	void *value;
 };
@@ -21,7 +21,7 @@ struct map_slot {
 /* all zero is an empty map */
 struct map {
 	struct map_slot *slots;
-	size_t count, size;	/* size: 0 or a power of two, at most 3/4 full */
+	size_t count, size; /* size: 0 or a power of two, at most 3/4 full */
 };
 
 /** map_hash64() - FNV-1a over @len bytes, finished so that sums of hashes do not cancel */

@@ -13,7 +13,8 @@
 #include "engine/base/log.h"
 #include "engine/stub/abi.h"
 
-_Static_assert(sizeof(struct wire_range) == sizeof(struct stub_range), "the wire carries what the stub takes");
+_Static_assert(sizeof(struct wire_range) == sizeof(struct stub_range),
+	       "the wire carries what the stub takes");
 _Static_assert(WIRE_LEARN_RANGES == STUB_HOT_RANGES, "as many as there is room for");
 
 #ifndef MFD_EXEC
@@ -21,7 +22,7 @@ _Static_assert(WIRE_LEARN_RANGES == STUB_HOT_RANGES, "as many as there is room f
 #endif
 
 struct hot {
-	struct wire_range *ranges;	/* what all samples so far have */
+	struct wire_range *ranges; /* what all samples so far have */
 	size_t n;
 	unsigned int samples;
 };
@@ -64,7 +65,8 @@ static int check(const struct wire_learn *m, size_t len)
 {
 	uint64_t page = (uint64_t)sysconf(_SC_PAGESIZE), end = 0, sum = 0;
 
-	if (len < sizeof(*m) || m->count > WIRE_LEARN_RANGES || len != sizeof(*m) + m->count * sizeof(m->ranges[0]))
+	if (len < sizeof(*m) || m->count > WIRE_LEARN_RANGES ||
+	    len != sizeof(*m) + m->count * sizeof(m->ranges[0]))
 		return -EBADMSG;
 	for (uint32_t i = 0; i < m->count; i++) {
 		const struct wire_range *r = &m->ranges[i];

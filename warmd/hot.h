@@ -15,8 +15,8 @@
 #include "launcher/protocol.h"
 #include "warmd/template.h"
 
-#define HOT_SAMPLES 3
-#define HOT_BYTES_MAX (8u << 20)	/* more is the program's business: making it ahead would delay its start */
+#define HOT_SAMPLES   3
+#define HOT_BYTES_MAX (8u << 20) /* more is the program's business: making it ahead would delay its start */
 
 struct hot;
 

@@ -24,7 +24,7 @@ struct start {
 	struct client_dir dir;
 	int lock_fd, ready_fd;
 	bool logging;
-	bool activated;		/* the socket is systemd's: not ours to remove */
+	bool activated; /* the socket is systemd's: not ours to remove */
 };
 
 static const char usage[] =
@@ -197,7 +197,8 @@ static int run(struct start *s, const char *config_path, const char *log_path, s
 		fcntl(listen_fd, F_SETFD, FD_CLOEXEC);
 		fcntl(listen_fd, F_SETFL, fcntl(listen_fd, F_GETFL) | O_NONBLOCK);
 		if (sd_is_socket_unix(listen_fd, SOCK_SEQPACKET, 1, NULL, 0) <= 0)
-			r = error_set(err, EINVAL, "the socket that systemd passed is not a listening SOCK_SEQPACKET one");
+			r = error_set(err, EINVAL,
+				      "the socket that systemd passed is not a listening SOCK_SEQPACKET one");
 	} else {
 		listen_fd = listen_on(s, err);
 		r = listen_fd < 0 ? listen_fd : 0;

@@ -66,8 +66,8 @@ static bool all_of_one_differ(const struct request *a, const struct request *b, 
 	return false;
 }
 
-static bool environment_differs(const struct template *t, const struct request *req, const struct config *config,
-				char *reason, size_t size)
+static bool environment_differs(const struct template *t, const struct request *req,
+				const struct config *config, char *reason, size_t size)
 {
 	const Warm__BuildResult *r = t->result;
 	bool everything = r->environment_all;
@@ -78,8 +78,10 @@ static bool environment_differs(const struct template *t, const struct request *
 
 		if (strcmp(name, "*") == 0)
 			everything = true;
-		else if (variable_differs(t->request, req, name, len) && !config_ignores_listed_variable(config, name, len))
-			return words(reason, size, "variable %.100s differs, which was read at the start", name);
+		else if (variable_differs(t->request, req, name, len) &&
+			 !config_ignores_listed_variable(config, name, len))
+			return words(reason, size, "variable %.100s differs, which was read at the start",
+				     name);
 	}
 	return all_of_one_differ(t->request, req, everything, config, reason, size) ||
 	       all_of_one_differ(req, t->request, everything, config, reason, size);
@@ -97,7 +99,8 @@ static bool identity_differs(const struct template *t, const struct request *req
 		return words(reason, size, "other signals are ignored%s", "");
 	if (a->blocked_signals != b->blocked_signals)
 		return words(reason, size, "other signals are blocked%s", "");
-	if (a->capabilities != b->capabilities || a->no_new_privs != b->no_new_privs || a->seccomp != b->seccomp)
+	if (a->capabilities != b->capabilities || a->no_new_privs != b->no_new_privs ||
+	    a->seccomp != b->seccomp)
 		return words(reason, size, "other %s", "capabilities, no_new_privs or seccomp mode");
 	if (a->personality != b->personality)
 		return words(reason, size, "another %s", "personality(2)");
@@ -108,8 +111,10 @@ static bool identity_differs(const struct template *t, const struct request *req
 	if ((keys & TEMPLATE_KEY_AFFINITY) && a->affinity != b->affinity)
 		return words(reason, size, "another %s, which was read at the start", "CPU affinity");
 	for (unsigned int i = 0; i < WIRE_RLIMITS; i++)
-		if ((t->result->rlimit_keys >> i & 1) && memcmp(a->rlimits[i], b->rlimits[i], sizeof(a->rlimits[i])) != 0)
-			return words(reason, size, "another %s, which was read at the start", "resource limit");
+		if ((t->result->rlimit_keys >> i & 1) &&
+		    memcmp(a->rlimits[i], b->rlimits[i], sizeof(a->rlimits[i])) != 0)
+			return words(reason, size, "another %s, which was read at the start",
+				     "resource limit");
 	return false;
 }
 
@@ -127,20 +132,24 @@ static bool descriptors_differ(const struct template *t, const struct request *r
 			return words(reason, size, "%s is of another kind, which was looked at", names[i]);
 	}
 	if ((t->result->keys & TEMPLATE_KEY_WINSIZE) && (a->rows != b->rows || a->columns != b->columns))
-		return words(reason, size, "the terminal has another %s", "size, which was read at the start");
+		return words(reason, size, "the terminal has another %s",
+			     "size, which was read at the start");
 	for (size_t i = 0; i < t->result->n_descriptors; i++) {
 		int fd = t->result->descriptors[i]->fd;
 
 		if (fd >= 0 && fd < 256 && (b->inherited_fds[fd / 64] >> (fd % 64) & 1)) {
-			snprintf(reason, size, "descriptor %d comes from the caller, and the program uses that number itself", fd);
+			snprintf(
+				reason, size,
+				"descriptor %d comes from the caller, and the program uses that number itself",
+				fd);
 			return true;
 		}
 	}
 	return false;
 }
 
-bool template_mismatch(const struct template *t, const struct request *req, const struct config *config, char *reason,
-		       size_t size)
+bool template_mismatch(const struct template *t, const struct request *req, const struct config *config,
+		       char *reason, size_t size)
 {
 	if (strcmp(req->name, t->request->name) != 0 && req->name[0])
 		return words(reason, size, "template '%.60s' has another name", t->label);
@@ -162,7 +171,8 @@ bool template_same_command(const struct template *t, const struct request *req)
 {
 	const struct request *had = t->request;
 
-	return strcmp(had->argv[0], req->argv[0]) == 0 && (!req->name[0] || strcmp(had->name, req->name) == 0) &&
+	return strcmp(had->argv[0], req->argv[0]) == 0 &&
+	       (!req->name[0] || strcmp(had->name, req->name) == 0) &&
 	       (had->run.argc > 1) == (req->run.argc > 1) &&
 	       (had->run.argc < 2 || strcmp(had->argv[1], req->argv[1]) == 0);
 }

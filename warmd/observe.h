@@ -33,41 +33,42 @@ struct observe;
 
 struct observe_call {
 	pid_t tid;
-	long nr;		/* the caller's architecture is ours: 32-bit calls are the tracer's to refuse */
+	long nr; /* the caller's architecture is ours: 32-bit calls are the tracer's to refuse */
 	uint64_t args[6];
-	int64_t ret;		/* at exit: a value or a negative errno */
+	int64_t ret; /* at exit: a value or a negative errno */
 	bool entry;
 };
 
 /* what the program asked of its launch; a template serves only launches that agree in these */
 struct observe_keys {
-	bool argv;		/* its own command line, through /proc */
-	bool environment;	/* its whole environment, through /proc */
-	bool cwd;		/* getcwd, or a relative path */
+	bool argv; /* its own command line, through /proc */
+	bool environment; /* its whole environment, through /proc */
+	bool cwd; /* getcwd, or a relative path */
 	bool umask;
 	bool affinity;
-	bool identity;		/* user, groups, capabilities */
-	bool terminal;		/* is there a controlling terminal: /dev/tty was opened, or could not be */
-	bool window_size;	/* of a standard stream that is a terminal */
-	bool sigmask;		/* signals blocked at the start */
-	uint32_t rlimits;	/* bit RLIMIT_x */
-	uint64_t signals;	/* bit n-1: was signal n ignored at the start */
-	uint32_t stdio_start;	/* bit 0..2: what the descriptor is; before observe_phase_leading() */
-	uint32_t stdio;		/* the same, after it */
-	unsigned int programs;	/* images executed by the tree, the first included: those after it read the environment unseen */
+	bool identity; /* user, groups, capabilities */
+	bool terminal; /* is there a controlling terminal: /dev/tty was opened, or could not be */
+	bool window_size; /* of a standard stream that is a terminal */
+	bool sigmask; /* signals blocked at the start */
+	uint32_t rlimits; /* bit RLIMIT_x */
+	uint64_t signals; /* bit n-1: was signal n ignored at the start */
+	uint32_t stdio_start; /* bit 0..2: what the descriptor is; before observe_phase_leading() */
+	uint32_t stdio; /* the same, after it */
+	unsigned int
+		programs; /* images executed by the tree, the first included: those after it read the environment unseen */
 };
 
 /* one write(2), in order */
 struct observe_output {
-	int fd;			/* 0..2, as the launch calls it */
+	int fd; /* 0..2, as the launch calls it */
 	size_t len;
 	const char *data;
 };
 
 struct observe_refusal {
-	bool retryable;		/* the next build may not meet it: what it made or removed stays so */
+	bool retryable; /* the next build may not meet it: what it made or removed stays so */
 	pid_t tid;
-	char text[512];		/* "writes to /x before its readiness point" */
+	char text[512]; /* "writes to /x before its readiness point" */
 };
 
 /**

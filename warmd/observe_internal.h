@@ -26,15 +26,15 @@
 #define OBSERVE_NR_MAX	   512
 
 /* fd_info.origin besides the number in the launch */
-#define ORIGIN_INSIDE (-1)	/* made by the program */
-#define ORIGIN_OWN    (-2)	/* of the readiness protocol */
-#define ORIGIN_TTY    (-3)	/* a terminal that the program opened by its name */
+#define ORIGIN_INSIDE (-1) /* made by the program */
+#define ORIGIN_OWN    (-2) /* of the readiness protocol */
+#define ORIGIN_TTY    (-3) /* a terminal that the program opened by its name */
 
 struct fd_info {
 	int origin;
-	uint8_t family;		/* of a socket that socket(2) made; else 0 */
+	uint8_t family; /* of a socket that socket(2) made; else 0 */
 	bool datagram;
-	bool modules;		/* a directory opened as an importer does */
+	bool modules; /* a directory opened as an importer does */
 	bool listed;
 };
 
@@ -45,28 +45,28 @@ struct proc {
 	bool cwd_own, umask_own, affinity_own, sigmask_own;
 	uint64_t signals_own;
 	uint32_t rlimits_own;
-	struct fd_info *fds;	/* by number; what is beyond is INSIDE */
+	struct fd_info *fds; /* by number; what is beyond is INSIDE */
 	size_t nfds;
 };
 
 /* what a change would do to a path */
 enum verdict {
-	VERDICT_NONE,		/* nothing, or not known */
-	VERDICT_FREE,		/* no effect: /dev/null, /proc/self/comm */
-	VERDICT_OWN,		/* made by the program, or below what it made */
-	VERDICT_CACHE,		/* bytecode */
-	VERDICT_NEW,		/* is not there */
-	VERDICT_REAL,		/* is there, and not the program's */
-	VERDICT_TTY,		/* a terminal: what is done with the descriptor tells */
+	VERDICT_NONE, /* nothing, or not known */
+	VERDICT_FREE, /* no effect: /dev/null, /proc/self/comm */
+	VERDICT_OWN, /* made by the program, or below what it made */
+	VERDICT_CACHE, /* bytecode */
+	VERDICT_NEW, /* is not there */
+	VERDICT_REAL, /* is there, and not the program's */
+	VERDICT_TTY, /* a terminal: what is done with the descriptor tells */
 };
 
 struct thread {
 	pid_t tid;
 	struct proc *proc;
-	long entered;		/* number of the call whose entry was seen, or -1 */
-	char *paths[2];		/* taken at entry */
+	long entered; /* number of the call whose entry was seen, or -1 */
+	char *paths[2]; /* taken at entry */
 	enum verdict verdicts[2];
-	char *looked_at;	/* what the last path call stat'ed */
+	char *looked_at; /* what the last path call stat'ed */
 };
 
 struct observe {
@@ -76,16 +76,16 @@ struct observe {
 	observe_read_fn read;
 	void *read_data;
 	bool check_effects, leading;
-	struct map threads;	/* tid -> struct thread */
-	struct map procs;	/* pid -> struct proc */
-	struct thread *last;	/* the thread of the last call */
+	struct map threads; /* tid -> struct thread */
+	struct map procs; /* pid -> struct proc */
+	struct thread *last; /* the thread of the last call */
 	struct dep_set *deps;
 	struct observe_keys keys;
 	struct observe_refusal refusal; /* text "": none */
-	struct map own;		/* canonical paths that the program made */
-	struct map written;	/* paths it changed with our leave: recorded anew at the end */
-	struct map candidates;	/* canonical directories listed as an importer does */
-	struct map confirmed;	/* canonical directories of the adaptor */
+	struct map own; /* canonical paths that the program made */
+	struct map written; /* paths it changed with our leave: recorded anew at the end */
+	struct map candidates; /* canonical directories listed as an importer does */
+	struct map confirmed; /* canonical directories of the adaptor */
 	struct observe_output *output;
 	size_t noutput, output_len;
 };
@@ -93,31 +93,32 @@ struct observe {
 /* what a file system change is */
 enum effect {
 	EFFECT_NONE,
-	EFFECT_CREATE,		/* mkdir, mknod, symlink, link: path2 if there is one, else path */
+	EFFECT_CREATE, /* mkdir, mknod, symlink, link: path2 if there is one, else path */
 	EFFECT_REMOVE,
 	EFFECT_RENAME,
-	EFFECT_CHANGE,		/* attributes, length */
-	EFFECT_CHANGE_FD,	/* the same of a descriptor: its number is args[path] */
+	EFFECT_CHANGE, /* attributes, length */
+	EFFECT_CHANGE_FD, /* the same of a descriptor: its number is args[path] */
 };
 
 enum rule_flags {
-	RULE_NOFOLLOW = 1 << 0,		/* never follows a link at the end */
-	RULE_FLAG_NOFOLLOW = 1 << 1,	/* does not with AT_SYMLINK_NOFOLLOW in its flags */
-	RULE_STAT = 1 << 2,		/* an importer's first look */
-	RULE_EXISTS = 1 << 3,		/* contents do not count */
+	RULE_NOFOLLOW = 1 << 0, /* never follows a link at the end */
+	RULE_FLAG_NOFOLLOW = 1 << 1, /* does not with AT_SYMLINK_NOFOLLOW in its flags */
+	RULE_STAT = 1 << 2, /* an importer's first look */
+	RULE_EXISTS = 1 << 3, /* contents do not count */
 };
 
 struct rule;
-typedef int (*rule_fn)(struct observe *o, struct thread *t, const struct observe_call *c, const struct rule *rule);
+typedef int (*rule_fn)(struct observe *o, struct thread *t, const struct observe_call *c,
+		       const struct rule *rule);
 
 /* argument numbers plus 1, so that 0 is "none": a path without a dirfd is relative to the cwd */
 struct rule {
 	rule_fn entry, exit;
 	uint8_t dirfd, path, flags;
 	uint8_t dirfd2, path2;
-	uint8_t how;		/* enum rule_flags */
-	uint8_t effect;		/* enum effect */
-	const char *verb;	/* "renames", "changes the mode of" */
+	uint8_t how; /* enum rule_flags */
+	uint8_t effect; /* enum effect */
+	const char *verb; /* "renames", "changes the mode of" */
 };
 
 /** rule_find() - what to do with a call. Return: NULL: nothing */
@@ -150,8 +151,8 @@ int peer_fd_flags(pid_t tid, int fd);
  * @ret_cwd: was it relative to the cwd?
  * Return: 1, 0 (empty or NULL: the descriptor itself is meant), or a negative errno (not to be known)
  */
-int peer_path(struct observe *o, const struct thread *t, const struct observe_call *c, uint8_t dirfd, uint8_t path,
-	      char *buf, bool *ret_cwd);
+int peer_path(struct observe *o, const struct thread *t, const struct observe_call *c, uint8_t dirfd,
+	      uint8_t path, char *buf, bool *ret_cwd);
 
 enum path_class { PATH_REAL, PATH_PROC, PATH_SYS, PATH_DEV, PATH_SHM };
 enum path_class path_class(const char *path);
@@ -170,7 +171,8 @@ int path_record(struct observe *o, struct thread *t, const char *path, unsigned 
 int on_look(struct observe *o, struct thread *t, const struct observe_call *c, const struct rule *rule);
 int on_open_entry(struct observe *o, struct thread *t, const struct observe_call *c, const struct rule *rule);
 int on_open(struct observe *o, struct thread *t, const struct observe_call *c, const struct rule *rule);
-int on_chdir_entry(struct observe *o, struct thread *t, const struct observe_call *c, const struct rule *rule);
+int on_chdir_entry(struct observe *o, struct thread *t, const struct observe_call *c,
+		   const struct rule *rule);
 int on_chdir(struct observe *o, struct thread *t, const struct observe_call *c, const struct rule *rule);
 int on_exec_entry(struct observe *o, struct thread *t, const struct observe_call *c, const struct rule *rule);
 int on_exec(struct observe *o, struct thread *t, const struct observe_call *c, const struct rule *rule);
@@ -183,7 +185,8 @@ bool own_covers(const struct observe *o, const char *path);
 bool open_is_effect(uint64_t flags);
 int effect_open_entry(struct observe *o, struct thread *t, const char *path, uint64_t flags);
 int effect_open(struct observe *o, struct thread *t, const char *path, uint64_t flags, int fd);
-int on_effect_entry(struct observe *o, struct thread *t, const struct observe_call *c, const struct rule *rule);
+int on_effect_entry(struct observe *o, struct thread *t, const struct observe_call *c,
+		    const struct rule *rule);
 int on_effect(struct observe *o, struct thread *t, const struct observe_call *c, const struct rule *rule);
 
 /* observe_outside.c */
@@ -194,7 +197,8 @@ int on_bind(struct observe *o, struct thread *t, const struct observe_call *c, c
 int on_send_entry(struct observe *o, struct thread *t, const struct observe_call *c, const struct rule *rule);
 int on_kill_entry(struct observe *o, struct thread *t, const struct observe_call *c, const struct rule *rule);
 int on_outside(struct observe *o, struct thread *t, const struct observe_call *c, const struct rule *rule);
-int on_unobservable(struct observe *o, struct thread *t, const struct observe_call *c, const struct rule *rule);
+int on_unobservable(struct observe *o, struct thread *t, const struct observe_call *c,
+		    const struct rule *rule);
 
 /* observe_fds.c */
 
@@ -209,13 +213,15 @@ void fd_looked_at(struct observe *o, const struct thread *t, int fd);
 int on_fd_made(struct observe *o, struct thread *t, const struct observe_call *c, const struct rule *rule);
 int on_dup(struct observe *o, struct thread *t, const struct observe_call *c, const struct rule *rule);
 int on_close(struct observe *o, struct thread *t, const struct observe_call *c, const struct rule *rule);
-int on_fcntl_entry(struct observe *o, struct thread *t, const struct observe_call *c, const struct rule *rule);
+int on_fcntl_entry(struct observe *o, struct thread *t, const struct observe_call *c,
+		   const struct rule *rule);
 int on_fcntl(struct observe *o, struct thread *t, const struct observe_call *c, const struct rule *rule);
 int on_fstat(struct observe *o, struct thread *t, const struct observe_call *c, const struct rule *rule);
 int on_ioctl(struct observe *o, struct thread *t, const struct observe_call *c, const struct rule *rule);
 int on_read_entry(struct observe *o, struct thread *t, const struct observe_call *c, const struct rule *rule);
 int on_copy_entry(struct observe *o, struct thread *t, const struct observe_call *c, const struct rule *rule);
-int on_write_entry(struct observe *o, struct thread *t, const struct observe_call *c, const struct rule *rule);
+int on_write_entry(struct observe *o, struct thread *t, const struct observe_call *c,
+		   const struct rule *rule);
 int on_write(struct observe *o, struct thread *t, const struct observe_call *c, const struct rule *rule);
 int on_writev(struct observe *o, struct thread *t, const struct observe_call *c, const struct rule *rule);
 int on_mmap(struct observe *o, struct thread *t, const struct observe_call *c, const struct rule *rule);
@@ -227,12 +233,14 @@ int on_getcwd(struct observe *o, struct thread *t, const struct observe_call *c,
 int on_umask(struct observe *o, struct thread *t, const struct observe_call *c, const struct rule *rule);
 int on_identity(struct observe *o, struct thread *t, const struct observe_call *c, const struct rule *rule);
 int on_affinity(struct observe *o, struct thread *t, const struct observe_call *c, const struct rule *rule);
-int on_set_affinity(struct observe *o, struct thread *t, const struct observe_call *c, const struct rule *rule);
+int on_set_affinity(struct observe *o, struct thread *t, const struct observe_call *c,
+		    const struct rule *rule);
 int on_getrlimit(struct observe *o, struct thread *t, const struct observe_call *c, const struct rule *rule);
 int on_setrlimit(struct observe *o, struct thread *t, const struct observe_call *c, const struct rule *rule);
 int on_prlimit(struct observe *o, struct thread *t, const struct observe_call *c, const struct rule *rule);
 int on_sigaction(struct observe *o, struct thread *t, const struct observe_call *c, const struct rule *rule);
-int on_sigprocmask(struct observe *o, struct thread *t, const struct observe_call *c, const struct rule *rule);
+int on_sigprocmask(struct observe *o, struct thread *t, const struct observe_call *c,
+		   const struct rule *rule);
 /** proc_file_looked_at() - a file of /proc/self was opened or read as a link */
 void proc_file_looked_at(struct observe *o, const struct thread *t, const char *rest);
 

@@ -53,7 +53,8 @@ static int check(const struct request *r, const struct cursor *c, struct error *
 	for (int i = 0; i < 3; i++)
 		if (run->stdio[i] > WIRE_STDIO_OTHER)
 			return error_set(err, EBADMSG, "run message: unknown kind of standard descriptor");
-	if (run->flags & ~(uint32_t)(WIRE_RUN_NO_BUILD | WIRE_RUN_BUILD | WIRE_RUN_EXPLAIN | WIRE_RUN_REBUILD))
+	if (run->flags &
+	    ~(uint32_t)(WIRE_RUN_NO_BUILD | WIRE_RUN_BUILD | WIRE_RUN_EXPLAIN | WIRE_RUN_REBUILD))
 		return error_set(err, EBADMSG, "run message: unknown flags %x", run->flags);
 	return 0;
 }

@@ -11,10 +11,10 @@
 #include "launcher/protocol.h"
 
 struct request {
-	struct wire_run run;		/* the fixed part */
-	const char *name, *ready, *cwd;	/* point into bytes */
-	char **argv, **envp;		/* NULL-terminated, point into bytes */
-	char *bytes;			/* owned */
+	struct wire_run run; /* the fixed part */
+	const char *name, *ready, *cwd; /* point into bytes */
+	char **argv, **envp; /* NULL-terminated, point into bytes */
+	char *bytes; /* owned */
 };
 
 /**

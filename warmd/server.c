@@ -56,7 +56,10 @@ static int send_packet(int fd, const void *packet, size_t len, const int *fds, s
 
 static int send_template(int fd, struct wire_run_reply *reply, const struct template *t)
 {
-	struct wire_header more = { .magic = WIRE_MAGIC, .version = WIRE_VERSION_NUMBER, .type = WIRE_RUN_REPLY, .size = sizeof(more) };
+	struct wire_header more = { .magic = WIRE_MAGIC,
+				    .version = WIRE_VERSION_NUMBER,
+				    .type = WIRE_RUN_REPLY,
+				    .size = sizeof(more) };
 	uint32_t at = t->nfds < WIRE_MAX_FDS ? t->nfds : WIRE_MAX_FDS;
 	int r;
 
@@ -75,7 +78,10 @@ void connection_reply(struct connection *c, uint32_t status, const struct templa
 		      uint32_t stdio_changed, const char *reason)
 {
 	struct wire_run_reply reply = {
-		.header = { .magic = WIRE_MAGIC, .version = WIRE_VERSION_NUMBER, .type = WIRE_RUN_REPLY, .size = sizeof(reply) },
+		.header = { .magic = WIRE_MAGIC,
+			    .version = WIRE_VERSION_NUMBER,
+			    .type = WIRE_RUN_REPLY,
+			    .size = sizeof(reply) },
 		.status = status,
 		.stdio_changed = stdio_changed,
 	};
@@ -92,13 +98,14 @@ void connection_reply(struct connection *c, uint32_t status, const struct templa
 		reply.generation = ++c->server->store->generation;
 		reply.learn = descriptors && hot_wanted(t);
 	}
-	r = t && descriptors ? send_template(c->fd, &reply, t) : send_packet(c->fd, &reply, sizeof(reply), NULL, 0);
+	r = t && descriptors ? send_template(c->fd, &reply, t)
+			     : send_packet(c->fd, &reply, sizeof(reply), NULL, 0);
 	if (r < 0)
 		connection_close(c);
 }
 
-static void note_launch(struct server *s, const struct connection *c, const struct request *req, uint32_t status,
-			const char *reason, uint64_t start_ns)
+static void note_launch(struct server *s, const struct connection *c, const struct request *req,
+			uint32_t status, const char *reason, uint64_t start_ns)
 {
 	struct recent_launch *l = &s->recent[s->nrecent++ % RECENT_LAUNCHES];
 	size_t n = 0;
@@ -168,8 +175,8 @@ static bool answer_run(struct connection *c, struct request *req, uint64_t start
 		t->launches++;
 		t->last_used_ns = clock_ns(CLOCK_REALTIME);
 	}
-	connection_reply(c, status, t, status == WIRE_WARM && !(flags & WIRE_RUN_EXPLAIN), t ? stdio_changes(req, t) : 0,
-			 reason);
+	connection_reply(c, status, t, status == WIRE_WARM && !(flags & WIRE_RUN_EXPLAIN),
+			 t ? stdio_changes(req, t) : 0, reason);
 	if (wants_build(status) && !(flags & (WIRE_RUN_NO_BUILD | WIRE_RUN_EXPLAIN))) {
 		build_request(s, req, NULL);
 		return false;
@@ -204,7 +211,10 @@ static int handle_packet(struct connection *c, const void *packet, size_t len)
 	if (h.magic != WIRE_MAGIC || h.size != len)
 		return -EBADMSG;
 	if (h.version != WIRE_VERSION_NUMBER) {
-		h = (struct wire_header){ .magic = WIRE_MAGIC, .version = WIRE_VERSION_NUMBER, .type = WIRE_VERSION, .size = sizeof(h) };
+		h = (struct wire_header){ .magic = WIRE_MAGIC,
+					  .version = WIRE_VERSION_NUMBER,
+					  .type = WIRE_VERSION,
+					  .size = sizeof(h) };
 		send_packet(c->fd, &h, sizeof(h), NULL, 0);
 		return -EPROTONOSUPPORT;
 	}
@@ -235,7 +245,9 @@ static int on_readable(sd_event_source *source, int fd, uint32_t events, void *d
 	struct connection *c = data;
 	struct server *s = c->server;
 	struct iovec iov = { buf, sizeof(buf) };
-	struct msghdr msg = { .msg_iov = &iov, .msg_iovlen = 1, .msg_control = control, .msg_controllen = sizeof(control) };
+	struct msghdr msg = {
+		.msg_iov = &iov, .msg_iovlen = 1, .msg_control = control, .msg_controllen = sizeof(control)
+	};
 	ssize_t n = recvmsg(fd, &msg, MSG_DONTWAIT | MSG_CMSG_CLOEXEC);
 	int r;
 
@@ -336,7 +348,8 @@ static int on_minute(sd_event_source *source, uint64_t usec, void *data)
 	return sd_event_source_set_enabled(source, SD_EVENT_ONESHOT);
 }
 
-int server_new(struct server **ret, sd_event *event, const struct config *config, int listen_fd, struct error *err)
+int server_new(struct server **ret, sd_event *event, const struct config *config, int listen_fd,
+	       struct error *err)
 {
 	struct server *s = calloc(1, sizeof(*s));
 	int r;

@@ -42,9 +42,9 @@ struct connection {
 
 struct build;
 
-struct recent_launch {		/* for `warm explain PID` */
+struct recent_launch { /* for `warm explain PID` */
 	uint32_t pid, status;
-	uint64_t when_ns;	/* CLOCK_REALTIME */
+	uint64_t when_ns; /* CLOCK_REALTIME */
 	char what[96], reason[160];
 };
 
@@ -55,7 +55,7 @@ struct server {
 	int listen_fd;
 	struct connection *connections;
 	unsigned int nconnections;
-	struct build *builds;		/* the first runs, the others wait */
+	struct build *builds; /* the first runs, the others wait */
 	uint64_t started_ns, last_request_ns;
 	/* statistics */
 	uint64_t launches[WIRE_STATUS_COUNT];
@@ -67,12 +67,13 @@ struct server {
 };
 
 /** server_new() - serve on @listen_fd (taken over) */
-int server_new(struct server **ret, sd_event *event, const struct config *config, int listen_fd, struct error *err);
+int server_new(struct server **ret, sd_event *event, const struct config *config, int listen_fd,
+	       struct error *err);
 void server_free(struct server *s);
 
 /** connection_reply() - send the answer to a run message; ends the connection when it cannot be sent */
-void connection_reply(struct connection *c, uint32_t status, const struct template *t, bool descriptors, uint32_t stdio_changed,
-		      const char *reason);
+void connection_reply(struct connection *c, uint32_t status, const struct template *t, bool descriptors,
+		      uint32_t stdio_changed, const char *reason);
 void connection_close(struct connection *c);
 
 /** control_handle() - answer a WIRE_CONTROL packet. Return: 0, or -EBADMSG: the connection is to be ended */

@@ -11,8 +11,8 @@
 #include "engine/base/fd.h"
 #include "engine/base/log.h"
 
-#define SECOND 1000000000ull
-#define REFUSAL_NS (60 * SECOND)	/* then it may be tried again: the reason can lie outside files */
+#define SECOND	     1000000000ull
+#define REFUSAL_NS   (60 * SECOND) /* then it may be tried again: the reason can lie outside files */
 #define MAX_ATTEMPTS 3
 #define REFUSALS_MAX 256
 
@@ -49,7 +49,7 @@ static void note_stale(struct store *s, const struct template *t, const char *pa
 	n->when_ns = clock_ns(CLOCK_MONOTONIC);
 }
 
-static struct store *the_store;	/* for the callback below, which carries the template alone */
+static struct store *the_store; /* for the callback below, which carries the template alone */
 
 static void on_changed(void *data, const char *path)
 {
@@ -168,7 +168,8 @@ static int make_room(struct store *s, uint64_t bytes, struct error *err)
 {
 	if (bytes > s->config->memory_budget)
 		return error_set(err, ENOSPC, "it needs %llu MiB, and memory_budget is %llu MiB",
-				 (unsigned long long)(bytes >> 20), (unsigned long long)(s->config->memory_budget >> 20));
+				 (unsigned long long)(bytes >> 20),
+				 (unsigned long long)(s->config->memory_budget >> 20));
 	while (s->list && (store_sealed_bytes(s) + bytes > s->config->memory_budget ||
 			   store_count(s) + 1 > s->config->templates_max)) {
 		struct template *t = least_recently_used(s, TEMPLATE_READY);
@@ -198,10 +199,11 @@ static void replace_same(struct store *s, const struct template *t)
 
 	for (struct template *o = s->list; o; o = next) {
 		next = o->next;
-		if (o->state == TEMPLATE_REFUSED ? template_same_command(o, t->request) :
-						   !template_mismatch(o, t->request, s->config, reason, sizeof(reason)) ||
-							   (t->request->name[0] && strcmp(o->label, t->request->name) == 0 &&
-							    !template_same_command(o, t->request)))
+		if (o->state == TEMPLATE_REFUSED
+			    ? template_same_command(o, t->request)
+			    : !template_mismatch(o, t->request, s->config, reason, sizeof(reason)) ||
+				      (t->request->name[0] && strcmp(o->label, t->request->name) == 0 &&
+				       !template_same_command(o, t->request)))
 			store_remove(s, o);
 	}
 }
@@ -234,8 +236,9 @@ int store_add(struct store *s, struct request *req, Warm__BuildResult *result, i
 			t->attempts = o->attempts;
 	t->attempts++;
 	/* a build that failed before it began knows of no files */
-	r = result->dependencies.len ? dep_set_unpack(result->dependencies.data, result->dependencies.len, &t->deps) :
-				       dep_set_new(&t->deps);
+	r = result->dependencies.len
+		    ? dep_set_unpack(result->dependencies.data, result->dependencies.len, &t->deps)
+		    : dep_set_new(&t->deps);
 	if (r < 0)
 		error_errno(err, r, "the build's dependencies");
 	if (r == 0 && t->state == TEMPLATE_READY && dep_set_racy(t->deps, &path))
@@ -279,13 +282,14 @@ static const struct stale_note *recently_stale(const struct store *s, const stru
 		n += (size_t)snprintf(label + n, sizeof(label) - n, "%s%.60s", i ? " " : "", req->argv[i]);
 	for (unsigned int i = 0; i < ARRAY_SIZE(s->stale); i++)
 		if (s->stale[i].when_ns && clock_ns(CLOCK_MONOTONIC) - s->stale[i].when_ns < 10 * SECOND &&
-		    (strcmp(s->stale[i].label, label) == 0 || (req->name[0] && strcmp(s->stale[i].label, req->name) == 0)))
+		    (strcmp(s->stale[i].label, label) == 0 ||
+		     (req->name[0] && strcmp(s->stale[i].label, req->name) == 0)))
 			return &s->stale[i];
 	return NULL;
 }
 
-void store_match(struct store *s, const struct request *req, struct template **ret, uint32_t *ret_status, char *reason,
-		 size_t size)
+void store_match(struct store *s, const struct request *req, struct template **ret, uint32_t *ret_status,
+		 char *reason, size_t size)
 {
 	const struct stale_note *stale;
 	struct template *t, *next;
@@ -296,7 +300,8 @@ void store_match(struct store *s, const struct request *req, struct template **r
 	for (t = s->list; t; t = next) {
 		next = t->next;
 		if (t->state == TEMPLATE_REFUSED) {
-			if (*ret_status == WIRE_COLD_NONE && template_same_command(t, req) && refusal_stands(t)) {
+			if (*ret_status == WIRE_COLD_NONE && template_same_command(t, req) &&
+			    refusal_stands(t)) {
 				*ret_status = WIRE_COLD_REFUSED;
 				snprintf(reason, size, "it cannot be a template: %.200s", t->result->message);
 			}
@@ -305,7 +310,8 @@ void store_match(struct store *s, const struct request *req, struct template **r
 		if (template_mismatch(t, req, s->config, words, sizeof(words))) {
 			if (template_same_command(t, req)) {
 				*ret_status = WIRE_COLD_MISMATCH;
-				snprintf(reason, size, "template '%.40s' does not fit: %.150s", t->label, words);
+				snprintf(reason, size, "template '%.40s' does not fit: %.150s", t->label,
+					 words);
 			}
 			continue;
 		}

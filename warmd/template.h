@@ -33,31 +33,32 @@ enum template_key {
 
 enum template_state { TEMPLATE_READY, TEMPLATE_REFUSED };
 
-struct template {
+struct template
+{
 	struct template *next;
 	uint64_t id;
 	enum template_state state;
-	char *label;			/* its name, or one derived from the command */
-	struct request *request;	/* what it was built for */
+	char *label; /* its name, or one derived from the command */
+	struct request *request; /* what it was built for */
 	Warm__BuildResult *result;
 	struct dep_set *deps;
 	struct watch_user *watch;
-	int *fds;			/* control, pages, files */
+	int *fds; /* control, pages, files */
 	uint32_t nfds;
-	uint64_t created_ns, last_used_ns, build_ns;	/* CLOCK_REALTIME; build_ns a duration */
-	uint64_t checked_ns;		/* REFUSED: CLOCK_MONOTONIC of the refusal */
-	unsigned int attempts;		/* REFUSED with retry: builds so far */
+	uint64_t created_ns, last_used_ns, build_ns; /* CLOCK_REALTIME; build_ns a duration */
+	uint64_t checked_ns; /* REFUSED: CLOCK_MONOTONIC of the refusal */
+	unsigned int attempts; /* REFUSED with retry: builds so far */
 	uint64_t launches;
-	struct hot *hot;		/* what clones told of the pages they write: hot.h; NULL: nothing yet */
+	struct hot *hot; /* what clones told of the pages they write: hot.h; NULL: nothing yet */
 };
 
 struct store {
-	struct template *list;		/* newest first */
+	struct template *list; /* newest first */
 	struct watch *watch;
 	const struct config *config;
 	uint64_t next_id, generation;
 	uint64_t dropped_stale, dropped_budget, dropped_age;
-	struct stale_note {		/* the last templates that went stale, to say why a run was cold */
+	struct stale_note { /* the last templates that went stale, to say why a run was cold */
 		char label[128], path[256];
 		uint64_t when_ns;
 	} stale[16];
@@ -82,8 +83,8 @@ void store_remove(struct store *s, struct template *t);
  * @ret_status: enum wire_status: WIRE_WARM with *ret set; _REFUSED; _MISMATCH; _STALE; _NONE
  * @reason: words, @size bytes
  */
-void store_match(struct store *s, const struct request *req, struct template **ret, uint32_t *ret_status, char *reason,
-		 size_t size);
+void store_match(struct store *s, const struct request *req, struct template **ret, uint32_t *ret_status,
+		 char *reason, size_t size);
 
 /** store_find() - by label or decimal id */
 struct template *store_find(const struct store *s, const char *name);
@@ -94,8 +95,8 @@ uint64_t store_sealed_bytes(const struct store *s);
 size_t store_count(const struct store *s);
 
 /** template_mismatch() - why @t does not serve @req. Return: false when it does; words in @reason */
-bool template_mismatch(const struct template *t, const struct request *req, const struct config *config, char *reason,
-		       size_t size);
+bool template_mismatch(const struct template *t, const struct request *req, const struct config *config,
+		       char *reason, size_t size);
 /** template_same_command() - is it the same program, for which only the context may differ? */
 bool template_same_command(const struct template *t, const struct request *req);
 

@@ -15,8 +15,8 @@
 
 #include "warmd/deps.h"
 
-struct watch;		/* the instance */
-struct watch_user;	/* one template's registration */
+struct watch; /* the instance */
+struct watch_user; /* one template's registration */
 
 /*
  * Called from watch_drain() when a dependency of @data changed, at most once
@@ -38,8 +38,8 @@ void watch_free(struct watch *w);
  * the build and the watch: -ESTALE (err names the path) if something changed
  * meanwhile. -ENOSPC: the user's inotify watches are used up (err says which sysctl).
  */
-int watch_add(struct watch *w, const struct dep_set *set, void *data,
-	      struct watch_user **ret, struct error *err);
+int watch_add(struct watch *w, const struct dep_set *set, void *data, struct watch_user **ret,
+	      struct error *err);
 void watch_remove(struct watch_user *user);
 
 /**
@@ -60,8 +60,8 @@ void watch_drain(struct watch *w);
  */
 int watch_recheck(struct watch_user *user);
 
-int watch_fd(const struct watch *w);		/* poll for input */
-int watch_mounts_fd(const struct watch *w);	/* poll for POLLPRI (/proc/self/mountinfo) */
-size_t watch_count(const struct watch *w);	/* inotify watches in use */
+int watch_fd(const struct watch *w); /* poll for input */
+int watch_mounts_fd(const struct watch *w); /* poll for POLLPRI (/proc/self/mountinfo) */
+size_t watch_count(const struct watch *w); /* inotify watches in use */
 
 #endif

@@ -29,9 +29,9 @@ struct target {
 
 /* one inotify watch: a directory, or a file that has several hard links */
 struct node {
-	int wd;			/* -1: the kernel has dropped it */
-	bool remote;		/* on a file system that changes without events */
-	struct map names;	/* name -> struct target */
+	int wd; /* -1: the kernel has dropped it */
+	bool remote; /* on a file system that changes without events */
+	struct map names; /* name -> struct target */
 	struct target self;
 };
 
@@ -39,7 +39,7 @@ struct node {
 struct entry {
 	struct target *target;
 	struct watch_user *user;
-	uint32_t dep;		/* index into the set, or ENTRY_COMPONENT */
+	uint32_t dep; /* index into the set, or ENTRY_COMPONENT */
 	LIST_ENTRY(entry) in_target;
 	SLIST_ENTRY(entry) in_user;
 };
@@ -64,22 +64,22 @@ struct watch_user {
 	void *data;
 	struct entry_list entries;
 	struct unseen_list unseen;
-	bool queued;		/* is on watch->pending */
-	bool changed;		/* report it */
-	bool check;		/* check all its dependencies first */
-	bool refresh;		/* register it again: its directories are no longer where they were */
+	bool queued; /* is on watch->pending */
+	bool changed; /* report it */
+	bool check; /* check all its dependencies first */
+	bool refresh; /* register it again: its directories are no longer where they were */
 	bool reported;
-	char *path;		/* what changed; may be NULL */
+	char *path; /* what changed; may be NULL */
 	LIST_ENTRY(watch_user) all;
 	LIST_ENTRY(watch_user) pending;
 };
 
 struct watch {
-	int fd;			/* inotify */
-	int mounts_fd;		/* handed out */
-	int own_mounts_fd;	/* polled here: each open file reports a change once */
+	int fd; /* inotify */
+	int mounts_fd; /* handed out */
+	int own_mounts_fd; /* polled here: each open file reports a change once */
 	watch_changed_fn changed;
-	struct map nodes;	/* wd -> struct node */
+	struct map nodes; /* wd -> struct node */
 	LIST_HEAD(, watch_user) users;
 	LIST_HEAD(, watch_user) pending;
 };

@@ -36,8 +36,7 @@ int error_errno(struct error *err, int code, const char *fmt, ...)
 		vsnprintf(err->text, sizeof(err->text), fmt, ap);
 		va_end(ap);
 		len = strlen(err->text);
-		snprintf(err->text + len, sizeof(err->text) - len, ": %s",
-			 strerror(-err->code));
+		snprintf(err->text + len, sizeof(err->text) - len, ": %s", strerror(-err->code));
 	}
 	return negative(code);
 }

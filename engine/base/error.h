@@ -11,8 +11,8 @@
 #define WARM_BASE_ERROR_H
 
 struct error {
-	int code;		/* negative errno; 0: no error */
-	char text[512];		/* one line for a person, no trailing newline */
+	int code; /* negative errno; 0: no error */
+	char text[512]; /* one line for a person, no trailing newline */
 };
 
 /**
@@ -23,15 +23,12 @@ struct error {
  *
  * Return: -abs(code), so that `return error_set(err, errno, ...)` works.
  */
-int error_set(struct error *err, int code, const char *fmt, ...)
-	__attribute__((format(printf, 3, 4)));
+int error_set(struct error *err, int code, const char *fmt, ...) __attribute__((format(printf, 3, 4)));
 
 /** error_errno() - as error_set() with ": strerror(code)" appended */
-int error_errno(struct error *err, int code, const char *fmt, ...)
-	__attribute__((format(printf, 3, 4)));
+int error_errno(struct error *err, int code, const char *fmt, ...) __attribute__((format(printf, 3, 4)));
 
 /** error_prefix() - put "prefix: " before the words that *err has. Return: err->code. */
-int error_prefix(struct error *err, const char *fmt, ...)
-	__attribute__((format(printf, 2, 3)));
+int error_prefix(struct error *err, const char *fmt, ...) __attribute__((format(printf, 2, 3)));
 
 #endif

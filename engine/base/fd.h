@@ -34,13 +34,25 @@ static inline void fclosep(FILE **f)
 		fclose(*f);
 }
 
-#define _cleanup_(f) __attribute__((cleanup(f)))
-#define _cleanup_close_ _cleanup_(fd_closep)
-#define _cleanup_free_ _cleanup_(freep)
+#define _cleanup_(f)	 __attribute__((cleanup(f)))
+#define _cleanup_close_	 _cleanup_(fd_closep)
+#define _cleanup_free_	 _cleanup_(freep)
 #define _cleanup_fclose_ _cleanup_(fclosep)
 
-#define TAKE_FD(fd) ({ int *_p = &(fd); int _fd = *_p; *_p = -EBADF; _fd; })
-#define TAKE_PTR(ptr) ({ __typeof__(ptr) *_p = &(ptr); __typeof__(ptr) _v = *_p; *_p = NULL; _v; })
+#define TAKE_FD(fd)                                                                                          \
+	({                                                                                                   \
+		int *_p = &(fd);                                                                             \
+		int _fd = *_p;                                                                               \
+		*_p = -EBADF;                                                                                \
+		_fd;                                                                                         \
+	})
+#define TAKE_PTR(ptr)                                                                                        \
+	({                                                                                                   \
+		__typeof__(ptr) *_p = &(ptr);                                                                \
+		__typeof__(ptr) _v = *_p;                                                                    \
+		*_p = NULL;                                                                                  \
+		_v;                                                                                          \
+	})
 
 #define ARRAY_SIZE(a) (sizeof(a) / sizeof((a)[0]))
 

@@ -12,8 +12,7 @@ static int log_fd = STDERR_FILENO;
 static enum log_level log_max = LOG_LEVEL_INFO;
 
 static const char *const level_names[] = { "error", "warning", "info", "debug" };
-_Static_assert(sizeof(level_names) / sizeof(level_names[0]) == LOG_LEVEL_DEBUG + 1,
-	       "a name for each level");
+_Static_assert(sizeof(level_names) / sizeof(level_names[0]) == LOG_LEVEL_DEBUG + 1, "a name for each level");
 
 void log_open(int fd, enum log_level level)
 {
@@ -46,8 +45,8 @@ void log_line(enum log_level level, const char *fmt, ...)
 	clock_gettime(CLOCK_REALTIME, &now);
 	localtime_r(&now.tv_sec, &tm);
 	len = strftime(line, sizeof(line), "%F %T", &tm);
-	len += (size_t)snprintf(line + len, sizeof(line) - len, ".%03ld %d %s: ",
-				now.tv_nsec / 1000000, (int)getpid(), level_names[level]);
+	len += (size_t)snprintf(line + len, sizeof(line) - len, ".%03ld %d %s: ", now.tv_nsec / 1000000,
+				(int)getpid(), level_names[level]);
 	va_start(ap, fmt);
 	vsnprintf(line + len, sizeof(line) - len - 1, fmt, ap);
 	va_end(ap);

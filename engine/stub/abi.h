@@ -23,60 +23,60 @@
 
 #include <stdint.h>
 
-#define STUB_MAGIC 0x42545357u		/* "WSTB" */
+#define STUB_MAGIC	 0x42545357u /* "WSTB" */
 #define STUB_ABI_VERSION 1
-#define STUB_VDSO_PARTS 4		/* vvar, vvar_vclock, vdso, and one to come */
-#define STUB_LAUNCH_SIZE 8192		/* launch area: the stub's stack, struct stub_launch at its top */
+#define STUB_VDSO_PARTS	 4 /* vvar, vvar_vclock, vdso, and one to come */
+#define STUB_LAUNCH_SIZE 8192 /* launch area: the stub's stack, struct stub_launch at its top */
 #define STUB_MAX_PATCHES 8
 
 #define STUB_HOT_RANGES 2048
 
 struct stub_range {
-	uint64_t addr, len;		/* bytes, whole pages */
+	uint64_t addr, len; /* bytes, whole pages */
 };
 
 enum stub_file {
-	STUB_FILE_NONE = -1,		/* anonymous */
-	STUB_FILE_PAGES = 0,		/* the pages memfd */
+	STUB_FILE_NONE = -1, /* anonymous */
+	STUB_FILE_PAGES = 0, /* the pages memfd */
 	/* 1 ..: index into stub_launch.files */
 };
 
 enum stub_map_flags {
-	STUB_MAP_COPY = 1 << 0,		/* anonymous, filled from pages at off; len is a multiple of the page */
+	STUB_MAP_COPY = 1 << 0, /* anonymous, filled from pages at off; len is a multiple of the page */
 	STUB_MAP_MLOCK = 1 << 1,
 	STUB_MAP_MLOCK_ONFAULT = 1 << 2,
 	STUB_MAP_MSEAL = 1 << 3,
-	STUB_MAP_PROTECT = 1 << 4,	/* mapped writable for the copy, then set to prot */
+	STUB_MAP_PROTECT = 1 << 4, /* mapped writable for the copy, then set to prot */
 };
 
 struct stub_map {
 	uint64_t addr, len, off;
-	uint32_t prot, mmap_flags;	/* as for mmap(2), MAP_FIXED is added */
-	int32_t file;			/* enum stub_file */
-	uint32_t flags;			/* enum stub_map_flags */
-	uint64_t copy_addr, copy_len;	/* STUB_MAP_COPY: the part that has contents, at off */
+	uint32_t prot, mmap_flags; /* as for mmap(2), MAP_FIXED is added */
+	int32_t file; /* enum stub_file */
+	uint32_t flags; /* enum stub_map_flags */
+	uint64_t copy_addr, copy_len; /* STUB_MAP_COPY: the part that has contents, at off */
 };
 
 struct stub_advice {
 	uint64_t addr, len;
-	int32_t advice;			/* madvise(2) */
+	int32_t advice; /* madvise(2) */
 	uint32_t ignore_errors;
 };
 
 struct stub_vdso_part {
-	uint64_t addr, len;		/* where the program expects it; len 0: unused */
-	int64_t from_vdso;		/* its place relative to AT_SYSINFO_EHDR */
+	uint64_t addr, len; /* where the program expects it; len 0: unused */
+	int64_t from_vdso; /* its place relative to AT_SYSINFO_EHDR */
 };
 
 struct stub_sigaction {
-	uint64_t handler, flags, restorer, mask;	/* as the kernel's struct sigaction */
+	uint64_t handler, flags, restorer, mask; /* as the kernel's struct sigaction */
 	uint32_t signo, reserved;
 };
 
 struct stub_pending {
-	uint32_t tid_index;		/* thread, or UINT32_MAX: the process */
+	uint32_t tid_index; /* thread, or UINT32_MAX: the process */
 	uint32_t reserved;
-	uint8_t info[128];		/* siginfo_t */
+	uint8_t info[128]; /* siginfo_t */
 };
 
 struct stub_rlimit {
@@ -93,59 +93,60 @@ struct stub_itimer {
 struct stub_timer {
 	int32_t id, clock;
 	int32_t notify, signo;
-	uint64_t value;			/* sigval */
-	int32_t thread_index;		/* SIGEV_THREAD_ID, else -1 */
+	uint64_t value; /* sigval */
+	int32_t thread_index; /* SIGEV_THREAD_ID, else -1 */
 	uint32_t overrun;
 	uint64_t interval_ns, value_ns;
 };
 
 /* how a thread goes on */
 enum stub_resume {
-	STUB_RESUME_FRAME,		/* the frame holds everything */
-	STUB_RESUME_CONTEXT,		/* in read(2) of the launch context: rax is set at launch */
-	STUB_RESUME_MAIN,		/* at main(): argc, argv, envp are set at launch */
+	STUB_RESUME_FRAME, /* the frame holds everything */
+	STUB_RESUME_CONTEXT, /* in read(2) of the launch context: rax is set at launch */
+	STUB_RESUME_MAIN, /* at main(): argc, argv, envp are set at launch */
 };
 
 struct stub_thread {
-	uint64_t frame;			/* offset of struct ucontext, 64-byte aligned xsave behind it */
+	uint64_t frame; /* offset of struct ucontext, 64-byte aligned xsave behind it */
 	uint64_t fs_base, gs_base;
-	uint64_t clear_tid;		/* set_tid_address(2) */
-	uint64_t tid_addr;		/* where the libc caches the id; 0: nowhere else than clear_tid */
+	uint64_t clear_tid; /* set_tid_address(2) */
+	uint64_t tid_addr; /* where the libc caches the id; 0: nowhere else than clear_tid */
 	uint64_t robust_list, robust_len;
 	uint64_t rseq_addr;
 	uint32_t rseq_size, rseq_sig;
 	uint32_t old_tid;
-	uint32_t resume;		/* enum stub_resume */
+	uint32_t resume; /* enum stub_resume */
 	int32_t sched_policy, sched_priority, nice;
-	uint32_t sched_flags;		/* bit 0: set policy; bit 1: set nice; bit 2: set affinity */
-	uint64_t affinity[16];		/* 1024 cpus */
+	uint32_t sched_flags; /* bit 0: set policy; bit 1: set nice; bit 2: set affinity */
+	uint64_t affinity[16]; /* 1024 cpus */
 	char comm[16];
-	uint64_t time_left[2];		/* timespec of a timed call that is made again: stub_resume_timed */
+	uint64_t time_left[2]; /* timespec of a timed call that is made again: stub_resume_timed */
 };
 
 /* a descriptor that the program had made */
 enum stub_fd_kind {
-	STUB_FD_FILE,			/* stub_launch.files[a] with offset b, flags */
-	STUB_FD_PIPE,			/* both ends: fd and peer; -1 where closed; contents at data; b: size, 0: the default */
-	STUB_FD_EVENTFD,		/* a: count; b: EFD_SEMAPHORE or 0 */
-	STUB_FD_EPOLL,			/* targets by struct stub_epoll */
-	STUB_FD_SOCKETPAIR,		/* a: type; fd, peer; contents at data, peer's at data2 */
-	STUB_FD_DUP,			/* dup of fd a */
-	STUB_FD_TIMERFD,		/* a: clock; b: value ns; c: interval ns */
-	STUB_FD_SIGNALFD,		/* a: mask */
-	STUB_FD_PATH,			/* open(path at data, flags), offset b */
+	STUB_FD_FILE, /* stub_launch.files[a] with offset b, flags */
+	STUB_FD_PIPE, /* both ends: fd and peer; -1 where closed; contents at data; b: size, 0: the default */
+	STUB_FD_EVENTFD, /* a: count; b: EFD_SEMAPHORE or 0 */
+	STUB_FD_EPOLL, /* targets by struct stub_epoll */
+	STUB_FD_SOCKETPAIR, /* a: type; fd, peer; contents at data, peer's at data2 */
+	STUB_FD_DUP, /* dup of fd a */
+	STUB_FD_TIMERFD, /* a: clock; b: value ns; c: interval ns */
+	STUB_FD_SIGNALFD, /* a: mask */
+	STUB_FD_PATH, /* open(path at data, flags), offset b */
 };
 
 struct stub_fd {
-	int32_t fd, peer;		/* peer: the other end's number or -1 */
-	uint32_t kind;			/* enum stub_fd_kind */
-	uint32_t flags;			/* O_* status flags of fd */
+	int32_t fd, peer; /* peer: the other end's number or -1 */
+	uint32_t kind; /* enum stub_fd_kind */
+	uint32_t flags; /* O_* status flags of fd */
 	uint32_t peer_flags;
-	uint32_t cloexec;		/* bit 0: fd, bit 1: peer */
+	uint32_t cloexec; /* bit 0: fd, bit 1: peer */
 	uint64_t a, b, c;
-	uint64_t data, data_len;	/* offset, bytes */
+	uint64_t data, data_len; /* offset, bytes */
 	uint64_t data2, data2_len;
-	int32_t owner_signo, peer_owner_signo;	/* F_SETOWN to this process, F_SETSIG; -1: SIGIO; 0: no owner */
+	int32_t owner_signo,
+		peer_owner_signo; /* F_SETOWN to this process, F_SETSIG; -1: SIGIO; 0: no owner */
 };
 
 struct stub_epoll {
@@ -163,31 +164,32 @@ struct stub_random {
 struct stub_patch {
 	uint64_t addr;
 	uint8_t bytes[16], original[16];
-	uint32_t len, kind;		/* enum stub_hook */
+	uint32_t len, kind; /* enum stub_hook */
 };
 
 /* what a hooked function is */
 enum stub_hook {
-	STUB_HOOK_RETURN,		/* int f(void): returns 0, or -1 when a flush failed */
-	STUB_HOOK_EXIT,			/* void f(int status): ends in exit(status) */
-	STUB_HOOK_FINAL,		/* exit(3) itself: once the program is done, only stdio is flushed */
-	STUB_HOOK_MADVISE,		/* madvise(2) and mremap(2): stay hooked as long as the process lives */
+	STUB_HOOK_RETURN, /* int f(void): returns 0, or -1 when a flush failed */
+	STUB_HOOK_EXIT, /* void f(int status): ends in exit(status) */
+	STUB_HOOK_FINAL, /* exit(3) itself: once the program is done, only stdio is flushed */
+	STUB_HOOK_MADVISE, /* madvise(2) and mremap(2): stay hooked as long as the process lives */
 	STUB_HOOK_MREMAP,
 };
 
 struct stub_exit {
-	uint64_t call, arg, value;	/* value(call(arg, NULL)) */
-	uint64_t libc_exit, libc_fflush;	/* exit(3), fflush(3) */
-	uint64_t errno_location;		/* __errno_location() */
+	uint64_t call, arg, value; /* value(call(arg, NULL)) */
+	uint64_t libc_exit, libc_fflush; /* exit(3), fflush(3) */
+	uint64_t errno_location; /* __errno_location() */
 	uint32_t npatches;
-	uint32_t done;			/* 0: not asked yet; else what value() said, 4: nothing was done */
+	uint32_t done; /* 0: not asked yet; else what value() said, 4: nothing was done */
 	uint32_t restored;
-	uint32_t learn_only;		/* the exit hooks serve learning alone: other launches leave those functions as they are */
+	uint32_t
+		learn_only; /* the exit hooks serve learning alone: other launches leave those functions as they are */
 	struct stub_patch patches[STUB_MAX_PATCHES];
 };
 
 struct stub_output {
-	uint64_t data, len;		/* offset, bytes */
+	uint64_t data, len; /* offset, bytes */
 	int32_t fd;
 	uint32_t reserved;
 };
@@ -195,27 +197,29 @@ struct stub_output {
 struct stub_mm {
 	uint64_t start_code, end_code, start_data, end_data, start_brk, brk;
 	uint64_t start_stack;
-	uint64_t auxv;			/* offset */
+	uint64_t auxv; /* offset */
 	uint64_t auxv_size;
 };
 
 struct stub_data {
 	uint32_t magic, version;
 	uint64_t stub_base, text_size, data_size;
-	uint64_t launch;		/* offset of the launch area */
+	uint64_t launch; /* offset of the launch area */
 	uint64_t page_size;
-	uint64_t task_size;		/* end of user addresses */
+	uint64_t task_size; /* end of user addresses */
 
 	/* tables: offset from struct stub_data, and count */
-	uint64_t maps, advices, threads, sigactions, pendings, itimers, timers, fds, epolls, outputs, randoms, rlimits;
-	uint32_t nmaps, nadvices, nthreads, nsigactions, npendings, nitimers, ntimers, nfds, nepolls, noutputs, nrandoms, nrlimits;
+	uint64_t maps, advices, threads, sigactions, pendings, itimers, timers, fds, epolls, outputs, randoms,
+		rlimits;
+	uint32_t nmaps, nadvices, nthreads, nsigactions, npendings, nitimers, ntimers, nfds, nepolls,
+		noutputs, nrandoms, nrlimits;
 
 	struct stub_vdso_part vdso[STUB_VDSO_PARTS];
-	uint64_t vdso_addr;		/* AT_SYSINFO_EHDR that the program expects */
-	uint64_t pages_inode;		/* of the pages memfd: see madvise.c */
+	uint64_t vdso_addr; /* AT_SYSINFO_EHDR that the program expects */
+	uint64_t pages_inode; /* of the pages memfd: see madvise.c */
 	uint32_t pages_major, pages_minor;
-	uint64_t staging;		/* free addresses for the vDSO on its way */
-	uint64_t keep_start, keep_end;	/* [text, data, context area) */
+	uint64_t staging; /* free addresses for the vDSO on its way */
+	uint64_t keep_start, keep_end; /* [text, data, context area) */
 
 	struct stub_mm mm;
 	struct stub_exit exit;
@@ -235,16 +239,17 @@ struct stub_data {
 	uint64_t build_env, build_env_len, build_argv, build_argv_len;
 	uint64_t argv_prefix;
 	uint32_t argv_prefix_n, argv_drop;
-	int32_t context_fd;		/* the JSON context is put at this descriptor; -1: raw, into the read's buffer */
-	int32_t exe_file;		/* index into files, -1: none */
-	int32_t umask;			/* -1: the caller's */
-	uint64_t oom_score_adj;		/* offset of its text, 0: the caller's */
-	uint64_t cwd;			/* offset of a path, 0: the caller's */
-	uint32_t dumpable, no_new_privs, pdeathsig, subreaper, thp_disable, timerslack_set, personality_set, personality;
+	int32_t context_fd; /* the JSON context is put at this descriptor; -1: raw, into the read's buffer */
+	int32_t exe_file; /* index into files, -1: none */
+	int32_t umask; /* -1: the caller's */
+	uint64_t oom_score_adj; /* offset of its text, 0: the caller's */
+	uint64_t cwd; /* offset of a path, 0: the caller's */
+	uint32_t dumpable, no_new_privs, pdeathsig, subreaper, thp_disable, timerslack_set, personality_set,
+		personality;
 	uint64_t timerslack_ns;
-	uint32_t xcomp_perm;		/* AMX permission is needed */
+	uint32_t xcomp_perm; /* AMX permission is needed */
 	uint32_t mlockall_flags;
-	uint32_t old_pid, ready_thread;	/* index of the thread whose resume is not FRAME */
+	uint32_t old_pid, ready_thread; /* index of the thread whose resume is not FRAME */
 };
 
 #define STUB_MAX_FILES 1024
@@ -252,19 +257,20 @@ struct stub_data {
 struct stub_launch {
 	int32_t control_fd, pages_fd;
 	uint32_t nfiles;
-	uint32_t flags;			/* enum stub_launch_flags */
-	uint64_t files;			/* int32_t[nfiles], absolute address inside the kept range */
-	uint64_t vdso_now;		/* AT_SYSINFO_EHDR of this process, 0: none */
-	uint64_t context, context_len;	/* raw context in the context area, copied to the read's buffer */
-	uint64_t context_tids;		/* address of its first (old, new) pair, docs/adaptor.md; 0: none */
-	uint64_t argv, envp;		/* main(): pointer arrays in the context area */
-	uint64_t cold_argv;		/* arguments of a launcher that runs the program cold */
+	uint32_t flags; /* enum stub_launch_flags */
+	uint64_t files; /* int32_t[nfiles], absolute address inside the kept range */
+	uint64_t vdso_now; /* AT_SYSINFO_EHDR of this process, 0: none */
+	uint64_t context, context_len; /* raw context in the context area, copied to the read's buffer */
+	uint64_t context_tids; /* address of its first (old, new) pair, docs/adaptor.md; 0: none */
+	uint64_t argv, envp; /* main(): pointer arrays in the context area */
+	uint64_t cold_argv; /* arguments of a launcher that runs the program cold */
 	uint64_t arg_start, arg_end, env_start, env_end;
 	uint32_t argc;
-	int32_t context_fd;		/* JSON: to be moved to stub_data.context_fd, -1: none */
+	int32_t context_fd; /* JSON: to be moved to stub_data.context_fd, -1: none */
 	uint32_t drop_caps, pid;
-	uint64_t sigmask;		/* the caller's, for a cold start */
-	int32_t launcher_exe, reserved;	/* the launcher, while /proc/self/exe is the program already; -1: none */
+	uint64_t sigmask; /* the caller's, for a cold start */
+	int32_t launcher_exe,
+		reserved; /* the launcher, while /proc/self/exe is the program already; -1: none */
 	/*
 	 * A clone that learns sends one datagram there at its exit: these bytes, then uint32_t count, uint32_t 0,
 	 * struct stub_range[count]; the whole's size is put into the uint32_t at learn_size_at.
@@ -275,7 +281,7 @@ struct stub_launch {
 };
 
 enum stub_launch_flags {
-	STUB_LAUNCH_EXE = 1 << 0,	/* may set /proc/self/exe */
+	STUB_LAUNCH_EXE = 1 << 0, /* may set /proc/self/exe */
 	STUB_LAUNCH_EXIT_HOOKS = 1 << 1,
 	STUB_LAUNCH_LEARN = 1 << 2,
 };

@@ -13,8 +13,8 @@
 #include <linux/fcntl.h>
 #include <sys/syscall.h>
 
-#define AF_UNIX 1			/* <sys/socket.h> is the libc's */
-#define SOCK_CLOEXEC O_CLOEXEC
+#define AF_UNIX	      1 /* <sys/socket.h> is the libc's */
+#define SOCK_CLOEXEC  O_CLOEXEC
 #define SOCK_NONBLOCK O_NONBLOCK
 
 /* the lowest number above all that the program uses */
@@ -149,7 +149,8 @@ static void settle(const struct stub_fd *d)
 	if (d->kind == STUB_FD_FILE || d->kind == STUB_FD_PATH)
 		SYSCALL3(SYS_lseek, d->fd, d->b, 0);
 	if (d->kind == STUB_FD_TIMERFD && (d->b || d->c)) {
-		uint64_t v[4] = { d->c / 1000000000, d->c % 1000000000, d->b / 1000000000, d->b % 1000000000 };
+		uint64_t v[4] = { d->c / 1000000000, d->c % 1000000000, d->b / 1000000000,
+				  d->b % 1000000000 };
 
 		SYSCALL4(SYS_timerfd_settime, d->fd, 0, v, 0);
 	}

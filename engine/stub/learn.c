@@ -15,18 +15,18 @@
 #include <sys/syscall.h>
 
 #ifndef MADV_POPULATE_WRITE
-#define MADV_POPULATE_WRITE 23		/* Linux 5.14 */
+#define MADV_POPULATE_WRITE 23 /* Linux 5.14 */
 #endif
 
 #define PM_PRESENT (1ull << 63)
-#define PM_FILE (1ull << 61)
-#define CHUNK 256			/* pagemap entries at a time, on the program's stack */
+#define PM_FILE	   (1ull << 61)
+#define CHUNK	   256 /* pagemap entries at a time, on the program's stack */
 
-#define AF_UNIX 1			/* <sys/socket.h> is the libc's */
+#define AF_UNIX	       1 /* <sys/socket.h> is the libc's */
 #define SOCK_SEQPACKET 5
-#define SOCK_CLOEXEC O_CLOEXEC
-#define MSG_NOSIGNAL 0x4000
-#define MSG_DONTWAIT 0x40
+#define SOCK_CLOEXEC   O_CLOEXEC
+#define MSG_NOSIGNAL   0x4000
+#define MSG_DONTWAIT   0x40
 
 struct learning {
 	uint32_t count;
@@ -93,7 +93,8 @@ void stub_learn(void)
 	/* a child of the program shares the launch area, not the task */
 	if (!(l->flags & STUB_LAUNCH_LEARN) || SYSCALL0(SYS_getpid) != (long)l->pid)
 		return;
-	at = SYSCALL6(SYS_mmap, 0, head + STUB_HOT_RANGES * sizeof(struct stub_range), PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+	at = SYSCALL6(SYS_mmap, 0, head + STUB_HOT_RANGES * sizeof(struct stub_range), PROT_READ | PROT_WRITE,
+		      MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
 	fd = SYSCALL4(SYS_openat, AT_FDCWD, "/proc/self/pagemap", O_RDONLY | O_CLOEXEC, 0);
 	if (at < 0 || fd < 0)
 		return;

@@ -22,20 +22,22 @@
 
 /* include/uapi/linux/fs.h */
 struct procmap_query {
-	uint64_t size, query_flags, query_addr, vma_start, vma_end, vma_flags, vma_page_size, vma_offset, inode;
+	uint64_t size, query_flags, query_addr, vma_start, vma_end, vma_flags, vma_page_size, vma_offset,
+		inode;
 	uint32_t dev_major, dev_minor, vma_name_size, build_id_size;
 	uint64_t vma_name_addr, build_id_addr;
 };
-#define PROCMAP_QUERY _IOWR('f', 17, struct procmap_query)
-#define VMA_READABLE 1
-#define VMA_WRITABLE 2
-#define VMA_EXECUTABLE 4
-#define VMA_SHARED 8
+#define PROCMAP_QUERY	 _IOWR('f', 17, struct procmap_query)
+#define VMA_READABLE	 1
+#define VMA_WRITABLE	 2
+#define VMA_EXECUTABLE	 4
+#define VMA_SHARED	 8
 #define COVERING_OR_NEXT 0x10
 
 static long protection(const struct procmap_query *q)
 {
-	return (q->vma_flags & VMA_READABLE ? PROT_READ : 0) | (q->vma_flags & VMA_WRITABLE ? PROT_WRITE : 0) |
+	return (q->vma_flags & VMA_READABLE ? PROT_READ : 0) |
+	       (q->vma_flags & VMA_WRITABLE ? PROT_WRITE : 0) |
 	       (q->vma_flags & VMA_EXECUTABLE ? PROT_EXEC : 0);
 }
 
@@ -73,7 +75,8 @@ static uint64_t visit(uint64_t addr, uint64_t len, int drop)
 			continue;
 		found += to - from;
 		if (drop)
-			SYSCALL6(SYS_mmap, from, to - from, protection(&q), MAP_PRIVATE | MAP_ANONYMOUS | MAP_FIXED, -1, 0);
+			SYSCALL6(SYS_mmap, from, to - from, protection(&q),
+				 MAP_PRIVATE | MAP_ANONYMOUS | MAP_FIXED, -1, 0);
 	}
 	if (fd >= 0)
 		SYSCALL1(SYS_close, fd);
@@ -95,7 +98,7 @@ int stub_madvise(uint64_t addr, uint64_t len, int advice)
 	if (r == 0 && advice == MADV_DONTNEED && whole)
 		visit(addr, whole, 1);
 	else if (r == -EINVAL && advice == MADV_FREE && addr % page == 0 && visit(addr, whole, 0) == whole)
-		r = 0;	/* MADV_FREE may keep the contents as long as it likes */
+		r = 0; /* MADV_FREE may keep the contents as long as it likes */
 	if (r == 0)
 		return 0;
 	set_errno(r);
@@ -104,7 +107,8 @@ int stub_madvise(uint64_t addr, uint64_t len, int advice)
 
 void *stub_mremap(uint64_t old, uint64_t old_len, uint64_t new_len, int flags, uint64_t new_addr)
 {
-	uint64_t page = stub_data.page_size, from = (old_len + page - 1) & ~(page - 1), to = (new_len + page - 1) & ~(page - 1);
+	uint64_t page = stub_data.page_size, from = (old_len + page - 1) & ~(page - 1),
+		 to = (new_len + page - 1) & ~(page - 1);
 	struct procmap_query q;
 	int is_ours = 0;
 	long fd, r;
@@ -121,6 +125,7 @@ void *stub_mremap(uint64_t old, uint64_t old_len, uint64_t new_len, int flags, u
 		return (void *)-1;
 	}
 	if (is_ours)
-		SYSCALL6(SYS_mmap, (uint64_t)r + from, to - from, protection(&q), MAP_PRIVATE | MAP_ANONYMOUS | MAP_FIXED, -1, 0);
+		SYSCALL6(SYS_mmap, (uint64_t)r + from, to - from, protection(&q),
+			 MAP_PRIVATE | MAP_ANONYMOUS | MAP_FIXED, -1, 0);
 	return (void *)r;
 }

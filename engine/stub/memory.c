@@ -33,7 +33,8 @@ static void move_vdso(const struct stub_launch *l)
 		for (int j = 0; j < STUB_VDSO_PARTS && p->len; j++) {
 			const struct stub_vdso_part *q = &stub_data.vdso[j];
 
-			if (q->len && overlaps(p->addr, p->len, (uint64_t)((int64_t)l->vdso_now + q->from_vdso), q->len))
+			if (q->len && overlaps(p->addr, p->len,
+					       (uint64_t)((int64_t)l->vdso_now + q->from_vdso), q->len))
 				staged = 1;
 		}
 	}
@@ -47,7 +48,8 @@ static void move_vdso(const struct stub_launch *l)
 			if (!p->len)
 				continue;
 			r = SYSCALL5(SYS_mremap, step && staged ? stage : now, p->len, p->len,
-				     MREMAP_MAYMOVE | MREMAP_FIXED, step ? (uint64_t)((int64_t)now + by) : stage);
+				     MREMAP_MAYMOVE | MREMAP_FIXED,
+				     step ? (uint64_t)((int64_t)now + by) : stage);
 			if (r < 0)
 				stub_fail(l, "moving the vDSO (mremap)", r);
 		}
@@ -93,7 +95,8 @@ static void fill(const struct stub_launch *l, const struct stub_map *m)
 	uint64_t done = 0;
 
 	while (done < m->copy_len) {
-		long n = SYSCALL4(SYS_pread64, l->pages_fd, m->copy_addr + done, m->copy_len - done, m->off + done);
+		long n = SYSCALL4(SYS_pread64, l->pages_fd, m->copy_addr + done, m->copy_len - done,
+				  m->off + done);
 
 		if (n <= 0)
 			stub_fail(l, "reading the template's pages", n);
@@ -126,7 +129,8 @@ static void map_one(const struct stub_launch *l, const struct stub_map *m)
 			stub_fail(l, "protecting memory (mprotect)", r);
 	}
 	if (m->flags & (STUB_MAP_MLOCK | STUB_MAP_MLOCK_ONFAULT)) {
-		r = SYSCALL3(SYS_mlock2, m->addr, m->len, m->flags & STUB_MAP_MLOCK_ONFAULT ? MLOCK_ONFAULT : 0);
+		r = SYSCALL3(SYS_mlock2, m->addr, m->len,
+			     m->flags & STUB_MAP_MLOCK_ONFAULT ? MLOCK_ONFAULT : 0);
 		if (r < 0)
 			stub_fail(l, "locking memory (mlock2; see ulimit -l)", r);
 	}
@@ -154,7 +158,8 @@ static void set_mm(struct stub_launch *l)
 	/* an exe needs CAP_CHECKPOINT_RESTORE (prctl(2)); without it /proc/self/exe stays the launcher */
 	if ((l->flags & STUB_LAUNCH_EXE) && stub_data.exe_file >= 0) {
 		/* for stub_fail() */
-		l->launcher_exe = (int32_t)SYSCALL4(SYS_openat, AT_FDCWD, "/proc/self/exe", O_PATH | O_CLOEXEC, 0);
+		l->launcher_exe = (int32_t)SYSCALL4(SYS_openat, AT_FDCWD, "/proc/self/exe",
+						    O_PATH | O_CLOEXEC, 0);
 		map.exe_fd = (uint32_t)((const int32_t *)l->files)[stub_data.exe_file];
 		if (l->launcher_exe >= 0)
 			r = SYSCALL5(SYS_prctl, PR_SET_MM, PR_SET_MM_MAP, &map, sizeof(map), 0);

@@ -12,7 +12,7 @@
 #include <sys/syscall.h>
 
 #ifndef PR_TIMER_CREATE_RESTORE_IDS
-#define PR_TIMER_CREATE_RESTORE_IDS 77	/* Linux 6.16 */
+#define PR_TIMER_CREATE_RESTORE_IDS 77 /* Linux 6.16 */
 #endif
 #define MAX_TIMER_PROBES 65536
 
@@ -38,8 +38,8 @@ static void set_itimers(void)
 	const struct stub_itimer *t = stub_at(stub_data.itimers);
 
 	for (uint32_t i = 0; i < stub_data.nitimers; i++, t++) {
-		uint64_t v[4] = { t->interval_us / 1000000, t->interval_us % 1000000,
-				  t->value_us / 1000000, t->value_us % 1000000 };
+		uint64_t v[4] = { t->interval_us / 1000000, t->interval_us % 1000000, t->value_us / 1000000,
+				  t->value_us % 1000000 };
 
 		SYSCALL3(SYS_setitimer, t->which, v, 0);
 	}

@@ -74,7 +74,7 @@ static void replay_outputs(void)
 			if (n == -4 /* EINTR */)
 				continue;
 			if (n <= 0)
-				break;	/* the program met the same error, and chose to go on */
+				break; /* the program met the same error, and chose to go on */
 			p += n;
 			left -= (uint64_t)n;
 		}
@@ -86,7 +86,9 @@ void stub_main(struct stub_launch *l)
 	stub_memory(l);
 	stub_fds(l);
 	stub_process(l);
-	stub_hooks((l->flags & STUB_LAUNCH_EXIT_HOOKS) && (!stub_data.exit.learn_only || (l->flags & STUB_LAUNCH_LEARN)), 0);
+	stub_hooks((l->flags & STUB_LAUNCH_EXIT_HOOKS) &&
+			   (!stub_data.exit.learn_only || (l->flags & STUB_LAUNCH_LEARN)),
+		   0);
 	if (l->launcher_exe >= 0)
 		SYSCALL1(SYS_close, l->launcher_exe);
 	replay_outputs();

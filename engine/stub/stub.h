@@ -42,14 +42,13 @@ static inline struct stub_launch *stub_launch_area(void)
 	return (struct stub_launch *)((char *)stub_at(stub_data.launch) + STUB_LAUNCH_SIZE) - 1;
 }
 
-#define SYSCALL0(nr) stub_syscall(nr, 0, 0, 0, 0, 0, 0)
-#define SYSCALL1(nr, a) stub_syscall(nr, (long)(a), 0, 0, 0, 0, 0)
-#define SYSCALL2(nr, a, b) stub_syscall(nr, (long)(a), (long)(b), 0, 0, 0, 0)
-#define SYSCALL3(nr, a, b, c) stub_syscall(nr, (long)(a), (long)(b), (long)(c), 0, 0, 0)
-#define SYSCALL4(nr, a, b, c, d) stub_syscall(nr, (long)(a), (long)(b), (long)(c), (long)(d), 0, 0)
-#define SYSCALL5(nr, a, b, c, d, e) \
-	stub_syscall(nr, (long)(a), (long)(b), (long)(c), (long)(d), (long)(e), 0)
-#define SYSCALL6(nr, a, b, c, d, e, f) \
+#define SYSCALL0(nr)		    stub_syscall(nr, 0, 0, 0, 0, 0, 0)
+#define SYSCALL1(nr, a)		    stub_syscall(nr, (long)(a), 0, 0, 0, 0, 0)
+#define SYSCALL2(nr, a, b)	    stub_syscall(nr, (long)(a), (long)(b), 0, 0, 0, 0)
+#define SYSCALL3(nr, a, b, c)	    stub_syscall(nr, (long)(a), (long)(b), (long)(c), 0, 0, 0)
+#define SYSCALL4(nr, a, b, c, d)    stub_syscall(nr, (long)(a), (long)(b), (long)(c), (long)(d), 0, 0)
+#define SYSCALL5(nr, a, b, c, d, e) stub_syscall(nr, (long)(a), (long)(b), (long)(c), (long)(d), (long)(e), 0)
+#define SYSCALL6(nr, a, b, c, d, e, f)                                                                       \
 	stub_syscall(nr, (long)(a), (long)(b), (long)(c), (long)(d), (long)(e), (long)(f))
 
 /** stub_fail() - run the program cold instead; @what (a literal) and @code go to stderr if even that fails */

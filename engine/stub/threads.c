@@ -133,7 +133,8 @@ static int same_name(const char *a, const char *b)
  */
 static void start_thread(const struct stub_launch *l, uint32_t i)
 {
-	unsigned long flags = CLONE_VM | CLONE_FS | CLONE_FILES | CLONE_SIGHAND | CLONE_THREAD | CLONE_SYSVSEM;
+	unsigned long flags = CLONE_VM | CLONE_FS | CLONE_FILES | CLONE_SIGHAND | CLONE_THREAD |
+			      CLONE_SYSVSEM;
 	uint32_t *pairs = (uint32_t *)l->context_tids;
 	uint64_t note = pairs ? (uint64_t)&pairs[2 * i + 1] : 0;
 	struct stub_thread *t = (struct stub_thread *)stub_at(stub_data.threads) + i;

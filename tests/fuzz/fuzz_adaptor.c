@@ -36,9 +36,10 @@ static void same_text(const char *a, const char *b)
 
 static void same(const struct adaptor_lines *a, const struct adaptor_lines *b)
 {
-	expect(a->ready == b->ready && a->raw == b->raw && a->track_env == b->track_env && a->env_all == b->env_all &&
-	       a->track_argv == b->track_argv && a->stdio == b->stdio && a->argv == b->argv &&
-	       a->argv_from_end == b->argv_from_end && a->nenv == b->nenv && a->nmodules == b->nmodules);
+	expect(a->ready == b->ready && a->raw == b->raw && a->track_env == b->track_env &&
+	       a->env_all == b->env_all && a->track_argv == b->track_argv && a->stdio == b->stdio &&
+	       a->argv == b->argv && a->argv_from_end == b->argv_from_end && a->nenv == b->nenv &&
+	       a->nmodules == b->nmodules);
 	for (size_t i = 0; i < a->nenv; i++)
 		same_text(a->env[i], b->env[i]);
 	for (size_t i = 0; i < a->nmodules; i++)

@@ -27,13 +27,13 @@
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
 
 enum step {
-	STEP_RAW,		/* as it is */
-	STEP_HEADER,		/* magic, version and size mended */
-	STEP_RUN,		/* the bytes follow a good struct wire_run, with its flags, argc and envc first (a byte each) */
-	STEP_CONTROL,		/* the bytes are a control message's */
-	STEP_FDS,		/* as RAW, with descriptors beside it */
+	STEP_RAW, /* as it is */
+	STEP_HEADER, /* magic, version and size mended */
+	STEP_RUN, /* the bytes follow a good struct wire_run, with its flags, argc and envc first (a byte each) */
+	STEP_CONTROL, /* the bytes are a control message's */
+	STEP_FDS, /* as RAW, with descriptors beside it */
 	STEP_RECONNECT,
-	STEP_PARSE,		/* request_parse() alone */
+	STEP_PARSE, /* request_parse() alone */
 	STEP_COUNT,
 };
 
@@ -53,12 +53,15 @@ static void expect_at(int truth, int line)
 }
 #define expect(truth) expect_at(!!(truth), __LINE__)
 
-static size_t make_run(uint8_t *packet, size_t size, uint32_t flags, uint32_t argc, uint32_t envc, const void *strings,
-		       size_t len)
+static size_t make_run(uint8_t *packet, size_t size, uint32_t flags, uint32_t argc, uint32_t envc,
+		       const void *strings, size_t len)
 {
 	struct wire_run run = {
 		.header = { .magic = WIRE_MAGIC, .version = WIRE_VERSION_NUMBER, .type = WIRE_RUN },
-		.flags = flags, .argc = argc, .envc = envc, .stdio = { WIRE_STDIO_NULL, WIRE_STDIO_PIPE, WIRE_STDIO_TTY },
+		.flags = flags,
+		.argc = argc,
+		.envc = envc,
+		.stdio = { WIRE_STDIO_NULL, WIRE_STDIO_PIPE, WIRE_STDIO_TTY },
 	};
 
 	if (len > size - sizeof(run))
@@ -126,14 +129,18 @@ static void take_answers(void)
 
 	for (;;) {
 		struct iovec iov = { buf, sizeof(buf) };
-		struct msghdr msg = { .msg_iov = &iov, .msg_iovlen = 1, .msg_control = &control, .msg_controllen = sizeof(control) };
+		struct msghdr msg = { .msg_iov = &iov,
+				      .msg_iovlen = 1,
+				      .msg_control = &control,
+				      .msg_controllen = sizeof(control) };
 		struct wire_header h;
 
 		n = recvmsg(client, &msg, MSG_CMSG_CLOEXEC);
 		if (n <= 0)
 			return;
 		for (struct cmsghdr *c = CMSG_FIRSTHDR(&msg); c; c = CMSG_NXTHDR(&msg, c))
-			for (size_t i = 0; c->cmsg_type == SCM_RIGHTS && i < (c->cmsg_len - CMSG_LEN(0)) / sizeof(int); i++)
+			for (size_t i = 0;
+			     c->cmsg_type == SCM_RIGHTS && i < (c->cmsg_len - CMSG_LEN(0)) / sizeof(int); i++)
 				close(((int *)(void *)CMSG_DATA(c))[i]);
 		expect(!(msg.msg_flags & (MSG_TRUNC | MSG_CTRUNC)));
 		expect((size_t)n >= sizeof(h));
@@ -144,9 +151,11 @@ static void take_answers(void)
 
 			expect((size_t)n == sizeof(reply));
 			memcpy(&reply, buf, sizeof(reply));
-			expect(reply.status < WIRE_STATUS_COUNT && memchr(reply.reason, 0, sizeof(reply.reason)));
+			expect(reply.status < WIRE_STATUS_COUNT &&
+			       memchr(reply.reason, 0, sizeof(reply.reason)));
 		} else if (h.type == WIRE_CONTROL_REPLY) {
-			Warm__ControlReply *reply = warm__control_reply__unpack(NULL, (size_t)n - sizeof(h), buf + sizeof(h));
+			Warm__ControlReply *reply = warm__control_reply__unpack(NULL, (size_t)n - sizeof(h),
+										buf + sizeof(h));
 
 			expect(reply);
 			warm__control_reply__free_unpacked(reply, NULL);
@@ -224,7 +233,10 @@ static void do_step(enum step step, const uint8_t *bytes, size_t len)
 		break;
 	case STEP_RUN:
 		if (len >= 3)
-			say(packet, make_run(packet, sizeof(packet), bytes[0], bytes[1], bytes[2], bytes + 3, len - 3), 0);
+			say(packet,
+			    make_run(packet, sizeof(packet), bytes[0], bytes[1], bytes[2], bytes + 3,
+				     len - 3),
+			    0);
 		break;
 	case STEP_CONTROL:
 		h.size = (uint32_t)(sizeof(h) + len);

@@ -31,8 +31,8 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
-#define WARM_FD 100
-#define OLD_STDIO 200	/* where our descriptors 0 to 2 wait in the child */
+#define WARM_FD	  100
+#define OLD_STDIO 200 /* where our descriptors 0 to 2 wait in the child */
 #define MAX_WORDS 4096
 
 static pid_t child;
@@ -190,7 +190,7 @@ static void run_to(unsigned long addr)
 /* PyRun_SimpleStringFlags(text, NULL) in the child, which stands at `at` */
 static void run_python(unsigned long at, const char *text)
 {
-	static const unsigned char code[] = { 0x0f, 0x05, 0xcc };	/* syscall; int3 */
+	static const unsigned char code[] = { 0x0f, 0x05, 0xcc }; /* syscall; int3 */
 	unsigned long run = remote_symbol("PyRun_SimpleStringFlags"), back = at + 2;
 	struct user_regs_struct saved, regs;
 	unsigned char old[sizeof(code)];
@@ -201,7 +201,7 @@ static void run_python(unsigned long at, const char *text)
 	poke(at, code, sizeof(code));
 
 	regs = saved;
-	regs.rax = 9;			/* mmap */
+	regs.rax = 9; /* mmap */
 	regs.rdi = 0;
 	regs.rsi = len;
 	regs.rdx = PROT_READ | PROT_WRITE;
@@ -247,8 +247,10 @@ static char *adaptor_text(const char *file, char **argv, int fill)
 	fputs("exec(compile(b'", out);
 	while ((c = getc(in)) != EOF)
 		fprintf(out, c >= ' ' && c < 127 && c != '\'' && c != '\\' ? "%c" : "\\x%02x", c);
-	fprintf(out, "', '<warm>', 'exec', 0, True), {'__name__': 'warm_adaptor', 'WARM_FD': %d, "
-		"'WARM_FILL': %s, 'WARM_ARGV': (", WARM_FD, fill ? "True" : "False");
+	fprintf(out,
+		"', '<warm>', 'exec', 0, True), {'__name__': 'warm_adaptor', 'WARM_FD': %d, "
+		"'WARM_FILL': %s, 'WARM_ARGV': (",
+		WARM_FD, fill ? "True" : "False");
 	for (; *argv; argv++) {
 		fputs("b'", out);
 		for (p = *argv; *p; p++)
@@ -302,17 +304,17 @@ static void give_descriptors(void)
 	for (int i = 0; i < 3; i++) {
 		regs = saved;
 		regs.rip -= 2;
-		regs.rax = 33;		/* dup2 */
+		regs.rax = 33; /* dup2 */
 		regs.orig_rax = -1;
 		regs.rdi = OLD_STDIO + i;
 		regs.rsi = i;
 		ptrace(PTRACE_SETREGS, child, 0, &regs);
-		for (int stops = 0; stops < 2; stops++) {	/* entry and exit */
+		for (int stops = 0; stops < 2; stops++) { /* entry and exit */
 			ptrace(PTRACE_SYSCALL, child, 0, 0);
 			waitpid(child, &status, 0);
 		}
 	}
-	ptrace(PTRACE_SETREGS, child, 0, &saved);	/* the kernel restarts the read */
+	ptrace(PTRACE_SETREGS, child, 0, &saved); /* the kernel restarts the read */
 	ptrace(PTRACE_DETACH, child, 0, 0);
 }
 
@@ -417,17 +419,38 @@ int main(int argc, char **argv, char **envp)
 
 	while ((opt = getopt(argc, argv, "+o:e:u:a:n:s:t:rE:S")) != -1) {
 		switch (opt) {
-		case 'o': report = fopen(optarg, "we"); break;
-		case 'e': launch.set[launch.nset++] = optarg; break;
-		case 'u': launch.unset[launch.nunset++] = optarg; break;
-		case 'a': launch.append[launch.nappend++] = optarg; break;
-		case 'n': launch.keep = atoi(optarg); break;
-		case 's': launch.mask = atoi(optarg); break;
-		case 't': launch.tid = atoi(optarg); break;
-		case 'r': fill = 1; break;
-		case 'E': launch.env_file = optarg; break;
-		case 'S': launch.on_pipes = 1; break;
-		default: return 125;
+		case 'o':
+			report = fopen(optarg, "we");
+			break;
+		case 'e':
+			launch.set[launch.nset++] = optarg;
+			break;
+		case 'u':
+			launch.unset[launch.nunset++] = optarg;
+			break;
+		case 'a':
+			launch.append[launch.nappend++] = optarg;
+			break;
+		case 'n':
+			launch.keep = atoi(optarg);
+			break;
+		case 's':
+			launch.mask = atoi(optarg);
+			break;
+		case 't':
+			launch.tid = atoi(optarg);
+			break;
+		case 'r':
+			fill = 1;
+			break;
+		case 'E':
+			launch.env_file = optarg;
+			break;
+		case 'S':
+			launch.on_pipes = 1;
+			break;
+		default:
+			return 125;
 		}
 	}
 	if (argc - optind < 2)

@@ -20,7 +20,7 @@
 #include <sys/prctl.h>
 #include <sys/syscall.h>
 
-#define MARK 1000
+#define MARK		   1000
 #define FUTEX_WAIT_PRIVATE 128
 
 void touch(int n);
@@ -44,7 +44,10 @@ static struct timespec hour = { .tv_sec = 3600 };
 static uint32_t word;
 static int pipe_fds[2], epfd;
 
-static void in_nanosleep(void) { syscall(SYS_nanosleep, &hour, NULL); }
+static void in_nanosleep(void)
+{
+	syscall(SYS_nanosleep, &hour, NULL);
+}
 static void in_sleep_abs(void)
 {
 	struct timespec at;
@@ -53,10 +56,22 @@ static void in_sleep_abs(void)
 	at.tv_sec += 3600;
 	clock_nanosleep(CLOCK_MONOTONIC, TIMER_ABSTIME, &at, NULL);
 }
-static void in_futex(void) { syscall(SYS_futex, &word, FUTEX_WAIT_PRIVATE, 0, NULL); }
-static void in_futex_timed(void) { syscall(SYS_futex, &word, FUTEX_WAIT_PRIVATE, 0, &hour); }
-static void in_poll(void) { poll(NULL, 0, -1); }
-static void in_poll_timed(void) { poll(NULL, 0, 3600000); }
+static void in_futex(void)
+{
+	syscall(SYS_futex, &word, FUTEX_WAIT_PRIVATE, 0, NULL);
+}
+static void in_futex_timed(void)
+{
+	syscall(SYS_futex, &word, FUTEX_WAIT_PRIVATE, 0, &hour);
+}
+static void in_poll(void)
+{
+	poll(NULL, 0, -1);
+}
+static void in_poll_timed(void)
+{
+	poll(NULL, 0, 3600000);
+}
 static void in_read(void)
 {
 	char byte;
@@ -92,9 +107,16 @@ static const struct state {
 	const char *name;
 	void (*run)(void);
 } states[] = {
-	{ "nanosleep", in_nanosleep }, { "sleep_abs", in_sleep_abs }, { "futex", in_futex },
-	{ "futex_timed", in_futex_timed }, { "poll", in_poll }, { "poll_timed", in_poll_timed }, { "read", in_read },
-	{ "epoll", in_epoll }, { "epoll_forever", in_epoll_forever }, { "sigtimedwait", in_sigtimedwait },
+	{ "nanosleep", in_nanosleep },
+	{ "sleep_abs", in_sleep_abs },
+	{ "futex", in_futex },
+	{ "futex_timed", in_futex_timed },
+	{ "poll", in_poll },
+	{ "poll_timed", in_poll_timed },
+	{ "read", in_read },
+	{ "epoll", in_epoll },
+	{ "epoll_forever", in_epoll_forever },
+	{ "sigtimedwait", in_sigtimedwait },
 	{ "running", running },
 };
 #define NSTATES (sizeof(states) / sizeof(states[0]))

@@ -45,8 +45,10 @@ static void refused(const char *text)
 static void every_line(void **state)
 {
 	(void)state;
-	assert_int_equal(feed("CONTEXT=raw\nTRACK=env\nENV=HOME\nENV=A=B\nTRACK=argv\nARGV=2\nSTDIO=1\nMODULES=/usr/lib\n"
-			      "MODULES=/x y\nEXIT=f:c,v:1\nREADY=1\n"), 0);
+	assert_int_equal(
+		feed("CONTEXT=raw\nTRACK=env\nENV=HOME\nENV=A=B\nTRACK=argv\nARGV=2\nSTDIO=1\nMODULES=/usr/lib\n"
+		     "MODULES=/x y\nEXIT=f:c,v:1\nREADY=1\n"),
+		0);
 	assert_true(a.ready && a.raw && a.track_env && a.track_argv && a.stdio);
 	assert_false(a.env_all);
 	assert_int_equal(a.nenv, 2);
@@ -157,7 +159,9 @@ static void exit_line(void **state)
 	struct adaptor_exit e;
 
 	(void)state;
-	assert_int_equal(adaptor_parse_exit("Py_FinalizeEx,Py_Exit!:PyObject_CallObject,PyLong_AsLong:7f00aA10", &e), 0);
+	assert_int_equal(
+		adaptor_parse_exit("Py_FinalizeEx,Py_Exit!:PyObject_CallObject,PyLong_AsLong:7f00aA10", &e),
+		0);
 	assert_int_equal(e.n, 2);
 	assert_string_equal(e.symbols[0], "Py_FinalizeEx");
 	assert_string_equal(e.symbols[1], "Py_Exit");
@@ -192,9 +196,29 @@ static void exit_line_borders(void **state)
 static void exit_line_malformed(void **state)
 {
 	static const char *const lines[] = {
-		"", ":", ",", "s", "s,", "s:", "s:c", "s:c,", "s:c,v", "s:c,v:", "s:c,v:xyz", "s:c,v:1g", "s:c,v:1 ",
-		"s,:c,v:1", ",s:c,v:1", "s::c,v:1", "s:,v:1", "s:c,:1", "!:c,v:1", "a,b,c,d,e,f,g,h,i:c,v:1",
-		"s:c,v:-1", "s:c,v: 1", "s:c,v:10000000000000000",
+		"",
+		":",
+		",",
+		"s",
+		"s,",
+		"s:",
+		"s:c",
+		"s:c,",
+		"s:c,v",
+		"s:c,v:",
+		"s:c,v:xyz",
+		"s:c,v:1g",
+		"s:c,v:1 ",
+		"s,:c,v:1",
+		",s:c,v:1",
+		"s::c,v:1",
+		"s:,v:1",
+		"s:c,:1",
+		"!:c,v:1",
+		"a,b,c,d,e,f,g,h,i:c,v:1",
+		"s:c,v:-1",
+		"s:c,v: 1",
+		"s:c,v:10000000000000000",
 	};
 	struct adaptor_exit e;
 
@@ -264,9 +288,19 @@ static void code_is_the_adaptor(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		T(every_line), T(bare_ready), T(sd_notify_words), T(pieces), T(everything_counts), T(arguments),
-		T(refusal), T(malformed), T(exit_line), T(exit_line_borders), T(exit_line_malformed),
-		T(code_is_c_string), T(code_is_the_adaptor),
+		T(every_line),
+		T(bare_ready),
+		T(sd_notify_words),
+		T(pieces),
+		T(everything_counts),
+		T(arguments),
+		T(refusal),
+		T(malformed),
+		T(exit_line),
+		T(exit_line_borders),
+		T(exit_line_malformed),
+		T(code_is_c_string),
+		T(code_is_the_adaptor),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

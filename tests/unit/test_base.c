@@ -88,7 +88,7 @@ static void closing(void **state)
 	}
 	assert_false(is_open(scoped));
 	errno = ENOTTY;
-	fd_close(scoped);	/* fails inside */
+	fd_close(scoped); /* fails inside */
 	assert_int_equal(errno, ENOTTY);
 }
 
@@ -123,7 +123,7 @@ static void *pump(void *arg)
 
 static void through_a_pipe(void **state)
 {
-	const size_t len = 1 << 20;	/* more than a pipe holds: writes come in pieces */
+	const size_t len = 1 << 20; /* more than a pipe holds: writes come in pieces */
 	char *buf = malloc(len), byte;
 	int fds[2];
 	struct pump p;
@@ -226,8 +226,8 @@ static void log_lines(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test(errors), cmocka_unit_test(long_words), cmocka_unit_test(closing),
-		cmocka_unit_test(pointers), cmocka_unit_test(through_a_pipe), cmocka_unit_test(at_offsets),
+		cmocka_unit_test(errors),      cmocka_unit_test(long_words),	 cmocka_unit_test(closing),
+		cmocka_unit_test(pointers),    cmocka_unit_test(through_a_pipe), cmocka_unit_test(at_offsets),
 		cmocka_unit_test(whole_files), cmocka_unit_test(log_lines),
 	};
 

@@ -63,7 +63,13 @@ static void same_as_execve(char *const *words, char *const *envp)
 		"assert context['generation'] == 18446744073709551615\n"
 		"assert [os.fsencode(a) for a in context['argv']] == [os.fsencode(a) for a in arguments]\n";
 	/* its own additions to the environment would be in the way: locale coercion, bytecode */
-	char *argv[300] = { (char *)"/usr/bin/python3", (char *)"-E", (char *)"-S", (char *)"-X", (char *)"utf8", (char *)"-c", code };
+	char *argv[300] = { (char *)"/usr/bin/python3",
+			    (char *)"-E",
+			    (char *)"-S",
+			    (char *)"-X",
+			    (char *)"utf8",
+			    (char *)"-c",
+			    code };
 	int pipe_fds[2], status, n = 7;
 	pid_t pid;
 
@@ -97,7 +103,8 @@ static void plain(void **state)
 
 	(void)state;
 	same_as_execve(argv, envp);
-	assert_ptr_equal(strstr(json, "{\"argv\":[\"prog\",\"\",\"a b\",\"--x=1\"],\"env\":{\"LC_ALL\":"), json);
+	assert_ptr_equal(strstr(json, "{\"argv\":[\"prog\",\"\",\"a b\",\"--x=1\"],\"env\":{\"LC_ALL\":"),
+			 json);
 }
 
 static void nothing(void **state)
@@ -129,9 +136,10 @@ static void control_characters(void **state)
 
 static void utf8(void **state)
 {
-	char *argv[] = { (char *)"\xc3\xa4\xc3\xb6", (char *)"\xe2\x82\xac", (char *)"\xf0\x9f\x98\x80", (char *)"\xc2\x80",
-			 (char *)"\xdf\xbf", (char *)"\xe0\xa0\x80", (char *)"\xed\x9f\xbf", (char *)"\xee\x80\x80",
-			 (char *)"\xef\xbf\xbf", (char *)"\xf0\x90\x80\x80", (char *)"\xf4\x8f\xbf\xbf", NULL };
+	char *argv[] = { (char *)"\xc3\xa4\xc3\xb6", (char *)"\xe2\x82\xac",	 (char *)"\xf0\x9f\x98\x80",
+			 (char *)"\xc2\x80",	     (char *)"\xdf\xbf",	 (char *)"\xe0\xa0\x80",
+			 (char *)"\xed\x9f\xbf",     (char *)"\xee\x80\x80",	 (char *)"\xef\xbf\xbf",
+			 (char *)"\xf0\x90\x80\x80", (char *)"\xf4\x8f\xbf\xbf", NULL };
 	char *envp[] = { locale, (char *)"N\xc3\xa4ME=\xc3\xa4", NULL };
 
 	(void)state;
@@ -140,11 +148,26 @@ static void utf8(void **state)
 
 static void not_utf8(void **state)
 {
-	char *argv[] = { (char *)"\x80", (char *)"\xff\xfe", (char *)"a\xc3", (char *)"\xc3(", (char *)"\xe2\x82",
-			 (char *)"\xe2\x82z", (char *)"\xf0\x9f\x98", (char *)"\xc0\x80", (char *)"\xc1\xbf",
-			 (char *)"\xe0\x80\x80", (char *)"\xe0\x9f\xbf", (char *)"\xed\xa0\x80", (char *)"\xed\xbf\xbf",
-			 (char *)"\xf0\x80\x80\x80", (char *)"\xf0\x8f\xbf\xbf", (char *)"\xf4\x90\x80\x80",
-			 (char *)"\xf5\x80\x80\x80", (char *)"\xf8\x88\x80\x80\x80", (char *)"\xc3\xa4\xff\xc3\xa4", NULL };
+	char *argv[] = { (char *)"\x80",
+			 (char *)"\xff\xfe",
+			 (char *)"a\xc3",
+			 (char *)"\xc3(",
+			 (char *)"\xe2\x82",
+			 (char *)"\xe2\x82z",
+			 (char *)"\xf0\x9f\x98",
+			 (char *)"\xc0\x80",
+			 (char *)"\xc1\xbf",
+			 (char *)"\xe0\x80\x80",
+			 (char *)"\xe0\x9f\xbf",
+			 (char *)"\xed\xa0\x80",
+			 (char *)"\xed\xbf\xbf",
+			 (char *)"\xf0\x80\x80\x80",
+			 (char *)"\xf0\x8f\xbf\xbf",
+			 (char *)"\xf4\x90\x80\x80",
+			 (char *)"\xf5\x80\x80\x80",
+			 (char *)"\xf8\x88\x80\x80\x80",
+			 (char *)"\xc3\xa4\xff\xc3\xa4",
+			 NULL };
 	char *envp[] = { locale, (char *)"BAD=\xff", (char *)"\xfeN=\xe2", (char *)"X\xc3=\xa4", NULL };
 
 	(void)state;
@@ -197,7 +220,8 @@ static void odd_environment(void **state)
 
 static void odd_directory(void **state)
 {
-	char dir[] = "/tmp/test_json.XXXXXX", path[64], *argv[] = { (char *)"p", NULL }, *envp[] = { locale, NULL };
+	char dir[] = "/tmp/test_json.XXXXXX", path[64], *argv[] = { (char *)"p", NULL },
+	     *envp[] = { locale, NULL };
 	_cleanup_close_ int back = open(".", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
 
 	(void)state;
@@ -219,8 +243,15 @@ static void odd_directory(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		T(plain), T(nothing), T(control_characters), T(utf8), T(not_utf8), T(every_pair_of_bytes),
-		T(longer_than_the_buffer), T(odd_environment), T(odd_directory),
+		T(plain),
+		T(nothing),
+		T(control_characters),
+		T(utf8),
+		T(not_utf8),
+		T(every_pair_of_bytes),
+		T(longer_than_the_buffer),
+		T(odd_environment),
+		T(odd_directory),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

@@ -20,9 +20,9 @@
 #include "engine/trace.h"
 #include "snapshot/dump.h"
 
-#define MARK 1000
+#define MARK	 1000
 #define NTHREADS 12
-#define HOUR_NS 3600000000000ull
+#define HOUR_NS	 3600000000000ull
 
 static char dir[PATH_MAX], program[PATH_MAX + 32];
 static struct trace *tr;

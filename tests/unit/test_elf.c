@@ -25,7 +25,8 @@ int test_elf_visible = 5;
 
 static void auxv_of_self(void **state)
 {
-	static const unsigned long types[] = { AT_PAGESZ, AT_ENTRY, AT_PHDR, AT_SYSINFO_EHDR, AT_RANDOM, AT_EXECFN };
+	static const unsigned long types[] = { AT_PAGESZ,	AT_ENTRY,  AT_PHDR,
+					       AT_SYSINFO_EHDR, AT_RANDOM, AT_EXECFN };
 	uint64_t v;
 
 	(void)state;
@@ -43,8 +44,13 @@ int main(void);
 static void symbols_of_self(void **state)
 {
 	struct elf_query q[] = {
-		{ .name = "main" }, { .name = "getenv" }, { .name = "test_elf_visible" }, { .name = "elf_lookup" },
-		{ .name = "no_such_symbol_anywhere" }, { .name = "" }, { .name = "errno" },
+		{ .name = "main" },
+		{ .name = "getenv" },
+		{ .name = "test_elf_visible" },
+		{ .name = "elf_lookup" },
+		{ .name = "no_such_symbol_anywhere" },
+		{ .name = "" },
+		{ .name = "errno" },
 	};
 
 	(void)state;
@@ -67,7 +73,8 @@ static void environ_is_copied(void **state)
 	(void)state;
 	assert_int_equal(elf_lookup(getpid(), &q, 1), 0);
 	assert_true(q.addr);
-	assert_true(q.addr == (uint64_t)&environ || q.other == (uint64_t)&environ || q.in_exe == (uint64_t)&environ);
+	assert_true(q.addr == (uint64_t)&environ || q.other == (uint64_t)&environ ||
+		    q.in_exe == (uint64_t)&environ);
 }
 
 static void no_such_process(void **state)
@@ -113,9 +120,14 @@ static int run_true(void *arg)
 
 static void symbols_of_a_program(void **state)
 {
-	static const struct trace_ops ops = { .syscall = on_syscall, .exec = on_exec, .breakpoint = on_breakpoint };
+	static const struct trace_ops ops = { .syscall = on_syscall,
+					      .exec = on_exec,
+					      .breakpoint = on_breakpoint };
 	long nr = 231 /* exit_group */;
-	struct elf_query q[] = { { .name = "getenv" }, { .name = "__libc_start_main" }, { .name = "malloc" }, { .name = "main" } };
+	struct elf_query q[] = { { .name = "getenv" },
+				 { .name = "__libc_start_main" },
+				 { .name = "malloc" },
+				 { .name = "main" } };
 	struct trace *tr;
 	struct error err = { 0 };
 	uint8_t code[4];
@@ -145,8 +157,9 @@ static void symbols_of_a_program(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test(auxv_of_self), cmocka_unit_test(symbols_of_self), cmocka_unit_test(environ_is_copied),
-		cmocka_unit_test(no_such_process), cmocka_unit_test(symbols_of_a_program),
+		cmocka_unit_test(auxv_of_self),		cmocka_unit_test(symbols_of_self),
+		cmocka_unit_test(environ_is_copied),	cmocka_unit_test(no_such_process),
+		cmocka_unit_test(symbols_of_a_program),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

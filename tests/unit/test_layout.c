@@ -16,8 +16,8 @@
 
 #define PAGE 4096ull
 #define BASE 0x10000000ull
-#define RX (PROT_READ | PROT_EXEC)
-#define RW (PROT_READ | PROT_WRITE)
+#define RX   (PROT_READ | PROT_EXEC)
+#define RW   (PROT_READ | PROT_WRITE)
 #ifndef MAP_DROPPABLE
 #define MAP_DROPPABLE 0x08
 #endif
@@ -52,8 +52,12 @@ static struct record_vma *vma(uint64_t start, uint64_t end, uint32_t prot, int o
 {
 	struct record_vma *v = &vmas[nvmas];
 
-	*v = (struct record_vma){ .start = BASE + start * PAGE, .end = BASE + end * PAGE, .prot = prot, .object = object,
-				  .runs = runs[nvmas], .name = (char *)"" };
+	*v = (struct record_vma){ .start = BASE + start * PAGE,
+				  .end = BASE + end * PAGE,
+				  .prot = prot,
+				  .object = object,
+				  .runs = runs[nvmas],
+				  .name = (char *)"" };
 	nvmas++;
 	return v;
 }
@@ -206,7 +210,9 @@ static void anonymous_holes(void **state)
 	written(v, 100 + PLAN_HOLE_GAP - 1, 1000 - PLAN_HOLE_GAP + 1);
 	layout(1);
 	is(0, STUB_FILE_PAGES, 0, 1000, 0);
-	assert_int_equal(l.stored, (100 - (PLAN_HOLE_GAP - 1) + 1000 - PLAN_HOLE_GAP + 1 - (100 + PLAN_HOLE_GAP - 1)) * PAGE);
+	assert_int_equal(l.stored,
+			 (100 - (PLAN_HOLE_GAP - 1) + 1000 - PLAN_HOLE_GAP + 1 - (100 + PLAN_HOLE_GAP - 1)) *
+				 PAGE);
 	assert_true(l.pages_size > 1000 * PAGE);
 }
 
@@ -468,8 +474,8 @@ static void all_advices(void **state)
 		int advice;
 		bool must;
 	} table[] = {
-		{ VMF_DONTFORK, MADV_DONTFORK, true },	   { VMF_WIPEONFORK, MADV_WIPEONFORK, true },
-		{ VMF_DONTDUMP, MADV_DONTDUMP, false },	   { VMF_HUGEPAGE, MADV_HUGEPAGE, false },
+		{ VMF_DONTFORK, MADV_DONTFORK, true },	    { VMF_WIPEONFORK, MADV_WIPEONFORK, true },
+		{ VMF_DONTDUMP, MADV_DONTDUMP, false },	    { VMF_HUGEPAGE, MADV_HUGEPAGE, false },
 		{ VMF_NOHUGEPAGE, MADV_NOHUGEPAGE, false }, { VMF_MERGEABLE, MADV_MERGEABLE, false },
 		{ VMF_SEQUENTIAL, MADV_SEQUENTIAL, false }, { VMF_RANDOM, MADV_RANDOM, false },
 	};
@@ -484,7 +490,7 @@ static void all_advices(void **state)
 		assert_int_equal(l.advices[0].ignore_errors, !table[i].must);
 	}
 	nvmas = 0;
-	for (uint64_t i = 0; i < 60; i++)	/* the table grows */
+	for (uint64_t i = 0; i < 60; i++) /* the table grows */
 		vma(i, i + 1, RW, -1)->vmflags = VMF_DONTFORK | VMF_DONTDUMP;
 	layout(1);
 	assert_int_equal(l.nadvices, 120);
@@ -492,7 +498,8 @@ static void all_advices(void **state)
 
 static void locks_and_seals(void **state)
 {
-	struct record_vma *a = vma(0, 4, RW, -1), *b = vma(10, 14, RW, 0), *c = vma(20, 24, RW, -1), *d = vma(30, 34, RW, -1);
+	struct record_vma *a = vma(0, 4, RW, -1), *b = vma(10, 14, RW, 0), *c = vma(20, 24, RW, -1),
+			  *d = vma(30, 34, RW, -1);
 
 	(void)state;
 	a->vmflags = VMF_LOCKED;
@@ -567,12 +574,32 @@ static void many(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		T(nothing), T(untouched_file), T(written_file_pages), T(short_clean_gaps), T(short_clean_edges),
-		T(anonymous_never_written), T(anonymous_holes), T(anonymous_long_holes), T(joins_files),
-		T(joins_stored), T(stored_of_other_protection), T(joins_anonymous), T(growth),
-		T(growth_before_a_stack), T(stack), T(shared_anonymous),
-		T(shared_file), T(wiped_on_fork), T(droppable), T(guards), T(all_advices), T(locks_and_seals),
-		T(no_reserve), T(no_access), T(large_pages), T(many),
+		T(nothing),
+		T(untouched_file),
+		T(written_file_pages),
+		T(short_clean_gaps),
+		T(short_clean_edges),
+		T(anonymous_never_written),
+		T(anonymous_holes),
+		T(anonymous_long_holes),
+		T(joins_files),
+		T(joins_stored),
+		T(stored_of_other_protection),
+		T(joins_anonymous),
+		T(growth),
+		T(growth_before_a_stack),
+		T(stack),
+		T(shared_anonymous),
+		T(shared_file),
+		T(wiped_on_fork),
+		T(droppable),
+		T(guards),
+		T(all_advices),
+		T(locks_and_seals),
+		T(no_reserve),
+		T(no_access),
+		T(large_pages),
+		T(many),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

@@ -35,7 +35,8 @@ static struct request *make(const struct context *c)
 	struct wire_run run = c->run;
 	char packet[4096], *p = packet + sizeof(run);
 	struct request *req = NULL;
-	const char *const heads[] = { c->name ? c->name : "", c->ready ? c->ready : "auto", c->cwd ? c->cwd : "/work" };
+	const char *const heads[] = { c->name ? c->name : "", c->ready ? c->ready : "auto",
+				      c->cwd ? c->cwd : "/work" };
 
 	for (int i = 0; i < 3; i++)
 		p = stpcpy(p, heads[i]) + 1;
@@ -43,7 +44,8 @@ static struct request *make(const struct context *c)
 		p = stpcpy(p, c->argv[run.argc]) + 1;
 	for (run.envc = 0; c->envp[run.envc]; run.envc++)
 		p = stpcpy(p, c->envp[run.envc]) + 1;
-	run.header = (struct wire_header){ WIRE_MAGIC, WIRE_VERSION_NUMBER, WIRE_RUN, (uint32_t)(p - packet), 0 };
+	run.header = (struct wire_header){ WIRE_MAGIC, WIRE_VERSION_NUMBER, WIRE_RUN, (uint32_t)(p - packet),
+					   0 };
 	run.strings_size = (uint32_t)(p - packet - (ptrdiff_t)sizeof(run));
 	memcpy(packet, &run, sizeof(run));
 	assert_int_equal(request_parse(packet, (size_t)(p - packet), &req, NULL), 0);
@@ -53,8 +55,11 @@ static struct request *make(const struct context *c)
 static const struct context plain = {
 	.argv = { "/usr/bin/prog", "one", "two" },
 	.envp = { "HOME=/root", "PATH=/bin", "LANG=C" },
-	.run = { .stdio = { WIRE_STDIO_NULL, WIRE_STDIO_PIPE, WIRE_STDIO_PIPE }, .stdio_blksize = { 4096, 4096, 4096 },
-		 .rows = 24, .columns = 80, .umask = 022 },
+	.run = { .stdio = { WIRE_STDIO_NULL, WIRE_STDIO_PIPE, WIRE_STDIO_PIPE },
+		 .stdio_blksize = { 4096, 4096, 4096 },
+		 .rows = 24,
+		 .columns = 80,
+		 .umask = 022 },
 };
 
 static void fresh(void)
@@ -112,13 +117,13 @@ static void same(void **state)
 
 /* --- what always counts ------------------------------------------------------------------ */
 
-#define ALWAYS(field, value, words)                                                                                            \
-	do {                                                                                                                   \
-		fresh();                                                                                                       \
-		now->run.field = (value);                                                                                      \
-		differs(words);                                                                                                \
-		had->run.field = (value);                                                                                      \
-		fits();                                                                                                        \
+#define ALWAYS(field, value, words)                                                                          \
+	do {                                                                                                 \
+		fresh();                                                                                     \
+		now->run.field = (value);                                                                    \
+		differs(words);                                                                              \
+		had->run.field = (value);                                                                    \
+		fits();                                                                                      \
 	} while (0)
 
 static void identity(void **state)
@@ -135,15 +140,15 @@ static void identity(void **state)
 
 /* --- what counts when it was asked for ----------------------------------------------------- */
 
-#define KEYED(set_key, field, value, words)                                                                                    \
-	do {                                                                                                                   \
-		fresh();                                                                                                       \
-		now->run.field = (value);                                                                                      \
-		fits();                                                                                                        \
-		set_key;                                                                                                       \
-		differs(words);                                                                                                \
-		had->run.field = (value);                                                                                      \
-		fits();                                                                                                        \
+#define KEYED(set_key, field, value, words)                                                                  \
+	do {                                                                                                 \
+		fresh();                                                                                     \
+		now->run.field = (value);                                                                    \
+		fits();                                                                                      \
+		set_key;                                                                                     \
+		differs(words);                                                                              \
+		had->run.field = (value);                                                                    \
+		fits();                                                                                      \
 	} while (0)
 
 static void keyed(void **state)
@@ -193,7 +198,8 @@ static void standard_descriptors(void **state)
 static void descriptor_conflicts(void **state)
 {
 	static const int fds[] = { 3, 63, 64, 255 };
-	Warm__Descriptor d = WARM__DESCRIPTOR__INIT, other = WARM__DESCRIPTOR__INIT, *list[2] = { &other, &d };
+	Warm__Descriptor d = WARM__DESCRIPTOR__INIT, other = WARM__DESCRIPTOR__INIT,
+			 *list[2] = { &other, &d };
 
 	(void)state;
 	other.fd = 200;
@@ -396,7 +402,8 @@ static void volatile_and_read(void **state)
 
 static void loader_variables(void **state)
 {
-	static const char *const list[] = { "LD_PRELOAD=x", "LD_LIBRARY_PATH=", "LD_X=1", "GLIBC_TUNABLES=a=b", "LC_ALL=C" };
+	static const char *const list[] = { "LD_PRELOAD=x", "LD_LIBRARY_PATH=", "LD_X=1",
+					    "GLIBC_TUNABLES=a=b", "LC_ALL=C" };
 
 	(void)state;
 	for (size_t i = 0; i < ARRAY_SIZE(list); i++) {
@@ -648,11 +655,28 @@ static int all_setup(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		T(same), T(identity), T(keyed), T(directory), T(standard_descriptors), T(descriptor_conflicts),
-		T(all_arguments), T(leading_arguments), T(count_beyond_the_arguments), T(names), T(readiness),
-		T(read_variables), T(whole_environment), T(volatile_and_read), T(loader_variables),
-		T(bare_names_and_path), T(same_command), S(store_answers), S(store_goes_stale), S(store_refuses),
-		S(store_budget), S(store_age),
+		T(same),
+		T(identity),
+		T(keyed),
+		T(directory),
+		T(standard_descriptors),
+		T(descriptor_conflicts),
+		T(all_arguments),
+		T(leading_arguments),
+		T(count_beyond_the_arguments),
+		T(names),
+		T(readiness),
+		T(read_variables),
+		T(whole_environment),
+		T(volatile_and_read),
+		T(loader_variables),
+		T(bare_names_and_path),
+		T(same_command),
+		S(store_answers),
+		S(store_goes_stale),
+		S(store_refuses),
+		S(store_budget),
+		S(store_age),
 	};
 	int r = cmocka_run_group_tests(tests, all_setup, NULL);
 

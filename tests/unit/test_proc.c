@@ -61,7 +61,7 @@ static void own_maps(void **state)
 	bool stack = false, heap = false, vdso = false;
 
 	(void)state;
-	assert_true(sbrk((intptr_t)page) != (void *)-1);	/* a sanitizer's malloc does without it */
+	assert_true(sbrk((intptr_t)page) != (void *)-1); /* a sanitizer's malloc does without it */
 	assert_int_equal(proc_read_maps(getpid(), false, &maps), 0);
 	for (size_t i = 0; i < maps.n; i++) {
 		const struct proc_map *m = &maps.v[i];
@@ -69,7 +69,8 @@ static void own_maps(void **state)
 		assert_true(m->start >= at && m->end > m->start);
 		assert_int_equal(m->vmflags, 0);
 		at = m->end;
-		stack |= strcmp(m->path, "[stack]") == 0 && m->start <= (uint64_t)&at && (uint64_t)&at < m->end;
+		stack |= strcmp(m->path, "[stack]") == 0 && m->start <= (uint64_t)&at &&
+			 (uint64_t)&at < m->end;
 		heap |= strcmp(m->path, "[heap]") == 0;
 		vdso |= strcmp(m->path, "[vdso]") == 0 && m->prot == (PROT_READ | PROT_EXEC);
 	}
@@ -80,8 +81,9 @@ static void own_maps(void **state)
 static void names(void **state)
 {
 	static const char *const list[] = {
-		"plain", "with space", " leading", "trailing ", "(parens)", "a (b) c) d", "two  blanks", "colon: x",
-		"a-b 12-34 rw-p", "tab\there", "\xff\xfe", "VmFlags: rd", "x (deleted) y",
+		"plain",      "with space",  " leading",      "trailing ",	"(parens)",
+		"a (b) c) d", "two  blanks", "colon: x",      "a-b 12-34 rw-p", "tab\there",
+		"\xff\xfe",   "VmFlags: rd", "x (deleted) y",
 	};
 	char path[128];
 
@@ -163,8 +165,9 @@ static void flags(void **state)
 		int advice;
 		uint32_t flag;
 	} table[] = {
-		{ MADV_DONTFORK, VMF_DONTFORK }, { MADV_DONTDUMP, VMF_DONTDUMP }, { MADV_WIPEONFORK, VMF_WIPEONFORK },
-		{ MADV_NOHUGEPAGE, VMF_NOHUGEPAGE }, { MADV_SEQUENTIAL, VMF_SEQUENTIAL }, { MADV_RANDOM, VMF_RANDOM },
+		{ MADV_DONTFORK, VMF_DONTFORK },     { MADV_DONTDUMP, VMF_DONTDUMP },
+		{ MADV_WIPEONFORK, VMF_WIPEONFORK }, { MADV_NOHUGEPAGE, VMF_NOHUGEPAGE },
+		{ MADV_SEQUENTIAL, VMF_SEQUENTIAL }, { MADV_RANDOM, VMF_RANDOM },
 	};
 	const struct proc_map *m;
 	char *p;
@@ -175,7 +178,8 @@ static void flags(void **state)
 		if (madvise(p, page, table[i].advice) == 0) {
 			m = find(true, p);
 			assert_true(m && m->vmflags & table[i].flag);
-			assert_false(m->vmflags & (VMF_GROWSDOWN | VMF_LOCKED | VMF_IO | VMF_PFNMAP | VMF_UFFD | VMF_HUGETLB));
+			assert_false(m->vmflags & (VMF_GROWSDOWN | VMF_LOCKED | VMF_IO | VMF_PFNMAP |
+						   VMF_UFFD | VMF_HUGETLB));
 		}
 		munmap(p, page);
 	}
@@ -191,10 +195,8 @@ static void flags(void **state)
 static void stat_fields(void **state)
 {
 	static const char *const lines[] = {
-		"17 (plain) S 1 17 16 0 -1 4194560 99",
-		"17 (a b) S 1 17 16 0 -1 4194560 99",
-		"17 (x) R 9 (y)) S 1 17 16 0 -1 4194560 99",
-		"17 () S 1 17 16 0 -1 4194560 99\n",
+		"17 (plain) S 1 17 16 0 -1 4194560 99",	     "17 (a b) S 1 17 16 0 -1 4194560 99",
+		"17 (x) R 9 (y)) S 1 17 16 0 -1 4194560 99", "17 () S 1 17 16 0 -1 4194560 99\n",
 		"17 (\n)) S 1 17 16 0 -1 4194560 99\n",
 	};
 	_cleanup_free_ char *text = NULL;
@@ -220,7 +222,8 @@ static void stat_fields(void **state)
 
 static void status_fields(void **state)
 {
-	static const char text[] = "Name:\tSigIgn:\tff\nUmask:\t0022\n\nSigIgn:\t0000000000001000\nPPid:\t-5\nSigIgnX:\t1\n";
+	static const char text[] =
+		"Name:\tSigIgn:\tff\nUmask:\t0022\n\nSigIgn:\t0000000000001000\nPPid:\t-5\nSigIgnX:\t1\n";
 	_cleanup_free_ char *status = NULL;
 	uint64_t v;
 	long n;
@@ -244,7 +247,8 @@ static void status_fields(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		T(own_maps), T(names), T(kinds), T(named_anonymous), T(flags), T(stat_fields), T(status_fields),
+		T(own_maps), T(names),	     T(kinds),	       T(named_anonymous),
+		T(flags),    T(stat_fields), T(status_fields),
 	};
 
 	return cmocka_run_group_tests(tests, setup_dir, teardown_dir);

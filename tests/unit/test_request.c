@@ -23,9 +23,13 @@ static struct error err;
 static void set(const char *strings, size_t len, uint32_t argc, uint32_t envc)
 {
 	run = (struct wire_run){
-		.header = { .magic = WIRE_MAGIC, .version = WIRE_VERSION_NUMBER, .type = WIRE_RUN,
+		.header = { .magic = WIRE_MAGIC,
+			    .version = WIRE_VERSION_NUMBER,
+			    .type = WIRE_RUN,
 			    .size = (uint32_t)(sizeof(run) + len) },
-		.argc = argc, .envc = envc, .strings_size = (uint32_t)len,
+		.argc = argc,
+		.envc = envc,
+		.strings_size = (uint32_t)len,
 	};
 	memcpy(bytes, strings, len);
 	nbytes = len;
@@ -153,7 +157,9 @@ static void shorter_than_the_struct(void **state)
 
 static void count_lies(void **state)
 {
-	static const uint32_t argcs[] = { 0, 1, 3, 5, 6, sizeof(good), 0x10000, 0x80000000, UINT32_MAX - 1, UINT32_MAX };
+	static const uint32_t argcs[] = {
+		0, 1, 3, 5, 6, sizeof(good), 0x10000, 0x80000000, UINT32_MAX - 1, UINT32_MAX
+	};
 	static const uint32_t envcs[] = { 0, 2, 4, sizeof(good), 0x80000000, UINT32_MAX };
 
 	(void)state;
@@ -220,9 +226,14 @@ static void meanings(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test(all_parts), cmocka_unit_test(variables), cmocka_unit_test(least),
-		cmocka_unit_test(size_lies), cmocka_unit_test(shorter_than_the_struct), cmocka_unit_test(count_lies),
-		cmocka_unit_test(string_borders), cmocka_unit_test(meanings),
+		cmocka_unit_test(all_parts),
+		cmocka_unit_test(variables),
+		cmocka_unit_test(least),
+		cmocka_unit_test(size_lies),
+		cmocka_unit_test(shorter_than_the_struct),
+		cmocka_unit_test(count_lies),
+		cmocka_unit_test(string_borders),
+		cmocka_unit_test(meanings),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

@@ -67,7 +67,10 @@ static void ask_for_a_build(int fd, const char *word)
 {
 	struct wire_run run = {
 		.header = { .magic = WIRE_MAGIC, .version = WIRE_VERSION_NUMBER, .type = WIRE_RUN },
-		.flags = WIRE_RUN_BUILD, .argc = 2, .envc = 1, .umask = 022,
+		.flags = WIRE_RUN_BUILD,
+		.argc = 2,
+		.envc = 1,
+		.umask = 022,
 		.stdio = { WIRE_STDIO_NULL, WIRE_STDIO_PIPE, WIRE_STDIO_PIPE },
 	};
 	char packet[sizeof(run) + 256], *p = packet + sizeof(run);
@@ -171,7 +174,10 @@ static void unwanted_descriptors(void **state)
 			struct cmsghdr align;
 		} control = { .space = "" };
 		struct iovec iov = { (char[]){ 'x' }, len };
-		struct msghdr msg = { .msg_iov = &iov, .msg_iovlen = 1, .msg_control = &control, .msg_controllen = sizeof(control) };
+		struct msghdr msg = { .msg_iov = &iov,
+				      .msg_iovlen = 1,
+				      .msg_control = &control,
+				      .msg_controllen = sizeof(control) };
 		struct cmsghdr *c = CMSG_FIRSTHDR(&msg);
 		int fd = open_client(), fds[2] = { fd, fd };
 
@@ -192,7 +198,10 @@ static void unwanted_descriptors(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		T(waits_twice), T(waits_twice_and_goes), T(does_not_read), T(unwanted_descriptors),
+		T(waits_twice),
+		T(waits_twice_and_goes),
+		T(does_not_read),
+		T(unwanted_descriptors),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

@@ -77,7 +77,9 @@ static void test_table(void **state)
 
 static bool flag;
 static const char *value;
-static const struct tool_option options[] = { { "--flag", .flag = &flag }, { "--value", .value = &value }, { 0 } };
+static const struct tool_option options[] = { { "--flag", .flag = &flag },
+					      { "--value", .value = &value },
+					      { 0 } };
 
 static int parse(enum tool_operands kind, struct tool_args *args, const char *const *words)
 {
@@ -105,7 +107,8 @@ static void test_options(void **state)
 	assert_string_equal(args.argv[1], "--flag");
 	assert_null(args.argv[2]);
 
-	assert_int_equal(PARSE(TOOL_OPERANDS_FREE, &args, "a", "--flag", "--value=", "-", "--", "--flag"), -1);
+	assert_int_equal(PARSE(TOOL_OPERANDS_FREE, &args, "a", "--flag", "--value=", "-", "--", "--flag"),
+			 -1);
 	assert_true(flag);
 	assert_true(args.dashes);
 	assert_string_equal(value, "");
@@ -138,8 +141,9 @@ static void test_json(void **state)
 	text = cJSON_PrintUnformatted(json);
 	cJSON_Delete(json);
 #define R "\xef\xbf\xbd"
-	assert_string_equal(text, "{\"n\":18446744073709551615,\"good\":\"\xc3\xa4\xe2\x82\xac\xf0\x9f\x98\x80\","
-				  "\"bad\":\"" R "|" R R "|" R R R "|" R R "\"}");
+	assert_string_equal(text,
+			    "{\"n\":18446744073709551615,\"good\":\"\xc3\xa4\xe2\x82\xac\xf0\x9f\x98\x80\","
+			    "\"bad\":\"" R "|" R R "|" R R R "|" R R "\"}");
 }
 
 static void test_status_names(void **state)
@@ -188,7 +192,7 @@ static void test_context(void **state)
 	assert_true(run->ignored_signals >> (SIGUSR2 - 1) & 1);
 	assert_true(run->blocked_signals >> (SIGWINCH - 1) & 1);
 	assert_true(run->affinity != 0);
-	if (fd < 8)	/* O_PATH looks closed to poll(2) */
+	if (fd < 8) /* O_PATH looks closed to poll(2) */
 		assert_true(run->inherited_fds[0] >> fd & 1);
 	close(fd);
 	assert_int_equal(umask(022), run->umask);
@@ -258,7 +262,8 @@ static void test_runtime_dir(void **state)
 }
 
 /* one packet with @nfds descriptors into a socket pair. Return: what client_receive() says */
-static ssize_t receive_one(const void *data, size_t len, unsigned int nfds, struct client_fds *fds, struct error *err)
+static ssize_t receive_one(const void *data, size_t len, unsigned int nfds, struct client_fds *fds,
+			   struct error *err)
 {
 	union {
 		char space[CMSG_SPACE(sizeof(int) * 8)];
@@ -357,11 +362,11 @@ static void test_receive_run(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test(test_formats),	     cmocka_unit_test(test_command_line),
-		cmocka_unit_test(test_table),	     cmocka_unit_test(test_options),
-		cmocka_unit_test(test_json),	     cmocka_unit_test(test_status_names),
-		cmocka_unit_test(test_context),	     cmocka_unit_test(test_context_sizes),
-		cmocka_unit_test(test_runtime_dir),  cmocka_unit_test(test_receive),
+		cmocka_unit_test(test_formats),	    cmocka_unit_test(test_command_line),
+		cmocka_unit_test(test_table),	    cmocka_unit_test(test_options),
+		cmocka_unit_test(test_json),	    cmocka_unit_test(test_status_names),
+		cmocka_unit_test(test_context),	    cmocka_unit_test(test_context_sizes),
+		cmocka_unit_test(test_runtime_dir), cmocka_unit_test(test_receive),
 		cmocka_unit_test(test_receive_run),
 	};
 

@@ -23,8 +23,8 @@
 #include "engine/elf.h"
 #include "engine/trace.h"
 
-#define MARK 1000
-#define NTHREADS 12	/* of child.c's mode "threads", main included */
+#define MARK	 1000
+#define NTHREADS 12 /* of child.c's mode "threads", main included */
 
 static char program[PATH_MAX];
 static const char *mode;
@@ -293,7 +293,8 @@ static void calls_in_frozen_threads(void **state)
 	}
 	/* all six arguments */
 	assert_int_equal(trace_syscall(tr, root, &ret, &err, SYS_mmap, 0, 8192, PROT_READ | PROT_WRITE,
-				       MAP_PRIVATE | MAP_ANONYMOUS, (uint64_t)-1, 0), 0);
+				       MAP_PRIVATE | MAP_ANONYMOUS, (uint64_t)-1, 0),
+			 0);
 	assert_true(ret > 0);
 	at = (uint64_t)ret;
 	assert_int_equal(trace_write(root->tid, at, "a name", 7), 0);
@@ -380,9 +381,19 @@ static int setup_all(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		T(to_the_end), T(killed_by_a_signal), T(signals_are_delivered), T(cannot_be_executed), T(breakpoints),
-		T(exec_again), T(children_are_counted), T(skipped_call), T(frozen_threads), T(calls_in_frozen_threads),
-		T(freeze_in_a_crowd), T(freed_in_the_middle), T(strings),
+		T(to_the_end),
+		T(killed_by_a_signal),
+		T(signals_are_delivered),
+		T(cannot_be_executed),
+		T(breakpoints),
+		T(exec_again),
+		T(children_are_counted),
+		T(skipped_call),
+		T(frozen_threads),
+		T(calls_in_frozen_threads),
+		T(freeze_in_a_crowd),
+		T(freed_in_the_middle),
+		T(strings),
 	};
 
 	return cmocka_run_group_tests(tests, setup_all, NULL);

@@ -12,9 +12,9 @@
 #include "engine/stub/x86_64/arch.h"
 
 /* results that never reach a program: include/linux/errno.h */
-#define ERESTARTSYS 512
-#define ERESTARTNOINTR 513
-#define ERESTARTNOHAND 514
+#define ERESTARTSYS	      512
+#define ERESTARTNOINTR	      513
+#define ERESTARTNOHAND	      514
 #define ERESTART_RESTARTBLOCK 516
 
 #define SYSCALL_INSN_LEN 2
@@ -31,13 +31,16 @@ int arch_set_regs(pid_t tid, const arch_regs *r)
 
 static int poke_debug(pid_t tid, int reg, uint64_t value)
 {
-	return ptrace(PTRACE_POKEUSER, tid, offsetof(struct user, u_debugreg) + 8 * (size_t)reg, value) < 0 ? -errno : 0;
+	return ptrace(PTRACE_POKEUSER, tid, offsetof(struct user, u_debugreg) + 8 * (size_t)reg, value) < 0
+		       ? -errno
+		       : 0;
 }
 
 static int peek_debug(pid_t tid, int reg, uint64_t *value)
 {
 	errno = 0;
-	*value = (uint64_t)ptrace(PTRACE_PEEKUSER, tid, offsetof(struct user, u_debugreg) + 8 * (size_t)reg, 0);
+	*value = (uint64_t)ptrace(PTRACE_PEEKUSER, tid, offsetof(struct user, u_debugreg) + 8 * (size_t)reg,
+				  0);
 	return -errno;
 }
 
@@ -50,7 +53,7 @@ int arch_set_breakpoint(pid_t tid, int slot, uint64_t addr)
 		return r;
 	/* disable first: the kernel checks the pair when either changes */
 	control &= ~(3ull << (2 * slot));
-	control &= ~(15ull << (16 + 4 * slot));	/* execute, length 1 */
+	control &= ~(15ull << (16 + 4 * slot)); /* execute, length 1 */
 	r = poke_debug(tid, 7, control);
 	if (r < 0 || !addr)
 		return r;
@@ -85,7 +88,7 @@ void arch_prepare_syscall(arch_regs *r, uint64_t insn, long nr, const uint64_t a
 {
 	r->rip = insn;
 	r->rax = (unsigned long long)nr;
-	r->orig_rax = (unsigned long long)-1;	/* no restart of the call it was in */
+	r->orig_rax = (unsigned long long)-1; /* no restart of the call it was in */
 	r->rdi = args[0];
 	r->rsi = args[1];
 	r->rdx = args[2];
@@ -114,9 +117,9 @@ ssize_t arch_find_syscall(const uint8_t *code, size_t len)
 	return -1;
 }
 
-#define XSAVE_HEADER_END 576
-#define SW_BYTES 464
-#define XFEATURE_XTILECFG 17
+#define XSAVE_HEADER_END   576
+#define SW_BYTES	   464
+#define XFEATURE_XTILECFG  17
 #define XFEATURE_XTILEDATA 18
 
 int arch_read_xstate(pid_t tid, void **ret, size_t *ret_len, bool *ret_amx)
@@ -178,7 +181,7 @@ void arch_make_again(arch_regs *r)
 	r->rip -= SYSCALL_INSN_LEN;
 }
 
-#define RED_ZONE 128
+#define RED_ZONE     128
 #define RETIME_WORDS 4
 
 uint64_t arch_retime_slot(const arch_regs *r)
@@ -225,12 +228,12 @@ void arch_write_frame(void *frame, uint64_t at, const arch_regs *r, const void *
 {
 	struct stub_ucontext *uc = frame;
 	char *fp = (char *)frame + fp_offset();
-	const uint32_t magic1 = 0x46505853, magic2 = 0x46505845;	/* asm/sigcontext.h */
+	const uint32_t magic1 = 0x46505853, magic2 = 0x46505845; /* asm/sigcontext.h */
 	uint32_t extended = (uint32_t)xstate_len + 4, size = (uint32_t)xstate_len;
 	uint64_t xfeatures, bv;
 
 	memset(uc, 0, sizeof(*uc));
-	uc->flags = 1 | 2 | 4;	/* UC_FP_XSTATE, UC_SIGCONTEXT_SS, UC_STRICT_RESTORE_SS */
+	uc->flags = 1 | 2 | 4; /* UC_FP_XSTATE, UC_SIGCONTEXT_SS, UC_STRICT_RESTORE_SS */
 	uc->ss_sp = ss[0];
 	uc->ss_flags = (int32_t)ss[1];
 	uc->ss_size = ss[2];
@@ -251,7 +254,7 @@ void arch_write_frame(void *frame, uint64_t at, const arch_regs *r, const void *
 	uc->cx = r->rcx;
 	uc->sp = r->rsp;
 	uc->ip = r->rip;
-	uc->eflags = r->eflags & ~(1ull << 16);		/* RF was the breakpoint's */
+	uc->eflags = r->eflags & ~(1ull << 16); /* RF was the breakpoint's */
 	uc->cs = (uint16_t)r->cs;
 	uc->gs = (uint16_t)r->gs;
 	uc->fs = (uint16_t)r->fs;
@@ -272,7 +275,7 @@ void arch_write_frame(void *frame, uint64_t at, const arch_regs *r, const void *
 
 size_t arch_jump_patch(uint8_t bytes[16], uint64_t to)
 {
-	static const uint8_t jump[] = { 0xff, 0x25, 0, 0, 0, 0 };	/* jmp *0(%rip) */
+	static const uint8_t jump[] = { 0xff, 0x25, 0, 0, 0, 0 }; /* jmp *0(%rip) */
 
 	memcpy(bytes, jump, sizeof(jump));
 	memcpy(bytes + sizeof(jump), &to, 8);

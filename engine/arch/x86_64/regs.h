@@ -18,13 +18,22 @@ int arch_set_breakpoint(pid_t tid, int slot, uint64_t addr);
 /** arch_hit_breakpoint() - which slot stopped it (and acknowledge). Return: slot, or -1 */
 int arch_hit_breakpoint(pid_t tid);
 
-static inline uint64_t arch_pc(const arch_regs *r) { return r->rip; }
-static inline uint64_t arch_sp(const arch_regs *r) { return r->rsp; }
+static inline uint64_t arch_pc(const arch_regs *r)
+{
+	return r->rip;
+}
+static inline uint64_t arch_sp(const arch_regs *r)
+{
+	return r->rsp;
+}
 static inline uint64_t arch_call_arg(const arch_regs *r, int i)
 {
 	return i == 0 ? r->rdi : i == 1 ? r->rsi : i == 2 ? r->rdx : r->rcx;
 }
-static inline uint64_t arch_result(const arch_regs *r) { return r->rax; }
+static inline uint64_t arch_result(const arch_regs *r)
+{
+	return r->rax;
+}
 
 /* a system call's arguments at its entry stop */
 void arch_syscall_args(const arch_regs *r, long *nr, uint64_t args[6]);
@@ -41,15 +50,18 @@ int arch_read_xstate(pid_t tid, void **ret, size_t *ret_len, bool *ret_amx);
 /* how an interrupted system call goes on in a clone */
 enum arch_restart {
 	ARCH_NOT_IN_CALL,
-	ARCH_RESTART,		/* the call is made again (registers changed so) */
-	ARCH_RESTART_TIMED,	/* with what is left of its time: nr and args say which */
-	ARCH_RETURNED,		/* the call has its result */
+	ARCH_RESTART, /* the call is made again (registers changed so) */
+	ARCH_RESTART_TIMED, /* with what is left of its time: nr and args say which */
+	ARCH_RETURNED, /* the call has its result */
 };
 enum arch_restart arch_fix_restart(arch_regs *r);
 /** arch_make_again() - the call that @r is in will be made (again) when it goes on */
 void arch_make_again(arch_regs *r);
 /** arch_leave_call() - the kernel is not to look at a system call when @r goes on */
-static inline void arch_leave_call(arch_regs *r) { r->orig_rax = (unsigned long long)-1; }
+static inline void arch_leave_call(arch_regs *r)
+{
+	r->orig_rax = (unsigned long long)-1;
+}
 /** arch_retime_slot() - where arch_retime_call() keeps its four words: below the red zone */
 uint64_t arch_retime_slot(const arch_regs *r);
 /**

@@ -24,11 +24,11 @@ static inline void stub_copy(void *to, const void *from, uint64_t n)
 	__asm__ volatile("rep movsb" : "+D"(to), "+S"(from), "+c"(n) : : "memory");
 }
 
-#define STUB_ARCH_SET_GS 0x1001
-#define STUB_ARCH_SET_FS 0x1002
+#define STUB_ARCH_SET_GS	 0x1001
+#define STUB_ARCH_SET_FS	 0x1002
 #define STUB_ARCH_REQ_XCOMP_PERM 0x1023
 #define STUB_XFEATURE_XTILE_DATA 18
-#define STUB_NR_MSEAL 462
+#define STUB_NR_MSEAL		 462
 
 /*
  * struct ucontext of the kernel (arch/x86/include/uapi/asm/ucontext.h); what
@@ -61,14 +61,16 @@ static inline void stub_set_main_args(struct stub_ucontext *uc, uint64_t argc, u
 static inline void __attribute__((noreturn)) stub_sigreturn(struct stub_ucontext *uc)
 {
 	__asm__ volatile("mov %0, %%rsp\n\t"
-			 "mov $15, %%eax\n\t"	/* rt_sigreturn */
+			 "mov $15, %%eax\n\t" /* rt_sigreturn */
 			 "syscall\n\t"
 			 "ud2"
-			 : : "r"(uc) : "memory");
+			 :
+			 : "r"(uc)
+			 : "memory");
 	__builtin_unreachable();
 }
 
-long stub_clone_thread(unsigned long flags, void *stack, uint64_t parent_tid, uint64_t child_tid, uint64_t tls,
-		       void (*fn)(void *), void *arg);
+long stub_clone_thread(unsigned long flags, void *stack, uint64_t parent_tid, uint64_t child_tid,
+		       uint64_t tls, void (*fn)(void *), void *arg);
 
 #endif

@@ -28,7 +28,8 @@ static void list(void)
 		int flags = fcntl(fd, F_GETFD);
 
 		if (flags >= 0)
-			printf("fd %d%s flags %x\n", fd, flags & FD_CLOEXEC ? " cloexec" : "", fcntl(fd, F_GETFL));
+			printf("fd %d%s flags %x\n", fd, flags & FD_CLOEXEC ? " cloexec" : "",
+			       fcntl(fd, F_GETFL));
 	}
 }
 
@@ -82,8 +83,8 @@ static void case_files(void)
 	ready();
 	list();
 	show("at 4", fd);
-	printf("offset of its dups %ld %ld, of another %ld\n", (long)lseek(dup1, 0, SEEK_CUR), (long)lseek(40, 0, SEEK_CUR),
-	       (long)lseek(ro, 0, SEEK_CUR));
+	printf("offset of its dups %ld %ld, of another %ld\n", (long)lseek(dup1, 0, SEEK_CUR),
+	       (long)lseek(40, 0, SEEK_CUR), (long)lseek(ro, 0, SEEK_CUR));
 	lseek(dup1, 1, SEEK_SET);
 	show("at 1 by a dup", 40);
 	MUST(pwrite(fd, "X", 1, 0));
@@ -130,12 +131,14 @@ static void case_pipes(void)
 	while ((n = read(big[0], buf, sizeof(buf))) > 0)
 		for (ssize_t i = 0; i < n; i++)
 			total += buf[i] == 'q';
-	printf("in the large one %d size %d\n", total == 300000 || total == 60000, fcntl(big[0], F_GETPIPE_SZ));
+	printf("in the large one %d size %d\n", total == 300000 || total == 60000,
+	       fcntl(big[0], F_GETPIPE_SZ));
 }
 
 static void case_events(void)
 {
-	int e = MUST(eventfd(5, EFD_NONBLOCK)), s = MUST(eventfd(3, EFD_SEMAPHORE | EFD_CLOEXEC | EFD_NONBLOCK)), p[2], d, ep, n;
+	int e = MUST(eventfd(5, EFD_NONBLOCK)),
+	    s = MUST(eventfd(3, EFD_SEMAPHORE | EFD_CLOEXEC | EFD_NONBLOCK)), p[2], d, ep, n;
 	struct epoll_event ev[8], set = { .events = EPOLLIN };
 	uint64_t v;
 
@@ -193,7 +196,8 @@ static void case_socketpair(void)
 
 static void case_timerfd(void)
 {
-	int t = MUST(timerfd_create(CLOCK_MONOTONIC, TFD_NONBLOCK | TFD_CLOEXEC)), off = MUST(timerfd_create(CLOCK_REALTIME, 0));
+	int t = MUST(timerfd_create(CLOCK_MONOTONIC, TFD_NONBLOCK | TFD_CLOEXEC)),
+	    off = MUST(timerfd_create(CLOCK_REALTIME, 0));
 	struct itimerspec v = { { 7, 0 }, { 0, 500000000 } }, now;
 	struct pollfd pfd = { .fd = t, .events = POLLIN };
 	uint64_t n, left;
@@ -227,8 +231,8 @@ static void case_signalfd(void)
 	list();
 	kill(getpid(), SIGUSR1);
 	while (read(fd, &info, sizeof(info)) == sizeof(info))
-		printf("signal %u value %d own %d\n", info.ssi_signo, info.ssi_signo == SIGUSR1 ? 0 : info.ssi_int,
-		       (pid_t)info.ssi_pid == getpid());
+		printf("signal %u value %d own %d\n", info.ssi_signo,
+		       info.ssi_signo == SIGUSR1 ? 0 : info.ssi_int, (pid_t)info.ssi_pid == getpid());
 }
 
 /* two clones, driven in turn by their standard input, must not see each other's */
@@ -385,9 +389,13 @@ static void case_passed(void)
 	union {
 		struct cmsghdr h;
 		char room[CMSG_SPACE(sizeof(int))];
-	} c = { .h = { .cmsg_len = CMSG_LEN(sizeof(int)), .cmsg_level = SOL_SOCKET, .cmsg_type = SCM_RIGHTS } };
+	} c = {
+		.h = { .cmsg_len = CMSG_LEN(sizeof(int)), .cmsg_level = SOL_SOCKET, .cmsg_type = SCM_RIGHTS }
+	};
 	struct iovec iov = { "x", 1 };
-	struct msghdr msg = { .msg_iov = &iov, .msg_iovlen = 1, .msg_control = &c, .msg_controllen = sizeof(c) };
+	struct msghdr msg = {
+		.msg_iov = &iov, .msg_iovlen = 1, .msg_control = &c, .msg_controllen = sizeof(c)
+	};
 	int s[2], fd = MUST(open("/dev/null", O_RDONLY)), got;
 
 	MUST(socketpair(AF_UNIX, SOCK_STREAM, 0, s));
@@ -485,7 +493,7 @@ static void case_io_uring(void)
 	int fd = (int)syscall(SYS_io_uring_setup, 4, params);
 
 	if (fd < 0)
-		exit(77);		/* the host has none */
+		exit(77); /* the host has none */
 	ready();
 	printf("there\n");
 }
@@ -515,20 +523,27 @@ static void case_async(void)
 	MUST(fcntl(s[0], F_SETOWN, getpid()));
 	MUST(fcntl(s[0], F_SETFL, O_ASYNC));
 	ready();
-	printf("owner is this process: %d async %d\n", fcntl(s[0], F_GETOWN) == getpid(), (fcntl(s[0], F_GETFL) & O_ASYNC) != 0);
+	printf("owner is this process: %d async %d\n", fcntl(s[0], F_GETOWN) == getpid(),
+	       (fcntl(s[0], F_GETFL) & O_ASYNC) != 0);
 }
 
 int main(int argc, char **argv)
 {
 	static const struct test_case cases[] = {
-		{ "files", case_files }, { "pipes", case_pipes }, { "events", case_events }, { "socketpair", case_socketpair },
-		{ "timerfd", case_timerfd }, { "signalfd", case_signalfd }, { "apart", case_apart }, { "caller", case_caller },
-		{ "clash", case_clash }, { "dup_stdio", case_dup_stdio }, { "lock", case_lock },
-		{ "posix_lock", case_posix_lock }, { "tcp", case_tcp }, { "udp", case_udp }, { "unix", case_unix },
-		{ "seqpacket", case_seqpacket }, { "passed", case_passed }, { "inotify", case_inotify },
-		{ "memfd", case_memfd }, { "memfd_mapped", case_memfd_mapped }, { "deleted", case_deleted },
-		{ "child", case_child }, { "zombie", case_zombie }, { "io_uring", case_io_uring }, { "fifo", case_fifo },
-		{ "pidfd", case_pidfd }, { "async", case_async },
+		{ "files", case_files },     { "pipes", case_pipes },
+		{ "events", case_events },   { "socketpair", case_socketpair },
+		{ "timerfd", case_timerfd }, { "signalfd", case_signalfd },
+		{ "apart", case_apart },     { "caller", case_caller },
+		{ "clash", case_clash },     { "dup_stdio", case_dup_stdio },
+		{ "lock", case_lock },	     { "posix_lock", case_posix_lock },
+		{ "tcp", case_tcp },	     { "udp", case_udp },
+		{ "unix", case_unix },	     { "seqpacket", case_seqpacket },
+		{ "passed", case_passed },   { "inotify", case_inotify },
+		{ "memfd", case_memfd },     { "memfd_mapped", case_memfd_mapped },
+		{ "deleted", case_deleted }, { "child", case_child },
+		{ "zombie", case_zombie },   { "io_uring", case_io_uring },
+		{ "fifo", case_fifo },	     { "pidfd", case_pidfd },
+		{ "async", case_async },
 	};
 
 	return RUN_CASE(cases);

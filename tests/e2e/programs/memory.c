@@ -118,8 +118,8 @@ static void case_brk(void)
 		s += (unsigned char)q[i % 1000];
 		moved |= (char *)sbrk(0) > end;
 	}
-	printf("%s, brk moved: %s, heap in brk: %s, sum %lu\n", p, moved ? "yes" : "no", p >= start - (1 << 20) ? "yes" : "no",
-	       s);
+	printf("%s, brk moved: %s, heap in brk: %s, sum %lu\n", p, moved ? "yes" : "no",
+	       p >= start - (1 << 20) ? "yes" : "no", s);
 	/* down below where it was, and up again: zeros */
 	p = sbrk(0);
 	MUST(brk(p + 64 * PAGE));
@@ -213,7 +213,8 @@ static void case_files(void)
 	close(fd);
 	private[PAGE + 5] = 'B';
 	ready();
-	printf("%c%c%c%c tail %d\n", private[0], private[PAGE], private[PAGE + 5], private[2 * PAGE], tail[PAGE - 1]);
+	printf("%c%c%c%c tail %d\n", private[0], private[PAGE], private[PAGE + 5], private[2 * PAGE],
+	       tail[PAGE - 1]);
 	private[0] = 'C';
 	printf("%c%c shared %c\n", private[0], private[PAGE + 5], shared[0]);
 	fd = MUST(open(path, O_RDWR));
@@ -245,9 +246,10 @@ static void case_guards(void)
 	MUST(mprotect(p, PAGE, PROT_READ | PROT_WRITE));
 	printf("made writable %d\n", touch(p, 1));
 	if (guard)
-		printf("guard %d beside %d %d\n", touch(q + 2 * PAGE, 0), touch(q + PAGE, 1), touch(q + 3 * PAGE, 1));
-	printf("read-only: read %d write %d beside %d value %d\n", touch(ro + PAGE, 0), touch(ro + PAGE, 1), touch(ro, 1),
-	       ro[2 * PAGE]);
+		printf("guard %d beside %d %d\n", touch(q + 2 * PAGE, 0), touch(q + PAGE, 1),
+		       touch(q + 3 * PAGE, 1));
+	printf("read-only: read %d write %d beside %d value %d\n", touch(ro + PAGE, 0), touch(ro + PAGE, 1),
+	       touch(ro, 1), ro[2 * PAGE]);
 	MUST(mprotect(hidden, PAGE, PROT_READ));
 	printf("%s\n", hidden);
 }
@@ -298,7 +300,8 @@ static void case_remap_fixed(void)
 
 	memset(p, 1, 64 * PAGE);
 	ready();
-	if (mmap(p + PAGE, 32 * PAGE, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_FIXED, -1, 0) == MAP_FAILED)
+	if (mmap(p + PAGE, 32 * PAGE, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_FIXED, -1,
+		 0) == MAP_FAILED)
 		die("mmap");
 	printf("%d zero %d %d\n", p[0], all_zero(p + PAGE, 32 * PAGE), p[33 * PAGE]);
 	MUST(munmap(p, 32 * PAGE));
@@ -325,18 +328,20 @@ static void case_stack(void)
 
 	printf("%d\n", recurse(50));
 	ready();
-	printf("%d\n", recurse(800));		/* 6.5 MB of the usual 8 */
+	printf("%d\n", recurse(800)); /* 6.5 MB of the usual 8 */
 	getrlimit(RLIMIT_STACK, &rl);
 	pthread_getattr_np(pthread_self(), &attr);
 	pthread_attr_getstack(&attr, &base, &size);
-	SAY("this frame lies in the stack", (char *)&attr > (char *)base && (char *)&attr < (char *)base + size);
-	SAY("its size is near the limit", rl.rlim_cur == RLIM_INFINITY || (size <= rl.rlim_cur && size > rl.rlim_cur / 2));
+	SAY("this frame lies in the stack",
+	    (char *)&attr > (char *)base && (char *)&attr < (char *)base + size);
+	SAY("its size is near the limit",
+	    rl.rlim_cur == RLIM_INFINITY || (size <= rl.rlim_cur && size > rl.rlim_cur / 2));
 }
 
 static void case_overflow(void)
 {
 	ready();
-	recurse(1 << 20);		/* SIGSEGV, cold and warm */
+	recurse(1 << 20); /* SIGSEGV, cold and warm */
 }
 
 static void case_locked(void)
@@ -357,7 +362,7 @@ static void case_locked(void)
 
 static void case_code(void)
 {
-	static const unsigned char code[] = { 0xb8, 42, 0, 0, 0, 0xc3 };	/* mov $42, %eax; ret */
+	static const unsigned char code[] = { 0xb8, 42, 0, 0, 0, 0xc3 }; /* mov $42, %eax; ret */
 	unsigned char *p = (unsigned char *)map(2 * PAGE, PROT_READ | PROT_WRITE, MAP_PRIVATE);
 	int (*fn)(void) = (int (*)(void))p;
 
@@ -393,11 +398,11 @@ static void case_vdso(void)
 	}
 	SAY("monotonic", fine);
 	SAY("agrees with the system call", ({
-		struct timespec ts;
-		syscall(SYS_clock_gettime, CLOCK_REALTIME, &ts);
-		(uint64_t)llabs((int64_t)(now_ns(CLOCK_REALTIME) - (uint64_t)ts.tv_sec * 1000000000u - (uint64_t)ts.tv_nsec)) <
-			50000000;
-	}));
+		    struct timespec ts;
+		    syscall(SYS_clock_gettime, CLOCK_REALTIME, &ts);
+		    (uint64_t) llabs((int64_t)(now_ns(CLOCK_REALTIME) - (uint64_t)ts.tv_sec * 1000000000u -
+					       (uint64_t)ts.tv_nsec)) < 50000000;
+	    }));
 	dl_iterate_phdr(count_objects, &n);
 	SAY("objects", n > 2);
 	SAY("vDSO is an ELF file", memcmp((void *)getauxval(AT_SYSINFO_EHDR), "\177ELF", 4) == 0);
@@ -423,11 +428,14 @@ static void case_many(void)
 int main(int argc, char **argv)
 {
 	static const struct test_case cases[] = {
-		{ "heap", case_heap }, { "brk", case_brk }, { "brk_down", case_brk_down }, { "mremap", case_mremap },
-		{ "shared", case_shared }, { "files", case_files }, { "guards", case_guards }, { "advice", case_advice },
-		{ "dontneed", case_dontneed }, { "remap_fixed", case_remap_fixed }, { "stack", case_stack },
-		{ "overflow", case_overflow }, { "locked", case_locked }, { "code", case_code }, { "vdso", case_vdso },
-		{ "many", case_many },
+		{ "heap", case_heap },	       { "brk", case_brk },
+		{ "brk_down", case_brk_down }, { "mremap", case_mremap },
+		{ "shared", case_shared },     { "files", case_files },
+		{ "guards", case_guards },     { "advice", case_advice },
+		{ "dontneed", case_dontneed }, { "remap_fixed", case_remap_fixed },
+		{ "stack", case_stack },       { "overflow", case_overflow },
+		{ "locked", case_locked },     { "code", case_code },
+		{ "vdso", case_vdso },	       { "many", case_many },
 	};
 
 	return RUN_CASE(cases);

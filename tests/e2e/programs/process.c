@@ -49,7 +49,8 @@ static void case_attributes(void)
 	printf("subreaper %d\n", v);
 	prctl(PR_GET_PDEATHSIG, &v);
 	printf("pdeathsig %d slack %d thp %d nnp %d dumpable %d\n", v, prctl(PR_GET_TIMERSLACK),
-	       prctl(PR_GET_THP_DISABLE, 0, 0, 0, 0), prctl(PR_GET_NO_NEW_PRIVS, 0, 0, 0, 0), prctl(PR_GET_DUMPABLE));
+	       prctl(PR_GET_THP_DISABLE, 0, 0, 0, 0), prctl(PR_GET_NO_NEW_PRIVS, 0, 0, 0, 0),
+	       prctl(PR_GET_DUMPABLE));
 }
 
 static void case_dumpable(void)
@@ -70,7 +71,8 @@ static void case_scheduling(void)
 	MUST(sched_setscheduler(0, SCHED_BATCH, &(struct sched_param){ 0 }));
 	ready();
 	sched_getaffinity(0, sizeof(one), &one);
-	printf("nice %d cpus %d policy %d\n", getpriority(PRIO_PROCESS, 0), CPU_COUNT(&one), sched_getscheduler(0));
+	printf("nice %d cpus %d policy %d\n", getpriority(PRIO_PROCESS, 0), CPU_COUNT(&one),
+	       sched_getscheduler(0));
 }
 
 static void case_limits(void)
@@ -102,8 +104,9 @@ static void case_inherited(void)
 	}
 	file("/proc/self/oom_score_adj", NULL);
 	file("/proc/self/cgroup", NULL);
-	printf("nice %d session %d group %d ppid %d\n", getpriority(PRIO_PROCESS, 0), getsid(0) == getsid(getppid()),
-	       getpgrp() == getpid() || getpgrp() == getpgid(getppid()), getppid() > 1);
+	printf("nice %d session %d group %d ppid %d\n", getpriority(PRIO_PROCESS, 0),
+	       getsid(0) == getsid(getppid()), getpgrp() == getpid() || getpgrp() == getpgid(getppid()),
+	       getppid() > 1);
 	printf("personality %x\n", personality(0xffffffff));
 }
 
@@ -230,9 +233,17 @@ static void case_raw(void)
 int main(int argc, char **argv)
 {
 	static const struct test_case cases[] = {
-		{ "attributes", case_attributes }, { "dumpable", case_dumpable }, { "scheduling", case_scheduling },
-		{ "limits", case_limits }, { "inherited", case_inherited }, { "personality", case_personality },
-		{ "oom", case_oom }, { "setuid", case_setuid }, { "seccomp", case_seccomp }, { "proc", case_proc }, { "raw", case_raw },
+		{ "attributes", case_attributes },
+		{ "dumpable", case_dumpable },
+		{ "scheduling", case_scheduling },
+		{ "limits", case_limits },
+		{ "inherited", case_inherited },
+		{ "personality", case_personality },
+		{ "oom", case_oom },
+		{ "setuid", case_setuid },
+		{ "seccomp", case_seccomp },
+		{ "proc", case_proc },
+		{ "raw", case_raw },
 	};
 
 	return RUN_CASE(cases);

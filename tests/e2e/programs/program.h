@@ -66,12 +66,12 @@ __attribute__((unused, format(printf, 1, 2))) static void die(const char *fmt, .
 }
 
 /* a call that must work for the test to mean anything */
-#define MUST(expr) \
-	__extension__({ \
-		__typeof__(expr) must_ = (expr); \
-		if (must_ == (__typeof__(expr))-1) \
-			die("%s:%d: %s", __FILE__, __LINE__, #expr); \
-		must_; \
+#define MUST(expr)                                                                                           \
+	__extension__({                                                                                      \
+		__typeof__(expr) must_ = (expr);                                                             \
+		if (must_ == (__typeof__(expr))-1)                                                           \
+			die("%s:%d: %s", __FILE__, __LINE__, #expr);                                         \
+		must_;                                                                                       \
 	})
 
 /* one line a fact: "words: yes" */

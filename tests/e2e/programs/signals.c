@@ -122,7 +122,7 @@ static void case_pending(void)
 	pthread_create(&t, NULL, pending_thread, NULL);
 	pthread_barrier_wait(&barrier);
 	kill(getpid(), SIGUSR1);
-	kill(getpid(), SIGUSR1);			/* one of the two is enough: they do not queue */
+	kill(getpid(), SIGUSR1); /* one of the two is enough: they do not queue */
 	for (int i = 0; i < 5; i++)
 		sigqueue(getpid(), SIGRTMIN + 3, (union sigval){ .sival_int = 100 + i });
 	raise(SIGWINCH);
@@ -184,11 +184,13 @@ static void case_itimers(void)
 	setitimer(ITIMER_REAL, &v, NULL);
 	ready();
 	getitimer(ITIMER_VIRTUAL, &now);
-	printf("virtual %d interval %d\n", ms_of(&now.it_value) > 4000 && ms_of(&now.it_value) <= 5010, ms_of(&now.it_interval));
+	printf("virtual %d interval %d\n", ms_of(&now.it_value) > 4000 && ms_of(&now.it_value) <= 5010,
+	       ms_of(&now.it_interval));
 	getitimer(ITIMER_PROF, &now);
 	printf("prof %d\n", ms_of(&now.it_value) > 90000);
 	getitimer(ITIMER_REAL, &now);
-	printf("real %d interval %d\n", ms_of(&now.it_value) > 200 && ms_of(&now.it_value) <= 600, ms_of(&now.it_interval));
+	printf("real %d interval %d\n", ms_of(&now.it_value) > 200 && ms_of(&now.it_value) <= 600,
+	       ms_of(&now.it_interval));
 	sigemptyset(&wait);
 	sigaddset(&wait, SIGALRM);
 	sigwait(&wait, &sig);
@@ -216,7 +218,7 @@ static void case_timers(void)
 	MUST(timer_create(CLOCK_REALTIME, &ev, &ids[2]));
 	ev.sigev_notify = SIGEV_NONE;
 	MUST(timer_create(CLOCK_MONOTONIC, &ev, &ids[3]));
-	timer_delete(ids[1]);		/* so that ids have a gap */
+	timer_delete(ids[1]); /* so that ids have a gap */
 	MUST(timer_settime(ids[0], 0, &v, NULL));
 	v.it_value.tv_sec = 50;
 	v.it_interval.tv_sec = 3;
@@ -224,17 +226,20 @@ static void case_timers(void)
 	MUST(timer_settime(ids[3], 0, &v, NULL));
 	ready();
 	timer_gettime(ids[2], &now);
-	printf("long one: %d interval %ld\n", now.it_value.tv_sec >= 45 && now.it_value.tv_sec <= 50, (long)now.it_interval.tv_sec);
+	printf("long one: %d interval %ld\n", now.it_value.tv_sec >= 45 && now.it_value.tv_sec <= 50,
+	       (long)now.it_interval.tv_sec);
 	timer_gettime(ids[3], &now);
 	printf("silent one: %d\n", now.it_value.tv_sec >= 45 && now.it_value.tv_sec <= 50);
 	sigwaitinfo(&set, &info);
-	printf("signal %d code %d value %d\n", info.si_signo - SIGRTMIN, info.si_code, info.si_value.sival_int);
+	printf("signal %d code %d value %d\n", info.si_signo - SIGRTMIN, info.si_code,
+	       info.si_value.sival_int);
 	v = (struct itimerspec){ { 0, 0 }, { 0, 1000000 } };
 	MUST(timer_settime(ids[2], 0, &v, NULL));
 	sigwaitinfo(&set, &info);
-	printf("signal %d code %d value %d\n", info.si_signo - SIGRTMIN, info.si_code, info.si_value.sival_int);
-	printf("delete %d %d %d, of a deleted one %d\n", timer_delete(ids[0]), timer_delete(ids[2]), timer_delete(ids[3]),
-	       timer_gettime(ids[0], &now));
+	printf("signal %d code %d value %d\n", info.si_signo - SIGRTMIN, info.si_code,
+	       info.si_value.sival_int);
+	printf("delete %d %d %d, of a deleted one %d\n", timer_delete(ids[0]), timer_delete(ids[2]),
+	       timer_delete(ids[3]), timer_gettime(ids[0], &now));
 	MUST(timer_create(CLOCK_MONOTONIC, &ev, &ids[1]));
 	printf("new one works\n");
 }
@@ -249,7 +254,9 @@ static void notify(union sigval v)
 
 static void case_timer_thread(void)
 {
-	struct sigevent ev = { .sigev_notify = SIGEV_THREAD, .sigev_notify_function = notify, .sigev_value.sival_int = 5 };
+	struct sigevent ev = { .sigev_notify = SIGEV_THREAD,
+			       .sigev_notify_function = notify,
+			       .sigev_value.sival_int = 5 };
 	struct itimerspec v = { { 0, 0 }, { 0, 1000000 } };
 	timer_t id;
 
@@ -276,7 +283,8 @@ static void *suspended(void *arg)
 		sigsuspend(&set);
 	sigemptyset(&set);
 	pthread_sigmask(SIG_SETMASK, NULL, &set);
-	return (void *)(intptr_t)(seen[SIGUSR1] * 10 + sigismember(&set, SIGUSR1) * 2 + sigismember(&set, SIGUSR2));
+	return (void *)(intptr_t)(seen[SIGUSR1] * 10 + sigismember(&set, SIGUSR1) * 2 +
+				  sigismember(&set, SIGUSR2));
 }
 
 /* pause() and sigsuspend() end only by a handler; the mask of before comes back */
@@ -318,9 +326,16 @@ static void case_stopped(void)
 int main(int argc, char **argv)
 {
 	static const struct test_case cases[] = {
-		{ "handlers", case_handlers }, { "inherited", case_inherited }, { "own", case_own },
-		{ "pending", case_pending }, { "pending_handled", case_pending_handled }, { "itimers", case_itimers },
-		{ "timers", case_timers }, { "timer_thread", case_timer_thread }, { "suspended", case_suspended }, { "stopped", case_stopped },
+		{ "handlers", case_handlers },
+		{ "inherited", case_inherited },
+		{ "own", case_own },
+		{ "pending", case_pending },
+		{ "pending_handled", case_pending_handled },
+		{ "itimers", case_itimers },
+		{ "timers", case_timers },
+		{ "timer_thread", case_timer_thread },
+		{ "suspended", case_suspended },
+		{ "stopped", case_stopped },
 	};
 
 	return RUN_CASE(cases);

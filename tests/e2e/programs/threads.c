@@ -13,7 +13,7 @@
 #include <sys/select.h>
 #include <sys/wait.h>
 
-#define THREADS 64
+#define THREADS	 64
 #define SHORT_NS 400000000ull
 
 static struct timespec in(clockid_t clock, uint64_t ns)
@@ -41,9 +41,22 @@ static struct waiter {
 } waiters[THREADS];
 
 static const char *const kinds[] = {
-	"sem_wait", "sem_timedwait", "futex relative", "futex", "nanosleep", "clock_nanosleep relative",
-	"clock_nanosleep absolute", "poll timeout", "poll", "epoll_wait timeout", "epoll_wait", "pipe read",
-	"sigwait", "cond_wait", "select timeout", "ppoll timeout",
+	"sem_wait",
+	"sem_timedwait",
+	"futex relative",
+	"futex",
+	"nanosleep",
+	"clock_nanosleep relative",
+	"clock_nanosleep absolute",
+	"poll timeout",
+	"poll",
+	"epoll_wait timeout",
+	"epoll_wait",
+	"pipe read",
+	"sigwait",
+	"cond_wait",
+	"select timeout",
+	"ppoll timeout",
 };
 #define KINDS 16
 
@@ -224,7 +237,8 @@ static void *sleeper(void *arg)
 
 static void case_remaining(void)
 {
-	static const char *const names[] = { "nanosleep", "clock_nanosleep", "poll", "epoll_wait", "futex", "ppoll" };
+	static const char *const names[] = { "nanosleep",  "clock_nanosleep", "poll",
+					     "epoll_wait", "futex",	      "ppoll" };
 	struct timespec ts = in(CLOCK_MONOTONIC, 600000000);
 	pthread_t t[6];
 	uint64_t from;
@@ -244,7 +258,10 @@ static void case_remaining(void)
 
 		pthread_join(t[i], NULL);
 		ms = (int64_t)(woken_at[i] - from) / 1000000;
-		printf("%s: %s\n", names[i], ms < 150 ? "too early" : ms > 650 ? "too late" : "with the rest of its time");
+		printf("%s: %s\n", names[i],
+		       ms < 150	  ? "too early"
+		       : ms > 650 ? "too late"
+				  : "with the rest of its time");
 	}
 }
 
@@ -269,9 +286,11 @@ static void describe(int i)
 	pthread_sigmask(SIG_SETMASK, NULL, &mask);
 	for (int s = 1; s < 64; s++)
 		n = n * 3 % 100003 + sigismember(&mask, s);
-	snprintf(reports[i], sizeof(reports[i]), "%d %s local %d %s key %s mask %d altstack %s %zu %d nice %d slack %ld", i,
-		 name, local_number, local_text, (char *)pthread_getspecific(key), n, ss.ss_sp == stacks[i] ? "own" : "other",
-		 ss.ss_size, ss.ss_flags, getpriority(PRIO_PROCESS, (id_t)gettid()), (long)prctl(PR_GET_TIMERSLACK));
+	snprintf(reports[i], sizeof(reports[i]),
+		 "%d %s local %d %s key %s mask %d altstack %s %zu %d nice %d slack %ld", i, name,
+		 local_number, local_text, (char *)pthread_getspecific(key), n,
+		 ss.ss_sp == stacks[i] ? "own" : "other", ss.ss_size, ss.ss_flags,
+		 getpriority(PRIO_PROCESS, (id_t)gettid()), (long)prctl(PR_GET_TIMERSLACK));
 }
 
 static void *own_things(void *arg)
@@ -424,7 +443,7 @@ static void *robust_owner(void *arg)
 
 	MUST(read(robust_go[0], &byte, 1));
 	pthread_mutex_lock(&robust);
-	return arg;		/* dies with the mutex locked */
+	return arg; /* dies with the mutex locked */
 }
 
 static void case_robust(void)
@@ -447,7 +466,8 @@ static void case_robust(void)
 /* locks of kinds that know their owner, held over the readiness point */
 static void case_held(void)
 {
-	static const int types[] = { PTHREAD_MUTEX_NORMAL, PTHREAD_MUTEX_RECURSIVE, PTHREAD_MUTEX_ERRORCHECK };
+	static const int types[] = { PTHREAD_MUTEX_NORMAL, PTHREAD_MUTEX_RECURSIVE,
+				     PTHREAD_MUTEX_ERRORCHECK };
 	pthread_mutex_t m[3];
 
 	for (int i = 0; i < 3; i++) {
@@ -490,7 +510,8 @@ static int cpu_is_right(void)
 		{
 			extern const ptrdiff_t __rseq_offset;
 			extern const unsigned int __rseq_size;
-			const uint32_t *rseq = (const uint32_t *)((char *)__builtin_thread_pointer() + __rseq_offset);
+			const uint32_t *rseq = (const uint32_t *)((char *)__builtin_thread_pointer() +
+								  __rseq_offset);
 
 			fine &= !__rseq_size || ((int)rseq[0] == i && (int)rseq[1] == i);
 		}
@@ -614,8 +635,8 @@ int main(int argc, char **argv)
 {
 	static const struct test_case cases[] = {
 		{ "waits", case_waits }, { "remaining", case_remaining }, { "attributes", case_attributes },
-		{ "ids", case_ids }, { "robust", case_robust }, { "held", case_held }, { "rseq", case_rseq },
-		{ "busy", case_busy }, { "elsewhere", case_elsewhere },
+		{ "ids", case_ids },	 { "robust", case_robust },	  { "held", case_held },
+		{ "rseq", case_rseq },	 { "busy", case_busy },		  { "elsewhere", case_elsewhere },
 	};
 
 	return RUN_CASE(cases);

@@ -113,9 +113,9 @@ __asm__(".text\n"
 static struct {
 	arch_regs regs;
 	uint64_t mask, ss[3];
-	uint64_t result;	/* rax */
+	uint64_t result; /* rax */
 	uint64_t start_ns, min_ns;
-	bool whole;		/* flags, x87 and vector registers too */
+	bool whole; /* flags, x87 and vector registers too */
 } expected;
 
 static uint64_t now_ns(void)
@@ -128,7 +128,8 @@ static uint64_t now_ns(void)
 
 static void say_and_leave(const char *what, uint64_t is, uint64_t should)
 {
-	fprintf(stderr, "%s is %llx, should be %llx\n", what, (unsigned long long)is, (unsigned long long)should);
+	fprintf(stderr, "%s is %llx, should be %llx\n", what, (unsigned long long)is,
+		(unsigned long long)should);
 	_exit(1);
 }
 
@@ -285,7 +286,7 @@ static void frame_layout(void **state)
 
 	(void)state;
 	capture(&regs, &xstate, &len);
-	regs.eflags |= 1 << 16;		/* resume flag, set by a breakpoint's stop */
+	regs.eflags |= 1 << 16; /* resume flag, set by a breakpoint's stop */
 	frame = frame_of(&regs, xstate, len);
 	uc = frame;
 	assert_int_equal(uc->fpstate % 64, 0);
@@ -387,7 +388,7 @@ static void go_on(long nr, const uint64_t args[6], int arg, uint64_t value, uint
 	regs.r10 = args[3];
 	regs.r8 = args[4];
 	regs.r9 = args[5];
-	regs.rip = (uint64_t)test_landing;	/* behind its syscall instruction */
+	regs.rip = (uint64_t)test_landing; /* behind its syscall instruction */
 	expected.regs = regs;
 	expected.result = result;
 	expected.min_ns = 50000000;
@@ -411,13 +412,15 @@ static struct timespec forever = { .tv_sec = 1000000 }, rest = { .tv_nsec = 5000
 static void timed_nanosleep(void **state)
 {
 	(void)state;
-	go_on(SYS_nanosleep, (const uint64_t[6]){ (uint64_t)&forever, 0, 11, 22, 33, 44 }, 0, (uint64_t)&rest, 0);
+	go_on(SYS_nanosleep, (const uint64_t[6]){ (uint64_t)&forever, 0, 11, 22, 33, 44 }, 0, (uint64_t)&rest,
+	      0);
 }
 
 static void timed_clock_nanosleep(void **state)
 {
 	(void)state;
-	go_on(SYS_clock_nanosleep, (const uint64_t[6]){ CLOCK_MONOTONIC, 0, (uint64_t)&forever, 0, 33, 44 }, 2, (uint64_t)&rest, 0);
+	go_on(SYS_clock_nanosleep, (const uint64_t[6]){ CLOCK_MONOTONIC, 0, (uint64_t)&forever, 0, 33, 44 },
+	      2, (uint64_t)&rest, 0);
 }
 
 static void timed_futex(void **state)
@@ -425,8 +428,8 @@ static void timed_futex(void **state)
 	static uint32_t word;
 
 	(void)state;
-	go_on(SYS_futex, (const uint64_t[6]){ (uint64_t)&word, FUTEX_WAIT, 0, (uint64_t)&forever, 0, 0 }, 3, (uint64_t)&rest,
-	      (uint64_t)-ETIMEDOUT);
+	go_on(SYS_futex, (const uint64_t[6]){ (uint64_t)&word, FUTEX_WAIT, 0, (uint64_t)&forever, 0, 0 }, 3,
+	      (uint64_t)&rest, (uint64_t)-ETIMEDOUT);
 }
 
 static void timed_poll(void **state)
@@ -487,8 +490,9 @@ static void find_syscall(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		T(whole_state), T(frame_layout), T(restarts), T(arguments), T(timed_nanosleep), T(timed_clock_nanosleep),
-		T(timed_futex), T(timed_poll), T(not_retimed), T(jump_patch), T(find_syscall),
+		T(whole_state),		  T(frame_layout), T(restarts),	  T(arguments),	  T(timed_nanosleep),
+		T(timed_clock_nanosleep), T(timed_futex),  T(timed_poll), T(not_retimed), T(jump_patch),
+		T(find_syscall),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
