@@ -45,11 +45,11 @@ def programs_fixture():
         shutil.rmtree(p.directory, ignore_errors=True)
 
 
-def refused(warm, argv, words):
+def refused(warm, argv, words, **options):
     """The build is refused, by that name, and the program runs cold as ever"""
-    answer = warm.build(argv, options=CALL, expect=None)
+    answer = warm.build(argv, options=CALL, expect=None, **options)
     assert answer["status"] != "ready", answer
     assert words in answer["reason"], answer
-    cold = warm.cold(argv)
-    run = warm.run(argv, options=CALL)
+    cold = warm.cold(argv, **options)
+    run = warm.run(argv, options=CALL, **options)
     assert (run.stdout, run.stderr, run.status) == (cold.stdout, cold.stderr, cold.status)

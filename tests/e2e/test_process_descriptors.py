@@ -62,8 +62,8 @@ def test_two_clones_share_nothing(warm, programs):
     ("memfd_mapped", "memfd"), ("deleted", "deleted"), ("child", "child process at"), ("zombie", "not waited for"),
     ("fifo", "FIFO"), ("pidfd", "cannot be made again"), ("lock", "lock"), ("posix_lock", "lock"),
 ])
-def test_refused_by_name(warm, programs, case, words):
-    refused(warm, [programs.path("descriptors"), case], words)
+def test_refused_by_name(warm, programs, tmp_path, case, words):
+    refused(warm, [programs.path("descriptors"), case], words, cwd=tmp_path)
 
 
 def test_io_uring_is_refused_by_name(warm, programs):

@@ -41,13 +41,13 @@ def test_grown_mappings_are_zero_mremap(same, programs):
     assert ": no\n" not in r.out
 
 
-def test_file_mappings(warm, programs):
+def test_file_mappings(warm, programs, tmp_path):
     """Made by the program itself before its readiness point, so the template is gone after one run"""
     argv = [programs.path("memory"), "files"]
-    cold = warm.cold(argv)
+    cold = warm.cold(argv, cwd=tmp_path)
     assert cold.status == 0, cold
-    answer = warm.build(argv, options=CALL, expect=None)
-    r = warm.run(argv, options=CALL, strict=answer["status"] == "ready")
+    answer = warm.build(argv, options=CALL, cwd=tmp_path, expect=None)
+    r = warm.run(argv, options=CALL, cwd=tmp_path, strict=answer["status"] == "ready")
     assert (r.stdout, r.stderr, r.status) == (cold.stdout, cold.stderr, cold.status)
 
 
