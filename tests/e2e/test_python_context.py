@@ -398,6 +398,7 @@ def test_stack_and_frames(same, any_python, script):
 ENTRY = '''#!{python}
 # -*- coding: utf-8 -*-
 import re
+import sys
 from greeting import main
 if __name__ == '__main__':
     sys.argv[0] = re.sub(r'(-script\\.pyw|\\.exe)?$', '', sys.argv[0])
