@@ -27,6 +27,9 @@ def descriptors(pid):
 
 
 def memory_kb(pid):
+    """Its own memory; 0 with ASan, which keeps freed memory in quarantine (LeakSanitizer speaks at the daemon's end)"""
+    if SAN:
+        return 0
     text = Path(f"/proc/{pid}/status").read_text(encoding="ascii")
     return next(int(line.split()[1]) for line in text.splitlines() if line.startswith("RssAnon:"))
 
@@ -111,7 +114,7 @@ def test_launches_in_a_row_leak_nothing(own_warm, programs):
     assert own_warm.pid() == daemon
     assert own_warm.launches() == LAUNCHES + 500
     eventually(lambda: descriptors(daemon) <= fds, "a daemon without more descriptors")
-    assert memory_kb(daemon) < memory + 1024
+    assert memory_kb(daemon) <= memory + 1024
     assert sorted(p.name for p in own_warm.runtime_dir.iterdir()) == files
     assert not left_over(own_warm)
     assert SAN or seconds < 60, seconds
