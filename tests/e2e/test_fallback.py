@@ -377,6 +377,7 @@ def test_cold_option(own_warm, program):
     assert not w.runtime_dir.exists()
 
 
+@pytest.mark.skipif(SAN, reason="ASan makes the daemon start slower than a launcher waits")
 @pytest.mark.parametrize("text, words", [
     ('{\n  "memory_budgt": 1\n}\n', ["2", "memory_budgt"]), ('{\n\n  "max_age": "soon"\n}\n', ["3", "max_age"]), ("{\n", ["config.json"]),
     ("[]\n", ["config.json:1"])])

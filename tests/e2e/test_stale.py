@@ -9,7 +9,7 @@ import subprocess
 import threading
 
 import pytest
-from conftest import PYTHON, TIMEOUT, need
+from conftest import SAN, PYTHON, TIMEOUT, need
 
 C_LIBRARY = "int answer(void) { return %d; }\n"
 
@@ -409,6 +409,7 @@ def test_library_appears_earlier_in_the_path(case, linked, compile_c, tmp_path):
     c.changed(b"3\n")
 
 
+@pytest.mark.skipif(SAN, reason="the ASan runtime has to be the first library")
 def test_preloaded_library(case, linked, compile_c, tmp_path):
     program, _, _ = linked
     c = case([program])
