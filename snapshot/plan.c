@@ -74,7 +74,7 @@ void image_set(struct image *im, size_t field, uint64_t at)
 		memcpy(im->v + field, &at, sizeof(at));
 }
 
-static int sealed_memfd(const char *name, struct error *err)
+int plan_memfd(const char *name, struct error *err)
 {
 	int fd = memfd_create(name, MFD_CLOEXEC | MFD_ALLOW_SEALING | MFD_EXEC);
 
@@ -84,7 +84,7 @@ static int sealed_memfd(const char *name, struct error *err)
 	return fd < 0 ? error_errno(err, errno, "memfd_create") : fd;
 }
 
-static int seal(int fd, struct error *err)
+int plan_seal(int fd, struct error *err)
 {
 	return fcntl(fd, F_ADD_SEALS, SEALS) < 0 ? error_errno(err, errno, "sealing a memfd") : 0;
 }
@@ -168,7 +168,7 @@ static int build_pages(const struct record_process *p, const struct plan_layout 
 			r = copy_vma(p, &p->vmas[i], l, memfd, mem, buf, size);
 	if (r < 0)
 		return error_errno(err, r, "copying the memory of process %d", p->pid);
-	return seal(memfd, err);
+	return plan_seal(memfd, err);
 }
 
 static int find_base(const struct record_process *p, uint64_t *ret, struct error *err)
@@ -189,7 +189,7 @@ static int find_base(const struct record_process *p, uint64_t *ret, struct error
 
 static int write_control(struct image *im, uint64_t text_size, int *ret, struct error *err)
 {
-	_cleanup_close_ int memfd = sealed_memfd("warm-control", err);
+	_cleanup_close_ int memfd = plan_memfd("warm-control", err);
 	int r;
 
 	if (memfd < 0)
@@ -201,7 +201,7 @@ static int write_control(struct image *im, uint64_t text_size, int *ret, struct 
 		r = pwrite_full(memfd, im->v, im->len, (off_t)text_size);
 	if (r < 0)
 		return error_errno(err, r, "writing the control file");
-	r = seal(memfd, err);
+	r = plan_seal(memfd, err);
 	if (r == 0)
 		*ret = TAKE_FD(memfd);
 	return r;
@@ -353,7 +353,7 @@ int plan_build(const struct record *rec, const struct plan_options *o, struct pl
 	if (r < 0)
 		error_errno(err, r, "planning the mappings");
 	if (r == 0) {
-		plan.pages = sealed_memfd("warm", err);
+		plan.pages = plan_memfd("warm", err);
 		r = plan.pages < 0 ? plan.pages : 0;
 	}
 	/* the control file first: it may put bytes into the process's stacks */

@@ -94,6 +94,11 @@ struct plan {
 int plan_build(const struct record *rec, const struct plan_options *o, struct plan *ret, struct error *err);
 void plan_done(struct plan *plan);
 
+/** plan_memfd() - an executable memfd that can be sealed, close-on-exec. Return: a descriptor, or a negative errno */
+int plan_memfd(const char *name, struct error *err);
+/** plan_seal() - no writing, growing, shrinking, or other seals from here on. Return: 0 or a negative errno */
+int plan_seal(int fd, struct error *err);
+
 /**
  * plan_context_buffer() - where a read-like call that waits for the launch context will put it
  * @nr, @args: the call: read(2), readv(2), recvfrom(2) or recvmsg(2)

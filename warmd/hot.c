@@ -12,14 +12,11 @@
 #include "engine/base/fd.h"
 #include "engine/base/log.h"
 #include "engine/stub/abi.h"
+#include "snapshot/plan.h"
 
 _Static_assert(sizeof(struct wire_range) == sizeof(struct stub_range),
 	       "the wire carries what the stub takes");
 _Static_assert(WIRE_LEARN_RANGES == STUB_HOT_RANGES, "as many as there is room for");
-
-#ifndef MFD_EXEC
-#define MFD_EXEC 0x0010u
-#endif
 
 struct hot {
 	struct wire_range *ranges; /* what all samples so far have */
@@ -82,7 +79,7 @@ static int check(const struct wire_learn *m, size_t len)
 /* a copy of the control file with the ranges in it, sealed as the old one */
 static int new_control(const struct template *t, const struct hot *h)
 {
-	_cleanup_close_ int fd = memfd_create("warm-control", MFD_CLOEXEC | MFD_ALLOW_SEALING | MFD_EXEC);
+	_cleanup_close_ int fd = plan_memfd("warm-control", NULL);
 	uint64_t text = t->result->text_size;
 	struct stub_data head;
 	struct stat st;
@@ -90,9 +87,9 @@ static int new_control(const struct template *t, const struct hot *h)
 	uint32_t n = (uint32_t)h->n;
 	int r;
 
-	if (fd < 0 && errno == EINVAL)
-		fd = memfd_create("warm-control", MFD_CLOEXEC | MFD_ALLOW_SEALING);
-	if (fd < 0 || fstat(t->fds[0], &st) < 0 || ftruncate(fd, st.st_size) < 0)
+	if (fd < 0)
+		return fd;
+	if (fstat(t->fds[0], &st) < 0 || ftruncate(fd, st.st_size) < 0)
 		return -errno;
 	r = pread_full(t->fds[0], &head, sizeof(head), (off_t)text);
 	if (r < 0 || n > head.hot_room)
@@ -106,8 +103,8 @@ static int new_control(const struct template *t, const struct hot *h)
 	r = pwrite_full(fd, h->ranges, n * sizeof(h->ranges[0]), (off_t)(text + head.hot));
 	if (r == 0)
 		r = pwrite_full(fd, &n, sizeof(n), (off_t)(text + offsetof(struct stub_data, nhot)));
-	if (r == 0 && fcntl(fd, F_ADD_SEALS, F_SEAL_WRITE | F_SEAL_GROW | F_SEAL_SHRINK | F_SEAL_SEAL) < 0)
-		r = -errno;
+	if (r == 0)
+		r = plan_seal(fd, NULL);
 	return r < 0 ? r : TAKE_FD(fd);
 }
 
