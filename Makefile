@@ -102,12 +102,12 @@ $(B)/obj/%.o: %.c | $(PROTO_H)
 	$(CC) $(CPPFLAGS) $(HOST_CFLAGS) -Iengine/arch/$(ARCH) -MMD -MP -c $< -o $@
 
 BASE_SRC := $(wildcard engine/base/*.c)
-ENGINE_SRC := $(filter-out engine/become%.c,$(wildcard engine/*.c engine/arch/$(ARCH)/*.c))
+ENGINE_SRC := $(filter-out engine/become.c,$(wildcard engine/*.c engine/arch/$(ARCH)/*.c))
 SNAPSHOT_SRC := $(wildcard snapshot/*.c)
 WARMD_SRC := $(wildcard warmd/*.c)
-TOOL_SRC := $(wildcard launcher/tool*.c launcher/doctor*.c) launcher/client.c launcher/client_start.c launcher/context.c
+TOOL_SRC := $(wildcard launcher/tool*.c launcher/doctor*.c) launcher/client.c launcher/client_start.c launcher/context.c launcher/protocol.c
 
-DAEMON_OBJ := $(patsubst %.c,$(B)/obj/%.o,$(BASE_SRC) $(ENGINE_SRC) $(SNAPSHOT_SRC) $(WARMD_SRC) launcher/client.c launcher/client_start.c) \
+DAEMON_OBJ := $(patsubst %.c,$(B)/obj/%.o,$(BASE_SRC) $(ENGINE_SRC) $(SNAPSHOT_SRC) $(WARMD_SRC) launcher/protocol.c) \
 	$(PROTO_C:%.c=%.o) $(B)/gen/stub.o $(B)/gen/adaptor.o
 $(B)/gen/stub.o: $(B)/gen/stub.blob.S
 	$(CC) -c $< -o $@
@@ -124,7 +124,9 @@ $(B)/warm-tool: $(patsubst %.c,$(B)/obj/%.o,$(BASE_SRC) $(TOOL_SRC)) $(PROTO_C:%
 MUSL_CFLAGS := -std=gnu11 -Os $(WARNINGS) -fno-strict-aliasing -fno-stack-protector -fno-pie -fvisibility=hidden \
 	-ffunction-sections -fdata-sections -fno-asynchronous-unwind-tables \
 	-idirafter /usr/include -idirafter /usr/include/$(ARCH)-linux-gnu
-WARM_SRC := launcher/warm.c launcher/client.c launcher/client_start.c launcher/context.c engine/become.c engine/become_json.c engine/base/error.c engine/base/fd.c
+WARM_SRC := launcher/warm.c launcher/client.c launcher/client_start.c launcher/context.c engine/become.c engine/become_json.c \
+	engine/base/affinity.c engine/base/clock.c engine/base/error.c engine/base/fd.c engine/base/packet.c engine/base/pidfd.c engine/base/runtime_dir.c \
+	launcher/enter.c launcher/follow.c launcher/launch.c
 
 $(B)/musl/%.o: %.c
 	@mkdir -p $(@D)
@@ -134,12 +136,33 @@ $(B)/warm: $(WARM_SRC:%.c=$(B)/musl/%.o)
 	$(MUSL_CC) -static -no-pie -Wl,--gc-sections -Wl,-z,norelro -Wl,--build-id=none -s -o $@ $^
 
 # --- libwarm ---------------------------------------------------------------------
-LIBWARM_SRC := $(wildcard launcher/libwarm*.c)
-$(B)/libwarm.a: $(LIBWARM_SRC:%.c=$(B)/obj/%.o)
+LIBWARM_SRC := $(wildcard launcher/libwarm*.c) launcher/client.c launcher/context.c \
+	$(addprefix engine/base/,affinity.c clock.c error.c fd.c packet.c pidfd.c runtime_dir.c)
+LIBWARM_OBJ := $(LIBWARM_SRC:%.c=$(B)/obj/%.o)
+
+# objects that define no name but those of warm.h, so that no program's can clash with ours: one for
+# programs that launch, one for programs that are launched
+$(B)/libwarm/client.o: $(filter-out %/libwarm_ready.o,$(LIBWARM_OBJ))
+$(B)/libwarm/ready.o: $(B)/obj/launcher/libwarm_ready.o
+$(B)/libwarm/%.o:
+	@mkdir -p $(@D)
+	$(LD) -r -o $@ $^
+	$(OBJCOPY) --wildcard --keep-global-symbol='warm_*' $@
+
+$(B)/libwarm.a: $(B)/libwarm/client.o $(B)/libwarm/ready.o
 	rm -f $@
 	ar rcs $@ $^
-$(B)/libwarm.so: $(LIBWARM_SRC:%.c=$(B)/obj/%.o) launcher/libwarm.map
-	$(CC) $(SANFLAGS) -shared -Wl,-soname,libwarm.so.0 -Wl,--version-script=launcher/libwarm.map -o $@ $(filter %.o,$^)
+
+$(B)/libwarm.so: $(LIBWARM_OBJ) launcher/libwarm.map
+	$(CC) $(SANFLAGS) -shared -pthread -Wl,-soname,libwarm.so.0 -Wl,--version-script=launcher/libwarm.map -Wl,-z,defs -o $@ $(filter %.o,$^)
+	ln -sf libwarm.so $@.0
+
+EXAMPLES := $(patsubst lang/c/%.c,$(B)/examples/%,$(wildcard lang/c/*.c))
+$(B)/examples/%: lang/c/%.c $(B)/libwarm.a launcher/warm.h
+	@mkdir -p $(@D)
+	$(CC) $(CFLAGS) $(SANFLAGS) -Ilauncher -o $@ $< $(B)/libwarm.a -pthread
+examples: $(EXAMPLES)
+.PHONY: examples
 
 clean:
 	rm -rf build

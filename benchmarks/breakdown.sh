@@ -3,6 +3,7 @@
 # breakdown.sh [NAME...] - where the time of one launch goes, cold beside warm: system calls (strace -c),
 # page faults and CPU time (getrusage), mappings and written memory at exit (/proc/PID/smaps_rollup),
 # and time per system call (perf trace -s, where the kernel lets us). For docs/performance.md.
+# NAME is many_libs, or a script in programs/ without its .py.
 #
 #   WARM=PATH          another launcher than build/warm
 #   BREAKDOWN_RUNS=N   runs that faults and CPU time are averaged over (20)
@@ -38,13 +39,15 @@ trap finish EXIT
 program() {
 	options=()
 	case $1 in
-	stdlib | numpy_prog | pandas_prog | pandas_report | flask_prog) cmd=("$python" "$programs/$1.py") ;;
 	many_libs)
 		cmd=("$root/build/bench/many_libs/many_libs")
 		options=(--ready main)
 		[ -x "${cmd[0]}" ] || fail "no ${cmd[0]}: make bench-tools"
 		;;
-	*) fail "no program called $1" ;;
+	*)
+		cmd=("$python" "$programs/$1.py")
+		[ -r "${cmd[1]}" ] || fail "no program called $1"
+		;;
 	esac
 }
 
@@ -72,14 +75,17 @@ print("%.0f %.1f %.1f %.1f %.2f %.2f" % (mean("ru_minflt"), mean("ru_majflt"), m
 EOF
 }
 
-# at_exit COMMAND...: number of mappings, Rss, Pss and Private_Dirty in kB as the program calls exit_group.
-# strace holds it there for a second (inject=...:delay_enter, microseconds), which works for any program.
+# at_exit COMMAND...: number of mappings, Rss, Pss and Anonymous (the pages it has written or copied) in kB as the
+# program calls exit_group. strace holds it there for a second (inject=...:delay_enter, microseconds), which works
+# for any program. Private_Dirty would not do: it counts each page of the template that no other clone has mapped.
 at_exit() {
 	local tracer child i
 	: >"$own/exit"
+	set -m # without job control bash has SIGINT and SIGQUIT ignored in the background: no template fits that
 	strace -qq -o "$own/exit" -e signal=none -e trace=exit_group -e inject=exit_group:delay_enter=1000000 \
 		"$@" </dev/null >/dev/null 2>&1 &
 	tracer=$!
+	set +m
 	for ((i = 0; i < 1000 && $(stat -c %s "$own/exit") == 0; i++)); do
 		kill -0 "$tracer" 2>/dev/null || break
 		sleep 0.01
@@ -87,7 +93,7 @@ at_exit() {
 	child=$(cat "/proc/$tracer/task/$tracer/children" 2>/dev/null)
 	child=${child%% *}
 	if [ -n "$child" ] && [ -r "/proc/$child/smaps_rollup" ]; then
-		awk 'FNR == NR { n++; next } /^Rss:/ { r = $2 } /^Pss:/ { p = $2 } /^Private_Dirty:/ { d = $2 }
+		awk 'FNR == NR { n++; next } /^Rss:/ { r = $2 } /^Pss:/ { p = $2 } /^Anonymous:/ { d = $2 }
 			END { print n, r, p, d }' "/proc/$child/maps" "/proc/$child/smaps_rollup"
 	else
 		echo "- - - -"
@@ -114,7 +120,8 @@ line() { # NAME KIND COMMAND...
 }
 
 names=("$@")
-[ ${#names[@]} -gt 0 ] || names=(stdlib numpy_prog pandas_prog pandas_report flask_prog many_libs)
+[ ${#names[@]} -gt 0 ] || names=(stdlib_start stdlib numpy_start numpy_prog pandas_start pandas_prog \
+	pandas_report flask_prog many_libs)
 for name in "${names[@]}"; do
 	program "$name"
 done

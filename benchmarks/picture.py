@@ -2,20 +2,21 @@
 """Draws the results of run.py as an SVG: no library, and readable on light and dark pages.
 
 One row of bars for each reference, two (cold, warm) for each program; a bar ends at p50, the whisker
-behind it at p99, on a logarithmic axis of time.
+behind it at p99, on a logarithmic axis of time. Programs without a target have their names in regular type.
 """
 import math
 from xml.sax.saxutils import escape
 
 WIDTH = 940
 LEFT, RIGHT = 216, 210  # room for the names and for the figures, in pixels
-TOP, BOTTOM = 78, 52
+TOP, BOTTOM = 94, 52
 BAR, GAP, GROUP_GAP = 15, 3, 15
 
 STYLE = """
     text { font: 13px -apple-system, "Segoe UI", "Noto Sans", "DejaVu Sans", Helvetica, Arial, sans-serif; fill: #57606a; }
     .title { font-size: 17px; font-weight: 600; fill: #1f2328; }
     .name { font-weight: 600; fill: #1f2328; }
+    .more { fill: #1f2328; }
     .note { font-size: 11.5px; }
     .value { font-size: 12px; }
     .times { font-size: 15px; font-weight: 700; fill: #bc4c00; }
@@ -27,7 +28,7 @@ STYLE = """
     .edge { stroke: #57606a; stroke-width: 1; stroke-dasharray: 4 3; stroke-opacity: .8; }
     @media (prefers-color-scheme: dark) {
         text { fill: #a5b0bb; }
-        .title, .name { fill: #e6edf3; }
+        .title, .name, .more { fill: #e6edf3; }
         .times { fill: #ff9a52; }
         .grid { stroke: #6e7681; }
         .cold { fill: #7d8590; }
@@ -106,7 +107,8 @@ def draw(result):
             y += BAR + GAP
             body.append(f'<text class="times" x="{WIDTH - 18}" y="{(start + y) / 2 + 4}" text-anchor="end">'
                         f'{times(p["cold"]["p50_us"] / p["warm"]["p50_us"])} faster</text>')
-        body.append(f'<text class="name" x="{LEFT - 12}" y="{(start + y) / 2 + 3}" text-anchor="end">'
+        kind = "name" if p["target"] else "more"
+        body.append(f'<text class="{kind}" x="{LEFT - 12}" y="{(start + y) / 2 + 3}" text-anchor="end">'
                     f'{escape(p["label"])}</text>')
         y += GROUP_GAP
     bottom = y - GROUP_GAP + 6
@@ -124,6 +126,9 @@ def draw(result):
         '<text class="note" x="18" y="48">whole process, from spawn until it is reaped and its output read; '
         'bar: median, whisker: 99th percentile; logarithmic</text>',
     ]
+    if any(not p["target"] for p in programs):
+        head.append('<text class="note" x="18" y="64">regular type: scripts with more work of their own after the imports; '
+                    'they have no target</text>')
     for tick in axis.ticks():
         x = axis.x(tick)
         head.append(f'<line class="grid" x1="{x:.1f}" y1="{TOP - 10}" x2="{x:.1f}" y2="{bottom}"/>')

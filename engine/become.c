@@ -8,7 +8,7 @@
  *	raw context	docs/adaptor.md: header, thread pairs, then
  *	strings		argv, environment: /proc/PID/cmdline and environ point here
  *	argv[], envp[]	for main()
- *	cold[]		"warm run --cold --" and the caller's arguments, for a cold start if the stub fails
+ *	cold[]		the launcher's words and the caller's arguments, for a cold start if the stub fails
  *	files[]		descriptor numbers that the maps refer to
  */
 #include "engine/become.h"
@@ -35,9 +35,7 @@ struct raw_context {
 	uint64_t generation;
 };
 
-static const char *const cold_words[] = { "warm", "run", "--cold", "--" };
-#define COLD_WORDS 4
-#define COLD_BYTES 32
+static const char *const cold_words[] = { "warm", "run", "--cold", "--", NULL };
 
 struct area {
 	char *base, *p, *end;
@@ -46,7 +44,8 @@ struct area {
 struct sizes {
 	size_t strings; /* bytes of the program's argv and environment */
 	size_t cold; /* bytes of the arguments for a cold start that are not among them */
-	int argc, envc;
+	int argc, envc, cold_words;
+	const char *const *words; /* [cold_words] */
 };
 
 /* the program's arguments: the template's beginning, then the caller's */
@@ -67,7 +66,9 @@ static uint64_t total_size(const struct become *b, const struct stub_data *data,
 
 	for (int i = 0; i < z.argc; i++)
 		z.strings += strlen(argument(b, data, i)) + 1;
-	z.cold = COLD_BYTES;
+	z.words = b->cold_words ? b->cold_words : cold_words;
+	for (; z.words[z.cold_words]; z.cold_words++)
+		z.cold += strlen(z.words[z.cold_words]) + 1;
 	for (uint32_t i = 0; i < data->argv_drop; i++)
 		z.cold += strlen(b->argv[i]) + 1;
 	for (char *const *e = b->envp; *e; e++, z.envc++)
@@ -75,7 +76,7 @@ static uint64_t total_size(const struct become *b, const struct stub_data *data,
 	*ret = z;
 	return sizeof(struct raw_context) + 8ull * data->nthreads + z.strings + 16 +
 	       8ull * ((size_t)z.argc + 1 + (size_t)z.envc + 1) + z.cold +
-	       8ull * (COLD_WORDS + (size_t)b->argc + 1) + 4ull * b->nfiles + 64;
+	       8ull * ((size_t)z.cold_words + (size_t)b->argc + 1) + 4ull * b->nfiles + 64;
 }
 
 static char *copy_string(char *p, const char *from, uint64_t *pointer)
@@ -174,7 +175,7 @@ static int lay_out(const struct become *b, struct stub_data *data, struct stub_l
 	argv = (uint64_t *)(((uintptr_t)p + z.strings + z.cold + 15) & ~15ul);
 	envp = argv + z.argc + 1;
 	cold = envp + z.envc + 1;
-	files = (int32_t *)(cold + COLD_WORDS + b->argc + 1);
+	files = (int32_t *)(cold + z.cold_words + b->argc + 1);
 	l->arg_start = (uint64_t)p;
 	for (int i = 0; i < z.argc; i++)
 		p = copy_string(p, argument(b, data, i), &argv[i]);
@@ -185,15 +186,15 @@ static int lay_out(const struct become *b, struct stub_data *data, struct stub_l
 	envp[z.envc] = 0;
 	l->env_end = (uint64_t)p;
 	/* the launcher's own memory will be gone when these are needed */
-	for (int i = 0; i < COLD_WORDS; i++)
-		p = copy_string(p, cold_words[i], &cold[i]);
+	for (int i = 0; i < z.cold_words; i++)
+		p = copy_string(p, z.words[i], &cold[i]);
 	for (int i = 0; i < b->argc; i++) {
 		if (i < (int)data->argv_drop)
-			p = copy_string(p, b->argv[i], &cold[COLD_WORDS + i]);
+			p = copy_string(p, b->argv[i], &cold[z.cold_words + i]);
 		else
-			cold[COLD_WORDS + i] = argv[(int)data->argv_prefix_n + i - (int)data->argv_drop];
+			cold[z.cold_words + i] = argv[(int)data->argv_prefix_n + i - (int)data->argv_drop];
 	}
-	cold[COLD_WORDS + b->argc] = 0;
+	cold[z.cold_words + b->argc] = 0;
 	l->argc = (uint32_t)z.argc;
 	l->cold_argv = (uint64_t)cold;
 	l->argv = (uint64_t)argv;
@@ -204,9 +205,16 @@ static int lay_out(const struct become *b, struct stub_data *data, struct stub_l
 	l->nfiles = b->nfiles;
 	l->context_fd = -1;
 	l->launcher_exe = -1;
-	if (data->context_fd >= 0)
-		l->context_fd = become_json(z.argc, (char *const *)argv, (char *const *)envp, b->generation,
-					    err);
+	l->notes_fd = b->skeleton_fd;
+	l->channel_fd = -1;
+	if (b->skeleton_fd >= 0) {
+		l->flags |= STUB_LAUNCH_SKELETON;
+		l->area = (b->args_base + size + data->page_size - 1) & ~(data->page_size - 1);
+		l->area_room = data->keep_end - l->area;
+	} else if (data->context_fd >= 0) {
+		l->context_fd = become_json(z.argc, (char *const *)argv, (char *const *)envp, NULL,
+					    b->generation, err);
+	}
 	return l->context_fd < -1 ? l->context_fd : 0;
 }
 
@@ -239,7 +247,9 @@ int become(const struct become *b, struct error *err)
 		l->flags |= STUB_LAUNCH_EXE;
 	l->drop_caps = drop;
 	if (b->learn_socket && strlen(b->learn_socket) < sizeof(l->learn_socket)) {
-		l->flags |= STUB_LAUNCH_LEARN;
+		/* of a skeleton's clones each is told by its order */
+		if (b->skeleton_fd < 0)
+			l->flags |= STUB_LAUNCH_LEARN;
 		strcpy(l->learn_socket, b->learn_socket);
 		memcpy(l->learn_prefix, b->learn_prefix, b->learn_prefix_len);
 		l->learn_prefix_len = b->learn_prefix_len;

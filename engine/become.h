@@ -27,10 +27,13 @@ struct become {
 	uint32_t stdio_changed;
 	int argc;
 	char *const *argv, *const *envp;
+	/* ended by NULL: what stands before the program's own words when the stub runs it cold; NULL: "warm run --cold --" */
+	const char *const *cold_words;
 	bool exit_hooks;
 	const char *learn_socket; /* where to tell which pages were written; NULL: not at all */
 	const void *learn_prefix; /* struct stub_launch */
 	uint32_t learn_prefix_len, learn_size_at;
+	int skeleton_fd; /* become a skeleton that takes orders there (engine/stub/skeleton.c); -1: the program */
 };
 
 /**
@@ -42,9 +45,12 @@ int become(const struct become *b, struct error *err);
 /**
  * become_json() - the launch context as one line of JSON (docs/adaptor.md), in a file of its own
  *
+ * @cwd: NULL: this process's
+ *
  * Bytes that are not UTF-8 become lone surrogates U+DC80..U+DCFF, as Python's surrogateescape has them.
  * Return: a descriptor at offset 0 (close-on-exec), or a negative errno below -1 with *err set
  */
-int become_json(int argc, char *const *argv, char *const *envp, uint64_t generation, struct error *err);
+int become_json(int argc, char *const *argv, char *const *envp, const char *cwd, uint64_t generation,
+		struct error *err);
 
 #endif

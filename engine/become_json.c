@@ -80,29 +80,42 @@ static void put_string(struct writer *w, const char *string, size_t len)
 	put(w, "\"", 1);
 }
 
+/* does an entry before @entry begin with the same @len bytes, which end in '='? */
+static bool named_before(char *const *envp, char *const *entry, size_t len)
+{
+	for (; envp < entry; envp++)
+		if (strncmp(*envp, *entry, len) == 0)
+			return true;
+	return false;
+}
+
+/* a name is a key once: of two, the first one counts, as for getenv(3) */
 static void put_environment(struct writer *w, char *const *envp)
 {
 	bool first = true;
 
-	for (; *envp; envp++) {
-		const char *equals = strchr(*envp, '=');
+	for (char *const *e = envp; *e; e++) {
+		const char *equals = strchr(*e, '=');
 
-		if (!equals)
+		if (!equals || named_before(envp, e, (size_t)(equals - *e) + 1))
 			continue;
 		if (!first)
 			put(w, ",", 1);
 		first = false;
-		put_string(w, *envp, (size_t)(equals - *envp));
+		put_string(w, *e, (size_t)(equals - *e));
 		put(w, ":", 1);
 		put_string(w, equals + 1, strlen(equals + 1));
 	}
 }
 
-int become_json(int argc, char *const *argv, char *const *envp, uint64_t generation, struct error *err)
+int become_json(int argc, char *const *argv, char *const *envp, const char *cwd, uint64_t generation,
+		struct error *err)
 {
 	static struct writer w;
-	char cwd[4096], number[40];
+	char here[4096], number[40];
 
+	w.n = 0;
+	w.error = 0;
 	w.fd = memfd_create("warm-context", MFD_CLOEXEC);
 	if (w.fd < 0)
 		return error_errno(err, errno, "making the launch context");
@@ -115,8 +128,8 @@ int become_json(int argc, char *const *argv, char *const *envp, uint64_t generat
 	put(&w, "],\"env\":{", 9);
 	put_environment(&w, envp);
 	put(&w, "},\"cwd\":", 8);
-	if (!getcwd(cwd, sizeof(cwd)))
-		strcpy(cwd, "/");
+	if (!cwd)
+		cwd = getcwd(here, sizeof(here)) ? here : "/";
 	put_string(&w, cwd, strlen(cwd));
 	put(&w, number,
 	    (size_t)snprintf(number, sizeof(number), ",\"generation\":%llu}\n",

@@ -8,13 +8,13 @@
 #include <stdlib.h>
 #include <string.h>
 #include <stdio.h>
-#include <time.h>
 #include <unistd.h>
 #include <sys/ptrace.h>
 #include <sys/syscall.h>
 #include <sys/uio.h>
 #include <sys/wait.h>
 
+#include "engine/base/clock.h"
 #include "engine/base/fd.h"
 #include "engine/elf.h"
 
@@ -31,14 +31,6 @@ struct trace {
 	uint64_t syscall_insn;
 	bool freezing;
 };
-
-static uint64_t now_ns(void)
-{
-	struct timespec ts;
-
-	clock_gettime(CLOCK_MONOTONIC, &ts);
-	return (uint64_t)ts.tv_sec * 1000000000u + (uint64_t)ts.tv_nsec;
-}
 
 static struct tracee *find(const struct trace *tr, pid_t tid)
 {
@@ -234,7 +226,7 @@ static int on_syscall_stop(struct trace *tr, struct tracee *t, struct error *err
 	t->stop = t->in_call ? STOP_ENTRY : STOP_EXIT;
 	if (t->in_call) {
 		arch_syscall_args(&r, &t->nr, t->args);
-		t->entered_ns = now_ns();
+		t->entered_ns = clock_ns(CLOCK_MONOTONIC);
 	}
 	if (tr->freezing)
 		return 0;

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * client.c - the connection: where the socket is, connecting, packets.
+ * client.c - the connection: connecting, packets.
  * Starting the daemon is in client_start.c.
  */
 #include "launcher/client.h"
@@ -10,114 +10,12 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/socket.h>
-#include <sys/stat.h>
 #include <sys/time.h>
 #include <sys/un.h>
-#include <time.h>
 #include <unistd.h>
 
+#include "engine/base/clock.h"
 #include "engine/base/fd.h"
-
-static uint64_t now_ms(void)
-{
-	struct timespec ts;
-
-	clock_gettime(CLOCK_MONOTONIC, &ts);
-	return (uint64_t)ts.tv_sec * 1000 + (uint64_t)ts.tv_nsec / 1000000;
-}
-
-/* "a" + "b" into a buffer, without stdio. Return: 0 or -ENAMETOOLONG */
-static int join(char *buf, size_t size, const char *a, const char *b)
-{
-	size_t na = strlen(a), nb = strlen(b);
-
-	if (na + nb + 1 > size)
-		return -ENAMETOOLONG;
-	memcpy(buf, a, na);
-	memcpy(buf + na, b, nb + 1);
-	return 0;
-}
-
-/* "/tmp/warm-" and the uid: 10 + 10 digits, always fits */
-static void default_dir(char *buf, uid_t uid)
-{
-	static const char start[] = "/tmp/warm-";
-	char digits[12];
-	size_t n = sizeof(digits);
-
-	digits[--n] = '\0';
-	do
-		digits[--n] = (char)('0' + uid % 10);
-	while (uid /= 10);
-	memcpy(buf, start, sizeof(start) - 1);
-	memcpy(buf + sizeof(start) - 1, digits + n, sizeof(digits) - n);
-}
-
-/*
- * Is @path a directory that only @uid may use? Links are followed where the user
- * named the path, not below /tmp, where others make names.
- */
-static int check_dir(struct client_dir *dir, uid_t uid, int follow, struct error *err)
-{
-	struct stat st;
-
-	dir->exists = 0;
-	if ((follow ? stat(dir->path, &st) : lstat(dir->path, &st)) < 0) {
-		if (errno == ENOENT)
-			return 0;
-		return error_errno(err, errno, "cannot look at the runtime directory %s", dir->path);
-	}
-	if (!S_ISDIR(st.st_mode))
-		return error_set(err, ENOTDIR, "the runtime directory %s is not a directory; remove it",
-				 dir->path);
-	if (st.st_uid != uid)
-		return error_set(err, EACCES,
-				 "the runtime directory %s belongs to uid %u, not to uid %u; "
-				 "set WARM_RUNTIME_DIR to a directory of your own",
-				 dir->path, (unsigned int)st.st_uid, (unsigned int)uid);
-	if (st.st_mode & 077)
-		return error_set(err, EACCES,
-				 "others may use the runtime directory %s (mode %04o); run: chmod 700 %s",
-				 dir->path, (unsigned int)(st.st_mode & 07777), dir->path);
-	dir->exists = 1;
-	return 0;
-}
-
-/* Return: 1 if XDG_RUNTIME_DIR serves (ret->path is set), 0 if not */
-static int xdg_dir(struct client_dir *ret, uid_t uid)
-{
-	const char *xdg = getenv("XDG_RUNTIME_DIR");
-	struct stat st;
-
-	if (!xdg || xdg[0] != '/' || join(ret->path, sizeof(ret->path), xdg, "/warm") < 0)
-		return 0;
-	if (stat(ret->path, &st) == 0 && st.st_uid == uid)
-		return 1;
-	/* nothing there, or not ours: is the parent ours to make it in? */
-	return stat(xdg, &st) == 0 && S_ISDIR(st.st_mode) && st.st_uid == uid;
-}
-
-int client_runtime_dir(struct client_dir *ret, struct error *err)
-{
-	const char *own = getenv("WARM_RUNTIME_DIR");
-	uid_t uid = geteuid();
-
-	if (own) {
-		if (own[0] != '/')
-			return error_set(err, EINVAL, "WARM_RUNTIME_DIR must be an absolute path, not '%s'",
-					 own);
-		if (join(ret->path, sizeof(ret->path), own, "") < 0)
-			return error_set(err, ENAMETOOLONG,
-					 "WARM_RUNTIME_DIR is too long for a socket's address: "
-					 "%zu bytes, at most %d",
-					 strlen(own), CLIENT_DIR_MAX - 1);
-		return check_dir(ret, uid, 1, err);
-	}
-	if (xdg_dir(ret, uid))
-		return check_dir(ret, uid, 1, err);
-	default_dir(ret->path, uid);
-	return check_dir(ret, uid, 0, err);
-}
 
 static int set_timeout(int fd, int option, unsigned int ms)
 {
@@ -143,15 +41,26 @@ static int check_peer(int fd, struct error *err)
 	return 0;
 }
 
-int client_connect(const struct client_dir *dir, unsigned int timeout_ms, struct error *err)
+int client_connect(const struct runtime_dir *dir, unsigned int timeout_ms, struct error *err)
+{
+	char path[RUNTIME_PATH_MAX];
+
+	if (runtime_dir_path(dir, WIRE_SOCKET, path, sizeof(path)) < 0)
+		return error_set(err, ENAMETOOLONG, "%s/" WIRE_SOCKET " is too long for a socket's address",
+				 dir->path);
+	return client_connect_to(path, timeout_ms, err);
+}
+
+int client_connect_to(const char *path, unsigned int timeout_ms, struct error *err)
 {
 	struct sockaddr_un address = { .sun_family = AF_UNIX };
 	_cleanup_close_ int fd = -EBADF;
+	size_t len = strlen(path);
 	int r;
 
-	if (join(address.sun_path, sizeof(address.sun_path), dir->path, "/" CLIENT_SOCKET) < 0)
-		return error_set(err, ENAMETOOLONG, "%s/" CLIENT_SOCKET " is too long for a socket's address",
-				 dir->path);
+	if (len == 0 || len >= sizeof(address.sun_path))
+		return error_set(err, len ? ENAMETOOLONG : EINVAL, "'%s' cannot be a socket's address", path);
+	memcpy(address.sun_path, path, len);
 	fd = socket(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0);
 	if (fd < 0)
 		return error_errno(err, errno, "cannot make a socket");
@@ -180,20 +89,6 @@ int client_connect(const struct client_dir *dir, unsigned int timeout_ms, struct
 	if (r < 0)
 		return r;
 	return TAKE_FD(fd);
-}
-
-int client_open(int start, unsigned int timeout_ms, struct error *err)
-{
-	struct client_dir dir;
-	int r;
-
-	r = client_runtime_dir(&dir, err);
-	if (r < 0)
-		return r;
-	r = client_connect(&dir, timeout_ms, err);
-	if (!start || (r != -ENOENT && r != -ECONNREFUSED))
-		return r;
-	return client_start_daemon(&dir, timeout_ms, err);
 }
 
 int client_send(int fd, const void *packet, size_t len, struct error *err)
@@ -272,10 +167,10 @@ static ssize_t receive_bounded(int fd, struct msghdr *msg, unsigned int timeout_
 			continue;
 		/* the time before the first interruption is given away: only clients that are stopped pay it */
 		if (deadline == 0)
-			deadline = now_ms() + timeout_ms;
-		if (now_ms() >= deadline)
+			deadline = clock_ms() + timeout_ms;
+		if (clock_ms() >= deadline)
 			return error_set(err, ETIMEDOUT, "warmd does not answer (waited %u ms)", timeout_ms);
-		left = (unsigned int)(deadline - now_ms());
+		left = (unsigned int)(deadline - clock_ms());
 		if (left == 0)
 			left = 1;
 	}
@@ -362,7 +257,7 @@ static int receive_run(int fd, struct wire_run_reply *reply, unsigned int timeou
 		for (unsigned int i = 0; i < packet.count; i++)
 			fds[(*nfds)++] = packet.fd[i];
 		if ((size_t)n != sizeof(*reply) || reply->status >= WIRE_STATUS_COUNT ||
-		    *nfds > reply->nfds || (reply->status != WIRE_WARM && reply->nfds != 0))
+		    *nfds > reply->nfds || (reply->status != WIRE_WARM && reply->nfds != (reply->status == WIRE_LAUNCHED)))
 			return error_set(err, EBADMSG, "the answer of warmd makes no sense");
 		if (*nfds == reply->nfds)
 			return 0;

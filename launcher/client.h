@@ -11,7 +11,7 @@
  * fills @err (may be NULL). Descriptors are close-on-exec.
  *
  *	context_collect()		first: it looks at what is open
- *	client_runtime_dir()		where
+ *	runtime_dir_find()		where
  *	client_connect()		-ENOENT, -ECONNREFUSED: nobody there:
  *	client_start_daemon()		then connected as well
  *	client_send(), client_receive()
@@ -24,25 +24,8 @@
 #include <sys/types.h>
 
 #include "engine/base/error.h"
+#include "engine/base/runtime_dir.h"
 #include "launcher/protocol.h"
-
-/* sun_path holds 108 bytes with its NUL (unix(7)); "/warmd.sock" takes 11 */
-#define CLIENT_DIR_MAX 96
-#define CLIENT_SOCKET  "warmd.sock"
-#define CLIENT_LOCK    "warmd.lock"
-
-/*
- * What the environment passes to a started warmd. WARMD_READY_FD=N: warmd
- * writes exactly one byte there once it listens, or more than one byte: the
- * words of its failure (one line, one write), and closes it. It closes it in silence when
- * another warmd holds the lock, and the client then waits for that one.
- */
-#define CLIENT_READY_ENV "WARMD_READY_FD"
-
-struct client_dir {
-	char path[CLIENT_DIR_MAX];
-	int exists; /* 0: nothing is there yet (so no daemon either) */
-};
 
 /* descriptors that came with a packet; the receiver owns them */
 struct client_fds {
@@ -51,26 +34,16 @@ struct client_fds {
 };
 
 /**
- * client_runtime_dir() - where warmd's socket is or would be
- * @ret: set on success
- *
- * $WARM_RUNTIME_DIR, else $XDG_RUNTIME_DIR/warm, else /tmp/warm-$UID. An
- * XDG_RUNTIME_DIR that belongs to somebody else (sudo keeps it) or is relative is passed
- * over, as the XDG specification asks.
- *
- * Return: 0. -EINVAL: WARM_RUNTIME_DIR is relative or empty. -ENAMETOOLONG.
- * -ENOTDIR. -EACCES: it belongs to somebody else, or others may use it.
- */
-int client_runtime_dir(struct client_dir *ret, struct error *err);
-
-/**
  * client_connect() - connect to the warmd that listens in @dir
  * @timeout_ms: bound of connecting and of each later send and receive on the socket; at least 1
  *
  * Return: a descriptor. -ENOENT or -ECONNREFUSED: no daemon (a stale socket file).
  * -EACCES: the peer is another user. -ETIMEDOUT: it does not accept.
  */
-int client_connect(const struct client_dir *dir, unsigned int timeout_ms, struct error *err);
+int client_connect(const struct runtime_dir *dir, unsigned int timeout_ms, struct error *err);
+
+/** client_connect_to() - the same, to the socket at @path, whose peer must be this user as well. -EINVAL: "" */
+int client_connect_to(const char *path, unsigned int timeout_ms, struct error *err);
 
 /**
  * client_start_daemon() - start warmd in @dir and connect to it
@@ -84,10 +57,10 @@ int client_connect(const struct client_dir *dir, unsigned int timeout_ms, struct
  *
  * Return: a connected descriptor as from client_connect(), or a negative errno.
  */
-int client_start_daemon(const struct client_dir *dir, unsigned int timeout_ms, struct error *err);
+int client_start_daemon(const struct runtime_dir *dir, unsigned int timeout_ms, struct error *err);
 
 /**
- * client_open() - client_runtime_dir(), client_connect() and, when nobody is there and
+ * client_open() - runtime_dir_find(), client_connect() and, when nobody is there and
  * @start is not 0, client_start_daemon()
  */
 int client_open(int start, unsigned int timeout_ms, struct error *err);
@@ -114,7 +87,7 @@ ssize_t client_receive(int fd, void *buf, size_t size, uint16_t type, unsigned i
 /**
  * client_receive_run() - the whole answer to WIRE_RUN, with the packets of further descriptors
  * @fds: room for @max_fds
- * @ret_nfds: descriptors received: reply->nfds when the status is WIRE_WARM, else 0
+ * @ret_nfds: descriptors received: reply->nfds; WIRE_LAUNCHED: the pidfd; else 0
  *
  * reason is NUL-terminated on return. Errors as client_receive().
  */

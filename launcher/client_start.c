@@ -2,7 +2,7 @@
 /*
  * client_start.c - starting warmd, once, and knowing when it listens.
  *
- * The daemon's readiness is an event: one byte on a pipe (see CLIENT_READY_ENV).
+ * The daemon's readiness is an event: one byte on a pipe (see WIRE_READY_ENV).
  * Only one who lost the race for the lock file has no such event, since the winner
  * was started by somebody else: it asks again every few milliseconds, for a
  * bounded time, and then starts once more, which covers a warmd that was on its way out.
@@ -19,9 +19,9 @@
 #include <sys/stat.h>
 #include <sys/syscall.h>
 #include <sys/wait.h>
-#include <time.h>
 #include <unistd.h>
 
+#include "engine/base/clock.h"
 #include "engine/base/fd.h"
 
 #define START_READY_FD 3 /* WARMD_READY_FD in the daemon */
@@ -31,14 +31,6 @@
 #define START_LOST_MS  250 /* how long the winner of a race gets before another try */
 
 extern char **environ;
-
-static uint64_t now_ms(void)
-{
-	struct timespec ts;
-
-	clock_gettime(CLOCK_MONOTONIC, &ts);
-	return (uint64_t)ts.tv_sec * 1000 + (uint64_t)ts.tv_nsec / 1000000;
-}
 
 /* appends @text. Return: its end, or NULL when it does not fit */
 static char *append(char *at, const char *end, const char *text, size_t len)
@@ -136,7 +128,7 @@ static void __attribute__((noreturn)) give_up(int fd, const char *what, int erro
 /* Runs in the grandchild. @path is warmd, @dir_env is "WARM_RUNTIME_DIR=..." */
 static void __attribute__((noreturn)) exec_daemon(const char *path, char *dir_env, int ready_fd)
 {
-	static char ready_env[] = CLIENT_READY_ENV "=3";
+	static char ready_env[] = WIRE_READY_ENV "=3";
 	char *envp[START_MAX_ENV + 3];
 	char *argv[] = { (char *)"warmd", NULL };
 	size_t n = 0;
@@ -160,7 +152,7 @@ static void __attribute__((noreturn)) exec_daemon(const char *path, char *dir_en
 	if (chdir("/") < 0)
 		give_up(START_READY_FD, "cannot change to /", errno);
 	for (char **e = environ; e && *e && n < START_MAX_ENV; e++) {
-		if (!is_variable(*e, "WARM_RUNTIME_DIR") && !is_variable(*e, CLIENT_READY_ENV) &&
+		if (!is_variable(*e, "WARM_RUNTIME_DIR") && !is_variable(*e, WIRE_READY_ENV) &&
 		    !is_variable(*e, "LISTEN_FDS") && !is_variable(*e, "LISTEN_PID"))
 			envp[n++] = *e;
 	}
@@ -172,9 +164,9 @@ static void __attribute__((noreturn)) exec_daemon(const char *path, char *dir_en
 }
 
 /* Return: 0 with *ret_ready the pipe's read end, or a negative errno */
-static int spawn_daemon(const struct client_dir *dir, int *ret_ready, struct error *err)
+static int spawn_daemon(const struct runtime_dir *dir, int *ret_ready, struct error *err)
 {
-	char dir_env[CLIENT_DIR_MAX + sizeof("WARM_RUNTIME_DIR=")] = "WARM_RUNTIME_DIR=";
+	char dir_env[RUNTIME_DIR_MAX + sizeof("WARM_RUNTIME_DIR=")] = "WARM_RUNTIME_DIR=";
 	char path[PATH_MAX];
 	int ready[2];
 	pid_t child;
@@ -214,7 +206,7 @@ static int wait_ready(int fd, uint64_t deadline, struct error *err)
 	size_t len = 0;
 
 	for (;;) {
-		uint64_t now = now_ms();
+		uint64_t now = clock_ms();
 		struct pollfd p = { .fd = fd, .events = POLLIN };
 		ssize_t n;
 		int r;
@@ -247,44 +239,44 @@ static int wait_ready(int fd, uint64_t deadline, struct error *err)
 
 static unsigned int time_left(uint64_t deadline)
 {
-	uint64_t now = now_ms();
+	uint64_t now = clock_ms();
 
 	return now < deadline ? (unsigned int)(deadline - now) : 1;
 }
 
 /* another warmd has the lock: ask until it listens */
-static int connect_other(const struct client_dir *dir, uint64_t deadline, struct error *err)
+static int connect_other(const struct runtime_dir *dir, uint64_t deadline, struct error *err)
 {
-	uint64_t until = now_ms() + START_LOST_MS;
+	uint64_t until = clock_ms() + START_LOST_MS;
 
 	if (until > deadline)
 		until = deadline;
 	for (;;) {
-		const struct timespec step = { .tv_nsec = START_STEP_MS * 1000000 };
+		const struct timespec step = { .tv_nsec = START_STEP_MS * NS_PER_MS };
 		int fd = client_connect(dir, time_left(deadline), err);
 
-		if ((fd != -ENOENT && fd != -ECONNREFUSED) || now_ms() >= until)
+		if ((fd != -ENOENT && fd != -ECONNREFUSED) || clock_ms() >= until)
 			return fd;
 		nanosleep(&step, NULL);
 	}
 }
 
 /* Return: 0, also when somebody else made it meanwhile */
-static int make_dir(const struct client_dir *dir, struct error *err)
+static int make_dir(const struct runtime_dir *dir, struct error *err)
 {
-	struct client_dir again;
+	struct runtime_dir again;
 
 	if (dir->exists)
 		return 0;
 	/* the umask can only take bits away that are not asked for */
 	if (mkdir(dir->path, 0700) < 0 && errno != EEXIST)
 		return error_errno(err, errno, "cannot make the runtime directory %s", dir->path);
-	return client_runtime_dir(&again, err);
+	return runtime_dir_find(&again, err);
 }
 
-int client_start_daemon(const struct client_dir *dir, unsigned int timeout_ms, struct error *err)
+int client_start_daemon(const struct runtime_dir *dir, unsigned int timeout_ms, struct error *err)
 {
-	uint64_t deadline = now_ms() + timeout_ms;
+	uint64_t deadline = clock_ms() + timeout_ms;
 	int r;
 
 	r = make_dir(dir, err);
@@ -302,9 +294,23 @@ int client_start_daemon(const struct client_dir *dir, unsigned int timeout_ms, s
 			return r;
 		r = r == 1 ? client_connect(dir, time_left(deadline), err)
 			   : connect_other(dir, deadline, err);
-		if ((r != -ENOENT && r != -ECONNREFUSED) || now_ms() >= deadline)
+		if ((r != -ENOENT && r != -ECONNREFUSED) || clock_ms() >= deadline)
 			return r;
 	}
 	return error_set(err, ECONNREFUSED, "warmd was started %d times, but does not listen in %s",
 			 START_TRIES, dir->path);
+}
+
+int client_open(int start, unsigned int timeout_ms, struct error *err)
+{
+	struct runtime_dir dir;
+	int r;
+
+	r = runtime_dir_find(&dir, err);
+	if (r < 0)
+		return r;
+	r = client_connect(&dir, timeout_ms, err);
+	if (!start || (r != -ENOENT && r != -ECONNREFUSED))
+		return r;
+	return client_start_daemon(&dir, timeout_ms, err);
 }

@@ -16,10 +16,11 @@
 
 #include <linux/capability.h>
 
+#include "engine/base/affinity.h"
+
 #define SIGNALS	       64 /* _NSIG of the kernel on every architecture but MIPS */
 #define SIGNAL_IGNORED 1 /* SIG_IGN */
 #define MAX_FDS	       256 /* bits of wire_run.inherited_fds */
-#define MAX_CPU_BYTES  1024 /* 8192 processors: the largest CONFIG_NR_CPUS */
 
 /* Linux' own struct sigaction: the handler comes first on all architectures but MIPS */
 struct kernel_sigaction {
@@ -33,15 +34,6 @@ static uint32_t fnv32(const unsigned char *p, size_t len)
 
 	while (len-- > 0)
 		hash = (hash ^ *p++) * 0x01000193u;
-	return hash;
-}
-
-static uint64_t fnv64(const unsigned char *p, size_t len)
-{
-	uint64_t hash = 0xcbf29ce484222325ull;
-
-	while (len-- > 0)
-		hash = (hash ^ *p++) * 0x100000001b3ull;
 	return hash;
 }
 
@@ -72,13 +64,8 @@ static void collect_identity(struct wire_run *run)
 {
 	struct __user_cap_header_struct head = { .version = _LINUX_CAPABILITY_VERSION_3 };
 	struct __user_cap_data_struct data[2] = { 0 };
-	unsigned char cpus[MAX_CPU_BYTES];
 	long n;
-	mode_t mask;
 
-	mask = umask(0);
-	umask(mask);
-	run->umask = mask;
 	n = prctl(PR_GET_NO_NEW_PRIVS, 0, 0, 0, 0);
 	run->no_new_privs = n > 0;
 	n = prctl(PR_GET_SECCOMP, 0, 0, 0, 0);
@@ -87,9 +74,7 @@ static void collect_identity(struct wire_run *run)
 	run->personality = n > 0 ? (uint32_t)n : 0;
 	if (syscall(SYS_capget, &head, data) == 0)
 		run->capabilities = (uint64_t)data[1].effective << 32 | data[0].effective;
-	/* the system call, unlike the wrapper, returns how many bytes it wrote */
-	n = syscall(SYS_sched_getaffinity, 0, sizeof(cpus), cpus);
-	run->affinity = n > 0 ? fnv64(cpus, (size_t)n) : 0;
+	run->affinity = affinity_hash();
 }
 
 static void collect_limits(struct wire_run *run)
@@ -118,25 +103,23 @@ static uint32_t stdio_kind(int fd, const struct stat *st)
 	}
 }
 
-static void collect_stdio(struct wire_run *run)
+void context_stdio(struct wire_run *run, int target, int fd)
 {
-	for (int fd = 0; fd < 3; fd++) {
-		struct winsize size;
-		struct stat st;
+	struct winsize size;
+	struct stat st;
 
-		if (fstat(fd, &st) < 0) /* WIRE_STDIO_CLOSED is 0 */
-			continue;
-		run->stdio[fd] = stdio_kind(fd, &st);
-		run->stdio_blksize[fd] = (uint32_t)st.st_blksize;
-		if (run->stdio[fd] == WIRE_STDIO_FILE) {
-			if (lseek(fd, 0, SEEK_CUR) != 0 || (st.st_size != 0 && fcntl(fd, F_GETFL) & O_APPEND))
-				run->stdio_offset_nonzero |= 1ull << fd;
-		}
-		if (run->stdio[fd] == WIRE_STDIO_TTY && run->rows == 0 && run->columns == 0 &&
-		    ioctl(fd, TIOCGWINSZ, &size) == 0) {
-			run->rows = size.ws_row;
-			run->columns = size.ws_col;
-		}
+	if (fstat(fd, &st) < 0) /* WIRE_STDIO_CLOSED is 0 */
+		return;
+	run->stdio[target] = stdio_kind(fd, &st);
+	run->stdio_blksize[target] = (uint32_t)st.st_blksize;
+	if (run->stdio[target] == WIRE_STDIO_FILE) {
+		if (lseek(fd, 0, SEEK_CUR) != 0 || (st.st_size != 0 && fcntl(fd, F_GETFL) & O_APPEND))
+			run->stdio_offset_nonzero |= 1ull << target;
+	}
+	if (run->stdio[target] == WIRE_STDIO_TTY && run->rows == 0 && run->columns == 0 &&
+	    ioctl(fd, TIOCGWINSZ, &size) == 0) {
+		run->rows = size.ws_row;
+		run->columns = size.ws_col;
 	}
 }
 
@@ -190,6 +173,16 @@ static int collect_groups(struct wire_run *run, void *scratch, size_t size)
 	return 0;
 }
 
+int context_process(struct wire_run *run, void *scratch, size_t size)
+{
+	if (collect_groups(run, scratch, size) < 0)
+		return -1;
+	collect_signals(run);
+	collect_identity(run);
+	collect_limits(run);
+	return 0;
+}
+
 /* Return: behind the copy, or NULL when it does not fit */
 static char *put(char *at, const char *end, const char *text)
 {
@@ -225,8 +218,9 @@ size_t context_collect(void *buf, size_t size, uint32_t flags, const char *name,
 	char *strings, *at;
 	const char *end;
 	uint32_t envc = 0;
+	mode_t mask;
 
-	if (argc < 1) {
+	if (argc < 1 && !(flags & WIRE_LAUNCH_APPEND)) {
 		errno = EINVAL;
 		return 0;
 	}
@@ -239,12 +233,13 @@ size_t context_collect(void *buf, size_t size, uint32_t flags, const char *name,
 	memset(run, 0, sizeof(*run));
 	strings = (char *)buf + sizeof(*run);
 	end = (char *)buf + size;
-	if (collect_groups(run, strings, (size_t)(end - strings)) < 0)
+	if (context_process(run, strings, (size_t)(end - strings)) < 0)
 		return 0;
-	collect_signals(run);
-	collect_identity(run);
-	collect_limits(run);
-	collect_stdio(run);
+	mask = umask(0);
+	umask(mask);
+	run->umask = mask;
+	for (int fd = 0; fd < 3; fd++)
+		context_stdio(run, fd, fd);
 	collect_descriptors(run);
 
 	at = put(strings, end, name ? name : "");

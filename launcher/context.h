@@ -5,7 +5,7 @@
  * In: this process (limits, signals, descriptors, identity) and the command.
  * Out: one struct wire_run with its strings, ready to be sent.
  *
- * Shared by `warm run` (static, musl) and warm-tool. It is on the latency path: system
+ * Shared by `warm run` (static, musl), warm-tool and libwarm. It is on the latency path: system
  * calls only, no malloc, no stdio, no locks. Nothing in the process is changed.
  */
 #ifndef WARM_LAUNCHER_CONTEXT_H
@@ -35,5 +35,23 @@
  */
 size_t context_collect(void *buf, size_t size, uint32_t flags, const char *name, const char *ready, int argc,
 		       char **argv, char **envp);
+
+/**
+ * context_process() - a part of it, for libwarm: what belongs to the process and not to one launch
+ * @run: groups, signals, rights, affinity, personality and limits are set; the rest is left alone. Not the umask, which
+ *	cannot be asked for without changing it for other threads: umask(2)
+ * @scratch: @size bytes, for the groups
+ *
+ * Return: 0, or -1 with errno: E2BIG.
+ */
+int context_process(struct wire_run *run, void *scratch, size_t size);
+
+/**
+ * context_stdio() - the other part: describe @fd as the program's standard descriptor @target
+ * @run: kind, block size and offset of @target must be 0 before; the terminal's size is set by the first that has one
+ *
+ * A @fd that is not open leaves WIRE_STDIO_CLOSED.
+ */
+void context_stdio(struct wire_run *run, int target, int fd);
 
 #endif

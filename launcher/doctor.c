@@ -185,11 +185,9 @@ static int run(const struct tool_command *self, int argc, char **argv)
 	cJSON *probes;
 	int r;
 
-	r = tool_options(self, options, TOOL_OPERANDS_FREE, argc, argv, &args);
+	r = tool_options(self, options, TOOL_OPERANDS_NONE, argc, argv, &args);
 	if (r >= 0)
 		return r;
-	if (args.argc > 0)
-		return tool_usage(self, "doctor takes no operand: '%s'", args.argv[0]);
 	/* an ignored SIGCHLD would reap the probes unseen */
 	signal(SIGCHLD, SIG_DFL);
 	shared = mmap(NULL, sizeof(*shared), PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);

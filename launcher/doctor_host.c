@@ -184,13 +184,13 @@ static void probe_files(struct doctor_finding *f)
 
 static void probe_runtime_dir(struct doctor_finding *f)
 {
-	struct client_dir dir;
+	struct runtime_dir dir;
 	struct statfs fs;
 	struct error err;
-	char parent[CLIENT_DIR_MAX];
+	char parent[RUNTIME_DIR_MAX];
 	char *slash;
 
-	if (client_runtime_dir(&dir, &err) < 0) {
+	if (runtime_dir_find(&dir, &err) < 0) {
 		doctor_found(f, DOCTOR_MISSING, "%.250s", err.text);
 		return;
 	}
@@ -215,9 +215,9 @@ static void probe_runtime_dir(struct doctor_finding *f)
 
 static void probe_socket_path(struct doctor_finding *f)
 {
-	struct client_dir dir;
+	struct runtime_dir dir;
 	struct error err;
-	int r = client_runtime_dir(&dir, &err);
+	int r = runtime_dir_find(&dir, &err);
 	const size_t most = sizeof(((struct sockaddr_un *)0)->sun_path) - 1;
 
 	if (r == -ENAMETOOLONG) {
@@ -227,7 +227,7 @@ static void probe_socket_path(struct doctor_finding *f)
 		doctor_found(f, DOCTOR_LIMITED, "not known: see runtime-directory");
 	} else {
 		doctor_found(f, DOCTOR_OK, "%zu of %zu bytes",
-			     strlen(dir.path) + sizeof("/" CLIENT_SOCKET) - 1, most);
+			     strlen(dir.path) + sizeof("/" WIRE_SOCKET) - 1, most);
 	}
 }
 

@@ -20,8 +20,20 @@
 
 #include <stdint.h>
 
+/* in the runtime directory */
+#define WIRE_SOCKET "warmd.sock"
+#define WIRE_LOCK   "warmd.lock"
+
+/*
+ * What the environment passes to a started warmd. WARMD_READY_FD=N: warmd
+ * writes exactly one byte there once it listens, or more than one byte: the
+ * words of its failure (one line, one write), and closes it. It closes it in silence when
+ * another warmd holds the lock, and the client then waits for that one.
+ */
+#define WIRE_READY_ENV "WARMD_READY_FD"
+
 #define WIRE_MAGIC	    0x4d524157u /* "WARM" */
-#define WIRE_VERSION_NUMBER 1
+#define WIRE_VERSION_NUMBER 2
 #define WIRE_MAX_SIZE	    (128u * 1024) /* bytes of one message */
 #define WIRE_MAX_FDS	    253 /* SCM_MAX_FD */
 #define WIRE_RLIMITS	    16
@@ -33,6 +45,8 @@ enum wire_type {
 	WIRE_CONTROL, /* client: header + ControlRequest */
 	WIRE_CONTROL_REPLY, /* server: header + ControlReply */
 	WIRE_LEARN, /* a clone at its exit: struct wire_learn; no answer */
+	WIRE_LAUNCH, /* client: struct wire_run, of a template by its name; answered by WIRE_RUN_REPLY */
+	WIRE_EXITED, /* server: struct wire_exited, once for each clone that the connection launched */
 };
 
 struct wire_header {
@@ -60,6 +74,16 @@ enum wire_run_flags {
 		1 << 1, /* `warm build`: answer when the template is ready or refused; no descriptors */
 	WIRE_RUN_EXPLAIN = 1 << 2, /* only say what would happen */
 	WIRE_RUN_REBUILD = 1 << 3, /* with BUILD: even if a template serves */
+	/*
+	 * Run: launched by warmd when it can be (fork or parked). The packet carries the caller's
+	 * descriptors, in the order of the numbers in inherited_fds, then its directory (O_PATH).
+	 * Launches carry the same.
+	 */
+	WIRE_RUN_POOL = 1 << 4,
+	WIRE_LAUNCH_DETACH = 1 << 5, /* the clone outlives the connection; else it gets SIGHUP */
+	WIRE_LAUNCH_APPEND = 1 << 6, /* argv follows the template's own; argc may be 0 */
+	WIRE_LAUNCH_ENV = 1 << 7, /* envp counts; else the template's */
+	WIRE_LAUNCH_CGROUP = 1 << 8, /* the last descriptor is a cgroup's directory: the clone starts in it */
 };
 
 /*
@@ -86,6 +110,10 @@ struct wire_run {
 	uint16_t rows, columns; /* of the first of stdin, stdout, stderr that is a terminal; else 0 */
 	uint32_t ngroups_hash; /* FNV-1a 32 of the supplementary groups */
 	uint64_t inherited_fds[4]; /* descriptors 0..255 that are open in the caller, a bit each */
+	uint32_t tag; /* launches: comes back in the reply */
+	int32_t nice;
+	uint32_t pool; /* build: clones to be kept parked; 0: what the configuration says */
+	uint32_t reserved;
 	uint64_t
 		stdio_offset_nonzero; /* bit n: descriptor n is a regular file whose offset or O_APPEND end is not 0 */
 };
@@ -100,6 +128,7 @@ enum wire_status {
 	WIRE_COLD_BUDGET, /* memory budget */
 	WIRE_COLD_ERROR, /* warmd failed: reason */
 	WIRE_COLD_DISABLED, /* configuration says so */
+	WIRE_LAUNCHED, /* by fork or parked: pid, way; a pidfd follows. WIRE_EXITED tells of its end */
 	/* decided by the client itself, for statistics and -v */
 	WIRE_COLD_NO_DAEMON,
 	WIRE_COLD_TIMEOUT,
@@ -107,6 +136,9 @@ enum wire_status {
 	WIRE_COLD_FAILED, /* become failed before anything was lost */
 	WIRE_STATUS_COUNT,
 };
+
+/** wire_status_name() - one word, as statistics and --json have it: "warm", "none", "no_daemon"; "unknown" beyond the last */
+const char *wire_status_name(uint32_t status);
 
 /*
  * Descriptors, in this order: control (stub, plan and frames), pages, then
@@ -126,7 +158,18 @@ struct wire_run_reply {
 	uint64_t generation;
 	uint32_t stdio_changed; /* bit n: descriptor n is of another kind than in the build */
 	uint32_t learn; /* the clone shall tell which pages it wrote, at its exit */
+	uint32_t tag, pid, way; /* WIRE_LAUNCHED; way: enum wire_way */
+	uint32_t reserved;
 	char reason[256]; /* words for -v, "" when warm */
+};
+
+enum wire_way { WIRE_WAY_BECOME, WIRE_WAY_FORK, WIRE_WAY_PARKED, WIRE_WAY_COUNT };
+
+struct wire_exited {
+	struct wire_header header;
+	uint32_t pid;
+	int32_t wstatus; /* as wait(2) has it */
+	uint32_t tag, reserved;
 };
 
 /* pages that a clone of a template wrote, in order of address */

@@ -57,6 +57,7 @@ struct tool_option {
 
 enum tool_operands {
 	TOOL_OPERANDS_FREE, /* options may stand behind operands too */
+	TOOL_OPERANDS_NONE, /* as FREE, and any operand is a usage error */
 	TOOL_OPERANDS_COMMAND, /* the first operand ends the options: the rest is a command's */
 };
 
@@ -76,6 +77,9 @@ struct tool_args {
  */
 int tool_options(const struct tool_command *command, const struct tool_option *options,
 		 enum tool_operands operands, int argc, char **argv, struct tool_args *ret);
+
+/** tool_options_json() - of a command that takes --json and nothing else. Return: as tool_options() */
+int tool_options_json(const struct tool_command *command, int argc, char **argv, bool *ret_json);
 
 /** tool_help() - the usage line and details of @command, on stdout */
 void tool_help(const struct tool_command *command);
@@ -108,15 +112,12 @@ int tool_control_fd(int fd, Warm__ControlRequest *request, unsigned int timeout_
 /** tool_connect() - to a running warmd. Return: a descriptor, -ESRCH when none runs, or a negative errno */
 int tool_connect(struct error *err);
 
-/** tool_run_request() - collect the context, ask warmd, take its answer. @start: start warmd if need be (else -ESRCH) */
-int tool_run_request(uint32_t flags, const char *name, const char *ready, int argc, char **argv, bool start,
+/** tool_run_request() - collect the context, ask warmd, take its answer. @pool: clones to be kept parked, 0: none are asked for. @start: start warmd if need be (else -ESRCH) */
+int tool_run_request(uint32_t flags, const char *name, const char *ready, unsigned int pool, int argc, char **argv, bool start,
 		     unsigned int timeout_ms, struct wire_run_reply *ret, struct error *err);
 
 /** tool_template() - a template by name or id. @ret_reply owns *ret; free it as above. Return: 0 or a negative errno */
 int tool_template(const char *name, Warm__ControlReply **ret_reply, Warm__Template **ret, struct error *err);
-
-/** tool_status_name() - enum wire_status as control.proto names it: "warm", "none", "building" ... */
-const char *tool_status_name(uint32_t status);
 
 static inline void tool_reply_freep(Warm__ControlReply **reply)
 {
@@ -156,6 +157,13 @@ struct tool_table {
 int tool_table_row(struct tool_table *table, ...);
 /** tool_table_print() - columns aligned; the last one is cut to @width characters a line unless 0 */
 void tool_table_print(const struct tool_table *table, FILE *out, unsigned int width);
+/**
+ * tool_table_finish() - print a whole output that is one table, as a command's last step
+ * @r: what the rows returned: 0, or -ENOMEM, which is then said on stderr instead
+ *
+ * Return: exit status
+ */
+int tool_table_finish(const struct tool_table *table, int r, unsigned int width);
 void tool_table_free(struct tool_table *table);
 /** tool_width() - of the terminal on @fd; 0 if it is none */
 unsigned int tool_width(int fd);

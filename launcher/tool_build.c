@@ -1,10 +1,13 @@
 /* SPDX-License-Identifier: MIT */
 #include "launcher/tool.h"
 
+#include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
 
 #include "engine/base/fd.h"
+
+#define POOL_MAX 10000
 
 static int report_json(const struct wire_run_reply *reply, const char *name)
 {
@@ -12,7 +15,7 @@ static int report_json(const struct wire_run_reply *reply, const char *name)
 	int r;
 
 	tool_json_text(json, "status",
-		       reply->status == WIRE_WARM ? "ready" : tool_status_name(reply->status));
+		       reply->status == WIRE_WARM ? "ready" : wire_status_name(reply->status));
 	if (reply->status == WIRE_WARM) {
 		tool_json_text(json, "name", name);
 		tool_json_number(json, "id", reply->template_id);
@@ -27,17 +30,18 @@ static int refused(const struct wire_run_reply *reply)
 	struct error err;
 
 	error_set(&err, 1, "no template was built: %s",
-		  reply->reason[0] ? reply->reason : tool_status_name(reply->status));
+		  reply->reason[0] ? reply->reason : wire_status_name(reply->status));
 	return tool_fail(&err);
 }
 
 static int run(const struct tool_command *self, int argc, char **argv)
 {
-	const char *name = NULL, *ready = NULL;
+	const char *name = NULL, *ready = NULL, *pool = NULL;
 	bool json = false, rebuild = false;
 	const struct tool_option options[] = {
 		{ "--name", .value = &name },
 		{ "--ready", .value = &ready },
+		{ "--pool", .value = &pool },
 		{ "--json", .flag = &json },
 		{ "--rebuild", .flag = &rebuild },
 		{ 0 },
@@ -49,6 +53,8 @@ static int run(const struct tool_command *self, int argc, char **argv)
 	struct error err;
 	char id[TOOL_TEXT_MAX];
 	uint32_t flags = WIRE_RUN_BUILD;
+	unsigned long clones = 0;
+	char *end;
 	int r;
 
 	r = tool_options(self, options, TOOL_OPERANDS_COMMAND, argc, argv, &args);
@@ -56,9 +62,13 @@ static int run(const struct tool_command *self, int argc, char **argv)
 		return r;
 	if (args.argc == 0)
 		return tool_usage(self, "which command? none is given");
+	if (pool)
+		clones = strtoul(pool, &end, 10);
+	if (pool && (*end || clones < 1 || clones > POOL_MAX))
+		return tool_usage(self, "--pool needs a number from 1 to %d, not '%s'", POOL_MAX, pool);
 	if (rebuild)
 		flags |= WIRE_RUN_REBUILD;
-	r = tool_run_request(flags, name, ready, args.argc, args.argv, true, 0, &reply, &err);
+	r = tool_run_request(flags, name, ready, (unsigned int)clones, args.argc, args.argv, true, 0, &reply, &err);
 	if (r < 0)
 		return tool_fail(&err);
 	/* the answer carries the id only; the name may have been made up by warmd */
@@ -77,13 +87,14 @@ static int run(const struct tool_command *self, int argc, char **argv)
 const struct tool_command tool_build = {
 	.name = "build",
 	.run = run,
-	.operands = "[--name N] [--ready P] [--rebuild] [--json] [--] CMD [ARG...]",
+	.operands = "[--name N] [--ready P] [--pool K] [--rebuild] [--json] [--] CMD [ARG...]",
 	.summary = "build a template and wait until it is ready",
 	.details = "Runs CMD up to its readiness point, keeps it there as a template and prints the\n"
 		   "template's name. CMD's own output goes nowhere. Ctrl-C stops waiting.\n"
 		   "\n"
 		   "  --name N     name of the template (default: made of the command)\n"
 		   "  --ready P    readiness point: auto (default), main, import, call\n"
+		   "  --pool K     keep K clones parked for 'warm launch' and 'warm run --pool'\n"
 		   "  --rebuild    build anew even if a template serves\n"
 		   "  --json       as JSON: status, name, id, reason\n"
 		   "\n"
@@ -92,5 +103,6 @@ const struct tool_command tool_build = {
 		   "Examples:\n"
 		   "  warm build python3 report.py\n"
 		   "  warm build --name shop --ready call -- ./shop-server --port 8080\n"
+		   "  warm build --name report --pool 8 -- python3 report.py\n"
 		   "  warm build --rebuild --json python3 -m pytest\n",
 };

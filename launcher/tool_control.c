@@ -11,28 +11,6 @@
 #include "launcher/client.h"
 #include "launcher/context.h"
 
-static const char *const status_names[] = {
-	[WIRE_WARM] = "warm",
-	[WIRE_COLD_NONE] = "none",
-	[WIRE_COLD_BUILDING] = "building",
-	[WIRE_COLD_STALE] = "stale",
-	[WIRE_COLD_REFUSED] = "refused",
-	[WIRE_COLD_MISMATCH] = "mismatch",
-	[WIRE_COLD_BUDGET] = "budget",
-	[WIRE_COLD_ERROR] = "error",
-	[WIRE_COLD_DISABLED] = "disabled",
-	[WIRE_COLD_NO_DAEMON] = "no_daemon",
-	[WIRE_COLD_TIMEOUT] = "timeout",
-	[WIRE_COLD_VERSION] = "version",
-	[WIRE_COLD_FAILED] = "failed",
-};
-_Static_assert(ARRAY_SIZE(status_names) == WIRE_STATUS_COUNT, "a name for each status");
-
-const char *tool_status_name(uint32_t status)
-{
-	return status < WIRE_STATUS_COUNT ? status_names[status] : "unknown";
-}
-
 int tool_connect(struct error *err)
 {
 	int fd = client_open(0, TOOL_CONNECT_MS, err);
@@ -102,7 +80,7 @@ int tool_control(Warm__ControlRequest *request, Warm__ControlReply **ret, struct
 	return tool_control_fd(fd, request, TOOL_CONNECT_MS, ret, err);
 }
 
-int tool_run_request(uint32_t flags, const char *name, const char *ready, int argc, char **argv, bool start,
+int tool_run_request(uint32_t flags, const char *name, const char *ready, unsigned int pool, int argc, char **argv, bool start,
 		     unsigned int timeout_ms, struct wire_run_reply *ret, struct error *err)
 {
 	_cleanup_free_ void *packet = malloc(WIRE_MAX_SIZE);
@@ -121,6 +99,7 @@ int tool_run_request(uint32_t flags, const char *name, const char *ready, int ar
 		return error_set(err, ENOENT, "the working directory does not exist any more");
 	if (size == 0)
 		return error_errno(err, errno, "cannot collect the program's context");
+	((struct wire_run *)packet)->pool = pool;
 	fd = start ? client_open(1, TOOL_CONNECT_MS, err) : tool_connect(err);
 	if (fd < 0)
 		return fd;

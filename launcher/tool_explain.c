@@ -83,7 +83,7 @@ static int print_json(uint32_t status, const char *reason, const Warm__Template 
 	cJSON *json = cJSON_CreateObject();
 
 	tool_json_list(json, "command", (size_t)args->argc, args->argv);
-	tool_json_text(json, "status", tool_status_name(status));
+	tool_json_text(json, "status", wire_status_name(status));
 	tool_json_text(json, "outcome", outcomes[status]);
 	tool_json_text(json, "reason", reason);
 	if (t)
@@ -101,7 +101,7 @@ static int explain_command(const char *name, const char *ready, const struct too
 	char id[TOOL_TEXT_MAX];
 	int r;
 
-	r = tool_run_request(WIRE_RUN_EXPLAIN | WIRE_RUN_NO_BUILD, name, ready, args->argc, args->argv, false,
+	r = tool_run_request(WIRE_RUN_EXPLAIN | WIRE_RUN_NO_BUILD, name, ready, 0, args->argc, args->argv, false,
 			     TOOL_CONNECT_MS, &reply, &err);
 	if (r < 0) {
 		if (!status_of(r, &status))

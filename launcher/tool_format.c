@@ -7,11 +7,9 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/ioctl.h>
-#include <time.h>
 
+#include "engine/base/clock.h"
 #include "engine/base/fd.h"
-
-#define NS_PER_S 1000000000ull
 
 const char *tool_age(uint64_t ns, char text[TOOL_TEXT_MAX])
 {
@@ -30,15 +28,13 @@ const char *tool_age(uint64_t ns, char text[TOOL_TEXT_MAX])
 
 const char *tool_since(uint64_t realtime_ns, char text[TOOL_TEXT_MAX])
 {
-	struct timespec ts;
 	uint64_t now;
 
 	if (realtime_ns == 0) {
 		strcpy(text, "-");
 		return text;
 	}
-	clock_gettime(CLOCK_REALTIME, &ts);
-	now = (uint64_t)ts.tv_sec * NS_PER_S + (uint64_t)ts.tv_nsec;
+	now = clock_ns(CLOCK_REALTIME);
 	return tool_age(now > realtime_ns ? now - realtime_ns : 0, text);
 }
 
@@ -223,6 +219,16 @@ void tool_table_print(const struct tool_table *table, FILE *out, unsigned int wi
 			used += widths[i] + 2;
 		}
 	}
+}
+
+int tool_table_finish(const struct tool_table *table, int r, unsigned int width)
+{
+	if (r < 0) {
+		fputs("warm: out of memory\n", stderr);
+		return TOOL_FAILED;
+	}
+	tool_table_print(table, stdout, width);
+	return tool_finish();
 }
 
 void tool_table_free(struct tool_table *table)

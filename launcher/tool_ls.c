@@ -25,12 +25,7 @@ static int print_table(const Warm__ControlReply *reply)
 	r = tool_table_row(&table, "NAME", "STATE", "READY", "AGE", "USED", "LAUNCHES", "MEMORY", "COMMAND");
 	for (size_t i = 0; r == 0 && reply && i < reply->n_templates; i++)
 		r = add_row(&table, reply->templates[i]);
-	if (r < 0) {
-		fputs("warm: out of memory\n", stderr);
-		return TOOL_FAILED;
-	}
-	tool_table_print(&table, stdout, tool_width(STDOUT_FILENO));
-	return tool_finish();
+	return tool_table_finish(&table, r, tool_width(STDOUT_FILENO));
 }
 
 static int print_json(const Warm__ControlReply *reply)
@@ -44,20 +39,16 @@ static int print_json(const Warm__ControlReply *reply)
 
 static int run(const struct tool_command *self, int argc, char **argv)
 {
-	bool json = false;
-	const struct tool_option options[] = { { "--json", .flag = &json }, { 0 } };
 	Warm__ListRequest list = WARM__LIST_REQUEST__INIT;
 	Warm__ControlRequest request = WARM__CONTROL_REQUEST__INIT;
 	_cleanup_(tool_reply_freep) Warm__ControlReply *reply = NULL;
-	struct tool_args args;
 	struct error err;
+	bool json;
 	int r;
 
-	r = tool_options(self, options, TOOL_OPERANDS_FREE, argc, argv, &args);
+	r = tool_options_json(self, argc, argv, &json);
 	if (r >= 0)
 		return r;
-	if (args.argc > 0)
-		return tool_usage(self, "ls takes no operand: '%s'", args.argv[0]);
 	request.command_case = WARM__CONTROL_REQUEST__COMMAND_LIST;
 	request.list = &list;
 	r = tool_control(&request, &reply, &err);

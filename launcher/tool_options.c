@@ -111,5 +111,16 @@ int tool_options(const struct tool_command *command, const struct tool_option *o
 	}
 	argv[kept] = NULL;
 	ret->argc = kept - 1;
+	if (operands == TOOL_OPERANDS_NONE && ret->argc > 0)
+		return tool_usage(command, "%s takes no operand: '%s'", command->name, ret->argv[0]);
 	return -1;
+}
+
+int tool_options_json(const struct tool_command *command, int argc, char **argv, bool *ret_json)
+{
+	const struct tool_option options[] = { { "--json", .flag = ret_json }, { 0 } };
+	struct tool_args args;
+
+	*ret_json = false;
+	return tool_options(command, options, TOOL_OPERANDS_NONE, argc, argv, &args);
 }

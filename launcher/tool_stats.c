@@ -63,60 +63,50 @@ static int add_rest(struct tool_table *table, const Warm__Stats *s)
 	return r;
 }
 
-static int print_latencies(const Warm__Stats *s)
+static int add_latencies(struct tool_table *table, const Warm__Stats *s)
 {
-	_cleanup_(tool_table_free) struct tool_table table = { .columns = 6, .right = 0x3e };
-	int r = tool_table_row(&table, "PHASE", "N", "P50", "P90", "P99", "MAX");
+	int r = tool_table_row(table, "PHASE", "N", "P50", "P90", "P99", "MAX");
 
 	for (size_t i = 0; r == 0 && i < s->n_latencies; i++) {
 		const Warm__Latency *l = s->latencies[i];
 		char n[TOOL_TEXT_MAX], p50[TOOL_TEXT_MAX], p90[TOOL_TEXT_MAX], p99[TOOL_TEXT_MAX],
 			max[TOOL_TEXT_MAX];
 
-		r = tool_table_row(&table, l->phase, tool_number(l->count, n), tool_duration(l->p50_ns, p50),
+		r = tool_table_row(table, l->phase, tool_number(l->count, n), tool_duration(l->p50_ns, p50),
 				   tool_duration(l->p90_ns, p90), tool_duration(l->p99_ns, p99),
 				   tool_duration(l->max_ns, max));
-	}
-	if (r == 0 && s->n_latencies > 0) {
-		putchar('\n');
-		tool_table_print(&table, stdout, 0);
 	}
 	return r;
 }
 
 static int print_stats(const Warm__Stats *s)
 {
-	_cleanup_(tool_table_free) struct tool_table table = { .columns = 4, .right = 0xc };
+	_cleanup_(tool_table_free) struct tool_table counts = { .columns = 4, .right = 0xc };
+	_cleanup_(tool_table_free) struct tool_table latencies = { .columns = 6, .right = 0x3e };
 	int r;
 
-	r = add_launches(&table, s);
-	r = r ? r : add_rest(&table, s);
-	if (r == 0)
-		tool_table_print(&table, stdout, 0);
-	r = r ? r : print_latencies(s);
-	if (r < 0) {
-		fputs("warm: out of memory\n", stderr);
-		return TOOL_FAILED;
-	}
-	return tool_finish();
+	r = add_launches(&counts, s);
+	r = r ? r : add_rest(&counts, s);
+	r = r ? r : add_latencies(&latencies, s);
+	if (r < 0 || s->n_latencies == 0)
+		return tool_table_finish(&counts, r, 0);
+	tool_table_print(&counts, stdout, 0);
+	putchar('\n');
+	return tool_table_finish(&latencies, r, 0);
 }
 
 static int run(const struct tool_command *self, int argc, char **argv)
 {
-	bool json = false;
-	const struct tool_option options[] = { { "--json", .flag = &json }, { 0 } };
 	Warm__StatsRequest stats = WARM__STATS_REQUEST__INIT;
 	Warm__ControlRequest request = WARM__CONTROL_REQUEST__INIT;
 	_cleanup_(tool_reply_freep) Warm__ControlReply *reply = NULL;
-	struct tool_args args;
 	struct error err;
+	bool json;
 	int r;
 
-	r = tool_options(self, options, TOOL_OPERANDS_FREE, argc, argv, &args);
+	r = tool_options_json(self, argc, argv, &json);
 	if (r >= 0)
 		return r;
-	if (args.argc > 0)
-		return tool_usage(self, "stats takes no operand: '%s'", args.argv[0]);
 	request.command_case = WARM__CONTROL_REQUEST__COMMAND_STATS;
 	request.stats = &stats;
 	r = tool_control(&request, &reply, &err);

@@ -106,19 +106,15 @@ static int report_json(bool stopped, pid_t pid)
 
 static int run(const struct tool_command *self, int argc, char **argv)
 {
-	bool json = false;
-	const struct tool_option options[] = { { "--json", .flag = &json }, { 0 } };
 	_cleanup_close_ int fd = -EBADF;
-	struct tool_args args;
 	struct daemon daemon;
 	struct error err;
+	bool json;
 	int r;
 
-	r = tool_options(self, options, TOOL_OPERANDS_FREE, argc, argv, &args);
+	r = tool_options_json(self, argc, argv, &json);
 	if (r >= 0)
 		return r;
-	if (args.argc > 0)
-		return tool_usage(self, "stop takes no operand: '%s'", args.argv[0]);
 	fd = tool_connect(&err);
 	if (fd == -ESRCH) {
 		if (json)

@@ -19,22 +19,21 @@
 #include "engine/become.h"
 #include "launcher/client.h"
 #include "launcher/context.h"
-
-#define EXIT_WARM	125 /* env(1), docker run: the tool itself failed */
-#define EXIT_CANNOT_RUN 126
-#define EXIT_NOT_FOUND	127
+#include "launcher/enter.h"
+#include "launcher/launch.h"
+#include "launcher/words.h"
 
 #define ANSWER_MS 200 /* a daemon that does not answer by then is taken for hung */
-#define MAX_FILES 1024
 
 struct run_options {
 	const char *name, *ready;
-	bool strict, cold, verbose;
+	const char *failed; /* executed again by a stub that could not launch: why it runs cold */
+	bool strict, cold, verbose, pool;
 	int argc;
 	char **argv;
 };
 
-static void say(const char *a, const char *b, const char *c)
+void say(const char *a, const char *b, const char *c)
 {
 	char line[1024];
 	size_t n = 0;
@@ -121,6 +120,7 @@ static const char *const status_words[] = {
 	[WIRE_COLD_BUDGET] = "the memory budget is used up",
 	[WIRE_COLD_ERROR] = "warmd failed",
 	[WIRE_COLD_DISABLED] = "the configuration says so",
+	[WIRE_LAUNCHED] = "launched",
 	[WIRE_COLD_NO_DAEMON] = "warmd is not running",
 	[WIRE_COLD_TIMEOUT] = "warmd does not answer",
 	[WIRE_COLD_VERSION] = "warmd is of another version",
@@ -128,75 +128,88 @@ static const char *const status_words[] = {
 };
 _Static_assert(sizeof(status_words) / sizeof(status_words[0]) == WIRE_STATUS_COUNT, "words for each status");
 
+const char *status_word(uint32_t status)
+{
+	return status < WIRE_STATUS_COUNT ? status_words[status] : "unknown status";
+}
+
 static uint64_t message[WIRE_MAX_SIZE / 8];
-static int32_t files[MAX_FILES];
+static int32_t files[ENTER_MAX_FILES];
+
+/* what the stub executes if it fails, when this process is no launcher any more: COLD_FAILED is for it alone */
+#define COLD_FAILED "--cold="
+static const char *const cold_verbose[] = {
+	"warm", "run", "-v", COLD_FAILED "the launch failed", "--", NULL
+};
+
+static int enter(const struct run_options *o, const struct wire_run_reply *reply, unsigned int nfds,
+		 char **envp)
+{
+	struct error err = { 0 };
+	struct become b = {
+		.argc = o->argc,
+		.argv = o->argv,
+		.envp = envp,
+		.cold_words = o->verbose ? cold_verbose : NULL,
+		.skeleton_fd = -1,
+	};
+
+	if (o->verbose)
+		say("launching from template ", reply->reason, NULL);
+	enter_template(reply, files, nfds, &b, &err);
+	return not_warm(o, err.text);
+}
+
+/* @nfds: descriptors that came with the answer; the connection is closed */
+static int by_answer(const struct run_options *o, const struct wire_run_reply *reply, unsigned int nfds,
+		     char **envp)
+{
+	if (reply->status == WIRE_WARM && nfds >= 2)
+		return enter(o, reply, nfds, envp);
+	return not_warm(o, reply->reason[0] ? reply->reason : status_word(reply->status));
+}
+
+/* --pool: by warmd where it can, else as without */
+static int run_pool(const struct run_options *o, char **envp)
+{
+	struct error err = { 0 };
+	struct launch l;
+	unsigned int nfds;
+
+	if (launch_ask(&l, (struct wire_run *)message, ANSWER_MS, files, ENTER_MAX_FILES, &nfds, &err) < 0)
+		return not_warm(o, err.text);
+	if (l.reply.status == WIRE_LAUNCHED) {
+		if (o->verbose)
+			say("launched from template ", l.reply.reason,
+			    l.reply.way == WIRE_WAY_PARKED ? " (parked)" : " (fork)");
+		return launch_finish(&l);
+	}
+	launch_close(&l);
+	return by_answer(o, &l.reply, nfds, envp);
+}
 
 static int run_warm(const struct run_options *o, int argc, char **argv, char **envp)
 {
 	struct wire_run_reply reply;
 	struct error err = { 0 };
 	unsigned int nfds = 0;
-	char socket_path[CLIENT_DIR_MAX + sizeof(CLIENT_SOCKET) + 1] = "";
-	struct client_dir dir;
-	struct wire_learn learn = {
-		.header = { .magic = WIRE_MAGIC, .version = WIRE_VERSION_NUMBER, .type = WIRE_LEARN }
-	};
-	struct become b;
-	size_t size = context_collect(message, sizeof(message), 0, o->name, o->ready, argc, argv, envp);
+	size_t size = context_collect(message, sizeof(message), o->pool ? WIRE_RUN_POOL : 0, o->name,
+				      o->ready, argc, argv, envp);
 	int fd, r;
 
 	if (!size)
 		return not_warm(o, errno == E2BIG ? "arguments and environment are too large for the wire"
 						  : strerror(errno));
+	if (o->pool)
+		return run_pool(o, envp);
 	fd = client_open(1, ANSWER_MS, &err);
-	if (fd == -EPROTONOSUPPORT || fd == -ETIMEDOUT || fd < 0)
+	if (fd < 0)
 		return not_warm(o, err.text);
 	r = client_send(fd, message, size, &err);
 	if (r == 0)
-		r = client_receive_run(fd, &reply, ANSWER_MS, files, MAX_FILES, &nfds, &err);
-	if (r < 0) {
-		close(fd);
-		return not_warm(o, err.text);
-	}
-	if (reply.status != WIRE_WARM || nfds < 2) {
-		close(fd);
-		return not_warm(o, reply.reason[0]		      ? reply.reason
-				   : reply.status < WIRE_STATUS_COUNT ? status_words[reply.status]
-								      : "unknown status");
-	}
+		r = client_receive_run(fd, &reply, ANSWER_MS, files, ENTER_MAX_FILES, &nfds, &err);
 	close(fd);
-	learn.template_id = reply.template_id;
-	if (reply.learn && client_runtime_dir(&dir, NULL) == 0) {
-		strcpy(socket_path, dir.path);
-		strcat(socket_path, "/" CLIENT_SOCKET);
-	}
-	b = (struct become){
-		.control_fd = files[0],
-		.pages_fd = files[1],
-		.files = files + 2,
-		.nfiles = nfds - 2,
-		.stub_base = reply.stub_base,
-		.text_size = reply.text_size,
-		.data_size = reply.data_size,
-		.args_base = reply.args_base,
-		.context_max = reply.context_max,
-		.generation = reply.generation,
-		.stdio_changed = reply.stdio_changed,
-		.argc = argc,
-		.argv = argv,
-		.envp = envp,
-		.exit_hooks = true,
-		.learn_socket = socket_path[0] ? socket_path : NULL,
-		.learn_prefix = &learn,
-		.learn_prefix_len = offsetof(struct wire_learn, count),
-		.learn_size_at = offsetof(struct wire_header, size),
-	};
-	if (o->verbose)
-		say("warm: template ", reply.reason, NULL);
-	become(&b, &err);
-	for (unsigned int i = 0; i < nfds; i++)
-		close(files[i]);
-	return not_warm(o, err.text);
+	return r < 0 ? not_warm(o, err.text) : by_answer(o, &reply, nfds, envp);
 }
 
 static int usage(const char *what, const char *word)
@@ -206,13 +219,14 @@ static int usage(const char *what, const char *word)
 }
 
 static const char run_help[] =
-	"usage: warm run [--name N] [--ready P] [--strict] [--cold] [-v] [--] CMD [ARG...]\n"
+	"usage: warm run [--name N] [--ready P] [--pool] [--strict] [--cold] [-v] [--] CMD [ARG...]\n"
 	"\n"
 	"Runs CMD, warm when a template of it serves, else cold at once (and a template is\n"
 	"built for next time). Output, exit status and signals are the program's own.\n"
 	"\n"
 	"  --name N    the template's name; default: derived from the command\n"
 	"  --ready P   readiness point: auto (default), main, import, call\n"
+	"  --pool      have warmd launch a clone that it made ahead: the fastest start\n"
 	"  --strict    fail with 125 instead of running cold\n"
 	"  --cold      run cold, whatever there is\n"
 	"  -v          say on stderr how it was launched, and why\n"
@@ -257,8 +271,13 @@ static int parse(int argc, char **argv, struct run_options *o, int *ret_status)
 			*value = argv[i];
 		} else if (strcmp(a, "--strict") == 0) {
 			o->strict = true;
+		} else if (strcmp(a, "--pool") == 0) {
+			o->pool = true;
 		} else if (strcmp(a, "--cold") == 0) {
 			o->cold = true;
+		} else if (strncmp(a, COLD_FAILED, sizeof(COLD_FAILED) - 1) == 0) {
+			o->cold = true;
+			o->failed = a + sizeof(COLD_FAILED) - 1;
 		} else if (strcmp(a, "-v") == 0 || strcmp(a, "--verbose") == 0) {
 			o->verbose = true;
 		} else {
@@ -278,12 +297,16 @@ int main(int argc, char **argv, char **envp)
 	const char *disable;
 	int status;
 
+	if (argc >= 2 && strcmp(argv[1], "launch") == 0)
+		return launch_main(argc, argv, envp);
+	if (argc >= 2 && strcmp(argv[1], "skeleton") == 0)
+		return skeleton_main(argc, argv, envp);
 	if (argc < 2 || strcmp(argv[1], "run") != 0)
 		return tool(argv);
 	if (parse(argc, argv, &o, &status) < 0)
 		return status;
 	disable = getenv("WARM_DISABLE");
 	if (o.cold || (disable && disable[0] && strcmp(disable, "0") != 0))
-		return run_cold(&o);
+		return o.failed ? not_warm(&o, o.failed) : run_cold(&o);
 	return run_warm(&o, o.argc, o.argv, envp);
 }

@@ -1,15 +1,121 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * warm.h - libwarm: for programs that want to start warm.
+ * warm.h - libwarm: for programs that want to start warm, and for those that launch them.
  *
- * Link with -lwarm (pkg-config warm), or take libwarm.a.
+ * Link with -lwarm (pkg-config warm), or take libwarm.a with -pthread. libwarm(3) is the manual.
+ *
+ * All functions that can fail return a negative errno; what they return through pointers is set on success only.
  */
 #ifndef WARM_H
 #define WARM_H
 
+#include <stddef.h>
+#include <sys/types.h>
+
 #ifdef __cplusplus
 extern "C" {
 #endif
+
+/* --- launching clones of templates that warmd has --------------------------------------- */
+
+/* A connection to warmd. Any number of threads may launch and wait on one at once. */
+struct warm;
+
+/**
+ * warm_open() - connect to the warmd of this user
+ * @ret: the handle, to be given to warm_close()
+ * @socket_path: its socket; NULL: $WARM_RUNTIME_DIR/warmd.sock, with the defaults of warm(1)
+ *
+ * umask, limits, nice value, ignored signals, CPU affinity, groups and rights of the clones are those that this process has now; a
+ * later change counts for handles that are opened later. The daemon is not started: `warm build` does that.
+ *
+ * A handle belongs to the process that opened it. In a child made by fork(2) every call but warm_close() fails with
+ * -ECHILD. Its descriptors are closed by execve(2).
+ *
+ * Return: 0. -ECONNREFUSED: warmd is not running. -ETIMEDOUT: it does not accept. -EACCES: the socket or its
+ * directory is another user's. -EINVAL, -ENAMETOOLONG: the path. -EMFILE, -ENOMEM.
+ */
+int warm_open(struct warm **ret, const char *socket_path);
+
+/**
+ * warm_close() - end the connection and free the handle; NULL is allowed
+ *
+ * Clones of the handle that still run get SIGHUP (and SIGCONT), as from a terminal that is closed, and so they do when this process ends.
+ * No other thread may be in a call on the handle.
+ */
+void warm_close(struct warm *w);
+
+/* Zero it, then set size; what is left 0 or NULL is as said here. */
+struct warm_launch_options {
+	size_t size; /* sizeof(struct warm_launch_options): later versions may know more */
+	const char *template_name; /* as given to warm build --name, or a name of warm ls */
+	/*
+	 * Each ended by NULL. argv is the whole command as `warm build` had it, name first. NULL: the
+	 * template's own. Together less than 128 KiB.
+	 */
+	char *const *argv, *const *envp;
+	const char *cwd; /* NULL: the caller's */
+	int fds[3]; /* to be stdin, stdout, stderr; they stay the caller's; -1: /dev/null. Nothing else is inherited */
+};
+
+/**
+ * warm_launch() - launch a clone of a template
+ * @o: read during the call only
+ * @ret_pid: its PID, for warm_wait(); may be NULL
+ * @ret_pidfd: a pidfd (pidfd_open(2)), close-on-exec, the caller's to close; NULL: not wanted. It is readable once the
+ *	clone has ended. The clone is a child of warmd: wait(2) and waitid(2) do not know it
+ *
+ * Returns when the clone has its launch and is about to run. Bounded: 60 s, since a stale template may have to be built anew. If the
+ * daemon was restarted the connection is made anew; a launch is never made twice. Signals do not
+ * interrupt it. Not for signal handlers.
+ *
+ * Return: 0. From warmd, with its words in warm_error():
+ *	-ENOENT		there is no such template
+ *	-EAGAIN		it is being built, or went stale
+ *	-EOPNOTSUPP	the program cannot be a template
+ *	-EACCES		the template, or warmd, does not fit this launch: ids, capabilities, namespaces, limits, affinity, environment
+ *	-ENOSPC		the memory budget is used up
+ *	-EIO		warmd failed
+ *	-EPERM		the configuration disables it
+ * From this side:
+ *	-EINVAL, -E2BIG	the options
+ *	-EBADF		fds
+ *	-ENOENT, -ENOTDIR, -EACCES.. of cwd (warm_error() tells which it is)
+ *	-ECONNREFUSED	warmd is not running any more
+ *	-ECONNRESET, -EBADMSG	it went away, or answered nonsense, before its answer: the clone may have run
+ *	-ETIMEDOUT	no answer; a clone that is launched later is killed
+ *	-EMFILE		no descriptor was free for the pidfd; the clone was killed
+ *	-EPROTONOSUPPORT	warmd is of another version
+ *	-ENOMEM, -ECHILD (after fork)
+ */
+int warm_launch(struct warm *w, const struct warm_launch_options *o, pid_t *ret_pid, int *ret_pidfd);
+
+/**
+ * warm_wait() - wait until a clone that this handle launched has ended
+ * @ret_wstatus: as of wait(2): WIFEXITED(), WTERMSIG()..; may be NULL
+ *
+ * Each clone can be waited for once, by one thread, at any time after its launch, also in the order of other threads'. A clone that is
+ * never waited for costs some 50 bytes until warm_close(). If warmd dies its clones go on, and the kernel is asked how
+ * they ended. Signals do not interrupt it: poll the pidfd before, to be able to give up.
+ *
+ * Return: 0. -ECHILD: no clone of this handle has that PID, it was or is waited for, or the handle is from before fork().
+ * -ECONNRESET: warmd died before the clone ended, and the kernel does not tell how it ended (before Linux 6.15) or no
+ * descriptor was to spare for it.
+ */
+int warm_wait(struct warm *w, pid_t pid, int *ret_wstatus);
+
+/**
+ * warm_error() - the last failure in words: one line, no newline
+ * @w: the handle; NULL: the last failure of any libwarm call of this thread, that of warm_open() too
+ *
+ * That of the calling thread, if its last failure was on this handle; else that of any thread; "" when there was none. As errno it
+ * says nothing after a call that succeeded.
+ *
+ * Return: never NULL. Lives until the calling thread's next libwarm call, or its end; other threads do not change it.
+ */
+const char *warm_error(struct warm *w);
+
+/* --- within a program of which templates are made ------------------------------------------ */
 
 /**
  * warm_ready() - the readiness point: what was done before it is done once, for all launches

@@ -17,13 +17,13 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <time.h>
 #include <unistd.h>
 #include <sys/prctl.h>
 #include <sys/ptrace.h>
 #include <sys/resource.h>
 #include <sys/syscall.h>
 
+#include "engine/base/clock.h"
 #include "engine/base/fd.h"
 
 #ifndef PTRACE_GET_RSEQ_CONFIGURATION
@@ -31,14 +31,6 @@
 #endif
 
 #define NO_TIME UINT64_MAX
-
-static uint64_t now_ns(void)
-{
-	struct timespec ts;
-
-	clock_gettime(CLOCK_MONOTONIC, &ts);
-	return (uint64_t)ts.tv_sec * 1000000000u + (uint64_t)ts.tv_nsec;
-}
 
 /* the calls that take a relative time, and where: index of the argument; -1: none or absolute */
 static int timed_argument(const struct tracee *t, bool *ret_ms)
@@ -96,7 +88,7 @@ static bool never_restarted(long nr)
 
 static uint64_t time_left(pid_t pid, const struct tracee *t, int arg, bool ms)
 {
-	uint64_t spent = now_ns() - t->entered_ns, total;
+	uint64_t spent = clock_ns(CLOCK_MONOTONIC) - t->entered_ns, total;
 	struct timespec ts;
 
 	if (ms) {
@@ -104,7 +96,7 @@ static uint64_t time_left(pid_t pid, const struct tracee *t, int arg, bool ms)
 	} else {
 		if (trace_read(pid, t->args[arg], &ts, sizeof(ts)) < 0)
 			return 0;
-		total = (uint64_t)ts.tv_sec * 1000000000u + (uint64_t)ts.tv_nsec;
+		total = timespec_ns(&ts);
 	}
 	return total > spent ? total - spent : 0;
 }

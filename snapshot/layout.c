@@ -21,6 +21,7 @@
 struct layout {
 	struct plan_layout *out;
 	uint64_t page;
+	bool join_text;
 	bool last_grows; /* the last stored piece was anonymous: leave a gap behind it */
 };
 
@@ -69,6 +70,15 @@ static uint32_t lock_flags(const struct record_vma *v)
 	       (v->vmflags & VMF_SEALED ? STUB_MAP_MSEAL : 0);
 }
 
+/*
+ * A library is R, RX, R of one file since linkers separate code (-z separate-code, binutils 2.31), and was
+ * one RX before: a segment that only reads becomes executable beside one that is already
+ */
+static bool joins(const struct layout *l, uint32_t a, uint32_t b)
+{
+	return a == b || (l->join_text && (a & b) == PROT_READ && (a | b) == (PROT_READ | PROT_EXEC));
+}
+
 static int add_file(struct layout *l, const struct record_vma *v, uint64_t start, uint64_t end, int file)
 {
 	struct stub_map *last = l->out->nmaps ? &l->out->maps[l->out->nmaps - 1] : NULL, *m;
@@ -78,7 +88,9 @@ static int add_file(struct layout *l, const struct record_vma *v, uint64_t start
 	if (v->vmflags & VMF_NORESERVE)
 		flags |= MAP_NORESERVE;
 	if (last && last->file == file && last->addr + last->len == start && last->off + last->len == off &&
-	    last->prot == v->prot && last->mmap_flags == flags && last->flags == lock_flags(v)) {
+	    (v->shared ? last->prot == v->prot : joins(l, last->prot, v->prot)) &&
+	    last->mmap_flags == flags && last->flags == lock_flags(v)) {
+		last->prot |= v->prot;
 		last->len += end - start;
 		return 0;
 	}
@@ -243,10 +255,10 @@ static int add_advice(struct layout *l, const struct record_vma *v)
 }
 
 int plan_layout(const struct record *rec, const struct record_process *p, const int *file_index,
-		uint64_t page, struct plan_layout *ret)
+		uint64_t page, bool join_text, struct plan_layout *ret)
 {
 	struct plan_layout out = { 0 };
-	struct layout l = { .out = &out, .page = page };
+	struct layout l = { .out = &out, .page = page, .join_text = join_text };
 
 	(void)rec;
 	for (size_t i = 0; i < p->nvmas; i++) {

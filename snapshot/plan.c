@@ -349,7 +349,7 @@ int plan_build(const struct record *rec, const struct plan_options *o, struct pl
 		plan.files[plan.nfiles++] = rec->objects[i].fd;
 		index[i] = (int)plan.nfiles;
 	}
-	r = plan_layout(rec, p, index, (uint64_t)sysconf(_SC_PAGESIZE), &layout);
+	r = plan_layout(rec, p, index, (uint64_t)sysconf(_SC_PAGESIZE), o->join_text, &layout);
 	if (r < 0)
 		error_errno(err, r, "planning the mappings");
 	if (r == 0) {

@@ -27,11 +27,14 @@ struct plan_layout {
  * plan_layout() - decide the mappings of a process
  * @file_index: for each memory object of the record the 1-based index that maps will carry
  * @page: page size in bytes
+ * @join_text: read-only data joins the text beside it, and is executable then
  *
  * Rules:
  *  - a written page of a private mapping comes from the pages memfd, an untouched one of a
  *    file from that file; fewer than PLAN_CLEAN_GAP untouched pages between two written ones are
  *    stored too, because two more mappings cost more than their copies;
+ *  - with @join_text neighbours of one file, private and untouched, that are r-- and r-x, are one r-x mapping when
+ *    their offsets continue: a library's R, RX, R. It is never done to what can be written;
  *  - anonymous memory that was never written is anonymous again where it is PLAN_HOLE_GAP pages or more
  *    long; shorter pieces are holes of the memfd;
  *  - neighbours of equal protection that are stored lie one behind the other in the memfd and are one mapping;
@@ -40,7 +43,7 @@ struct plan_layout {
  *    cannot be private file mappings: the first and last are filled by copy, the others start empty.
  */
 int plan_layout(const struct record *rec, const struct record_process *p, const int *file_index,
-		uint64_t page, struct plan_layout *ret);
+		uint64_t page, bool join_text, struct plan_layout *ret);
 void plan_layout_done(struct plan_layout *l);
 
 #define PLAN_CLEAN_GAP 16
@@ -75,6 +78,7 @@ struct plan_options {
 	uint32_t start_personality;
 	uint64_t start_timerslack_ns; /* 0: nothing is set */
 	uint64_t ignored_signals; /* dispositions that a launcher has anyway */
+	bool join_text; /* for plan_layout() */
 };
 
 struct plan {

@@ -101,6 +101,8 @@ static int take_line(struct adaptor_lines *a, char *line)
 	}
 	if (strcmp(line, "MODULES") == 0)
 		return push(&a->modules, &a->nmodules, value);
+	if (strcmp(line, "LISTED") == 0)
+		return push(&a->listed, &a->nlisted, value);
 	if (strcmp(line, "RANDOM") == 0)
 		return take_random(a, value);
 	if (strcmp(line, "EXIT") == 0)
@@ -145,8 +147,11 @@ void adaptor_done(struct adaptor_lines *a)
 		free(a->env[i]);
 	for (size_t i = 0; i < a->nmodules; i++)
 		free(a->modules[i]);
+	for (size_t i = 0; i < a->nlisted; i++)
+		free(a->listed[i]);
 	free(a->env);
 	free(a->modules);
+	free(a->listed);
 	free(a->randoms);
 	free(a->exit);
 	free(a->refuse);

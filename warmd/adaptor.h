@@ -20,6 +20,8 @@ struct adaptor_lines {
 	bool argv_from_end; /* argv counts from the end (so that -0 is all but none) */
 	char **modules; /* directories */
 	size_t nmodules;
+	char **listed; /* directories, once for each time */
+	size_t nlisted;
 	struct adaptor_range {
 		uint64_t addr, len;
 	} * randoms; /* RANDOM lines */

@@ -19,9 +19,11 @@
 #include <sys/syscall.h>
 #include <sys/wait.h>
 
+#include "engine/base/clock.h"
 #include "engine/base/fd.h"
 #include "engine/base/log.h"
 #include "warmd/builder.h"
+#include "warmd/pool.h"
 #include "warmd/server.h"
 
 #define BUILDS_MAX	16
@@ -70,6 +72,26 @@ bool build_pending(const struct server *s, const struct request *req)
 {
 	for (const struct build *b = s->builds; b; b = b->next)
 		if (same_command(b->request, req))
+			return true;
+	return false;
+}
+
+bool build_pending_name(const struct server *s, const char *name)
+{
+	char label[REQUEST_LABEL_MAX];
+
+	for (const struct build *b = s->builds; b; b = b->next) {
+		request_label(b->request, label, sizeof(label));
+		if (strcmp(label, name) == 0)
+			return true;
+	}
+	return false;
+}
+
+bool build_is_process(const struct server *s, pid_t pid)
+{
+	for (const struct build *b = s->builds; b; b = b->next)
+		if (b->pid == pid)
 			return true;
 	return false;
 }
@@ -131,6 +153,7 @@ static void finish(struct build *b, uint32_t status, const struct template *t, c
 		connection_reply(b->waiters[--b->nwaiters], status, t, false, 0, reason);
 	build_free(b);
 	start_next(s);
+	launch_retry(s);
 }
 
 static int on_again(sd_event_source *source, uint64_t usec, void *data)
@@ -214,6 +237,13 @@ static void complete(struct build *b)
 	if (r == -ESTALE && !b->again && b->request) {
 		run_again(b, err.text);
 		return;
+	}
+	if (r == 0 && t->state == TEMPLATE_READY &&
+	    (t->request->run.pool || (t->request->run.flags & WIRE_RUN_POOL))) {
+		struct pool *p = pool_get(s, t);
+
+		if (p)
+			pool_keep(p, p->want);
 	}
 	if (r < 0)
 		finish(b,

@@ -470,7 +470,7 @@ int builder_run(const struct request *req, const struct config *cfg, int sock)
 		.argv_count = -1,
 		.plan = { .control = -EBADF, .pages = -EBADF },
 	};
-	struct plan_options po = { .context_fd = -1 };
+	struct plan_options po = { .context_fd = -1, .join_text = cfg->join_text };
 	struct error err = { 0 };
 	int r, status;
 

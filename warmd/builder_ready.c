@@ -328,6 +328,8 @@ int builder_take(struct builder *b, struct plan_options *po, struct error *err)
 		r = check_stdio(b, err);
 	for (size_t i = 0; i < b->lines.nmodules && r == 0; i++)
 		r = observe_modules_dir(b->observe, b->lines.modules[i]);
+	for (size_t i = 0; i < b->lines.nlisted && r == 0; i++)
+		r = observe_modules_listed(b->observe, b->lines.listed[i]);
 	if (r == 0) {
 		r = observe_finish(b->observe, err);
 		if (r == 1)

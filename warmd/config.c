@@ -13,6 +13,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include "engine/base/clock.h"
 #include "engine/base/fd.h"
 #include "warmd/config_text.h"
 
@@ -206,6 +207,29 @@ static int take_templates_max(const struct value *v)
 	return 0;
 }
 
+static int take_pool_size(const struct value *v)
+{
+	double n = v->json->valuedouble;
+
+	if (!cJSON_IsNumber(v->json) || n < 1 || n > 10000 || n != (unsigned int)n)
+		return bad_value(v, "takes a whole number from 1 to 10000");
+	v->cfg->pool_size = (unsigned int)n;
+	return 0;
+}
+
+static int take_pool_idle(const struct value *v)
+{
+	return take_duration(v, true, &v->cfg->pool_idle_ns);
+}
+
+static int take_join_text(const struct value *v)
+{
+	if (!cJSON_IsBool(v->json))
+		return bad_value(v, "takes true or false");
+	v->cfg->join_text = cJSON_IsTrue(v->json);
+	return 0;
+}
+
 static int take_log_level(const struct value *v)
 {
 	const char *s = cJSON_GetStringValue(v->json);
@@ -291,7 +315,8 @@ static const struct key {
 	{ "ignore_paths", take_ignore_paths }, { "ignore_variables", take_ignore_variables },
 	{ "log_level", take_log_level },       { "build_timeout", take_build_timeout },
 	{ "idle_exit", take_idle_exit },       { "templates_max", take_templates_max },
-	{ "disable", take_disable },
+	{ "disable", take_disable },	       { "join_text", take_join_text },
+	{ "pool_size", take_pool_size },       { "pool_idle", take_pool_idle },
 };
 
 static int unknown_key(const char *file, unsigned int line, const char *name, struct error *err)
@@ -423,6 +448,9 @@ void config_defaults(struct config *ret)
 		.max_age_ns = 7 * 24 * 3600 * SECOND_NS,
 		.build_timeout_ns = 60 * SECOND_NS,
 		.templates_max = 64,
+		.pool_size = 4,
+		.pool_idle_ns = 300 * NS_PER_S,
+		.join_text = true,
 		.log_level = LOG_LEVEL_INFO,
 	};
 }

@@ -13,6 +13,11 @@
  * build_timeout     as max_age, not 0                             "60s"
  * idle_exit         as max_age; 0: never                          0
  * templates_max     how many templates at most                    64
+ * join_text         true, false: text and read-only data of a     true
+ *                   library in one mapping
+ * pool_size         clones that --pool keeps parked               4
+ * pool_idle         as max_age: without a launch for so long,     "5m"
+ *                   parked clones go; 0: never
  * disable           globs of commands that are always cold        []
  */
 #ifndef WARM_WARMD_CONFIG_H
@@ -36,6 +41,9 @@ struct config {
 	uint64_t build_timeout_ns;
 	uint64_t idle_exit_ns; /* 0: never */
 	unsigned int templates_max;
+	unsigned int pool_size;
+	uint64_t pool_idle_ns; /* 0: parked clones stay */
+	bool join_text;
 	enum log_level log_level;
 	struct config_list ignore_paths, ignore_variables, disable;
 };

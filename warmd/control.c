@@ -8,45 +8,43 @@
 #include <sys/uio.h>
 #include <unistd.h>
 
+#include "engine/base/clock.h"
 #include "engine/base/fd.h"
 #include "engine/base/log.h"
 #include "warmd/control.pb-c.h"
 #include "warmd/server.h"
 
-static const char *const status_names[] = {
-	[WIRE_WARM] = "warm",
-	[WIRE_COLD_NONE] = "none",
-	[WIRE_COLD_BUILDING] = "building",
-	[WIRE_COLD_STALE] = "stale",
-	[WIRE_COLD_REFUSED] = "refused",
-	[WIRE_COLD_MISMATCH] = "mismatch",
-	[WIRE_COLD_BUDGET] = "budget",
-	[WIRE_COLD_ERROR] = "error",
-	[WIRE_COLD_DISABLED] = "disabled",
-	[WIRE_COLD_NO_DAEMON] = "no-daemon",
-	[WIRE_COLD_TIMEOUT] = "timeout",
-	[WIRE_COLD_VERSION] = "version",
-	[WIRE_COLD_FAILED] = "failed",
-};
-_Static_assert(ARRAY_SIZE(status_names) == WIRE_STATUS_COUNT, "a name for each status");
-
 /* a reply under construction: what it points to is freed with it */
 struct answer {
 	Warm__ControlReply reply;
 	char message[256];
-	void *owned[4096];
-	size_t nowned;
+	void **owned;
+	size_t nowned, size;
 };
 
+/* Return: @p, or NULL when there is no memory: it is freed then */
 static void *own(struct answer *a, void *p)
 {
-	if (!p)
-		return NULL;
-	if (a->nowned == ARRAY_SIZE(a->owned)) {
-		free(p);
-		return NULL;
+	if (p && a->nowned == a->size) {
+		size_t size = a->size ? a->size * 2 : 64;
+		void **owned = realloc(a->owned, size * sizeof(*owned));
+
+		if (!owned) {
+			free(p);
+			return NULL;
+		}
+		a->owned = owned;
+		a->size = size;
 	}
-	return a->owned[a->nowned++] = p;
+	return p ? a->owned[a->nowned++] = p : NULL;
+}
+
+static void answer_free(struct answer *a)
+{
+	while (a->nowned > 0)
+		free(a->owned[--a->nowned]);
+	free(a->owned);
+	free(a);
 }
 
 static void fail(struct answer *a, int code, const char *fmt, const char *what)
@@ -56,11 +54,13 @@ static void fail(struct answer *a, int code, const char *fmt, const char *what)
 	a->reply.message = a->message;
 }
 
+/* Return: never NULL, which protobuf-c does not take for a string of a list */
 static char *text(struct answer *a, const char *fmt, const char *arg)
 {
 	char *s = NULL;
 
-	return asprintf(&s, fmt, arg) < 0 ? (char *)"" : own(a, s);
+	s = asprintf(&s, fmt, arg) < 0 ? NULL : own(a, s);
+	return s ? s : (char *)"";
 }
 
 static void fill_keys(struct answer *a, const struct template *t, Warm__Template *m)
@@ -164,9 +164,11 @@ static void list(struct server *s, struct answer *a)
 	if (!v)
 		return fail(a, -ENOMEM, "no memory%s", "");
 	n = 0;
-	for (const struct template *t = s->store->list; t; t = t->next)
-		if ((v[n] = fill_template(a, t, false)))
-			n++;
+	for (const struct template *t = s->store->list; t; t = t->next) {
+		v[n] = fill_template(a, t, false);
+		if (!v[n++])
+			return fail(a, -ENOMEM, "no memory%s", "");
+	}
 	a->reply.templates = v;
 	a->reply.n_templates = n;
 }
@@ -241,7 +243,7 @@ static void stats(struct server *s, struct answer *a)
 	warm__stats__init(m);
 	for (int i = 0; i < WIRE_STATUS_COUNT; i++) {
 		warm__count__init(&counts[i]);
-		counts[i].name = (char *)status_names[i];
+		counts[i].name = (char *)wire_status_name((uint32_t)i);
 		counts[i].count = s->launches[i];
 		v[i] = &counts[i];
 	}
@@ -399,9 +401,7 @@ int control_handle(struct connection *c, const uint8_t *payload, size_t len)
 		fail(a, -EOPNOTSUPP, "unknown command%s", "");
 	}
 	r = send_reply(c, a);
-	for (size_t i = 0; i < a->nowned; i++)
-		free(a->owned[i]);
-	free(a);
+	answer_free(a);
 	warm__control_request__free_unpacked(q, NULL);
 	if (stop)
 		sd_event_exit(s->event, 0);

@@ -24,25 +24,12 @@
 #include <limits.h>
 #include <stdlib.h>
 #include <string.h>
-#include <time.h>
 
+#include "engine/base/clock.h"
 #include "engine/base/fd.h"
 
 #define LINKS_MAX 40 /* as the kernel's MAXSYMLINKS: more is ELOOP */
 #define RACY_NS	  (20 * 1000000LL)
-
-static int64_t timespec_ns(const struct timespec *ts)
-{
-	return (int64_t)ts->tv_sec * 1000000000 + ts->tv_nsec;
-}
-
-static int64_t now_ns(void)
-{
-	struct timespec ts;
-
-	clock_gettime(CLOCK_REALTIME, &ts);
-	return timespec_ns(&ts);
-}
 
 static struct dep_stat stat_take(const struct stat *st)
 {
@@ -50,8 +37,8 @@ static struct dep_stat stat_take(const struct stat *st)
 		.dev = st->st_dev,
 		.ino = st->st_ino,
 		.size = (uint64_t)st->st_size,
-		.mtime_ns = timespec_ns(&st->st_mtim),
-		.ctime_ns = timespec_ns(&st->st_ctim),
+		.mtime_ns = (int64_t)timespec_ns(&st->st_mtim),
+		.ctime_ns = (int64_t)timespec_ns(&st->st_ctim),
 		.mode = st->st_mode,
 		.uid = st->st_uid,
 		.gid = st->st_gid,
@@ -319,7 +306,7 @@ static int walk_path(struct dep_set *set, const char *path, bool nofollow, bool 
 	unsigned int nlinks = 0;
 	int r;
 
-	w->at_ns = now_ns();
+	w->at_ns = (int64_t)clock_ns(CLOCK_REALTIME);
 	w->exists = true;
 	strcpy(w->real, "/");
 	w->real_len = 1;

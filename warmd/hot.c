@@ -13,6 +13,7 @@
 #include "engine/base/log.h"
 #include "engine/stub/abi.h"
 #include "snapshot/plan.h"
+#include "warmd/pool.h"
 
 _Static_assert(sizeof(struct wire_range) == sizeof(struct stub_range),
 	       "the wire carries what the stub takes");
@@ -137,6 +138,8 @@ static void add_sample(struct template *t, const struct wire_learn *m)
 	}
 	fd_close(t->fds[0]);
 	t->fds[0] = fd;
+	if (t->pool)
+		pool_new_hot(t->pool);
 	log_debug("template '%s': %zu ranges are made ahead after %u clones", t->label, h->n, h->samples);
 }
 

@@ -17,11 +17,12 @@
 
 #include "engine/base/fd.h"
 #include "engine/base/log.h"
-#include "launcher/client.h"
+#include "engine/base/runtime_dir.h"
+#include "launcher/protocol.h"
 #include "warmd/server.h"
 
 struct start {
-	struct client_dir dir;
+	struct runtime_dir dir;
 	int lock_fd, ready_fd;
 	bool logging;
 	bool activated; /* the socket is systemd's: not ours to remove */
@@ -35,7 +36,7 @@ static const char usage[] =
 	"  --config FILE   instead of $XDG_CONFIG_HOME/warm/config.json\n"
 	"  --log FILE      instead of $WARM_LOG, or warmd.log in the runtime directory\n";
 
-/* words for whoever started us: client.h, CLIENT_READY_ENV */
+/* words for whoever started us: protocol.h, WIRE_READY_ENV */
 static void tell_starter(struct start *s, const char *words)
 {
 	if (s->ready_fd < 0)
@@ -47,11 +48,11 @@ static void tell_starter(struct start *s, const char *words)
 
 static int lock(struct start *s, struct error *err)
 {
-	char path[CLIENT_DIR_MAX + 16];
+	char path[RUNTIME_PATH_MAX];
 
 	if (mkdir(s->dir.path, 0700) < 0 && errno != EEXIST)
 		return error_errno(err, errno, "making the runtime directory %s", s->dir.path);
-	snprintf(path, sizeof(path), "%s/%s", s->dir.path, CLIENT_LOCK);
+	snprintf(path, sizeof(path), "%s/%s", s->dir.path, WIRE_LOCK);
 	s->lock_fd = open(path, O_RDWR | O_CREAT | O_CLOEXEC | O_NOFOLLOW, 0600);
 	if (s->lock_fd < 0)
 		return error_errno(err, errno, "opening %s", path);
@@ -69,7 +70,7 @@ static int listen_on(const struct start *s, struct error *err)
 
 	if (fd < 0)
 		return error_errno(err, errno, "socket");
-	snprintf(a.sun_path, sizeof(a.sun_path), "%s/%s", s->dir.path, CLIENT_SOCKET);
+	snprintf(a.sun_path, sizeof(a.sun_path), "%s/%s", s->dir.path, WIRE_SOCKET);
 	/* a stale one: we hold the lock, so nobody listens there */
 	unlink(a.sun_path);
 	mask = umask(0177);
@@ -82,7 +83,7 @@ static int listen_on(const struct start *s, struct error *err)
 
 static int open_log(const struct start *s, const char *path, enum log_level level)
 {
-	char file[CLIENT_DIR_MAX + 16];
+	char file[RUNTIME_PATH_MAX];
 	int fd;
 
 	if (!path)
@@ -119,6 +120,7 @@ static int serve(struct start *s, const struct config *config, int listen_fd, st
 	sigemptyset(&set);
 	sigaddset(&set, SIGTERM);
 	sigaddset(&set, SIGINT);
+	sigaddset(&set, SIGCHLD); /* sd_event_add_child(3) wants it */
 	sigprocmask(SIG_BLOCK, &set, NULL);
 	signal(SIGPIPE, SIG_IGN);
 	signal(SIGHUP, SIG_IGN);
@@ -141,10 +143,10 @@ static int serve(struct start *s, const struct config *config, int listen_fd, st
 	r = sd_event_loop(event);
 	log_info("stopping");
 	if (!s->activated) {
-		char path[CLIENT_DIR_MAX + 16];
+		char path[RUNTIME_PATH_MAX];
 
 		/* first, so that nobody connects to one that is going */
-		snprintf(path, sizeof(path), "%s/%s", s->dir.path, CLIENT_SOCKET);
+		snprintf(path, sizeof(path), "%s/%s", s->dir.path, WIRE_SOCKET);
 		unlink(path);
 	}
 	server_free(server);
@@ -179,7 +181,7 @@ static int run(struct start *s, const char *config_path, const char *log_path, s
 {
 	struct config config;
 	_cleanup_close_ int listen_fd = -EBADF;
-	int r = client_runtime_dir(&s->dir, err);
+	int r = runtime_dir_find(&s->dir, err);
 
 	if (r == 0)
 		r = lock(s, err);
@@ -212,7 +214,7 @@ static int run(struct start *s, const char *config_path, const char *log_path, s
 int main(int argc, char **argv)
 {
 	struct start s = { .lock_fd = -EBADF, .ready_fd = -EBADF };
-	const char *config = NULL, *log = NULL, *ready = getenv(CLIENT_READY_ENV);
+	const char *config = NULL, *log = NULL, *ready = getenv(WIRE_READY_ENV);
 	struct error err = { 0 };
 	int r = parse(argc, argv, &config, &log);
 
@@ -220,7 +222,7 @@ int main(int argc, char **argv)
 		return r > 0 ? 0 : 125;
 	if (ready)
 		s.ready_fd = atoi(ready) > 2 ? atoi(ready) : -EBADF;
-	unsetenv(CLIENT_READY_ENV);
+	unsetenv(WIRE_READY_ENV);
 	if (s.ready_fd >= 0)
 		fcntl(s.ready_fd, F_SETFD, FD_CLOEXEC);
 	/* processes of one user may trace one another: a template's memory is as private as the program's */

@@ -66,8 +66,8 @@ static bool all_of_one_differ(const struct request *a, const struct request *b, 
 	return false;
 }
 
-static bool environment_differs(const struct template *t, const struct request *req,
-				const struct config *config, char *reason, size_t size)
+bool template_environment_differs(const struct template *t, const struct request *req,
+				  const struct config *config, char *reason, size_t size)
 {
 	const Warm__BuildResult *r = t->result;
 	bool everything = r->environment_all;
@@ -164,7 +164,7 @@ bool template_mismatch(const struct template *t, const struct request *req, cons
 	/* PATH decides which file a bare name is */
 	if (!strchr(req->argv[0], '/') && variable_differs(t->request, req, "PATH", 4))
 		return words(reason, size, "variable %s differs", "PATH");
-	return environment_differs(t, req, config, reason, size);
+	return template_environment_differs(t, req, config, reason, size);
 }
 
 bool template_same_command(const struct template *t, const struct request *req)

@@ -85,6 +85,7 @@ void observe_free(struct observe *o)
 	map_done(&o->written, NULL);
 	map_done(&o->candidates, NULL);
 	map_done(&o->confirmed, NULL);
+	map_done(&o->listed, NULL);
 	for (size_t i = 0; i < o->noutput; i++)
 		free((void *)o->output[i].data);
 	free(o->output);
@@ -268,7 +269,15 @@ void observe_phase_adaptor(struct observe *o)
 
 void observe_phase_leading(struct observe *o)
 {
-	o->leading = true;
+	o->leading = o->watching = true;
+}
+
+/* the values of such a map are numbers */
+int count_path(struct map *m, const char *path, unsigned int more)
+{
+	uintptr_t n = (uintptr_t)map_get(m, path, strlen(path));
+
+	return map_put(m, path, strlen(path), (void *)(n + more));
 }
 
 int observe_modules_dir(struct observe *o, const char *path)
@@ -276,6 +285,19 @@ int observe_modules_dir(struct observe *o, const char *path)
 	_cleanup_free_ char *real = realpath(path, NULL);
 
 	return real ? map_put(&o->confirmed, real, strlen(real), NULL) : 0;
+}
+
+int observe_modules_listed(struct observe *o, const char *path)
+{
+	_cleanup_free_ char *real = realpath(path, NULL);
+
+	return real ? count_path(&o->listed, real, 1) : 0;
+}
+
+static bool is_importers(const struct observe *o, const struct map_slot *candidate)
+{
+	return map_has(&o->confirmed, candidate->key, candidate->len) &&
+	       (uintptr_t)candidate->value <= (uintptr_t)map_get(&o->listed, candidate->key, candidate->len);
 }
 
 int observe_finish(struct observe *o, struct error *err)
@@ -288,7 +310,7 @@ int observe_finish(struct observe *o, struct error *err)
 		news |= refuse_effect(o, NULL, true, "makes %s", (const char *)slot->key);
 	pos = 0;
 	while ((slot = map_next(&o->candidates, &pos))) {
-		if (map_has(&o->confirmed, slot->key, slot->len))
+		if (is_importers(o, slot))
 			continue;
 		r = dep_set_add(o->deps, slot->key, DEP_LISTING);
 		if (r == -ENOMEM)

@@ -110,8 +110,15 @@ void observe_effects(struct observe *o, bool check);
 void observe_phase_leading(struct observe *o);
 /** observe_phase_adaptor() - the leading part is over, the adaptor prepares the readiness point: its looks at the standard streams are not the program's */
 void observe_phase_adaptor(struct observe *o);
-/** observe_modules_dir() - the adaptor's word that directories it names were listed to search for modules only */
+/**
+ * observe_modules_dir() - the adaptor's word that the language searches @path for modules
+ *
+ * It holds for what was listed before observe_phase_leading(). Of later listings the adaptor must tell each one that
+ * was the language's own: a program's own look at the directory can be the very same calls, and every name counts then.
+ */
 int observe_modules_dir(struct observe *o, const char *path);
+/** observe_modules_listed() - one of those listings */
+int observe_modules_listed(struct observe *o, const char *path);
 
 /**
  * observe_finish() - the readiness point is reached

@@ -76,6 +76,7 @@ struct observe {
 	observe_read_fn read;
 	void *read_data;
 	bool check_effects, leading;
+	bool watching; /* the adaptor tells of listings: from the leading part on */
 	struct map threads; /* tid -> struct thread */
 	struct map procs; /* pid -> struct proc */
 	struct thread *last; /* the thread of the last call */
@@ -84,8 +85,11 @@ struct observe {
 	struct observe_refusal refusal; /* text "": none */
 	struct map own; /* canonical paths that the program made */
 	struct map written; /* paths it changed with our leave: recorded anew at the end */
-	struct map candidates; /* canonical directories listed as an importer does */
+	struct map
+		candidates; /* canonical directories listed as an importer does -> how often since the adaptor watches */
 	struct map confirmed; /* canonical directories of the adaptor */
+	struct map
+		listed; /* canonical directories -> how often the adaptor says that the importer listed them */
 	struct observe_output *output;
 	size_t noutput, output_len;
 };
@@ -126,6 +130,8 @@ const struct rule *rule_find(long nr);
 
 /* observe.c */
 
+/** count_path() - add to the number that is @path's value. Return: 0 or -ENOMEM */
+int count_path(struct map *m, const char *path, unsigned int more);
 /** refuse() - raise a refusal, to which " before its readiness point" is added. Return: 1 if it is news, 0 if not */
 int refuse(struct observe *o, const struct thread *t, bool retryable, const char *fmt, ...)
 	__attribute__((format(printf, 4, 5)));

@@ -339,7 +339,7 @@ int on_getdents(struct observe *o, struct thread *t, const struct observe_call *
 	    config_ignores_path(o->cfg, path) || own_covers(o, path))
 		return 0;
 	if (info.modules) {
-		r = map_put(&o->candidates, path, strlen(path), NULL);
+		r = count_path(&o->candidates, path, o->watching);
 		if (r < 0)
 			return r;
 	}

@@ -2,6 +2,7 @@
 #include "warmd/request.h"
 
 #include <errno.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -48,13 +49,14 @@ static int check(const struct request *r, const struct cursor *c, struct error *
 
 	if (!r->name || !r->ready || !r->cwd || !r->argv || !r->envp || c->p != c->end)
 		return error_set(err, EBADMSG, "run message: strings do not fit their counts");
-	if (r->cwd[0] != '/')
+	if (r->cwd[0] != '/' && (r->cwd[0] || run->header.type != WIRE_LAUNCH))
 		return error_set(err, EBADMSG, "run message: the directory is not absolute");
 	for (int i = 0; i < 3; i++)
 		if (run->stdio[i] > WIRE_STDIO_OTHER)
 			return error_set(err, EBADMSG, "run message: unknown kind of standard descriptor");
-	if (run->flags &
-	    ~(uint32_t)(WIRE_RUN_NO_BUILD | WIRE_RUN_BUILD | WIRE_RUN_EXPLAIN | WIRE_RUN_REBUILD))
+	if (run->flags & ~(uint32_t)(WIRE_RUN_NO_BUILD | WIRE_RUN_BUILD | WIRE_RUN_EXPLAIN |
+				     WIRE_RUN_REBUILD | WIRE_RUN_POOL | WIRE_LAUNCH_DETACH |
+				     WIRE_LAUNCH_APPEND | WIRE_LAUNCH_ENV | WIRE_LAUNCH_CGROUP))
 		return error_set(err, EBADMSG, "run message: unknown flags %x", run->flags);
 	return 0;
 }
@@ -71,7 +73,9 @@ int request_parse(const void *packet, size_t len, struct request **ret, struct e
 	if (!r)
 		return error_set(err, ENOMEM, "no memory for a request");
 	memcpy(&r->run, packet, sizeof(r->run));
-	if (r->run.header.size != len || r->run.strings_size != len - sizeof(r->run) || r->run.argc < 1) {
+	if (r->run.header.size != len || r->run.strings_size != len - sizeof(r->run) ||
+	    (r->run.argc < 1 &&
+	     !(r->run.header.type == WIRE_LAUNCH && (r->run.flags & WIRE_LAUNCH_APPEND)))) {
 		request_free(r);
 		return error_set(err, EBADMSG, "run message: sizes do not agree");
 	}
@@ -113,6 +117,17 @@ const char *request_getenv(const struct request *r, const char *name, size_t nam
 		if (strncmp(*e, name, name_len) == 0 && (*e)[name_len] == '=')
 			return *e + name_len + 1;
 	return NULL;
+}
+
+void request_label(const struct request *r, char *ret, size_t size)
+{
+	size_t n = (size_t)snprintf(ret, size, "%s", r->name);
+
+	for (uint32_t i = 0; !r->name[0] && i < r->run.argc && i < 4 && n < 60; i++)
+		n += (size_t)snprintf(ret + n, n < size ? size - n : 0, "%s%.60s", i ? " " : "", r->argv[i]);
+	for (char *p = ret; *p; p++)
+		if ((unsigned char)*p < ' ')
+			*p = '?';
 }
 
 struct request *request_copy(const struct request *r)

@@ -30,6 +30,11 @@ int request_parse(const void *packet, size_t len, struct request **ret, struct e
 struct request *request_copy(const struct request *r);
 void request_free(struct request *r);
 
+#define REQUEST_LABEL_MAX 192
+
+/** request_label() - the name that its template gets: the given one, or one made of the command */
+void request_label(const struct request *r, char *ret, size_t size);
+
 /** request_getenv() - value of @name in the request's environment, NULL when it has none */
 const char *request_getenv(const struct request *r, const char *name, size_t name_len);
 

@@ -10,15 +10,21 @@
 #include <sys/socket.h>
 #include <sys/uio.h>
 
+#include "engine/base/clock.h"
 #include "engine/base/fd.h"
 #include "engine/base/log.h"
 #include "warmd/hot.h"
+#include "warmd/pool.h"
+
+#define MEMORY_SHORT_PERCENT 8 /* available of all: parked clones go */
 
 void connection_close(struct connection *c)
 {
 	struct server *s = c->server;
 
 	build_forget_waiter(s, c);
+	launch_forget(s, c);
+	clone_hangup(s, c);
 	for (struct connection **p = &s->connections; *p; p = &(*p)->next) {
 		if (*p == c) {
 			*p = c->next;
@@ -28,33 +34,34 @@ void connection_close(struct connection *c)
 	}
 	sd_event_source_disable_unref(c->source);
 	fd_close(c->fd);
+	free(c->exits);
 	free(c);
 }
 
 static int send_packet(int fd, const void *packet, size_t len, const int *fds, size_t nfds)
 {
-	union {
-		char space[CMSG_SPACE(sizeof(int) * WIRE_MAX_FDS)];
-		struct cmsghdr align;
-	} control;
-	struct iovec iov = { (void *)packet, len };
-	struct msghdr msg = { .msg_iov = &iov, .msg_iovlen = 1 };
+	struct iovec piece = { (void *)packet, len };
 
-	if (nfds) {
-		struct cmsghdr *c;
-
-		msg.msg_control = &control;
-		msg.msg_controllen = CMSG_SPACE(sizeof(int) * nfds);
-		c = CMSG_FIRSTHDR(&msg);
-		c->cmsg_level = SOL_SOCKET;
-		c->cmsg_type = SCM_RIGHTS;
-		c->cmsg_len = CMSG_LEN(sizeof(int) * nfds);
-		memcpy(CMSG_DATA(c), fds, sizeof(int) * nfds);
-	}
-	return sendmsg(fd, &msg, MSG_NOSIGNAL | MSG_DONTWAIT) < 0 ? -errno : 0;
+	return packet_send(fd, &piece, 1, fds, nfds, MSG_DONTWAIT);
 }
 
-static int send_template(int fd, struct wire_run_reply *reply, const struct template *t)
+void template_describe(const struct template *t, struct wire_run_reply *reply)
+{
+	*reply = (struct wire_run_reply){
+		.header = { .magic = WIRE_MAGIC,
+			    .version = WIRE_VERSION_NUMBER,
+			    .type = WIRE_RUN_REPLY,
+			    .size = sizeof(*reply) },
+		.stub_base = t->result->stub_base,
+		.text_size = t->result->text_size,
+		.data_size = t->result->data_size,
+		.args_base = t->result->args_base,
+		.context_max = t->result->context_max,
+		.template_id = t->id,
+	};
+}
+
+int template_send(int fd, struct wire_run_reply *reply, const struct template *t)
 {
 	struct wire_header more = { .magic = WIRE_MAGIC,
 				    .version = WIRE_VERSION_NUMBER,
@@ -89,30 +96,28 @@ void connection_reply(struct connection *c, uint32_t status, const struct templa
 
 	snprintf(reply.reason, sizeof(reply.reason), "%s", reason);
 	if (t) {
-		reply.stub_base = t->result->stub_base;
-		reply.text_size = t->result->text_size;
-		reply.data_size = t->result->data_size;
-		reply.args_base = t->result->args_base;
-		reply.context_max = t->result->context_max;
-		reply.template_id = t->id;
+		template_describe(t, &reply);
+		reply.status = status;
+		reply.stdio_changed = stdio_changed;
+		snprintf(reply.reason, sizeof(reply.reason), "%s", reason);
 		reply.generation = ++c->server->store->generation;
 		reply.learn = descriptors && hot_wanted(t);
 	}
-	r = t && descriptors ? send_template(c->fd, &reply, t)
+	r = t && descriptors ? template_send(c->fd, &reply, t)
 			     : send_packet(c->fd, &reply, sizeof(reply), NULL, 0);
 	if (r < 0)
 		connection_close(c);
 }
 
-static void note_launch(struct server *s, const struct connection *c, const struct request *req,
-			uint32_t status, const char *reason, uint64_t start_ns)
+void server_note_launch(struct server *s, uint32_t pid, const struct request *req, uint32_t status,
+			const char *reason, uint64_t start_ns)
 {
 	struct recent_launch *l = &s->recent[s->nrecent++ % RECENT_LAUNCHES];
 	size_t n = 0;
 
 	s->launches[status]++;
 	s->latency_ns[s->nlatency++ % LATENCY_SAMPLES] = (uint32_t)(clock_ns(CLOCK_MONOTONIC) - start_ns);
-	l->pid = c->pid;
+	l->pid = pid;
 	l->status = status;
 	l->when_ns = clock_ns(CLOCK_REALTIME);
 	for (uint32_t i = 0; i < req->run.argc && n < sizeof(l->what) - 1; i++)
@@ -140,8 +145,42 @@ static bool wants_build(uint32_t status)
 	return status == WIRE_COLD_NONE || status == WIRE_COLD_STALE || status == WIRE_COLD_MISMATCH;
 }
 
+/* Return: true: warmd launches it, and request and descriptors are taken over */
+static bool launch_by_pool(struct connection *c, struct request *req, struct packet *caller,
+			   struct template *t, uint64_t start_ns)
+{
+	struct server *s = c->server;
+	struct pool *p = pool_get(s, t);
+	char reason[256];
+	struct launch *l;
+
+	if (!p)
+		return false;
+	if (!pool_ready(p)) {
+		/* become is sooner there than a skeleton */
+		pool_keep(p, p->want ? p->want : s->config->pool_size);
+		return false;
+	}
+	if (peer_check(c, NULL) < 0)
+		return false;
+	if (!p->want)
+		p->want = s->config->pool_size;
+	l = launch_new(c, req, caller, start_ns);
+	if (!l)
+		return true;
+	if (order_refusal(s, t, l, reason, sizeof(reason))) {
+		/* become has the caller's own */
+		log_debug("run '%s' not by the pool: %s", req->argv[0], reason);
+		l->request = NULL;
+		launch_free(l);
+		return false;
+	}
+	launch_on(s, t, l);
+	return true;
+}
+
 /* Return: false when the request was taken over */
-static bool answer_run(struct connection *c, struct request *req, uint64_t start_ns)
+static bool answer_run(struct connection *c, struct request *req, struct packet *caller, uint64_t start_ns)
 {
 	struct server *s = c->server;
 	uint32_t status = WIRE_COLD_DISABLED, flags = req->run.flags;
@@ -159,6 +198,12 @@ static bool answer_run(struct connection *c, struct request *req, uint64_t start
 	}
 	if (flags & WIRE_RUN_BUILD) {
 		if (status == WIRE_COLD_DISABLED || (status == WIRE_WARM && !(flags & WIRE_RUN_REBUILD))) {
+			if (t && req->run.pool) {
+				struct pool *p = pool_get(s, t);
+
+				if (p)
+					pool_keep(p, req->run.pool);
+			}
 			connection_reply(c, status, t, false, 0, reason);
 			return true;
 		}
@@ -167,8 +212,12 @@ static bool answer_run(struct connection *c, struct request *req, uint64_t start
 		build_request(s, req, c);
 		return false;
 	}
+	if ((flags & WIRE_RUN_POOL) && status == WIRE_WARM && !(flags & WIRE_RUN_EXPLAIN) &&
+	    launch_by_pool(c, req, caller, t, start_ns))
+		return false;
 	if (!(flags & WIRE_RUN_EXPLAIN)) {
-		note_launch(s, c, req, status, reason, start_ns);
+		s->ways[WIRE_WAY_BECOME] += status == WIRE_WARM;
+		server_note_launch(s, c->pid, req, status, reason, start_ns);
 		log_debug("run '%s': %s (%s)", req->argv[0], status == WIRE_WARM ? "warm" : "cold", reason);
 	}
 	if (status == WIRE_WARM && !(flags & WIRE_RUN_EXPLAIN)) {
@@ -184,7 +233,7 @@ static bool answer_run(struct connection *c, struct request *req, uint64_t start
 	return true;
 }
 
-static int handle_run(struct connection *c, const void *packet, size_t len)
+static int handle_run(struct connection *c, const void *packet, size_t len, struct packet *caller)
 {
 	uint64_t start_ns = clock_ns(CLOCK_MONOTONIC);
 	struct error err = { 0 };
@@ -195,13 +244,15 @@ static int handle_run(struct connection *c, const void *packet, size_t len)
 		log_warning("process %u: %s", c->pid, err.text);
 		return r;
 	}
-	if (answer_run(c, req, start_ns))
+	if (req->run.header.type == WIRE_LAUNCH)
+		launch_request(c, req, caller, start_ns);
+	else if (answer_run(c, req, caller, start_ns))
 		request_free(req);
 	return 0;
 }
 
 /* Return: 0, or negative: end the connection. The connection may be gone after a reply that failed. */
-static int handle_packet(struct connection *c, const void *packet, size_t len)
+static int handle_packet(struct connection *c, const void *packet, size_t len, struct packet *caller)
 {
 	struct wire_header h;
 
@@ -220,7 +271,8 @@ static int handle_packet(struct connection *c, const void *packet, size_t len)
 	}
 	switch (h.type) {
 	case WIRE_RUN:
-		return handle_run(c, packet, len);
+	case WIRE_LAUNCH:
+		return handle_run(c, packet, len, caller);
 	case WIRE_LEARN:
 		return hot_take(c->server->store, packet, len);
 	case WIRE_CONTROL:
@@ -238,41 +290,47 @@ static bool alive(const struct server *s, const struct connection *c)
 	return false;
 }
 
+/* launches bring their caller's descriptors; nothing else brings any */
+static bool may_bring_descriptors(const void *packet, size_t len)
+{
+	const struct wire_run *run = packet;
+
+	return len >= sizeof(*run) && (run->header.type == WIRE_LAUNCH ||
+				       (run->header.type == WIRE_RUN && (run->flags & WIRE_RUN_POOL)));
+}
+
+static int flush_exits(struct connection *c);
+
 static int on_readable(sd_event_source *source, int fd, uint32_t events, void *data)
 {
 	static uint64_t buf[WIRE_MAX_SIZE / 8];
-	char control[CMSG_SPACE(sizeof(int) * 4)];
 	struct connection *c = data;
 	struct server *s = c->server;
-	struct iovec iov = { buf, sizeof(buf) };
-	struct msghdr msg = {
-		.msg_iov = &iov, .msg_iovlen = 1, .msg_control = control, .msg_controllen = sizeof(control)
-	};
-	ssize_t n = recvmsg(fd, &msg, MSG_DONTWAIT | MSG_CMSG_CLOEXEC);
+	struct packet packet;
 	int r;
 
 	(void)source;
-	(void)events;
-	if (n < 0 && (errno == EAGAIN || errno == EINTR))
-		return 0;
-	if (n < 0) {
+	if ((events & EPOLLOUT) && flush_exits(c) < 0) {
 		connection_close(c);
 		return 0;
 	}
-	/* clients send no descriptors: those that came, even with an empty packet, are closed, and so is the connection */
-	for (struct cmsghdr *m = CMSG_FIRSTHDR(&msg); m; m = CMSG_NXTHDR(&msg, m)) {
-		if (m->cmsg_level != SOL_SOCKET || m->cmsg_type != SCM_RIGHTS)
-			continue;
-		for (size_t i = 0; i < (m->cmsg_len - CMSG_LEN(0)) / sizeof(int); i++)
-			close(((int *)(void *)CMSG_DATA(m))[i]);
-		msg.msg_flags |= MSG_CTRUNC;
-	}
-	if (n == 0) {
+	r = packet_receive(fd, buf, sizeof(buf), &packet, MSG_DONTWAIT);
+	if (r == -EAGAIN)
+		return 0;
+	if ((r < 0 && r != -EBADMSG) || (r == 0 && packet.len == 0)) {
+		if (r < 0)
+			log_debug("connection of process %u: %s", c->pid, strerror(-r));
+		if (r == 0)
+			packet_close_fds(&packet);
 		connection_close(c);
 		return 0;
 	}
 	s->last_request_ns = clock_ns(CLOCK_MONOTONIC);
-	r = msg.msg_flags & (MSG_TRUNC | MSG_CTRUNC) ? -EBADMSG : handle_packet(c, buf, (size_t)n);
+	if (r == 0 && packet.nfds && !may_bring_descriptors(buf, packet.len))
+		r = -EBADMSG;
+	if (r == 0)
+		r = handle_packet(c, buf, packet.len, &packet);
+	packet_close_fds(&packet);
 	if (r == -EBADMSG) {
 		s->bad_messages++;
 		log_warning("a malformed message ends the connection");
@@ -280,6 +338,52 @@ static int on_readable(sd_event_source *source, int fd, uint32_t events, void *d
 	if (r < 0 && alive(s, c))
 		connection_close(c);
 	return 0;
+}
+
+/* Return: 0, also when some must wait; or a negative errno: the connection is of no use */
+static int flush_exits(struct connection *c)
+{
+	size_t done = 0;
+	int r = 0;
+
+	for (; done < c->nexits; done++) {
+		struct iovec piece = { &c->exits[done], sizeof(c->exits[done]) };
+
+		r = packet_send(c->fd, &piece, 1, NULL, 0, MSG_DONTWAIT);
+		if (r < 0)
+			break;
+	}
+	c->nexits -= done;
+	memmove(c->exits, c->exits + done, c->nexits * sizeof(*c->exits));
+	if (r < 0 && r != -EAGAIN)
+		return r;
+	sd_event_source_set_io_events(c->source, c->nexits ? EPOLLIN | EPOLLOUT : EPOLLIN);
+	return 0;
+}
+
+void connection_queue(struct connection *c, const struct wire_exited *m)
+{
+	struct iovec piece = { (void *)m, sizeof(*m) };
+	int r = c->nexits ? -EAGAIN : packet_send(c->fd, &piece, 1, NULL, 0, MSG_DONTWAIT);
+
+	if (r == 0)
+		return;
+	if (r == -EAGAIN && c->nexits == c->exits_cap) {
+		size_t cap = c->exits_cap ? 2 * c->exits_cap : 64;
+		struct wire_exited *more = realloc(c->exits, cap * sizeof(*more));
+
+		if (more) {
+			c->exits = more;
+			c->exits_cap = cap;
+		} else {
+			r = -ENOMEM;
+		}
+	}
+	if (r == -EAGAIN) {
+		c->exits[c->nexits++] = *m;
+		sd_event_source_set_io_events(c->source, EPOLLIN | EPOLLOUT);
+	}
+	/* others end by end of file, which is read in its turn */
 }
 
 static int on_connect(sd_event_source *source, int fd, uint32_t events, void *data)
@@ -333,6 +437,47 @@ static int on_watch(sd_event_source *source, int fd, uint32_t events, void *data
 	return 0;
 }
 
+/* pages that are left to processes: proc_meminfo(5) */
+static bool memory_is_short(void)
+{
+	_cleanup_free_ char *text = NULL;
+	const char *total, *available;
+
+	if (read_file("/proc/meminfo", &text, NULL) < 0)
+		return false;
+	total = strstr(text, "MemTotal:");
+	available = strstr(text, "MemAvailable:");
+	return total && available &&
+	       strtoull(available + 13, NULL, 10) <
+		       strtoull(total + 9, NULL, 10) / 100 * MEMORY_SHORT_PERCENT;
+}
+
+static void tick_pools(struct server *s)
+{
+	bool pools = false;
+
+	for (struct template *t = s->store->list; t; t = t->next)
+		pools |= t->pool != NULL;
+	s->short_of_memory = pools && memory_is_short();
+	for (struct template *t = s->store->list; t; t = t->next)
+		if (t->pool)
+			pool_tick(t->pool, s->short_of_memory);
+	clone_reap_unknown(s);
+}
+
+/* what launches name is wanted again */
+static void on_stale(void *data, const struct template *t)
+{
+	struct server *s = data;
+	struct request *again = t->pool ? request_copy(t->request) : NULL;
+
+	if (!again)
+		return;
+	again->run.flags = WIRE_RUN_POOL;
+	again->run.pool = t->pool->want;
+	build_request(s, again, NULL);
+}
+
 static int on_minute(sd_event_source *source, uint64_t usec, void *data)
 {
 	struct server *s = data;
@@ -340,7 +485,9 @@ static int on_minute(sd_event_source *source, uint64_t usec, void *data)
 
 	(void)usec;
 	store_expire(s->store);
-	if (idle && !s->nconnections && !s->builds && clock_ns(CLOCK_MONOTONIC) - s->last_request_ns > idle) {
+	tick_pools(s);
+	if (idle && !s->nconnections && !s->builds && !s->nclones &&
+	    clock_ns(CLOCK_MONOTONIC) - s->last_request_ns > idle) {
 		log_info("idle for %llu s: stopping", (unsigned long long)(idle / 1000000000u));
 		return sd_event_exit(s->event, 0);
 	}
@@ -366,6 +513,9 @@ int server_new(struct server **ret, sd_event *event, const struct config *config
 		free(s);
 		return r;
 	}
+	s->store->on_stale = on_stale;
+	s->store->on_stale_data = s;
+	launch_own_context(&s->own);
 	/* sources without a handle float: they live as long as the loop */
 	r = sd_event_add_io(event, NULL, listen_fd, EPOLLIN, on_connect, s);
 	if (r >= 0)
@@ -388,8 +538,16 @@ void server_free(struct server *s)
 	if (!s)
 		return;
 	build_stop_all(s);
+	/* clones outlive the daemon: no hang-up */
+	clone_forget_all(s);
 	while (s->connections)
 		connection_close(s->connections);
+	while (s->waiting) {
+		struct launch *l = s->waiting;
+
+		s->waiting = l->next;
+		launch_free(l);
+	}
 	store_free(s->store);
 	fd_close(s->listen_fd);
 	free(s);

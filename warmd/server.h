@@ -11,6 +11,7 @@
  *	main.c		start, configuration, lock, signals
  *	server.c	connections and the run message
  *	control.c	the other commands
+ *	pool.c, launch.c, clone.c, order.c, skeleton.c, peer.c	clones that warmd launches
  *	build.c		the queue of builds and their processes
  *	template.c, match.c	what is there and whom it serves
  *	deps.c, watch.c	staleness
@@ -38,6 +39,10 @@ struct connection {
 	sd_event_source *source;
 	int fd;
 	uint32_t pid;
+	bool checked; /* may have clones launched: peer.c */
+	/* ends of clones that the client has not read yet */
+	struct wire_exited *exits;
+	size_t nexits, exits_cap;
 };
 
 struct build;
@@ -64,6 +69,14 @@ struct server {
 	uint64_t nlatency;
 	struct recent_launch recent[RECENT_LAUNCHES];
 	uint64_t nrecent;
+	/* clones that warmd launches: pool.h */
+	struct clone *clones;
+	unsigned int nclones;
+	uint64_t next_clone;
+	struct launch *waiting; /* for a build */
+	struct wire_run own; /* limits and such of this process */
+	uint64_t ways[WIRE_WAY_COUNT];
+	bool short_of_memory;
 };
 
 /** server_new() - serve on @listen_fd (taken over) */
@@ -75,6 +88,17 @@ void server_free(struct server *s);
 void connection_reply(struct connection *c, uint32_t status, const struct template *t, bool descriptors,
 		      uint32_t stdio_changed, const char *reason);
 void connection_close(struct connection *c);
+/** connection_queue() - tell of a clone's end, as soon as the client reads */
+void connection_queue(struct connection *c, const struct wire_exited *m);
+
+/** server_note_launch() - for the statistics and `warm explain PID` */
+void server_note_launch(struct server *s, uint32_t pid, const struct request *req, uint32_t status,
+			const char *reason, uint64_t start_ns);
+
+/** template_describe() - an answer's part that says where a template's memory belongs */
+void template_describe(const struct template *t, struct wire_run_reply *reply);
+/** template_send() - an answer with a template's descriptors, in as many packets as it takes. Return: 0 or a negative errno */
+int template_send(int sock, struct wire_run_reply *reply, const struct template *t);
 
 /** control_handle() - answer a WIRE_CONTROL packet. Return: 0, or -EBADMSG: the connection is to be ended */
 int control_handle(struct connection *c, const uint8_t *payload, size_t len);
@@ -87,6 +111,10 @@ int control_handle(struct connection *c, const uint8_t *payload, size_t len);
 void build_request(struct server *s, struct request *req, struct connection *waiter);
 /** build_pending() - is one for this command under way or waiting? */
 bool build_pending(const struct server *s, const struct request *req);
+/** build_pending_name() - the same by the name or label of its template */
+bool build_pending_name(const struct server *s, const char *name);
+/** build_is_process() - is @pid the process of a build? */
+bool build_is_process(const struct server *s, pid_t pid);
 /** build_forget_waiter() - the connection is going away */
 void build_forget_waiter(struct server *s, const struct connection *c);
 void build_stop_all(struct server *s);

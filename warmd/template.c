@@ -1,31 +1,24 @@
 /* SPDX-License-Identifier: MIT */
 #include "warmd/hot.h"
+#include "warmd/pool.h"
 #include "warmd/template.h"
 
 #include <errno.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <time.h>
 
+#include "engine/base/clock.h"
 #include "engine/base/fd.h"
 #include "engine/base/log.h"
 
-#define SECOND	     1000000000ull
-#define REFUSAL_NS   (60 * SECOND) /* then it may be tried again: the reason can lie outside files */
+#define REFUSAL_NS   (60 * NS_PER_S) /* then it may be tried again: the reason can lie outside files */
 #define MAX_ATTEMPTS 3
 #define REFUSALS_MAX 256
 
-uint64_t clock_ns(int clock)
-{
-	struct timespec ts;
-
-	clock_gettime(clock, &ts);
-	return (uint64_t)ts.tv_sec * SECOND + (uint64_t)ts.tv_nsec;
-}
-
 static void template_free(struct template *t)
 {
+	pool_free(t->pool);
 	if (t->watch)
 		watch_remove(t->watch);
 	for (uint32_t i = 0; i < t->nfds; i++)
@@ -60,6 +53,8 @@ static void on_changed(void *data, const char *path)
 	if (t->state == TEMPLATE_READY && t->label) {
 		s->dropped_stale++;
 		note_stale(s, t, path);
+		if (s->on_stale)
+			s->on_stale(s->on_stale_data, t);
 	}
 	store_remove(s, t);
 }
@@ -109,29 +104,16 @@ void store_remove(struct store *s, struct template *t)
 
 static char *make_label(const struct store *s, const struct request *req)
 {
-	char *label = NULL, *unique;
-	size_t len = 0, n = 2;
-	FILE *f;
+	char label[REQUEST_LABEL_MAX], *unique;
+	size_t n = 2;
 
-	if (req->name[0])
-		return strdup(req->name);
-	f = open_memstream(&label, &len);
-	if (!f)
-		return NULL;
-	for (uint32_t i = 0; i < req->run.argc && i < 4 && ftell(f) < 60; i++)
-		fprintf(f, "%s%.60s", i ? " " : "", req->argv[i]);
-	if (fclose(f) != 0)
-		return NULL;
-	for (char *p = label; *p; p++)
-		if ((unsigned char)*p < ' ')
-			*p = '?';
+	request_label(req, label, sizeof(label));
 	unique = strdup(label);
-	while (unique && store_find(s, unique)) {
+	while (unique && !req->name[0] && store_find(s, unique)) {
 		free(unique);
 		if (asprintf(&unique, "%s#%zu", label, n++) < 0)
 			unique = NULL;
 	}
-	free(label);
 	return unique;
 }
 
@@ -275,15 +257,12 @@ static bool refusal_stands(const struct template *t)
 
 static const struct stale_note *recently_stale(const struct store *s, const struct request *req)
 {
-	char label[128] = "";
-	size_t n = 0;
+	char label[REQUEST_LABEL_MAX];
 
-	for (uint32_t i = 0; i < req->run.argc && i < 4 && n < 60; i++)
-		n += (size_t)snprintf(label + n, sizeof(label) - n, "%s%.60s", i ? " " : "", req->argv[i]);
+	request_label(req, label, sizeof(label));
 	for (unsigned int i = 0; i < ARRAY_SIZE(s->stale); i++)
-		if (s->stale[i].when_ns && clock_ns(CLOCK_MONOTONIC) - s->stale[i].when_ns < 10 * SECOND &&
-		    (strcmp(s->stale[i].label, label) == 0 ||
-		     (req->name[0] && strcmp(s->stale[i].label, req->name) == 0)))
+		if (s->stale[i].when_ns && clock_ns(CLOCK_MONOTONIC) - s->stale[i].when_ns < 10 * NS_PER_S &&
+		    strcmp(s->stale[i].label, label) == 0)
 			return &s->stale[i];
 	return NULL;
 }

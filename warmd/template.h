@@ -49,6 +49,7 @@ struct template
 	uint64_t checked_ns; /* REFUSED: CLOCK_MONOTONIC of the refusal */
 	unsigned int attempts; /* REFUSED with retry: builds so far */
 	uint64_t launches;
+	struct pool *pool; /* clones that warmd launches: pool.h; NULL: none was asked for */
 	struct hot *hot; /* what clones told of the pages they write: hot.h; NULL: nothing yet */
 };
 
@@ -59,10 +60,13 @@ struct store {
 	uint64_t next_id, generation;
 	uint64_t dropped_stale, dropped_budget, dropped_age;
 	struct stale_note { /* the last templates that went stale, to say why a run was cold */
-		char label[128], path[256];
+		char label[REQUEST_LABEL_MAX], path[256];
 		uint64_t when_ns;
 	} stale[16];
 	unsigned int nstale;
+	/* a template that went stale, while it is still whole */
+	void (*on_stale)(void *data, const struct template *t);
+	void *on_stale_data;
 };
 
 int store_new(struct store **ret, const struct config *config, struct error *err);
@@ -97,9 +101,10 @@ size_t store_count(const struct store *s);
 /** template_mismatch() - why @t does not serve @req. Return: false when it does; words in @reason */
 bool template_mismatch(const struct template *t, const struct request *req, const struct config *config,
 		       char *reason, size_t size);
+/** template_environment_differs() - of a variable that counts. Return: false: of none; words in @reason */
+bool template_environment_differs(const struct template *t, const struct request *req,
+				  const struct config *config, char *reason, size_t size);
 /** template_same_command() - is it the same program, for which only the context may differ? */
 bool template_same_command(const struct template *t, const struct request *req);
-
-uint64_t clock_ns(int clock);
 
 #endif

@@ -24,9 +24,9 @@
 #include <stdint.h>
 
 #define STUB_MAGIC	 0x42545357u /* "WSTB" */
-#define STUB_ABI_VERSION 1
+#define STUB_ABI_VERSION 2
 #define STUB_VDSO_PARTS	 4 /* vvar, vvar_vclock, vdso, and one to come */
-#define STUB_LAUNCH_SIZE 8192 /* launch area: the stub's stack, struct stub_launch at its top */
+#define STUB_LAUNCH_SIZE 16384 /* launch area: the stub's stack, struct stub_launch at its top */
 #define STUB_MAX_PATCHES 8
 
 #define STUB_HOT_RANGES 2048
@@ -278,12 +278,91 @@ struct stub_launch {
 	char learn_socket[108];
 	uint8_t learn_prefix[32];
 	uint32_t learn_prefix_len, learn_size_at;
+	/* of a skeleton and its clones */
+	int32_t notes_fd; /* fork orders come in, struct stub_note goes out; the launcher's socket to warmd */
+	int32_t channel_fd; /* a clone's: its struct stub_order comes in */
+	uint64_t fork_id;
+	uint64_t area, area_room; /* where a clone makes its context area, and how large it may be */
+	uint32_t gate; /* threads of a clone wait until it is 1: futex(2) */
+	uint32_t reserved2;
 };
 
 enum stub_launch_flags {
 	STUB_LAUNCH_EXE = 1 << 0, /* may set /proc/self/exe */
 	STUB_LAUNCH_EXIT_HOOKS = 1 << 1,
 	STUB_LAUNCH_LEARN = 1 << 2,
+	STUB_LAUNCH_SKELETON = 1 << 3, /* do not go on: wait for orders to fork */
+	STUB_LAUNCH_FORKED = 1 << 4, /* a skeleton's child */
+};
+
+/*
+ * A skeleton is the template's process with its memory clean: every page comes from the sealed memfd. It only forks.
+ *
+ *	warmd ──stub_fork──► skeleton ──fork──► clone ──stub_note──► warmd	(one socket)
+ *	warmd ──stub_order──────────────────► clone				(the channel, one for each)
+ *
+ * The clone makes everything that does not depend on its launch, and then
+ * reads its order. An order that is there already makes it a fork, one that comes later a
+ * parked clone: there is no other difference. End of file on either socket ends the process.
+ */
+
+/* to a skeleton, one packet, with descriptors: the clone's channel, then those of flags in the order of their bits */
+struct stub_fork {
+	uint32_t size, flags; /* enum stub_fork_flags */
+	uint64_t id; /* comes back in notes */
+};
+
+enum stub_fork_flags {
+	STUB_FORK_CONTROL = 1 << 0, /* a newer control file: pages to be made ahead are taken from it */
+	STUB_FORK_CGROUP = 1 << 1, /* a cgroup's directory: clone3(CLONE_INTO_CGROUP) */
+};
+
+enum stub_note_kind {
+	STUB_NOTE_READY, /* the skeleton takes orders; value: its PID */
+	STUB_NOTE_FORKED, /* value: the clone's PID, or a negative errno */
+	STUB_NOTE_PARKED, /* value: the clone's PID */
+	STUB_NOTE_FAILED, /* value: a negative errno; what: the step */
+};
+
+struct stub_note {
+	uint32_t kind; /* enum stub_note_kind */
+	int32_t value;
+	uint64_t id;
+	char what[48];
+};
+
+#define STUB_ORDER_MAGIC   0x5244524fu
+#define STUB_ORDER_FDS	   253 /* SCM_MAX_FD */
+#define STUB_ORDER_STRINGS (128u * 1024) /* at most: WIRE_MAX_SIZE */
+
+enum stub_order_flags {
+	STUB_ORDER_CWD = 1 << 0, /* the descriptor behind the targets: fchdir(2) */
+	STUB_ORDER_JSON = 1 << 1, /* the next one: the launch context for context_fd */
+	STUB_ORDER_LEARN = 1 << 2,
+	STUB_ORDER_UMASK = 1 << 3,
+	STUB_ORDER_NICE = 1 << 4,
+};
+
+struct stub_order_limit {
+	uint64_t soft, hard;
+};
+
+/* a launch: this, then argv and environment strings; descriptor i becomes targets[i] */
+struct stub_order {
+	uint32_t magic, size; /* size: with the strings */
+	uint32_t flags; /* enum stub_order_flags */
+	uint32_t argc, envc;
+	uint32_t argv_size, env_size; /* bytes, each string ended by NUL */
+	uint32_t stdio; /* of the raw context: docs/adaptor.md */
+	uint32_t umask;
+	int32_t nice;
+	uint32_t limits_set; /* bit n: limits[n] */
+	uint32_t ntargets;
+	uint64_t ignored_signals; /* bit n-1: the caller ignores signal n */
+	uint64_t generation;
+	struct stub_order_limit limits[16];
+	uint16_t targets[STUB_ORDER_FDS + 1];
+	uint32_t reserved;
 };
 
 #endif

@@ -148,28 +148,39 @@ static void settle(const struct stub_fd *d)
 {
 	if (d->kind == STUB_FD_FILE || d->kind == STUB_FD_PATH)
 		SYSCALL3(SYS_lseek, d->fd, d->b, 0);
-	if (d->kind == STUB_FD_TIMERFD && (d->b || d->c)) {
+	own(d->fd, d->owner_signo);
+	own(d->peer, d->peer_owner_signo);
+}
+
+void stub_start_timerfds(void)
+{
+	const struct stub_fd *d = stub_at(stub_data.fds);
+
+	for (uint32_t i = 0; i < stub_data.nfds; i++, d++) {
 		uint64_t v[4] = { d->c / 1000000000, d->c % 1000000000, d->b / 1000000000,
 				  d->b % 1000000000 };
 
-		SYSCALL4(SYS_timerfd_settime, d->fd, 0, v, 0);
+		if (d->kind == STUB_FD_TIMERFD && (d->b || d->c))
+			SYSCALL4(SYS_timerfd_settime, d->fd, 0, v, 0);
 	}
-	own(d->fd, d->owner_signo);
-	own(d->peer, d->peer_owner_signo);
 }
 
 static void close_launchers(const struct stub_launch *l)
 {
 	const int32_t *files = (const int32_t *)l->files;
 
-	/* received one after the other: usually one range */
+	/* received one after the other: usually one range. A skeleton has closed some: -1 */
 	int32_t low = l->control_fd, high = l->control_fd;
 
-	if (l->pages_fd != high + 1)
+	if (low < 0)
+		low = high = l->pages_fd;
+	else if (l->pages_fd != high + 1)
 		SYSCALL1(SYS_close, l->pages_fd);
 	else
 		high = l->pages_fd;
 	for (uint32_t i = 0; i < l->nfiles; i++) {
+		if (files[i] < 0)
+			continue;
 		if (files[i] == high + 1)
 			high = files[i];
 		else
@@ -193,6 +204,10 @@ void stub_fds(struct stub_launch *l)
 		stub_fail(l, "too many descriptors", -24);
 	if (l->launcher_exe >= 0)
 		l->launcher_exe = lift(l, l->launcher_exe, high);
+	if (l->flags & STUB_LAUNCH_FORKED) {
+		l->notes_fd = lift(l, l->notes_fd, high);
+		l->channel_fd = lift(l, l->channel_fd, high);
+	}
 	for (uint32_t i = 0; i < n; i++)
 		make(l, d + i, up + 2 * i, high);
 	if (l->context_fd >= 0)

@@ -136,7 +136,7 @@ static void map_one(const struct stub_launch *l, const struct stub_map *m)
 	}
 }
 
-static void set_mm(struct stub_launch *l)
+long stub_set_mm(struct stub_launch *l)
 {
 	const struct stub_mm *mm = &stub_data.mm;
 	struct prctl_mm_map map;
@@ -168,29 +168,76 @@ static void set_mm(struct stub_launch *l)
 		map.exe_fd = (uint32_t)-1;
 		r = SYSCALL5(SYS_prctl, PR_SET_MM, PR_SET_MM_MAP, &map, sizeof(map), 0);
 	}
-	if (r < 0)
-		stub_fail(l, "setting the program break (PR_SET_MM_MAP)", r);
+	return r;
+}
+
+/* what two clones of one skeleton must not share, and what fork(2) does not pass on */
+static int only_in_clones(const struct stub_map *m)
+{
+	return m->flags & (STUB_MAP_COPY | STUB_MAP_MLOCK | STUB_MAP_MLOCK_ONFAULT);
+}
+
+#define FOR_CLONES 2u /* a second bit in stub_advice.ignore_errors, set here */
+
+static void mark_advices(void)
+{
+	const struct stub_map *m = stub_at(stub_data.maps);
+	struct stub_advice *a = stub_at(stub_data.advices);
+
+	for (uint32_t i = 0; i < stub_data.nadvices; i++, a++) {
+		int clones = a->advice == MADV_DONTFORK || a->advice == MADV_WIPEONFORK;
+
+		for (uint32_t j = 0; j < stub_data.nmaps && !clones; j++)
+			clones = only_in_clones(m + j) && overlaps(a->addr, a->len, m[j].addr, m[j].len);
+		if (clones)
+			a->ignore_errors |= FOR_CLONES;
+	}
+}
+
+static void advise(const struct stub_launch *l, uint32_t mark)
+{
+	const struct stub_advice *a = stub_at(stub_data.advices);
+
+	for (uint32_t i = 0; i < stub_data.nadvices; i++, a++) {
+		long r;
+
+		if ((a->ignore_errors & FOR_CLONES) != mark)
+			continue;
+		r = SYSCALL3(SYS_madvise, a->addr, a->len, a->advice);
+		if (r < 0 && !(a->ignore_errors & 1))
+			stub_fail(l, "advising memory (madvise)", r);
+	}
 }
 
 void stub_memory(struct stub_launch *l)
 {
 	const struct stub_map *m = stub_at(stub_data.maps);
-	const struct stub_advice *a = stub_at(stub_data.advices);
+	long r;
 
 	move_vdso(l);
 	drop_launcher(l);
+	if (l->flags & STUB_LAUNCH_SKELETON)
+		mark_advices();
 	for (uint32_t i = 0; i < stub_data.nmaps; i++)
-		map_one(l, m + i);
-	for (uint32_t i = 0; i < stub_data.nadvices; i++, a++) {
-		long r = SYSCALL3(SYS_madvise, a->addr, a->len, a->advice);
+		if (!(l->flags & STUB_LAUNCH_SKELETON) || !only_in_clones(m + i))
+			map_one(l, m + i);
+	advise(l, 0);
+	r = stub_set_mm(l);
+	if (r < 0)
+		stub_fail(l, "setting the program break (PR_SET_MM_MAP)", r);
+}
 
-		if (r < 0 && !a->ignore_errors)
-			stub_fail(l, "advising memory (madvise)", r);
-	}
+void stub_memory_own(struct stub_launch *l)
+{
+	const struct stub_map *m = stub_at(stub_data.maps);
+
+	for (uint32_t i = 0; (l->flags & STUB_LAUNCH_FORKED) && i < stub_data.nmaps; i++)
+		if (only_in_clones(m + i))
+			map_one(l, m + i);
+	advise(l, FOR_CLONES);
 	if (stub_data.mlockall_flags)
 		SYSCALL1(SYS_mlockall, stub_data.mlockall_flags);
 	stub_populate();
-	set_mm(l);
 	for (uint32_t i = 0; i < stub_data.nmaps; i++)
 		if (m[i].flags & STUB_MAP_MSEAL)
 			stub_syscall(STUB_NR_MSEAL, (long)m[i].addr, (long)m[i].len, 0, 0, 0, 0);

@@ -117,16 +117,7 @@ static void set_oom_score(const struct stub_launch *l)
 
 static void set_attributes(const struct stub_launch *l)
 {
-	set_rlimits(l);
 	set_oom_score(l);
-	if (stub_data.umask >= 0)
-		SYSCALL1(SYS_umask, stub_data.umask);
-	if (stub_data.cwd) {
-		long r = SYSCALL1(SYS_chdir, stub_at(stub_data.cwd));
-
-		if (r < 0)
-			stub_fail(l, "changing to the program's directory", r);
-	}
 	if (l->drop_caps) {
 		/* the launcher's file capability is not the program's */
 		uint32_t header[2] = { 0x20080522, 0 }, none[6] = { 0 };
@@ -174,6 +165,19 @@ void stub_process(const struct stub_launch *l)
 	fill_randoms(l);
 	set_attributes(l);
 	set_signals(l);
+}
+
+void stub_process_start(const struct stub_launch *l)
+{
+	set_rlimits(l);
+	if (stub_data.umask >= 0)
+		SYSCALL1(SYS_umask, stub_data.umask);
+	if (stub_data.cwd) {
+		long r = SYSCALL1(SYS_chdir, stub_at(stub_data.cwd));
+
+		if (r < 0)
+			stub_fail(l, "changing to the program's directory", r);
+	}
 	set_itimers();
 	set_timers(l);
 }

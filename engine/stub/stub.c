@@ -33,17 +33,37 @@ static void say(const char *words)
 	SYSCALL3(SYS_write, 2, words, strlen(words));
 }
 
+/* a clone has no launcher to go back to: warmd is told, and whoever was given as standard error in an order that waits */
+static void fail_clone(const struct stub_launch *l, const char *what, long code)
+{
+	struct stub_order *order = (struct stub_order *)l->area;
+	struct stub_received got;
+
+	stub_note(l, STUB_NOTE_FAILED, code, what);
+	if (l->channel_fd < 0 || !order ||
+	    stub_receive(l->channel_fd, order, sizeof(*order), NULL, 0, &got, 0x40 /* MSG_DONTWAIT */) <= 0)
+		return;
+	for (uint32_t i = 0; i < got.n && i < order->ntargets; i++)
+		if (order->targets[i] == 2)
+			SYSCALL3(SYS_dup3, got.fds[i], 2, 0);
+}
+
 void stub_fail(const struct stub_launch *l, const char *what, long code)
 {
 	char digits[24];
 	char *p = digits + sizeof(digits);
 
+	if (l->flags & (STUB_LAUNCH_FORKED | STUB_LAUNCH_SKELETON))
+		fail_clone(l, what, code);
+	else
+		SYSCALL4(SYS_rt_sigprocmask, 2 /* SIG_SETMASK */, &l->sigmask, 0, 8);
 	/*
 	 * "warm run --cold -- ...": the launcher executed again finds the program
 	 * as a cold start would; descriptors, cwd and limits are still the caller's.
 	 */
-	SYSCALL4(SYS_rt_sigprocmask, 2 /* SIG_SETMASK */, &l->sigmask, 0, 8);
-	if (l->launcher_exe >= 0)
+	if (l->flags & (STUB_LAUNCH_FORKED | STUB_LAUNCH_SKELETON))
+		;
+	else if (l->launcher_exe >= 0)
 		SYSCALL5(SYS_execveat, l->launcher_exe, "", l->cold_argv, l->envp, AT_EMPTY_PATH);
 	else
 		SYSCALL3(SYS_execve, "/proc/self/exe", l->cold_argv, l->envp);
@@ -60,7 +80,7 @@ void stub_fail(const struct stub_launch *l, const char *what, long code)
 		SYSCALL1(SYS_exit_group, 125);
 }
 
-static void replay_outputs(void)
+void stub_replay_outputs(void)
 {
 	const struct stub_output *o = stub_at(stub_data.outputs);
 
@@ -84,6 +104,9 @@ static void replay_outputs(void)
 void stub_main(struct stub_launch *l)
 {
 	stub_memory(l);
+	if (l->flags & STUB_LAUNCH_SKELETON)
+		stub_skeleton(l);
+	stub_memory_own(l);
 	stub_fds(l);
 	stub_process(l);
 	stub_hooks((l->flags & STUB_LAUNCH_EXIT_HOOKS) &&
@@ -91,6 +114,11 @@ void stub_main(struct stub_launch *l)
 		   0);
 	if (l->launcher_exe >= 0)
 		SYSCALL1(SYS_close, l->launcher_exe);
-	replay_outputs();
-	stub_threads(l);
+	stub_process_start(l);
+	stub_start_timerfds();
+	stub_replay_outputs();
+	/* the context is complete before anybody can run, but for the ids of threads, which come below */
+	stub_set_context(l);
+	stub_make_threads(l);
+	stub_leave();
 }

@@ -11,6 +11,8 @@
  *	process (process.c)	signals, timers, mm bounds, names, cwd
  *	threads (threads.c)	made, their ids patched; each leaves by rt_sigreturn
  *
+ * A skeleton (skeleton.c, order.c) does the first of these, then forks; its children do the rest.
+ *
  * Until the program's first own effect (output replayed, threads made) a failure
  * runs the program cold: stub_fail() executes the launcher again with --cold.
  *
@@ -54,12 +56,45 @@ static inline struct stub_launch *stub_launch_area(void)
 /** stub_fail() - run the program cold instead; @what (a literal) and @code go to stderr if even that fails */
 void stub_fail(const struct stub_launch *l, const char *what, long code) HIDDEN __attribute__((noreturn));
 
+/** stub_memory() - the launcher's memory goes, the template's comes; what only a clone may have stays out with SKELETON */
 void stub_memory(struct stub_launch *l) HIDDEN;
+/** stub_memory_own() - what stub_memory() left out in a skeleton: memory that clones must not share, locks, seals */
+void stub_memory_own(struct stub_launch *l) HIDDEN;
+/** stub_set_mm() - program break, argument and environment bounds: prctl(PR_SET_MM_MAP). Return: 0 or a negative errno */
+long stub_set_mm(struct stub_launch *l) HIDDEN;
 void stub_populate(void) HIDDEN;
 void stub_learn(void) HIDDEN;
 void stub_fds(struct stub_launch *l) HIDDEN;
+/** stub_start_timerfds() - their time begins at the launch */
+void stub_start_timerfds(void) HIDDEN;
+/** stub_process() - dispositions, random state and attributes that no launch decides */
 void stub_process(const struct stub_launch *l) HIDDEN;
-void stub_threads(const struct stub_launch *l) HIDDEN __attribute__((noreturn));
+/** stub_process_start() - cwd, umask and limits where the program had changed them; timers */
+void stub_process_start(const struct stub_launch *l) HIDDEN;
+/** stub_make_threads() - all but the main thread. Of a clone they wait for stub_open_gate() */
+void stub_make_threads(const struct stub_launch *l) HIDDEN;
+/** stub_set_context() - the ready thread's result or main()'s arguments */
+void stub_set_context(const struct stub_launch *l) HIDDEN;
+void stub_open_gate(struct stub_launch *l) HIDDEN;
+/** stub_leave() - the main thread goes on as the program */
+void stub_leave(void) HIDDEN __attribute__((noreturn));
+void stub_replay_outputs(void) HIDDEN;
+
+/** stub_skeleton() - wait for orders, fork */
+void stub_skeleton(struct stub_launch *l) HIDDEN __attribute__((noreturn));
+/** stub_launch_clone() - wait for the order, apply it, go on as the program */
+void stub_launch_clone(struct stub_launch *l) HIDDEN __attribute__((noreturn));
+/** stub_note() - tell warmd; what: a literal or NULL */
+void stub_note(const struct stub_launch *l, uint32_t kind, long value, const char *what) HIDDEN;
+
+/* a received packet's descriptors */
+struct stub_received {
+	int32_t fds[STUB_ORDER_FDS];
+	uint32_t n;
+};
+/** stub_receive() - one packet into two pieces. Return: its bytes, 0 at end of file, -EBADMSG when it was cut off */
+long stub_receive(int32_t fd, void *a, uint64_t alen, void *b, uint64_t blen, struct stub_received *ret,
+		  int flags) HIDDEN;
 void stub_main(struct stub_launch *l) HIDDEN __attribute__((noreturn));
 
 struct stub_decision {

@@ -77,12 +77,28 @@ static void queue_pendings(uint32_t index)
 	}
 }
 
+static void wait_at_gate(void)
+{
+	struct stub_launch *l = stub_launch_area();
+
+	while ((l->flags & STUB_LAUNCH_FORKED) && !*(volatile uint32_t *)&l->gate)
+		SYSCALL6(SYS_futex, &l->gate, 128 /* FUTEX_WAIT_PRIVATE */, 0, 0, 0, 0);
+}
+
+void stub_open_gate(struct stub_launch *l)
+{
+	*(volatile uint32_t *)&l->gate = 1;
+	if (stub_data.nthreads > 1)
+		SYSCALL6(SYS_futex, &l->gate, 129 /* FUTEX_WAKE_PRIVATE */, 0x7fffffff, 0, 0, 0);
+}
+
 static void thread_start(void *arg)
 {
 	const struct stub_thread *t = arg;
 	uint32_t index = (uint32_t)(t - (struct stub_thread *)stub_at(stub_data.threads));
 
 	adopt(t);
+	wait_at_gate();
 	if (stub_data.npendings)
 		queue_pendings(index);
 	if (index == stub_data.ready_thread)
@@ -154,18 +170,22 @@ static void start_thread(const struct stub_launch *l, uint32_t i)
 		pairs[2 * i + 1] = (uint32_t)tid;
 }
 
-void stub_threads(const struct stub_launch *l)
+void stub_set_context(const struct stub_launch *l)
 {
-	struct stub_thread *t = stub_at(stub_data.threads);
-	struct stub_thread *ready = t + stub_data.ready_thread;
+	struct stub_thread *ready = (struct stub_thread *)stub_at(stub_data.threads) + stub_data.ready_thread;
 	struct stub_ucontext *uc = stub_at(ready->frame);
-	const char *name = "";
 
-	/* the context is complete before anybody can run, but for the ids of threads, which come below */
 	if (ready->resume == STUB_RESUME_CONTEXT)
 		stub_set_result(uc, l->context_len);
 	else if (ready->resume == STUB_RESUME_MAIN)
 		set_main_context(l, uc);
+}
+
+void stub_make_threads(const struct stub_launch *l)
+{
+	struct stub_thread *t = stub_at(stub_data.threads);
+	const char *name = "";
+
 	if (l->context_tids) {
 		((uint32_t *)l->context_tids)[0] = t[0].old_tid;
 		((uint32_t *)l->context_tids)[1] = (uint32_t)SYSCALL0(SYS_getpid);
@@ -184,6 +204,12 @@ void stub_threads(const struct stub_launch *l)
 	}
 	set_name(t[0].comm);
 	adopt(&t[0]);
+}
+
+void stub_leave(void)
+{
+	struct stub_thread *t = stub_at(stub_data.threads);
+
 	if (!stub_data.ready_thread)
 		give_context();
 	if (stub_data.npendings)

@@ -29,6 +29,7 @@ SETTLED_PACKAGES = {"numpy", "pandas", "numexpr", "bottleneck", "scipy", "matplo
                     "PIL", "lxml", "markupsafe", "_cffi_backend", "yaml", "simplejson", "msgpack", "regex"}
 
 HAVE_GC = 1 << 14       # Py_TPFLAGS_HAVE_GC: others are not in gc.get_objects()
+HEAP_TYPE, IMMUTABLE_TYPE = 1 << 9, 1 << 8      # the latter since 3.10, unused before
 
 # finalisers in C, by the name of the type that defines them
 HARMLESS_NATIVE = {
@@ -79,23 +80,43 @@ def finalizer_of(kind):
 
 
 class Leaving:
+    """
+    An end costs page faults before all: each object that is looked at is another page, copied for its
+    reference count. So what cannot change is decided at the readiness point, leave() is one
+    function for the usual end, and what needs a closer look is looked at elsewhere.
+    """
+
     def __init__(self, gc, weakref):
         self.gc = gc
         self.ref = weakref.ref
         self.full = False           # WARM_EXIT=full
         self.always_full = False    # something from before the readiness point needs it
-        self.remembered = ()
-        self.modules = 0            # how many were loaded at the readiness point
         self.value = DONE
         self.holders = ()           # objects of ours that hold some of the program's
+        # by remember(), at the readiness point
+        self.remembered = ()        # weak references to objects with a finaliser
+        self.texts = ()             # to open text files, standard streams among them: what is beneath is flushed with them
+        self.streams = ()           # to these, and what is beneath
+        self.plain = frozenset()    # types that have no finaliser, and never will
+        self.filters = None         # of warnings, if they keep quiet
+        self.modules = sys.modules
+        self.loaded = 0             # how many there were
+        self.c_warnings = None
+        self.garbage, self.get_debug, self.get_objects = gc.garbage, gc.get_debug, gc.get_objects
 
     # At the readiness point
 
     def remember(self, objects):
-        self.modules = len(sys.modules)
-        if any(needs_c_exit(name, module) for name, module in list(sys.modules.items())) or (
+        self.loaded = len(self.modules)
+        if any(needs_c_exit(name, module) for name, module in list(self.modules.items())) or (
                 any(is_foreign_library(o) for o in objects)):
             self.value = DONE_BUT_FOR_C
+        import _warnings        # always loaded
+        self.c_warnings = _warnings
+        self.always_full = is_noisy_interpreter()
+        filters = getattr(self.modules.get("warnings"), "filters", _warnings.filters)
+        self.filters = None if show_resource_warnings(filters) else list(filters)
+        self.plain = frozenset([kind for kind in set(map(type, objects)) if is_plain(kind) and kind is not self.ref])
         kept = []
         for o in objects:
             finalizer = finalizer_of(type(o))
@@ -109,23 +130,59 @@ class Leaving:
                 kept.append(self.ref(o))
             except TypeError:       # __slots__ without __weakref__
                 self.always_full = True
-        self.remembered = tuple(kept)
+        self.remember_files(kept)
 
     def remember_type(self, kind):
         if is_invisible(kind):
             self.always_full = True
+
+    def remember_files(self, kept):
+        layers = [parts for parts in [layers_of(r()) for r in kept] if parts]
+        ids = {id(part) for parts in layers for part in parts}
+        self.texts = tuple([self.ref(parts[0]) for parts in layers])
+        self.streams = tuple([r for r in kept if id(r()) in ids])
+        self.remembered = tuple([r for r in kept if id(r()) not in ids])
 
     # At the end of a clone; called from C in the place of Py_FinalizeEx()
 
     def leave(self):
         """Must not raise: Py_FinalizeEx() may run next"""
         try:
-            if self.full or self.always_full or is_noisy(self.gc):
+            if self.full or self.always_full or self.get_debug() or self.garbage:
                 return self.give_up()
-            join_threads(self.ref)
-            run_exit_handlers()
-            if self.is_unfaithful():
+            modules = self.modules
+            filters = modules.get("warnings", self.c_warnings).filters
+            if filters != self.filters and show_resource_warnings(filters):
                 return self.give_up()
+            threading = modules.get("threading")
+            if threading is not None:       # what wait_for_thread_shutdown() does
+                if len(threading._active) > 1:
+                    join_reporting(threading, self.ref)
+                else:
+                    threading._shutdown()
+            atexit = modules.get("atexit")
+            if atexit is not None:
+                try:
+                    atexit._run_exitfuncs()     # reports exceptions as at exit, and 3.9 raises the last one too
+                except BaseException:
+                    pass
+            for stream in (sys.stdout, sys.stderr):
+                if stream is not None and not getattr(stream, "closed", False):
+                    stream.flush()      # failing: we give up, and flush_std_files() reports it
+            objects = self.get_objects()
+            others = set(map(type, objects)).difference(self.plain)
+            files = []
+            if others or self.remembered or len(modules) != self.loaded:
+                if self.is_unfaithful(objects, others, files):
+                    return self.give_up()
+            try:
+                for text in self.texts:
+                    text().flush()
+            except (AttributeError, ValueError):    # gone, closed or detached
+                if self.is_any_harmful(self.streams, files):
+                    return self.give_up()
+            if files:
+                flush_files(files)
             return self.value
         except BaseException:
             return self.give_up()
@@ -135,48 +192,50 @@ class Leaving:
         what we hold. A stream that we held would not be freed, and only that flushes what a __del__ prints"""
         for holder in self.holders:
             holder.__dict__.clear()
-        self.holders = ()
+        self.holders = self.remembered = self.texts = self.streams = ()
+        self.filters = self.c_warnings = None
+        self.modules = {}
         self.gc.unfreeze()
         return NOT_DONE
 
-    def is_unfaithful(self):
-        """Flushes; True if a full finalisation could be seen from outside, or failed flushes have to be reported"""
-        for stream in (sys.stdout, sys.stderr):
-            if stream is not None and not getattr(stream, "closed", False):
-                stream.flush()      # failing: leave() gives up, and flush_std_files() reports it
-        objects = self.gc.get_objects()
-        kinds = set(map(type, objects))
-        self.look_at_c(kinds, objects)
-        finalizers = {kind: f for kind, f in [(kind, finalizer_of(kind)) for kind in kinds] if f is not None}
-        if any(issubclass(kind, type) for kind in kinds):
+    def is_unfaithful(self, objects, others, files):
+        """True if a full finalisation could be seen from outside; `others`: the types of objects that are not plain"""
+        self.look_at_c(others, objects)
+        if any(issubclass(kind, type) for kind in others):
             if any(isinstance(o, type) and is_invisible(o) for o in objects):
                 return True
-        if self.ref in kinds and any(type(o) is self.ref and not is_tidy(o) for o in objects):
+        if self.ref in others and any(type(o) is self.ref and not is_tidy(o) for o in objects):
             return True
-        last = [o for o in objects if type(o) in finalizers] if finalizers else []
-        old = [o for o in [r() for r in self.remembered] if o is not None]
-        files = []
-        for o in last + old:
+        kinds = {kind for kind in others if finalizer_of(kind) is not None}
+        for o in [o for o in objects if type(o) in kinds] if kinds else ():
             if not is_harmless(o, finalizer_of(type(o)), files):
                 return True
-        flush_files(files)
-        return False
+        return self.is_any_harmful(self.remembered, files)
 
+    def is_any_harmful(self, references, files):
+        objects = [o for o in [r() for r in references] if o is not None]
+        return any(not is_harmless(o, finalizer_of(type(o)), files) for o in objects)
 
     def look_at_c(self, kinds, objects):
         """What has been loaded since the readiness point; a look at the others would write to their pages"""
-        if len(sys.modules) < self.modules:
+        if len(self.modules) < self.loaded:
             self.value = DONE_BUT_FOR_C     # some were removed: no telling which are new
-        new = len(sys.modules) - self.modules
-        for name in reversed(sys.modules):
+        new = len(self.modules) - self.loaded
+        for name in reversed(self.modules):
             if new <= 0 or self.value != DONE:
                 break
             new -= 1
-            if needs_c_exit(name, sys.modules[name]):
+            if needs_c_exit(name, self.modules[name]):
                 self.value = DONE_BUT_FOR_C
         if any(kind.__module__ == "ctypes" for kind in kinds):
             if any(is_foreign_library(o) for o in objects):
                 self.value = DONE_BUT_FOR_C
+
+
+def is_plain(kind):
+    """A type without finaliser that cannot be given one, nor can its bases (set attributes of it, that is)"""
+    return (not issubclass(kind, type) and finalizer_of(kind) is None
+            and all(base.__flags__ & (HEAP_TYPE | IMMUTABLE_TYPE) != HEAP_TYPE for base in kind.__mro__))
 
 
 def needs_c_exit(name, module):
@@ -192,30 +251,19 @@ def is_foreign_library(o):
     return kind.__module__ == "ctypes" and kind.__name__.endswith("DLL") and o._name is not None
 
 
-def is_noisy(gc):
-    """Would a finalisation print, or warn, by itself?"""
+def is_noisy_interpreter():
+    """Was it started so that a finalisation prints?"""
     flags = sys.flags
-    if flags.dev_mode or flags.verbose or flags.inspect or sys.warnoptions:
-        return True
-    if gc.get_debug() or gc.garbage or "tracemalloc" in sys._xoptions or "showrefcount" in sys._xoptions:
-        return True
-    import _warnings        # always loaded
-    filters = getattr(sys.modules.get("warnings"), "filters", _warnings.filters)
+    return bool(flags.dev_mode or flags.verbose or flags.inspect or sys.warnoptions
+                or "tracemalloc" in sys._xoptions or "showrefcount" in sys._xoptions)
+
+
+def show_resource_warnings(filters):
+    """Would a finalisation warn?"""
     for action, message, category, module, _ in filters:
         if issubclass(ResourceWarning, category) and message is None and module is None:
             return action != "ignore"
     return True
-
-
-def join_threads(ref):
-    """What wait_for_thread_shutdown() does"""
-    threading = sys.modules.get("threading")
-    if threading is None:
-        return
-    if len(threading._active) > 1:
-        join_reporting(threading, ref)
-    else:
-        threading._shutdown()
 
 
 def join_reporting(threading, ref):
@@ -239,15 +287,6 @@ def join_reporting(threading, ref):
     reference = Reference(target, Callback())
     reference._shutdown = threading._shutdown
     del target
-
-
-def run_exit_handlers():
-    atexit = sys.modules.get("atexit")
-    if atexit is not None:
-        try:
-            atexit._run_exitfuncs()     # reports exceptions as at exit, and 3.9 raises the last one too
-        except BaseException:
-            pass
 
 
 def is_invisible(kind):
@@ -292,6 +331,18 @@ def is_plain_file(o, files):
     except ValueError:      # detached
         pass
     return True
+
+
+def layers_of(o):
+    """(text, binary, raw) of an open text file that only CPython's own types make up; None for anything else"""
+    import _io      # always loaded
+    try:
+        if (type(o) is _io.TextIOWrapper and not o.closed and type(o.buffer.raw) is _io.FileIO
+                and type(o.buffer) in (_io.BufferedWriter, _io.BufferedReader, _io.BufferedRandom)):
+            return o, o.buffer, o.buffer.raw
+    except (AttributeError, ValueError):    # detached
+        pass
+    return None
 
 
 def flush_files(files):

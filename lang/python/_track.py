@@ -135,6 +135,33 @@ def count_own_references(getrefcount):
     return caller()
 
 
+class Listings:
+    """Directories that importlib lists. A program can make the very same system calls (`if os.path.isdir(d):
+    os.listdir(d)`) and then every name counts, so warmd is told of each listing that was FileFinder's own"""
+
+    def __init__(self):
+        self.finder = sys.modules["_frozen_importlib_external"].FileFinder
+        self.paths = []
+        self.original, self.noting = self.finder._fill_cache, self.make_noting()
+
+    def make_noting(self):
+        paths, original = self.paths, self.finder._fill_cache
+
+        def _fill_cache(self):
+            original(self)
+            if self._path_cache:        # else it may not have been there
+                paths.append(self.path)
+        _fill_cache.__code__ = _fill_cache.__code__.replace(co_filename=IMPORTLIB)
+        return _fill_cache
+
+    def start(self):
+        self.finder._fill_cache = self.noting
+
+    def stop(self):
+        if self.finder._fill_cache is self.noting:
+            self.finder._fill_cache = self.original
+
+
 class Environment:
     """os.environ under observation"""
 

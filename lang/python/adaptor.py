@@ -49,6 +49,7 @@ class Adaptor:
         self.gc = borrow("gc")
         self.modes = stream_modes()
         self.environment = self.arguments = self.hooks = None
+        self.listings = Listings()
         self.unique = Uniqueness()
         self.leaving = Leaving(self.gc, borrow("_weakref"))
         self.watcher = make_watcher(self.found, self.reached)
@@ -62,6 +63,7 @@ class Adaptor:
         self.arguments = Arguments(len(self.words))
         self.unique.watch_loaded()
         self.hooks = ModuleHooks(self.unique.hooks())
+        self.listings.start()
         reason = self.watcher.start()
         if reason:
             raise Refused(reason)
@@ -114,6 +116,7 @@ class Adaptor:
 
     def put_back(self):
         """Everything as a cold program has it; protocol lines on what was read, and the argument lists"""
+        self.listings.stop()
         if self.hooks is not None:
             self.hooks.remove()
             self.hooks = None
@@ -156,8 +159,10 @@ class Adaptor:
         _signal.pthread_sigmask(_signal.SIG_SETMASK, mask)
 
     def module_lines(self):
-        """Directories that importlib listed. A relative one is relative to the working directory"""
-        lines = []
+        """Directories that importlib listed, and each time that it did. A relative one is relative to the working
+        directory of its time; which that was is not known at the end, and then the listing counts as the program's"""
+        names = [path.encode(sys.getfilesystemencoding(), "surrogateescape") for path in self.listings.paths]
+        lines = [b"LISTED=" + name for name in names if name.startswith(b"/") and b"\n" not in name]
         for finder in sys.path_importer_cache.values():
             if type(finder).__name__ == "FileFinder" and getattr(finder, "_path_mtime", -1) != -1:
                 path = finder.path.encode(sys.getfilesystemencoding(), "surrogateescape")

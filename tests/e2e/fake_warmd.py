@@ -175,6 +175,7 @@ class FakeWarmd:
         self.control_answer = control or self.default_control
         self.runs, self.controls = [], []  # what was asked, for assertions
         self.ended = threading.Event()
+        self.asked = threading.Event()  # a first request has come
         self.connections = []
         self.socket = socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET)
         Path(self.path).unlink(missing_ok=True)
@@ -226,6 +227,7 @@ class FakeWarmd:
             pass
 
     def answer(self, connection, data):
+        self.asked.set()
         kind = HEADER.unpack_from(data)[2]
         reply_kind = T_RUN_REPLY if kind == T_RUN else T_CONTROL_REPLY
         misbehaviour = {

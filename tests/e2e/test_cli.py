@@ -270,8 +270,7 @@ def test_build(runtime):
 def test_build_takes_ctrl_c(runtime):
     with fw.FakeWarmd(runtime, "hang") as d:
         p = subprocess.Popen([TOOL, "build", "x"], env=env_for(runtime))
-        while not d.connections:
-            time.sleep(0.01)
+        assert d.asked.wait(TIMEOUT)
         p.send_signal(signal.SIGINT)
         assert p.wait(TIMEOUT) == -signal.SIGINT
 
@@ -483,8 +482,8 @@ def test_directory_from_xdg(tmp_path):
 
 @pytest.mark.skipif(os.getuid() != 0, reason="needs another user")
 def test_daemon_of_another_user_is_refused(runtime):
-    code = (f"import sys, time; sys.path.insert(0, {str(HERE)!r}); import fake_warmd\n"
-            f"f = fake_warmd.FakeWarmd({str(runtime)!r}, listen_as=65534); print('up', flush=True); time.sleep(60)")
+    code = (f"import signal, sys; sys.path.insert(0, {str(HERE)!r}); import fake_warmd\n"
+            f"f = fake_warmd.FakeWarmd({str(runtime)!r}, listen_as=65534); print('up', flush=True); signal.alarm(60); signal.pause()")
     with subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE, text=True) as p:
         assert p.stdout.readline() == "up\n"
         for args in (["ls"], ["build", "x"]):

@@ -120,9 +120,14 @@ def test_too_few_descriptors_runs_cold(warm, programs):
     """What the template needs for a moment and the caller's limit does not allow ends in a cold run, not in a loss"""
     argv = [programs.path("descriptors"), "events"]
     warm.build(argv, options=CALL)
+    said = set()
     for limit in range(8, 24):
         def prepare():
             resource.setrlimit(resource.RLIMIT_NOFILE, (limit, limit))
         cold = warm.cold(argv, preexec=prepare)
         run = warm.run(argv, options=CALL, preexec=prepare)
         assert (run.out, run.err, run.status) == (cold.out, cold.err, cold.status), limit
+        run = warm.run(argv, options=CALL, verbose=True, preexec=prepare)
+        said.add(tuple(line for line in run.err.splitlines() if line.startswith("warm: ")))
+    failed = (f"warm: launching from template '{argv[0]} events'", "warm: running cold: the launch failed")
+    assert failed in said and all(words == failed or len(words) == 1 for words in said), said

@@ -209,6 +209,24 @@ def test_directory_listed_by_a_module(case, program):
     c.changed(b'["one"]\n')
 
 
+@pytest.mark.parametrize("where", ["beside the script", "in a package"])
+def test_directory_of_modules_listed_by_a_module(case, script, where):
+    """isdir() and listdir() of a directory that is searched for modules are the calls that the search makes: every
+    name counts all the same, not only those that can be modules"""
+    text = ("import os\nhere = os.path.dirname(os.path.abspath(__file__))\n"
+            "NAMES = sorted(os.listdir(here)) if os.path.isdir(here) else []\n")
+    if where == "in a package":
+        s = script("import plugins\nprint(plugins.NAMES)\n", **{"plugins/__init__.py": text + "from . import one\n", "plugins/one.py": ""})
+        directory = s.parent / "plugins"
+    else:
+        s = script("import plugins\nprint(plugins.NAMES)\n", **{"plugins.py": text})
+        directory = s.parent
+    c = case([PYTHON, s])
+    (directory / "template.html").touch()
+    assert b"template.html" in c.run()
+    c.changed()
+
+
 def test_existence_asked_by_a_module(case, program):
     (program.parent / "mod.py").write_text("import os\nVALUE = os.path.exists(os.path.join(os.path.dirname(__file__), 'flag'))\n", encoding="utf-8")
     c = case([PYTHON, program])

@@ -16,6 +16,14 @@ PROMPT = "READY> "
 SCRIPT = """
 import sys
 
+def signals():
+    # a pipe that becomes readable with each signal that has a handler: also with one that comes just before a wait
+    import os, signal
+    r, w = os.pipe()
+    os.set_blocking(w, False)
+    signal.set_wakeup_fd(w)
+    return r
+
 def main():
     what = sys.argv[1]
     if what == "tty":
@@ -23,10 +31,11 @@ def main():
         print([os.isatty(i) for i in range(3)], sys.stdout.line_buffering, os.get_terminal_size())
         print(os.tcgetpgrp(0) == os.getpgrp(), os.getpgrp() == os.getpid(), os.ttyname(0) == os.ttyname(1))
     elif what == "wait":
-        import time
+        import os
+        caught = signals()
         print("waiting", flush=True)
-        while True:             # a signal just before one long sleep would be seen at its end only
-            time.sleep(0.05)
+        while True:
+            os.read(caught, 1)
     elif what == "input":
         import readline
         print("got", repr(input("name? ")))
@@ -35,14 +44,14 @@ def main():
         import getpass
         print("secret", repr(getpass.getpass("word: ")))
     elif what == "resize":
-        import os, signal
+        import os, select, signal
+        caught = signals()
         def changed(*_):        # maybe in the middle of the print below
             os.write(1, b"now %r\\n" % (tuple(os.get_terminal_size()),))
         signal.signal(signal.SIGWINCH, changed)
         print("was", tuple(os.get_terminal_size()), flush=True)
-        import select           # a signal just before one long read would be seen at its end only
-        while not select.select([0], [], [], 0.05)[0]:
-            pass
+        while 0 not in select.select([0, caught], [], [])[0]:
+            os.read(caught, 1)
         sys.stdin.readline()
     elif what == "lines":
         for i in range(200):
@@ -56,7 +65,8 @@ def main():
         sys.stdin.readline()
         print("two")
     elif what == "hup":
-        import signal, time
+        import os, signal
+        caught = signals()
         def hung_up(*_):
             with open(sys.argv[2], "w") as f:
                 f.write("hung up\\n")
@@ -64,7 +74,7 @@ def main():
         signal.signal(signal.SIGHUP, hung_up)
         print("waiting", flush=True)
         while True:
-            time.sleep(0.05)
+            os.read(caught, 1)
 
 main()
 """
@@ -174,7 +184,7 @@ def test_stop_key_fg_bg_and_kill(dialogue):
         shell.run("bg >/dev/null 2>&1")
         eventually(lambda: "Running" in shell.run("jobs"), "a running job")
         shell.say("fg >/dev/null")
-        shell.child.expect(pexpect.TIMEOUT, timeout=0.05)
+        eventually(lambda: os.tcgetpgrp(shell.child.fileno()) != shell.child.pid, "the job in the foreground")
         shell.child.send("\x1a")
         shell.expect(re.escape(PROMPT))
         seen.append("Stopped" in shell.run("jobs"))
@@ -293,7 +303,8 @@ def test_background_job_that_reads_is_stopped(dialogue):
 LINES = {
     "pipe": "{c} | cat -n | tail -1",
     "substitution": "x=$({c}); echo \"${{#x}} ${{x##*line}}\"",
-    "status of a pipe": "{c} | false; echo ${{PIPESTATUS[*]}}",
+    "status of a pipe": "{c} | {{ cat >/dev/null; false; }}; echo ${{PIPESTATUS[*]}}",
+    "nobody reads": "exec 9> >(true); wait $!; {c} >&9 9>&-; echo $?",
     "broken pipe": "{c} | head -1; echo ${{PIPESTATUS[*]}}",
     "nohup": "nohup {c} </dev/null 2>/dev/null | tail -1",
     "ignored interrupt": "trap '' INT; {c} | tail -1",

@@ -39,11 +39,13 @@ static void same(const struct adaptor_lines *a, const struct adaptor_lines *b)
 	expect(a->ready == b->ready && a->raw == b->raw && a->track_env == b->track_env &&
 	       a->env_all == b->env_all && a->track_argv == b->track_argv && a->stdio == b->stdio &&
 	       a->argv == b->argv && a->argv_from_end == b->argv_from_end && a->nenv == b->nenv &&
-	       a->nmodules == b->nmodules);
+	       a->nmodules == b->nmodules && a->nlisted == b->nlisted);
 	for (size_t i = 0; i < a->nenv; i++)
 		same_text(a->env[i], b->env[i]);
 	for (size_t i = 0; i < a->nmodules; i++)
 		same_text(a->modules[i], b->modules[i]);
+	for (size_t i = 0; i < a->nlisted; i++)
+		same_text(a->listed[i], b->listed[i]);
 	same_text(a->exit, b->exit);
 	same_text(a->refuse, b->refuse);
 }

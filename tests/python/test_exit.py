@@ -31,6 +31,15 @@ FAST = {
     "generator done": "def g():\n    yield 1\ng1 = g()\nlist(g1)\ng2 = g()\n",
     "socket": "import socket\ns = socket.socket()\nprint(1)\n",
     "zip": "import zipfile\nz = zipfile.ZipFile('z.zip', 'w')\nz.close()\n",
+    "stdout closed": "import sys\nprint(1)\nsys.stdout.close()\n",
+    "stdout detached": "import sys\nsys.stdout.write('text ')\nb = sys.stdout.detach()\nb.write(b'bytes')\nsys.stdout = None\n",
+    "stdout wrapped anew": "import sys, io\nprint(1)\nsys.stdout = io.TextIOWrapper(sys.stdout.detach())\nprint(2)\n",
+    "stdout's buffer": "import sys\nprint(1)\nsys.stdout.flush()\nsys.stdout.buffer.write(b'bytes')\n",
+    "stdout elsewhere": "import sys\nprint(1)\nsys.stdout = open('data', 'w')\nprint(2)\n",
+    "file before, closed": "import opened\nopened.f.close()\nprint(1)\n",
+    "file before, detached": "import opened\nb = opened.f.detach()\nb.write(b'bytes')\nprint(1)\n",
+    "file before, gone": "import opened\ndel opened.f\nprint(1)\n",
+    "file before, its buffer kept": "import opened\nb = opened.f.buffer\nb.write(b'bytes')\nprint(1)\n",
 }
 
 FULL = {
@@ -45,6 +54,7 @@ FULL = {
     "zip": "import zipfile\nz = zipfile.ZipFile('z.zip', 'w')\nz.writestr('a', 'b')\n",
     "named": "import tempfile\nt = tempfile.NamedTemporaryFile(dir='.')\n",
     "task": "import asyncio\nloop = asyncio.new_event_loop()\nasync def f():\n    await asyncio.sleep(9)\nt = loop.create_task(f())\n",
+    "del given later": "import early_class\nearly_class.A.__del__ = lambda self: print('gone')\na = early_class.A()\nprint(1)\n",
     "failed flush": "import os\nos.dup2(os.open('/dev/full', os.O_WRONLY), 1)\nprint('x')\n",
 }
 
@@ -52,6 +62,7 @@ FULL = {
 def write_helpers(runner):
     runner.write("early.py", "import atexit\natexit.register(print, 'early')\n")
     runner.write("opened.py", "f = open('opened', 'w')\nf.write('before ')\n")
+    runner.write("early_class.py", "class A: pass\nfirst = A()\n")
     runner.write("early_del.py", "class A:\n    def __del__(self):\n        print('gone')\na = A()\na.self = a\n")
 
 
@@ -111,6 +122,12 @@ def test_asked_for(runner, python):
 @pytest.mark.parametrize("flags", [["-X", "dev"], ["-Wdefault"]])
 def test_noisy(runner, python, flags):
     value, warm, cold, _ = leave(runner, python, "import json\nf = open('/dev/null')\n", flags=flags)
+    assert value == 0
+    assert "unclosed file" in cold.err and "unclosed file" in warm.err
+
+
+def test_warnings_asked_for_by_the_program(runner, python):
+    value, warm, cold, _ = leave(runner, python, "import warnings\nwarnings.simplefilter('default')\nf = open('/dev/null')\n")
     assert value == 0
     assert "unclosed file" in cold.err and "unclosed file" in warm.err
 

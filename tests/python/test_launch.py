@@ -106,7 +106,9 @@ def test_thread_ids(runner, python, differs):
 
 def test_modules(runner, python, tmp_path):
     script = runner.write("script.py", "import json\nprint(1)\n")
-    assert str(tmp_path) in runner.warm([python, script]).values("MODULES")
+    result = runner.warm([python, script])
+    assert str(tmp_path) in result.values("MODULES")
+    assert result.values("LISTED").count(str(tmp_path)) == 1
 
 
 # Standard streams: built with pipes, launched on something else

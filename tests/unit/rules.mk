@@ -22,6 +22,16 @@ $(B)/tests/test_%: $(B)/obj/tests/unit/test_%.o $(UNIT_DAEMON_OBJ)
 	@mkdir -p $(@D)
 	$(CC) $(SANFLAGS) -o $@ $^ $(HOST_LIBS) -lcmocka
 
+# libwarm as programs have it, and a warmd of the test's
+$(B)/tests/test_libwarm_%: $(B)/obj/tests/unit/test_libwarm_%.o $(B)/obj/tests/unit/fake_warmd.o $(LIBWARM_OBJ)
+	@mkdir -p $(@D)
+	$(CC) $(SANFLAGS) -o $@ $^ -pthread -lcmocka
+
+# what several tests share
+$(B)/tests/test_deps $(B)/tests/test_watch: $(B)/obj/tests/unit/scratch.o
+$(patsubst tests/unit/%.c,$(B)/tests/%,$(wildcard tests/unit/test_observe*.c)): $(B)/obj/tests/unit/scratch.o \
+	$(B)/obj/tests/unit/observed.o
+
 # a part of the launcher, for once with the host's libc
 $(B)/tests/test_become_json: $(B)/obj/engine/become_json.o
 

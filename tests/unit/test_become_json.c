@@ -26,7 +26,7 @@ static void make(char *const *argv, char *const *envp)
 
 	while (argv[argc])
 		argc++;
-	fd = become_json(argc, argv, envp, 18446744073709551615ull, NULL);
+	fd = become_json(argc, argv, envp, NULL, 18446744073709551615ull, NULL);
 	assert_true(fd >= 0);
 	assert_true(fcntl(fd, F_GETFD) & FD_CLOEXEC);
 	assert_int_equal(lseek(fd, 0, SEEK_CUR), 0);
@@ -218,6 +218,18 @@ static void odd_environment(void **state)
 	assert_non_null(strstr(json, "\"env\":{\"A\":\"1\",\"B\":\"2\"}"));
 }
 
+/* os.environ and getenv(3) take the first; a parser of JSON would take the last */
+static void two_of_a_name(void **state)
+{
+	char *argv[] = { (char *)"p", NULL };
+	char *envp[] = { (char *)"A=1",	 (char *)"AB=2", (char *)"A=3", locale,
+			 (char *)"AB=4", (char *)"A",	 (char *)"B=5", NULL };
+
+	(void)state;
+	same_as_execve(argv, envp);
+	assert_non_null(strstr(json, "{\"A\":\"1\",\"AB\":\"2\",\"LC_ALL\":\"C.UTF-8\",\"B\":\"5\"}"));
+}
+
 static void odd_directory(void **state)
 {
 	char dir[] = "/tmp/test_json.XXXXXX", path[64], *argv[] = { (char *)"p", NULL },
@@ -251,6 +263,7 @@ int main(void)
 		T(every_pair_of_bytes),
 		T(longer_than_the_buffer),
 		T(odd_environment),
+		T(two_of_a_name),
 		T(odd_directory),
 	};
 

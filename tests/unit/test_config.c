@@ -55,6 +55,7 @@ static void defaults(void **state)
 	assert_int_equal(cfg.build_timeout_ns, 60 * SECOND);
 	assert_int_equal(cfg.idle_exit_ns, 0);
 	assert_int_equal(cfg.templates_max, 64);
+	assert_true(cfg.join_text);
 	assert_int_equal(cfg.log_level, LOG_LEVEL_INFO);
 	assert_true(cfg.memory_budget > 0);
 	config_done(&cfg);
@@ -96,6 +97,7 @@ static void all_keys(void **state)
 			      "  \"build_timeout\": 1.5,\n"
 			      "  \"idle_exit\": \"5m\",\n"
 			      "  \"templates_max\": 8,\n"
+			      "  \"join_text\": false,\n"
 			      "  \"disable\": [\"vim*\", \"/opt/*\"]\n"
 			      "}\n"),
 			 0);
@@ -104,6 +106,7 @@ static void all_keys(void **state)
 	assert_int_equal(cfg.build_timeout_ns, 3 * SECOND / 2);
 	assert_int_equal(cfg.idle_exit_ns, 300 * SECOND);
 	assert_int_equal(cfg.templates_max, 8);
+	assert_false(cfg.join_text);
 	assert_int_equal(cfg.log_level, LOG_LEVEL_DEBUG);
 
 	assert_true(config_ignores_path(&cfg, "/var/log"));
@@ -183,6 +186,8 @@ static void lines_of_values(void **state)
 	refused("{\"templates_max\": 0}", ":1: \"templates_max\" takes");
 	refused("{\"templates_max\": 1e300}", ":1: \"templates_max\" takes");
 	refused("{\"disable\": [\"\"]}", "which is empty");
+	refused("{\n\"join_text\": \"no\"}", ":2: \"join_text\" takes true or false");
+	refused("{\"join_text\": 1}", ":1: \"join_text\" takes true or false");
 }
 
 static void syntax(void **state)

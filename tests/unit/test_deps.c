@@ -16,28 +16,8 @@
 #include <time.h>
 #include <unistd.h>
 
+#include "tests/unit/scratch.h"
 #include "warmd/deps.h"
-
-static char root[PATH_MAX];
-
-static const char *at(const char *name)
-{
-	static char paths[8][PATH_MAX + 64];
-	static unsigned int turn;
-	char *p = paths[turn++ % 8];
-
-	snprintf(p, sizeof(paths[0]), "%s/%s", root, name);
-	return p;
-}
-
-static void put(const char *name, const char *text)
-{
-	FILE *f = fopen(at(name), "w");
-
-	assert_non_null(f);
-	fputs(text, f);
-	fclose(f);
-}
 
 static const struct dep *find(const struct dep_set *set, const char *path, enum dep_kind kind)
 {
@@ -50,16 +30,11 @@ static const struct dep *find(const struct dep_set *set, const char *path, enum 
 	return NULL;
 }
 
-/* the root is canonical, so that paths under it are */
 static int setup(void **state)
 {
 	struct dep_set *set;
-	char made[] = "/tmp/test_deps.XXXXXX", real[PATH_MAX];
 
-	if (!mkdtemp(made) || !realpath(made, real))
-		return -1;
-	memcpy(root, real, sizeof(root));
-	if (dep_set_new(&set) < 0)
+	if (scratch_make() < 0 || dep_set_new(&set) < 0)
 		return -1;
 	*state = set;
 	return 0;
@@ -67,11 +42,8 @@ static int setup(void **state)
 
 static int teardown(void **state)
 {
-	char cmd[PATH_MAX + 16];
-
 	dep_set_free(*state);
-	snprintf(cmd, sizeof(cmd), "rm -rf '%s'", root);
-	return system(cmd);
+	return scratch_remove();
 }
 
 static void file(void **state)

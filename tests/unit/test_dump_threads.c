@@ -13,9 +13,9 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/syscall.h>
-#include <time.h>
 #include <unistd.h>
 
+#include "engine/base/clock.h"
 #include "engine/base/fd.h"
 #include "engine/trace.h"
 #include "snapshot/dump.h"
@@ -30,14 +30,6 @@ static struct tracee *marked;
 static struct record *rec;
 static struct record_process *p;
 static uint64_t start_ns;
-
-static uint64_t now_ns(void)
-{
-	struct timespec ts;
-
-	clock_gettime(CLOCK_MONOTONIC, &ts);
-	return (uint64_t)ts.tv_sec * 1000000000u + (uint64_t)ts.tv_nsec;
-}
 
 static int on_syscall(void *data, struct tracee *t, bool entry, int64_t ret, struct error *err)
 {
@@ -75,7 +67,7 @@ static void dump(const char *name)
 	snprintf(program, sizeof(program), "%s/%s", dir, name);
 	if (access(program, X_OK) < 0)
 		skip();
-	start_ns = now_ns();
+	start_ns = clock_ns(CLOCK_MONOTONIC);
 	r = trace_start(&tr, &ops, NULL, execute, NULL, &err);
 	if (r == 0)
 		r = trace_run(tr, &err) == 1 ? 0 : -EIO;
@@ -133,7 +125,7 @@ static void check_ids(void)
 static void check_timed(const char *name, int arg, bool ms, long nr)
 {
 	const struct record_thread *t = thread(name);
-	uint64_t spent = now_ns() - start_ns;
+	uint64_t spent = clock_ns(CLOCK_MONOTONIC) - start_ns;
 
 	assert_int_equal(t->timeout_arg, arg);
 	assert_int_equal(t->timeout_ms, ms);

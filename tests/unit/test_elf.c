@@ -15,6 +15,7 @@
 #include <sys/auxv.h>
 #include <sys/mman.h>
 #include <sys/ptrace.h>
+#include <sys/syscall.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -123,7 +124,7 @@ static void symbols_of_a_program(void **state)
 	static const struct trace_ops ops = { .syscall = on_syscall,
 					      .exec = on_exec,
 					      .breakpoint = on_breakpoint };
-	long nr = 231 /* exit_group */;
+	long nr = SYS_exit_group;
 	struct elf_query q[] = { { .name = "getenv" },
 				 { .name = "__libc_start_main" },
 				 { .name = "malloc" },
@@ -135,9 +136,6 @@ static void symbols_of_a_program(void **state)
 	pid_t pid;
 
 	(void)state;
-#if !defined(__x86_64__)
-	nr = 94;
-#endif
 	assert_int_equal(trace_start(&tr, &ops, &nr, run_true, (char *)"/bin/true", &err), 0);
 	pid = trace_root(tr);
 	assert_int_equal(trace_run(tr, &err), 1);

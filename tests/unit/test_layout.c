@@ -31,11 +31,13 @@ static struct record_vma vmas[64];
 static struct record_run runs[64][64];
 static size_t nvmas;
 static struct plan_layout l;
+static bool join_text;
 
 static int setup(void **state)
 {
 	(void)state;
 	nvmas = 0;
+	join_text = false;
 	memset(vmas, 0, sizeof(vmas));
 	return 0;
 }
@@ -103,7 +105,7 @@ static void layout(size_t expected)
 	struct record rec = { .processes = &p, .nprocesses = 1 };
 
 	plan_layout_done(&l);
-	assert_int_equal(plan_layout(&rec, &p, file_index, PAGE, &l), 0);
+	assert_int_equal(plan_layout(&rec, &p, file_index, PAGE, join_text, &l), 0);
 	assert_int_equal(l.nmaps, expected);
 	for (size_t i = 0; i < nvmas; i++)
 		assert_true(vmas[i].nruns <= 64);
@@ -262,6 +264,141 @@ static void joins_files(void **state)
 	vmas[1].start += PAGE;
 	vmas[1].offset += PAGE;
 	layout(2);
+}
+
+/* R, RX, R and what is relocated, as a linker lays out a library */
+static void library(void)
+{
+	nvmas = 0;
+	memset(runs, 0, sizeof(runs));
+	vma(0, 4, PROT_READ, 0);
+	vma(4, 50, RX, 0)->offset = 4 * PAGE;
+	vma(50, 100, PROT_READ, 0)->offset = 50 * PAGE;
+	vma(100, 101, PROT_READ, 0)->offset = 100 * PAGE;
+	vma(101, 102, RW, 0)->offset = 101 * PAGE;
+	written(&vmas[3], 100, 101);
+	written(&vmas[4], 101, 102);
+	join_text = true;
+}
+
+static void joins_text(void **state)
+{
+	(void)state;
+	library();
+	layout(3);
+	is(0, 3, 0, 100, 0);
+	assert_int_equal(l.maps[0].prot, RX);
+	assert_int_equal(l.maps[0].mmap_flags, MAP_PRIVATE);
+	/* what is relocated is never executable */
+	is(1, STUB_FILE_PAGES, 100, 101, 0);
+	assert_int_equal(l.maps[1].prot, PROT_READ);
+	is(2, STUB_FILE_PAGES, 101, 102, 1);
+	assert_int_equal(l.maps[2].prot, RW);
+	assert_int_equal(l.stored, 2 * PAGE);
+	check_whole();
+}
+
+static void joins_text_when_asked(void **state)
+{
+	(void)state;
+	library();
+	join_text = false;
+	layout(5);
+	assert_int_equal(l.maps[0].prot, PROT_READ);
+	is(1, 3, 4, 50, 4);
+	assert_int_equal(l.maps[1].prot, RX);
+	assert_int_equal(l.maps[2].prot, PROT_READ);
+	check_whole();
+}
+
+/* each of the conditions broken once at the second seam; the first joins all the same */
+static void text_stays_apart(void **state)
+{
+	static const uint32_t others[] = { RW, PROT_NONE, PROT_READ | PROT_WRITE | PROT_EXEC, PROT_EXEC };
+
+	(void)state;
+	library();
+	vmas[2].offset += PAGE; /* of a library whose segments share pages of the file */
+	layout(4);
+	is(0, 3, 0, 50, 0);
+	is(1, 3, 50, 100, 51);
+	assert_int_equal(l.maps[1].prot, PROT_READ);
+	library();
+	vmas[2].object = 1;
+	layout(4);
+	assert_int_equal(l.maps[1].file, 5);
+	library();
+	vmas[2].shared = true;
+	layout(4);
+	library();
+	vmas[2].start += PAGE;
+	vmas[2].offset += PAGE;
+	layout(4);
+	library();
+	vmas[2].vmflags = VMF_LOCKED;
+	layout(4);
+	library();
+	vmas[2].vmflags = VMF_SEALED;
+	layout(4);
+	for (size_t i = 0; i < ARRAY_SIZE(others); i++) {
+		library();
+		vmas[2].prot = others[i];
+		layout(4);
+		assert_int_equal(l.maps[0].prot, RX);
+		assert_int_equal(l.maps[1].prot, others[i]);
+	}
+	/* shared mappings of one file, side by side */
+	library();
+	vmas[0].shared = vmas[1].shared = vmas[2].shared = true;
+	layout(5);
+	assert_int_equal(l.maps[0].prot, PROT_READ);
+	/* anonymous ones */
+	library();
+	vmas[0].object = vmas[1].object = vmas[2].object = -1;
+	layout(5);
+	assert_int_equal(l.maps[2].prot, PROT_READ);
+}
+
+static void text_around_a_stored_page(void **state)
+{
+	(void)state;
+	/* between two segments */
+	library();
+	vmas[1].nruns = 0;
+	written(&vmas[1], 49, 50);
+	layout(5);
+	is(0, 3, 0, 49, 0);
+	assert_int_equal(l.maps[0].prot, RX);
+	is(1, STUB_FILE_PAGES, 49, 50, 0);
+	assert_int_equal(l.maps[1].prot, RX);
+	is(2, 3, 50, 100, 50);
+	assert_int_equal(l.maps[2].prot, PROT_READ);
+	/* in the middle of the read-only data: its rest has no text beside it */
+	library();
+	vmas[2].nruns = 0;
+	written(&vmas[2], 75, 76);
+	layout(5);
+	is(0, 3, 0, 75, 0);
+	assert_int_equal(l.maps[0].prot, RX);
+	is(1, STUB_FILE_PAGES, 75, 76, 0);
+	assert_int_equal(l.maps[1].prot, PROT_READ);
+	is(2, 3, 76, 100, 76);
+	assert_int_equal(l.maps[2].prot, PROT_READ);
+}
+
+static void data_stays_data(void **state)
+{
+	(void)state;
+	/* files that are only read, one behind the other: no text, nothing becomes executable */
+	join_text = true;
+	vma(0, 4, PROT_READ, 0);
+	vma(4, 8, PROT_READ, 0)->offset = 4 * PAGE;
+	layout(1);
+	assert_int_equal(l.maps[0].prot, PROT_READ);
+	vmas[1].prot = RW;
+	layout(2);
+	assert_int_equal(l.maps[0].prot, PROT_READ);
+	assert_int_equal(l.maps[1].prot, RW);
 }
 
 static void joins_stored(void **state)
@@ -551,7 +688,7 @@ static void large_pages(void **state)
 	written(v, 16 * 50, 16 * 51);
 	written(v, 16 * (51 + PLAN_CLEAN_GAP - 1), 16 * 80);
 	p.nvmas = nvmas;
-	assert_int_equal(plan_layout(&rec, &p, file_index, 16 * PAGE, &l), 0);
+	assert_int_equal(plan_layout(&rec, &p, file_index, 16 * PAGE, join_text, &l), 0);
 	assert_int_equal(l.nmaps, 3);
 }
 
@@ -583,6 +720,11 @@ int main(void)
 		T(anonymous_holes),
 		T(anonymous_long_holes),
 		T(joins_files),
+		T(joins_text),
+		T(joins_text_when_asked),
+		T(text_stays_apart),
+		T(text_around_a_stored_page),
+		T(data_stays_data),
 		T(joins_stored),
 		T(stored_of_other_protection),
 		T(joins_anonymous),

@@ -62,8 +62,8 @@ static int open_client(void)
 	return fd;
 }
 
-/* the program fails at once: a build that is short, and the same with every privilege */
-static void ask_for_a_build(int fd, const char *word)
+/* the program fails at once: a build that is short, and the same with every privilege. Return: the packet's bytes */
+static size_t make_run(char *packet, size_t size, const char *word)
 {
 	struct wire_run run = {
 		.header = { .magic = WIRE_MAGIC, .version = WIRE_VERSION_NUMBER, .type = WIRE_RUN },
@@ -73,8 +73,9 @@ static void ask_for_a_build(int fd, const char *word)
 		.umask = 022,
 		.stdio = { WIRE_STDIO_NULL, WIRE_STDIO_PIPE, WIRE_STDIO_PIPE },
 	};
-	char packet[sizeof(run) + 256], *p = packet + sizeof(run);
+	char *p = packet + sizeof(run);
 
+	assert_true(size >= sizeof(run) + 256);
 	p = stpcpy(p, "") + 1;
 	p = stpcpy(p, "main") + 1;
 	p = stpcpy(p, "/") + 1;
@@ -84,7 +85,15 @@ static void ask_for_a_build(int fd, const char *word)
 	run.strings_size = (uint32_t)(p - packet - (ptrdiff_t)sizeof(run));
 	run.header.size = (uint32_t)(p - packet);
 	memcpy(packet, &run, sizeof(run));
-	assert_int_equal(send(fd, packet, run.header.size, 0), run.header.size);
+	return run.header.size;
+}
+
+static void ask_for_a_build(int fd, const char *word)
+{
+	char packet[sizeof(struct wire_run) + 256];
+	size_t size = make_run(packet, sizeof(packet), word);
+
+	assert_int_equal(send(fd, packet, size, 0), size);
 	turn();
 }
 
@@ -193,15 +202,78 @@ static void unwanted_descriptors(void **state)
 	}
 }
 
+/* a template on which @n variables count */
+static void add_template(size_t n)
+{
+	char packet[sizeof(struct wire_run) + 256];
+	Warm__BuildResult *r = calloc(1, sizeof(*r));
+	struct request *request;
+	struct template *t;
+
+	assert_int_equal(request_parse(packet, make_run(packet, sizeof(packet), "x"), &request, NULL), 0);
+	warm__build_result__init(r);
+	r->message = strdup("");
+	r->ready = strdup("main");
+	r->environment = calloc(n, sizeof(*r->environment));
+	r->n_environment = n;
+	for (size_t i = 0; i < n; i++)
+		assert_true(asprintf(&r->environment[i], "V%zu", i) > 0);
+	assert_int_equal(store_add(server->store, request, r, NULL, 0, 5, &t, NULL), 0);
+}
+
+/* all of its parts are in the answer, however many; what does not fit a message is left out or named */
+static void long_answers(void **state)
+{
+	static struct {
+		struct wire_header header;
+		uint8_t bytes[WIRE_MAX_SIZE];
+	} packet;
+	Warm__InspectRequest inspect = WARM__INSPECT_REQUEST__INIT;
+	Warm__ControlRequest request = WARM__CONTROL_REQUEST__INIT;
+	const size_t counts[] = { 3, 6000, 20000 }, shown[] = { 4, 6001, 0 };
+
+	(void)state;
+	request.command_case = WARM__CONTROL_REQUEST__COMMAND_INSPECT;
+	request.inspect = &inspect;
+	for (size_t i = 0; i < ARRAY_SIZE(counts); i++) {
+		Warm__ControlReply *reply;
+		int fd = open_client();
+		char id[20];
+		size_t len;
+		ssize_t n;
+
+		add_template(counts[i]);
+		snprintf(id, sizeof(id), "%lu", (unsigned long)server->store->list->id);
+		inspect.name = id;
+		len = warm__control_request__pack(&request, packet.bytes);
+		packet.header = (struct wire_header){ .magic = WIRE_MAGIC,
+						      .version = WIRE_VERSION_NUMBER,
+						      .type = WIRE_CONTROL,
+						      .size = (uint32_t)(sizeof(packet.header) + len) };
+		assert_int_equal(send(fd, &packet, packet.header.size, 0), packet.header.size);
+		turn();
+		n = recv(fd, &packet, sizeof(packet), 0);
+		assert_int_equal(n, packet.header.size);
+		reply = warm__control_reply__unpack(NULL, (size_t)n - sizeof(packet.header), packet.bytes);
+		assert_non_null(reply);
+		assert_int_equal(reply->error, 0);
+		assert_int_equal(reply->n_templates, 1);
+		assert_int_equal(reply->templates[0]->n_keys, shown[i]);
+		for (size_t k = 1; k < shown[i]; k++)
+			assert_string_not_equal(reply->templates[0]->keys[k], "");
+		warm__control_reply__free_unpacked(reply, NULL);
+		close(fd);
+		turn();
+	}
+}
+
 #define T(f) cmocka_unit_test_setup_teardown(f, setup, teardown)
 
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		T(waits_twice),
-		T(waits_twice_and_goes),
-		T(does_not_read),
-		T(unwanted_descriptors),
+		T(waits_twice),		 T(waits_twice_and_goes), T(does_not_read),
+		T(unwanted_descriptors), T(long_answers),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

@@ -150,9 +150,10 @@ static void test_status_names(void **state)
 {
 	(void)state;
 	for (uint32_t i = 0; i < WIRE_STATUS_COUNT; i++)
-		assert_true(strlen(tool_status_name(i)) > 0);
-	assert_string_equal(tool_status_name(WIRE_WARM), "warm");
-	assert_string_equal(tool_status_name(4711), "unknown");
+		assert_true(wire_status_name(i) && strcmp(wire_status_name(i), "unknown") != 0);
+	assert_string_equal(wire_status_name(WIRE_WARM), "warm");
+	assert_string_equal(wire_status_name(WIRE_COLD_NO_DAEMON), "no_daemon");
+	assert_string_equal(wire_status_name(4711), "unknown");
 }
 
 /* --- the launch context ------------------------------------------------------------ */
@@ -229,33 +230,38 @@ static void test_context_sizes(void **state)
 
 static void test_runtime_dir(void **state)
 {
-	char path[] = "/tmp/warm-test-XXXXXX", own[64];
-	struct client_dir dir;
+	char path[] = "/tmp/warm-test-XXXXXX", own[64], path_in[RUNTIME_PATH_MAX];
+	struct runtime_dir dir;
 	struct error err;
 
 	(void)state;
 	assert_non_null(mkdtemp(path));
 	snprintf(own, sizeof(own), "%s/rt", path);
 	setenv("WARM_RUNTIME_DIR", own, 1);
-	assert_int_equal(client_runtime_dir(&dir, &err), 0);
+	assert_int_equal(runtime_dir_find(&dir, &err), 0);
 	assert_string_equal(dir.path, own);
 	assert_false(dir.exists);
 	mkdir(own, 0700);
-	assert_int_equal(client_runtime_dir(&dir, &err), 0);
+	assert_int_equal(runtime_dir_find(&dir, &err), 0);
 	assert_true(dir.exists);
 	assert_int_equal(client_connect(&dir, 100, &err), -ENOENT);
+	assert_int_equal(runtime_dir_path(&dir, "s", path_in, strlen(own) + 3), 0);
+	assert_memory_equal(path_in, own, strlen(own));
+	assert_string_equal(path_in + strlen(own), "/s");
+	assert_int_equal(runtime_dir_path(&dir, "s", path_in, strlen(own) + 2), -ENAMETOOLONG);
+	assert_int_equal(runtime_dir_path(&dir, "s", path_in, strlen(own)), -ENAMETOOLONG);
 	chmod(own, 0701);
-	assert_int_equal(client_runtime_dir(&dir, &err), -EACCES);
+	assert_int_equal(runtime_dir_find(&dir, &err), -EACCES);
 	rmdir(own);
 
 	unsetenv("WARM_RUNTIME_DIR");
 	setenv("XDG_RUNTIME_DIR", path, 1);
-	assert_int_equal(client_runtime_dir(&dir, &err), 0);
+	assert_int_equal(runtime_dir_find(&dir, &err), 0);
 	assert_memory_equal(dir.path, path, strlen(path));
 	assert_string_equal(dir.path + strlen(path), "/warm");
 	setenv("XDG_RUNTIME_DIR", "relative", 1);
 	/* falls to /tmp/warm-$UID, which may or may not be there */
-	(void)client_runtime_dir(&dir, NULL);
+	(void)runtime_dir_find(&dir, NULL);
 	assert_memory_equal(dir.path, "/tmp/warm-", 10);
 	assert_int_equal(strtoul(dir.path + 10, NULL, 10), geteuid());
 	rmdir(path);

@@ -17,13 +17,13 @@
 #include <sys/mount.h>
 #include <sys/prctl.h>
 #include <sys/stat.h>
-#include <time.h>
 #include <unistd.h>
 
+#include "engine/base/clock.h"
 #include "engine/base/fd.h"
+#include "tests/unit/scratch.h"
 #include "warmd/watch.h"
 
-static char root[PATH_MAX];
 static struct watch *watch;
 
 /* one registration under test */
@@ -34,25 +34,6 @@ struct reg {
 	char path[PATH_MAX + 64];
 	struct reg *also_remove; /* by the callback, besides itself */
 };
-
-static const char *at(const char *name)
-{
-	static char paths[8][PATH_MAX + 64];
-	static unsigned int turn;
-	char *p = paths[turn++ % 8];
-
-	snprintf(p, sizeof(paths[0]), "%s/%s", root, name);
-	return p;
-}
-
-static void put(const char *name, const char *text)
-{
-	FILE *f = fopen(at(name), "w");
-
-	assert_non_null(f);
-	fputs(text, f);
-	fclose(f);
-}
 
 static void reg_remove(struct reg *reg)
 {
@@ -122,24 +103,17 @@ static void expect_and_free(struct reg *reg, int told, const char *name)
 
 static int setup(void **state)
 {
-	char made[] = "/tmp/test_watch.XXXXXX", real[PATH_MAX];
 	struct error err;
 
 	(void)state;
-	if (!mkdtemp(made) || !realpath(made, real))
-		return -1;
-	memcpy(root, real, sizeof(root));
-	return watch_new(&watch, on_change, &err);
+	return scratch_make() < 0 ? -1 : watch_new(&watch, on_change, &err);
 }
 
 static int teardown(void **state)
 {
-	char cmd[PATH_MAX + 16];
-
 	(void)state;
 	watch_free(watch);
-	snprintf(cmd, sizeof(cmd), "rm -rf '%s'", root);
-	return system(cmd);
+	return scratch_remove();
 }
 
 static void quiet(void **state)
@@ -560,19 +534,11 @@ static void unreadable_directory(void **state)
 	prctl(PR_SET_DUMPABLE, 1); /* LeakSanitizer wants it, seteuid(2) cleared it */
 }
 
-static double seconds(void)
-{
-	struct timespec ts;
-
-	clock_gettime(CLOCK_MONOTONIC, &ts);
-	return (double)ts.tv_sec + (double)ts.tv_nsec / 1e9;
-}
-
 static void many(void **state)
 {
 	struct reg *reg = reg_new(NULL, DEP_FILE);
 	char name[64];
-	double t;
+	uint64_t t;
 
 	(void)state;
 	for (int d = 0; d < 50; d++) {
@@ -585,13 +551,14 @@ static void many(void **state)
 			dep_set_add(reg->set, at(name), DEP_FILE);
 		}
 	}
-	t = seconds();
+	t = clock_ns(CLOCK_MONOTONIC);
 	reg_watch(reg);
-	print_message("registering 3000: %.1f ms, %zu watches\n", (seconds() - t) * 1e3, watch_count(watch));
-	t = seconds();
+	print_message("registering 3000: %.1f ms, %zu watches\n",
+		      (double)(clock_ns(CLOCK_MONOTONIC) - t) / 1e6, watch_count(watch));
+	t = clock_ns(CLOCK_MONOTONIC);
 	for (int i = 0; i < 1000; i++)
 		watch_drain(watch);
-	print_message("draining nothing: %.2f us\n", (seconds() - t) * 1e3);
+	print_message("draining nothing: %.2f us\n", (double)(clock_ns(CLOCK_MONOTONIC) - t) / 1e6);
 	put("d49/f0", "");
 	expect_and_free(reg, 1, "d49/f0");
 }

@@ -17,13 +17,13 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <time.h>
 #include <unistd.h>
 #include <sys/mman.h>
 #include <sys/ptrace.h>
 #include <sys/syscall.h>
 #include <sys/wait.h>
 
+#include "engine/base/clock.h"
 #include "engine/stub/x86_64/arch.h"
 #include "regs.h"
 
@@ -118,14 +118,6 @@ static struct {
 	bool whole; /* flags, x87 and vector registers too */
 } expected;
 
-static uint64_t now_ns(void)
-{
-	struct timespec ts;
-
-	clock_gettime(CLOCK_MONOTONIC, &ts);
-	return (uint64_t)ts.tv_sec * 1000000000u + (uint64_t)ts.tv_nsec;
-}
-
 static void say_and_leave(const char *what, uint64_t is, uint64_t should)
 {
 	fprintf(stderr, "%s is %llx, should be %llx\n", what, (unsigned long long)is,
@@ -144,7 +136,7 @@ void test_landed(void)
 {
 	const arch_regs *r = &expected.regs;
 	const struct seen *s = &test_seen;
-	uint64_t mask = 0, spent = now_ns() - expected.start_ns;
+	uint64_t mask = 0, spent = clock_ns(CLOCK_MONOTONIC) - expected.start_ns;
 	stack_t ss;
 
 	same("rax", s->gpr[0], expected.result);
@@ -235,7 +227,7 @@ static void return_into(void *frame)
 	int status;
 	pid_t pid;
 
-	expected.start_ns = now_ns();
+	expected.start_ns = clock_ns(CLOCK_MONOTONIC);
 	pid = fork();
 	if (pid == 0)
 		stub_sigreturn(frame);

@@ -1,0 +1,28 @@
+/* SPDX-License-Identifier: MIT */
+/* clock.h - times as one number of nanoseconds. */
+#ifndef WARM_BASE_CLOCK_H
+#define WARM_BASE_CLOCK_H
+
+#include <stdint.h>
+#include <time.h>
+
+#define NS_PER_US 1000ull
+#define NS_PER_MS 1000000ull
+#define NS_PER_S  1000000000ull
+
+/** timespec_ns() - @ts in ns; modulo 2^64 where it does not fit, so that times before the epoch survive a cast to int64_t */
+static inline uint64_t timespec_ns(const struct timespec *ts)
+{
+	return (uint64_t)ts->tv_sec * NS_PER_S + (uint64_t)ts->tv_nsec;
+}
+
+/** clock_ns() - what @clock shows, in ns */
+uint64_t clock_ns(clockid_t clock);
+
+/** clock_ms() - CLOCK_MONOTONIC in ms: for deadlines */
+static inline uint64_t clock_ms(void)
+{
+	return clock_ns(CLOCK_MONOTONIC) / NS_PER_MS;
+}
+
+#endif

@@ -1,0 +1,280 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * order.c - a clone's launch: the order is read, applied, and the program goes on.
+ *
+ * Its context area, at stub_launch.area:
+ *
+ *	struct stub_order	as received
+ *	raw context		docs/adaptor.md: header, thread pairs (written when the threads are made), then
+ *	strings			argv, environment: received straight to here; /proc/PID/cmdline points here
+ *	argv[], envp[]		for main(), where that is the readiness point
+ */
+#include "engine/stub/stub.h"
+
+#include <linux/fcntl.h>
+#include <linux/mman.h>
+#include <sys/syscall.h>
+
+#define CONTEXT_MAGIC 0x58544357u /* "WCTX" */
+#define EBADMSG	      74
+#define E2BIG	      7
+#define PRIO_PGRP     1
+#define TARGET_MAX    256 /* numbers in wire_run.inherited_fds */
+
+#ifndef MADV_POPULATE_WRITE
+#define MADV_POPULATE_WRITE 23 /* Linux 5.14 */
+#endif
+
+struct raw_context {
+	uint32_t magic, size, argc, envc, nthreads, stdio;
+	uint64_t generation;
+};
+
+struct area {
+	struct stub_order *order;
+	struct raw_context *raw;
+	char *strings;
+	uint64_t size;
+};
+
+static uint64_t pages(uint64_t n)
+{
+	return (n + stub_data.page_size - 1) & ~(stub_data.page_size - 1);
+}
+
+/* address space for the largest order, memory for a usual one */
+static struct area make_area(struct stub_launch *l)
+{
+	uint64_t head = sizeof(struct stub_order) + sizeof(struct raw_context) + 8ull * stub_data.nthreads;
+	/* pointers: a string has a byte at least */
+	struct area a = { .size = pages(head + STUB_ORDER_STRINGS + 8 * (STUB_ORDER_STRINGS + 4)) };
+	long at;
+
+	if (a.size > l->area_room)
+		stub_fail(l, "making room for the launch context", -E2BIG);
+	at = SYSCALL6(SYS_mmap, l->area, a.size, PROT_READ | PROT_WRITE,
+		      MAP_PRIVATE | MAP_ANONYMOUS | MAP_FIXED | MAP_NORESERVE, -1, 0);
+	if (at < 0)
+		stub_fail(l, "making room for the launch context", at);
+	SYSCALL3(SYS_madvise, at, pages(head + 4096), MADV_POPULATE_WRITE);
+	a.order = (struct stub_order *)at;
+	a.raw = (struct raw_context *)(a.order + 1);
+	a.strings = (char *)a.raw + sizeof(*a.raw) + 8ull * stub_data.nthreads;
+	l->context = (uint64_t)a.raw;
+	l->context_tids = (uint64_t)(a.raw + 1);
+	return a;
+}
+
+static int sane(const struct area *a, long n, const struct stub_received *got)
+{
+	const struct stub_order *o = a->order;
+	uint32_t fds = o->ntargets + !!(o->flags & STUB_ORDER_CWD) + !!(o->flags & STUB_ORDER_JSON);
+	const char *p = a->strings, *end = p + o->argv_size + o->env_size;
+	uint32_t strings = 0;
+
+	if (n < (long)sizeof(*o) || o->magic != STUB_ORDER_MAGIC || o->size != (uint64_t)n ||
+	    o->ntargets > STUB_ORDER_FDS || got->n != fds ||
+	    (uint64_t)o->argv_size + o->env_size != (uint64_t)n - sizeof(*o) ||
+	    o->argv_size + o->env_size > STUB_ORDER_STRINGS)
+		return 0;
+	for (uint32_t i = 0; i < o->ntargets; i++)
+		if (o->targets[i] >= TARGET_MAX)
+			return 0;
+	if (p < end && end[-1])
+		return 0;
+	while (p < end)
+		if (!*p++)
+			strings++;
+	return strings == o->argc + o->envc && o->argc;
+}
+
+/* out of the way: @fd is where another belongs */
+static int32_t move_away(struct stub_launch *l, int32_t fd, int32_t high)
+{
+	long up = SYSCALL3(SYS_fcntl, fd, F_DUPFD_CLOEXEC, high + 1);
+
+	if (up < 0)
+		stub_fail(l, "placing the caller's descriptors (see ulimit -n)", up);
+	SYSCALL1(SYS_close, fd);
+	return (int32_t)up;
+}
+
+static void place_descriptors(struct stub_launch *l, const struct stub_order *o, struct stub_received *got)
+{
+	uint64_t wanted[TARGET_MAX / 64] = { 0 };
+	int32_t high = 2;
+
+	for (uint32_t i = 0; i < o->ntargets; i++) {
+		high = o->targets[i] > high ? o->targets[i] : high;
+		wanted[o->targets[i] / 64] |= 1ull << (o->targets[i] % 64);
+	}
+	for (uint32_t i = 0; i < got->n; i++) {
+		int32_t fd = got->fds[i];
+
+		if (fd < TARGET_MAX && (wanted[fd / 64] >> (fd % 64) & 1) &&
+		    (i >= o->ntargets || o->targets[i] != fd))
+			got->fds[i] = move_away(l, fd, high);
+	}
+	for (uint32_t i = 0; i < o->ntargets; i++) {
+		long r;
+
+		if (got->fds[i] == o->targets[i]) {
+			SYSCALL3(SYS_fcntl, got->fds[i], F_SETFD, 0);
+			continue;
+		}
+		r = SYSCALL3(SYS_dup3, got->fds[i], o->targets[i], 0);
+		if (r < 0)
+			stub_fail(l, "placing the caller's descriptors", r);
+		SYSCALL1(SYS_close, got->fds[i]);
+	}
+	/* those that the caller has closed */
+	for (int32_t fd = 0; fd < 3; fd++)
+		if (!(wanted[0] >> fd & 1))
+			SYSCALL1(SYS_close, fd);
+}
+
+/*
+ * A table of descriptors that threads share grows only after an RCU grace period (fs/file.c: expand_fdtable()),
+ * 20 ms and more. So it gets its room while there is one thread.
+ */
+static void widen_table(const struct stub_launch *l)
+{
+	if (stub_data.nthreads > 1 && SYSCALL3(SYS_dup3, l->channel_fd, TARGET_MAX - 1, O_CLOEXEC) >= 0)
+		SYSCALL1(SYS_close, TARGET_MAX - 1);
+}
+
+static void place_extras(struct stub_launch *l, const struct stub_order *o, const struct stub_received *got)
+{
+	uint32_t at = o->ntargets;
+	long r = 0;
+
+	if (o->flags & STUB_ORDER_CWD) {
+		r = SYSCALL1(SYS_fchdir, got->fds[at]);
+		SYSCALL1(SYS_close, got->fds[at++]);
+		if (r < 0)
+			stub_fail(l, "changing to the caller's directory", r);
+	}
+	if (o->flags & STUB_ORDER_JSON) {
+		r = SYSCALL3(SYS_dup3, got->fds[at], stub_data.context_fd, 0);
+		SYSCALL1(SYS_close, got->fds[at]);
+		if (r < 0)
+			stub_fail(l, "placing the launch context", r);
+	}
+}
+
+static void ignore_signals(uint64_t ignored)
+{
+	const struct stub_sigaction *s = stub_at(stub_data.sigactions);
+	uint64_t ignore[4] = { 1 /* SIG_IGN */ };
+
+	/* the program's own dispositions stand */
+	for (uint32_t i = 0; i < stub_data.nsigactions; i++)
+		ignored &= ~(1ull << (s[i].signo - 1));
+	for (int sig = 1; ignored; sig++, ignored >>= 1)
+		if (ignored & 1)
+			SYSCALL4(SYS_rt_sigaction, sig, ignore, 0, 8);
+}
+
+static void apply_caller(struct stub_launch *l, const struct stub_order *o)
+{
+	long r;
+
+	for (uint32_t i = 0; i < 16; i++) {
+		if (!(o->limits_set >> i & 1))
+			continue;
+		r = SYSCALL4(SYS_prlimit64, 0, i, &o->limits[i], 0);
+		if (r < 0)
+			stub_fail(l, "setting the caller's resource limits", r);
+	}
+	if (o->flags & STUB_ORDER_UMASK)
+		SYSCALL1(SYS_umask, o->umask);
+	/* the session's only process: all its threads */
+	if (o->flags & STUB_ORDER_NICE) {
+		r = SYSCALL3(SYS_setpriority, PRIO_PGRP, 0, o->nice);
+		if (r < 0)
+			stub_fail(l, "setting the caller's nice value", r);
+	}
+	ignore_signals(o->ignored_signals);
+}
+
+/* argv[] and envp[] behind the strings */
+static void make_vectors(struct stub_launch *l, const struct area *a)
+{
+	const struct stub_order *o = a->order;
+	const char *p = a->strings;
+	uint64_t *v = (uint64_t *)(((uint64_t)p + o->argv_size + o->env_size + 15) & ~15ull);
+
+	l->argc = o->argc;
+	l->argv = (uint64_t)v;
+	for (uint32_t i = 0; i < o->argc; i++, p += strlen(p) + 1)
+		*v++ = (uint64_t)p;
+	*v++ = 0;
+	l->envp = (uint64_t)v;
+	for (uint32_t i = 0; i < o->envc; i++, p += strlen(p) + 1)
+		*v++ = (uint64_t)p;
+	*v = 0;
+}
+
+static void set_context(struct stub_launch *l, const struct area *a)
+{
+	const struct stub_order *o = a->order;
+	struct stub_thread *ready = (struct stub_thread *)stub_at(stub_data.threads) + stub_data.ready_thread;
+	long r;
+
+	l->arg_start = (uint64_t)a->strings;
+	l->arg_end = l->env_start = l->arg_start + o->argv_size;
+	l->env_end = l->env_start + o->env_size;
+	l->context_len = sizeof(*a->raw) + 8ull * stub_data.nthreads + o->argv_size + o->env_size;
+	if (stub_data.context_buf && l->context_len > stub_data.context_max)
+		stub_fail(l, "giving the program its launch context", -E2BIG);
+	*a->raw = (struct raw_context){
+		.magic = CONTEXT_MAGIC,
+		.size = (uint32_t)l->context_len,
+		.argc = o->argc,
+		.envc = o->envc,
+		.nthreads = stub_data.nthreads,
+		.stdio = o->stdio,
+		.generation = o->generation,
+	};
+	if (ready->resume == STUB_RESUME_MAIN)
+		make_vectors(l, a);
+	r = stub_set_mm(l);
+	if (r < 0)
+		stub_fail(l, "setting argument bounds (PR_SET_MM_MAP)", r);
+	stub_set_context(l);
+}
+
+void stub_launch_clone(struct stub_launch *l)
+{
+	struct area a = make_area(l);
+	struct stub_received got;
+	long n;
+
+	l->gate = 0;
+	widen_table(l);
+	stub_make_threads(l);
+	stub_note(l, STUB_NOTE_PARKED, SYSCALL0(SYS_getpid), NULL);
+	SYSCALL1(SYS_close, l->notes_fd);
+	l->notes_fd = -1;
+	n = stub_receive(l->channel_fd, a.order, sizeof(*a.order), a.strings, STUB_ORDER_STRINGS, &got, 0);
+	if (n == 0)
+		SYSCALL1(SYS_exit_group, 0); /* not wanted any more */
+	SYSCALL1(SYS_close, l->channel_fd);
+	l->channel_fd = -1;
+	if (n < 0 || !sane(&a, n, &got))
+		stub_fail(l, "reading the launch order", n < 0 ? n : -EBADMSG);
+	place_descriptors(l, a.order, &got);
+	place_extras(l, a.order, &got);
+	apply_caller(l, a.order);
+	if (a.order->flags & STUB_ORDER_LEARN) {
+		l->flags |= STUB_LAUNCH_LEARN;
+		if (stub_data.exit.learn_only)
+			stub_hooks(1, 0);
+	}
+	stub_process_start(l);
+	stub_start_timerfds();
+	set_context(l, &a);
+	stub_replay_outputs();
+	stub_open_gate(l);
+	stub_leave();
+}

@@ -1,0 +1,69 @@
+/* SPDX-License-Identifier: MIT */
+#include "launcher/enter.h"
+
+#include <errno.h>
+#include <stddef.h>
+#include <stdlib.h>
+#include <unistd.h>
+
+#include "engine/base/runtime_dir.h"
+#include "launcher/client.h"
+#include "launcher/words.h"
+
+#define TEMPLATE_MS 5000 /* warmd has put it into the socket before it executed us */
+
+int enter_template(const struct wire_run_reply *reply, const int32_t *files, unsigned int nfiles,
+		   struct become *program, struct error *err)
+{
+	struct wire_learn learn = {
+		.header = { .magic = WIRE_MAGIC, .version = WIRE_VERSION_NUMBER, .type = WIRE_LEARN },
+		.template_id = reply->template_id,
+	};
+	char socket_path[RUNTIME_PATH_MAX] = "";
+	struct runtime_dir dir;
+	int r;
+
+	if ((reply->learn || program->skeleton_fd >= 0) && runtime_dir_find(&dir, NULL) == 0)
+		(void)runtime_dir_path(&dir, WIRE_SOCKET, socket_path, sizeof(socket_path));
+	program->control_fd = files[0];
+	program->pages_fd = files[1];
+	program->files = files + 2;
+	program->nfiles = nfiles - 2;
+	program->stub_base = reply->stub_base;
+	program->text_size = reply->text_size;
+	program->data_size = reply->data_size;
+	program->args_base = reply->args_base;
+	program->context_max = reply->context_max;
+	program->generation = reply->generation;
+	program->stdio_changed = reply->stdio_changed;
+	program->exit_hooks = true;
+	program->learn_socket = socket_path[0] ? socket_path : NULL;
+	program->learn_prefix = &learn;
+	program->learn_prefix_len = offsetof(struct wire_learn, count);
+	program->learn_size_at = offsetof(struct wire_header, size);
+	r = become(program, err);
+	for (unsigned int i = 0; i < nfiles; i++)
+		close(files[i]);
+	return r;
+}
+
+int skeleton_main(int argc, char **argv, char **envp)
+{
+	static int32_t files[ENTER_MAX_FILES];
+	static const char *const no_cold[] = { NULL };
+	struct wire_run_reply reply;
+	struct error err = { 0 };
+	unsigned int nfiles = 0;
+	struct become b = { .argc = argc - 3, .argv = argv + 3, .envp = envp, .cold_words = no_cold };
+
+	if (argc < 4)
+		return EXIT_WARM;
+	b.skeleton_fd = atoi(argv[2]);
+	if (client_receive_run(b.skeleton_fd, &reply, TEMPLATE_MS, files, ENTER_MAX_FILES, &nfiles, &err) ==
+		    0 &&
+	    nfiles >= 2)
+		enter_template(&reply, files, nfiles, &b, &err);
+	/* warmd sees the end of file; the words are for whoever runs this by hand */
+	say("skeleton: ", err.text, NULL);
+	return EXIT_WARM;
+}

@@ -1,0 +1,231 @@
+/* SPDX-License-Identifier: MIT */
+#include "launcher/launch.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <stdbool.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+#include <sys/resource.h>
+
+#include "engine/base/fd.h"
+#include "engine/base/packet.h"
+#include "launcher/client.h"
+#include "launcher/context.h"
+#include "launcher/words.h"
+
+#define LAUNCH_MS  60000 /* a skeleton may have to be made, a stale template to be built */
+#define CALLER_FDS (WIRE_MAX_FDS - 2) /* directory and cgroup go with them */
+
+/* Return: how many, or -1: more than a packet can carry */
+static int inherited(const struct wire_run *run, int *fds)
+{
+	int n = 0;
+
+	for (int fd = 0; fd < 256; fd++) {
+		if (!(run->inherited_fds[fd / 64] >> (fd % 64) & 1))
+			continue;
+		if (n == CALLER_FDS)
+			return -1;
+		fds[n++] = fd;
+	}
+	return n;
+}
+
+int launch_ask(struct launch *l, struct wire_run *run, unsigned int timeout_ms, int *files,
+	       unsigned int max_files, unsigned int *ret_nfiles, struct error *err)
+{
+	struct iovec piece = { run, run->header.size };
+	int fds[WIRE_MAX_FDS], n = inherited(run, fds), cwd, r;
+
+	*ret_nfiles = 0;
+	l->conn = l->pidfd = l->follow.signal_fd = -EBADF;
+	if (n < 0)
+		return error_set(err, E2BIG, "more than %d descriptors are open", CALLER_FDS);
+	run->nice = getpriority(PRIO_PROCESS, 0);
+	cwd = open(".", O_PATH | O_DIRECTORY | O_CLOEXEC);
+	if (cwd < 0)
+		return error_errno(err, errno, "the working directory");
+	fds[n] = cwd;
+	r = follow_begin(&l->follow, run->ignored_signals, err);
+	if (r == 0) {
+		l->conn = client_open(1, 1000, err);
+		r = l->conn < 0 ? l->conn : packet_send(l->conn, &piece, 1, fds, (size_t)n + 1, 0);
+		if (r < 0 && l->conn >= 0)
+			error_errno(err, r, "cannot send to warmd");
+	}
+	close(cwd);
+	if (r == 0)
+		r = client_receive_run(l->conn, &l->reply, timeout_ms, files, max_files, ret_nfiles, err);
+	if (r == 0 && l->reply.status == WIRE_LAUNCHED) {
+		l->pidfd = files[0];
+		*ret_nfiles = 0;
+	}
+	if (r < 0)
+		launch_close(l);
+	return r;
+}
+
+void launch_close(struct launch *l)
+{
+	l->conn = fd_close(l->conn);
+	l->pidfd = fd_close(l->pidfd);
+	follow_end(&l->follow);
+}
+
+int launch_finish(struct launch *l)
+{
+	struct error err = { 0 };
+	int wstatus;
+
+	if (follow_clone(&l->follow, l->conn, (pid_t)l->reply.pid, l->pidfd, &wstatus, &err) < 0) {
+		say(err.text, NULL, NULL);
+		return EXIT_WARM;
+	}
+	return follow_exit(wstatus);
+}
+
+struct launch_options {
+	const char *name, *cgroup;
+	bool detach, verbose;
+	char **envp; /* the caller's, with --env */
+	int argc;
+	char **argv;
+};
+
+static const char launch_help[] =
+	"usage: warm launch [--env K=V]... [--detach] [-v] NAME [ARG...]\n"
+	"\n"
+	"Launches a clone of the template NAME (warm build --name NAME, or a name of warm ls), with\n"
+	"ARG after the template's own arguments, in this directory, with this environment and these\n"
+	"descriptors. Signals are passed on; the exit status is the clone's. If this process dies the\n"
+	"clone gets SIGHUP.\n"
+	"\n"
+	"  --env K=V     set a variable of the clone's environment; may be repeated\n"
+	"  -d, --detach  print the clone's PID and leave it running\n"
+	"  -v            say on stderr how it was launched\n"
+	"\n"
+	"examples:\n"
+	"  warm build --name report --pool 4 -- python3 report.py\n"
+	"  warm launch report --month 5 > may.txt\n"
+	"  warm launch --env DEBUG=1 --detach server\n";
+
+static int usage(const char *what, const char *word)
+{
+	say(what, word, "; try 'warm launch --help'");
+	return -1;
+}
+
+static int set_variable(struct launch_options *o, char *setting, size_t room)
+{
+	size_t name = strcspn(setting, "="), n = 0;
+
+	if (!setting[name] || !name)
+		return usage("--env needs NAME=VALUE, not ", setting);
+	for (; o->envp[n]; n++) {
+		if (strncmp(o->envp[n], setting, name + 1) == 0) {
+			o->envp[n] = setting;
+			return 0;
+		}
+	}
+	if (n + 1 >= room)
+		return usage("too many variables", "");
+	o->envp[n] = setting;
+	o->envp[n + 1] = NULL;
+	return 0;
+}
+
+/* Return: 0 to go on, -1 with *ret_status the exit status */
+static int parse(int argc, char **argv, struct launch_options *o, size_t room, int *ret_status)
+{
+	int i = 2;
+
+	*ret_status = EXIT_WARM;
+	for (; i < argc && argv[i][0] == '-' && argv[i][1]; i++) {
+		const char *a = argv[i];
+
+		if (strcmp(a, "--") == 0) {
+			i++;
+			break;
+		}
+		if (strcmp(a, "--help") == 0 || strcmp(a, "-h") == 0) {
+			*ret_status = write(STDOUT_FILENO, launch_help, sizeof(launch_help) - 1) < 0
+					      ? EXIT_WARM
+					      : 0;
+			return -1;
+		}
+		if (strcmp(a, "--detach") == 0 || strcmp(a, "-d") == 0) {
+			o->detach = true;
+		} else if (strcmp(a, "-v") == 0 || strcmp(a, "--verbose") == 0) {
+			o->verbose = true;
+		} else if (strncmp(a, "--env=", 6) == 0) {
+			if (set_variable(o, argv[i] + 6, room) < 0)
+				return -1;
+		} else if (strcmp(a, "--env") == 0) {
+			if (++i >= argc)
+				return usage("option needs a value: ", a);
+			if (set_variable(o, argv[i], room) < 0)
+				return -1;
+		} else {
+			return usage("unknown option ", a);
+		}
+	}
+	if (i >= argc)
+		return usage("launch what? no template was named", "");
+	o->name = argv[i];
+	o->argc = argc - i - 1;
+	o->argv = argv + i + 1;
+	return 0;
+}
+
+int launch_main(int argc, char **argv, char **envp)
+{
+	static uint64_t message[WIRE_MAX_SIZE / 8];
+	struct wire_run *run = (struct wire_run *)message;
+	struct launch_options o = { 0 };
+	struct error err = { 0 };
+	struct launch l;
+	unsigned int nfiles;
+	size_t nenv = 0, room;
+	char number[16];
+	int pidfd, status, r;
+
+	while (envp[nenv])
+		nenv++;
+	room = nenv + (size_t)argc + 1;
+	o.envp = calloc(room, sizeof(char *));
+	if (!o.envp) {
+		say("no memory", NULL, NULL);
+		return EXIT_WARM;
+	}
+	memcpy(o.envp, envp, nenv * sizeof(char *));
+	if (parse(argc, argv, &o, room, &status) < 0)
+		return status;
+	if (!context_collect(message, sizeof(message), WIRE_LAUNCH_APPEND | WIRE_LAUNCH_ENV, o.name, "",
+			     o.argc, o.argv, o.envp)) {
+		say("the launch context: ", strerror(errno), NULL);
+		return EXIT_WARM;
+	}
+	run->header.type = WIRE_LAUNCH;
+	if (o.detach)
+		run->flags |= WIRE_LAUNCH_DETACH;
+	r = launch_ask(&l, run, LAUNCH_MS, &pidfd, 1, &nfiles, &err);
+	if (r < 0) {
+		say("launch: ", err.text, NULL);
+		return EXIT_WARM;
+	}
+	if (l.reply.status != WIRE_LAUNCHED) {
+		say("launch: ", l.reply.reason[0] ? l.reply.reason : status_word(l.reply.status), NULL);
+		launch_close(&l);
+		return EXIT_WARM;
+	}
+	if (o.verbose)
+		say("launched from template ", l.reply.reason,
+		    l.reply.way == WIRE_WAY_PARKED ? " (parked)" : " (fork)");
+	if (!o.detach)
+		return launch_finish(&l);
+	nenv = (size_t)snprintf(number, sizeof(number), "%u\n", l.reply.pid);
+	return write_full(STDOUT_FILENO, number, nenv) == 0 ? 0 : EXIT_WARM;
+}

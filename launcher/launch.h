@@ -1,0 +1,38 @@
+/* SPDX-License-Identifier: MIT */
+/* launch.h - clones that are not this process: `warm launch`, `warm run --pool`. Static launcher only. */
+#ifndef WARM_LAUNCHER_LAUNCH_H
+#define WARM_LAUNCHER_LAUNCH_H
+
+#include <stddef.h>
+
+#include "engine/base/error.h"
+#include "launcher/follow.h"
+#include "launcher/protocol.h"
+
+/* a launch under way: from asking warmd to the end of the clone */
+struct launch {
+	struct follow follow;
+	int conn;
+	int pidfd; /* of the clone; -EBADF: not launched */
+	struct wire_run_reply reply;
+};
+
+/**
+ * launch_ask() - have warmd launch a clone with this process's descriptors and directory
+ * @run: as context_collect() leaves it, with type, flags and tag set; cut to header.size
+ * @files, @max_files, @ret_nfiles: for an answer of status WIRE_WARM: its descriptors
+ * @timeout_ms: bound of the answer
+ *
+ * Return: 0 with l->reply set, whatever its status; then launch_finish() if it is WIRE_LAUNCHED, else launch_close().
+ */
+int launch_ask(struct launch *l, struct wire_run *run, unsigned int timeout_ms, int *files,
+	       unsigned int max_files, unsigned int *ret_nfiles, struct error *err);
+
+/** launch_finish() - follow the clone to its end, end as it did. Return: an exit status */
+int launch_finish(struct launch *l);
+void launch_close(struct launch *l);
+
+/** launch_main() - `warm launch` */
+int launch_main(int argc, char **argv, char **envp);
+
+#endif

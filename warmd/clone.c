@@ -1,0 +1,165 @@
+/* SPDX-License-Identifier: MIT */
+/* clone.c - clones of warmd's own: from their PID to their end */
+#include <errno.h>
+#include <signal.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/wait.h>
+
+#include "engine/base/clock.h"
+#include "engine/base/fd.h"
+#include "engine/base/log.h"
+#include "engine/base/pidfd.h"
+#include "warmd/pool.h"
+
+static int wait_status(const siginfo_t *si)
+{
+	if (si->si_code == CLD_EXITED)
+		return (si->si_status & 0xff) << 8;
+	return si->si_status | (si->si_code == CLD_DUMPED ? 0x80 : 0);
+}
+
+static void unlink_clone(struct clone **list, struct clone *cl)
+{
+	for (struct clone **p = list; *p; p = &(*p)->next) {
+		if (*p == cl) {
+			*p = cl->next;
+			return;
+		}
+	}
+}
+
+void clone_free(struct clone *cl)
+{
+	sd_event_source_disable_unref(cl->child);
+	fd_close(cl->channel);
+	free(cl->label);
+	free(cl);
+}
+
+void clone_release(struct clone *cl)
+{
+	cl->channel = fd_close(cl->channel);
+	cl->pool = NULL;
+	cl->next = NULL;
+	/* not forked yet, as far as is known: clone_reap_unknown() */
+	if (!cl->child)
+		clone_free(cl);
+}
+
+static int on_end(sd_event_source *source, const siginfo_t *si, void *data)
+{
+	struct clone *cl = data;
+	struct server *s = cl->server;
+
+	(void)source;
+	if (cl->state != CLONE_RUNNING) {
+		/* without an order it was of no use to anybody */
+		pool_lost(cl);
+		return 0;
+	}
+	log_debug("clone %d of '%s' has ended", cl->pid, cl->label);
+	if (cl->connection) {
+		struct wire_exited m = {
+			.header = { .magic = WIRE_MAGIC,
+				    .version = WIRE_VERSION_NUMBER,
+				    .type = WIRE_EXITED,
+				    .size = sizeof(m) },
+			.pid = (uint32_t)cl->pid,
+			.wstatus = wait_status(si),
+			.tag = cl->tag,
+		};
+
+		connection_queue(cl->connection, &m);
+	}
+	unlink_clone(&s->clones, cl);
+	s->nclones--;
+	clone_free(cl);
+	return 0;
+}
+
+int clone_adopt(struct clone *cl, pid_t pid)
+{
+	cl->pid = pid;
+	return sd_event_add_child(cl->server->event, &cl->child, pid, WEXITED, on_end, cl);
+}
+
+void clone_run(struct clone *cl, struct launch *l, uint32_t way)
+{
+	struct server *s = cl->server;
+	const struct template *t = cl->pool->template;
+
+	cl->state = CLONE_RUNNING;
+	cl->channel = fd_close(cl->channel);
+	cl->label = strdup(t->label);
+	cl->template_id = t->id;
+	cl->started_ns = clock_ns(CLOCK_REALTIME);
+	cl->connection = l->connection;
+	cl->tag = l->request->run.tag;
+	cl->detached = l->request->run.flags & WIRE_LAUNCH_DETACH;
+	cl->way = way;
+	cl->launch = NULL;
+	cl->pool = NULL;
+	cl->next = s->clones;
+	s->clones = cl;
+	s->nclones++;
+	s->ways[way]++;
+}
+
+void clone_hangup(struct server *s, const struct connection *c)
+{
+	for (struct clone *cl = s->clones; cl; cl = cl->next) {
+		int pidfd = cl->child ? sd_event_source_get_child_pidfd(cl->child) : -EBADF;
+
+		if (cl->connection != c)
+			continue;
+		cl->connection = NULL;
+		if (cl->detached || pidfd < 0)
+			continue;
+		/* as a terminal that is closed: a stopped one shall notice too */
+		pidfd_kill(pidfd, cl->pid, SIGHUP, true);
+		pidfd_kill(pidfd, cl->pid, SIGCONT, true);
+	}
+}
+
+static bool known(const struct server *s, pid_t pid)
+{
+	for (const struct clone *cl = s->clones; cl; cl = cl->next)
+		if (cl->pid == pid)
+			return true;
+	for (const struct template *t = s->store->list; t; t = t->next) {
+		if (!t->pool)
+			continue;
+		if (t->pool->pid == pid)
+			return true;
+		for (const struct clone *cl = t->pool->making; cl; cl = cl->next)
+			if (cl->pid == pid)
+				return true;
+		for (const struct clone *cl = t->pool->parked; cl; cl = cl->next)
+			if (cl->pid == pid)
+				return true;
+	}
+	return build_is_process(s, pid);
+}
+
+void clone_reap_unknown(struct server *s)
+{
+	siginfo_t si = { 0 };
+
+	/* the first of those that have ended; one that is known has its own source, and goes next time */
+	if (waitid(P_ALL, 0, &si, WEXITED | WNOHANG | WNOWAIT) < 0 || !si.si_pid || known(s, si.si_pid))
+		return;
+	log_debug("process %d, a clone that nobody waits for, has ended", si.si_pid);
+	waitid(P_PID, (id_t)si.si_pid, &si, WEXITED | WNOHANG);
+}
+
+void clone_forget_all(struct server *s)
+{
+	while (s->clones) {
+		struct clone *cl = s->clones;
+
+		s->clones = cl->next;
+		clone_free(cl);
+	}
+	s->nclones = 0;
+}

@@ -1,0 +1,224 @@
+/* SPDX-License-Identifier: MIT */
+/* launch.c - launches that warmd makes: from the message to the pool, and the answer */
+#include <errno.h>
+#include <sched.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/personality.h>
+#include <sys/resource.h>
+#include <sys/socket.h>
+
+#include "engine/base/affinity.h"
+#include "engine/base/clock.h"
+#include "engine/base/fd.h"
+#include "engine/base/log.h"
+#include "warmd/pool.h"
+
+void launch_free(struct launch *l)
+{
+	if (!l)
+		return;
+	packet_close_fds(&l->caller);
+	request_free(l->request);
+	free(l);
+}
+
+bool launch_wanted(const struct launch *l)
+{
+	return l->connection || (l->request->run.flags & WIRE_LAUNCH_DETACH);
+}
+
+void launch_answer(struct launch *l, uint32_t status, const struct clone *cl, const char *reason)
+{
+	struct wire_run_reply reply = {
+		.header = { .magic = WIRE_MAGIC,
+			    .version = WIRE_VERSION_NUMBER,
+			    .type = WIRE_RUN_REPLY,
+			    .size = sizeof(reply) },
+		.status = status,
+		.tag = l->request->run.tag,
+		.nfds = cl ? 1 : 0,
+	};
+	struct connection *c = l->connection;
+	struct iovec piece = { &reply, sizeof(reply) };
+	int pidfd = cl ? sd_event_source_get_child_pidfd(cl->child) : -EBADF, r;
+
+	if (!c)
+		return;
+	snprintf(reply.reason, sizeof(reply.reason), "%s", reason);
+	if (cl) {
+		reply.template_id = cl->template_id;
+		reply.pid = (uint32_t)cl->pid;
+		reply.way = cl->way;
+	}
+	server_note_launch(c->server, c->pid, l->request, status, reason, l->start_ns);
+	r = packet_send(c->fd, &piece, 1, &pidfd, reply.nfds, MSG_DONTWAIT);
+	if (r < 0) {
+		log_debug("process %u is not answered: %s", c->pid, strerror(-r));
+		connection_close(c);
+	}
+}
+
+/* a stale template is built anew behind the launches that named it: they wait for that */
+static void wait_for_build(struct server *s, struct launch *l)
+{
+	struct launch **end = &s->waiting;
+
+	while (*end)
+		end = &(*end)->next;
+	l->next = NULL;
+	*end = l;
+}
+
+static void by_name(struct server *s, struct launch *l)
+{
+	const struct request *req = l->request;
+	char reason[256];
+	struct template *t;
+
+	watch_drain(s->store->watch);
+	t = store_find(s->store, req->name);
+	if (t && t->state == TEMPLATE_READY && watch_recheck(t->watch) > 0)
+		t = NULL; /* reported: it is gone */
+	if (!t && build_pending_name(s, req->name)) {
+		wait_for_build(s, l);
+		return;
+	}
+	if (!t)
+		snprintf(reason, sizeof(reason), "there is no template '%.100s' ('warm ls' lists them)",
+			 req->name);
+	else if (t->state == TEMPLATE_REFUSED)
+		snprintf(reason, sizeof(reason), "it cannot be a template: %.200s", t->result->message);
+	if (!t || t->state == TEMPLATE_REFUSED) {
+		launch_answer(l, t ? WIRE_COLD_REFUSED : WIRE_COLD_NONE, NULL, reason);
+		launch_free(l);
+		return;
+	}
+	if (((req->run.flags & WIRE_LAUNCH_ENV) &&
+	     template_environment_differs(t, req, s->config, reason, sizeof(reason))) ||
+	    order_refusal(s, t, l, reason, sizeof(reason))) {
+		launch_answer(l, WIRE_COLD_MISMATCH, NULL, reason);
+		launch_free(l);
+		return;
+	}
+	launch_on(s, t, l);
+}
+
+void launch_on(struct server *s, struct template *t, struct launch *l)
+{
+	struct pool *p = pool_get(s, t);
+
+	if (!p) {
+		launch_answer(l, WIRE_COLD_ERROR, NULL, "no memory for its pool");
+		launch_free(l);
+		return;
+	}
+	t->launches++;
+	t->last_used_ns = clock_ns(CLOCK_REALTIME);
+	pool_launch(p, l);
+}
+
+void launch_request(struct connection *c, struct request *req, struct packet *caller, uint64_t start_ns)
+{
+	struct launch *l = launch_new(c, req, caller, start_ns);
+	struct error err = { 0 };
+
+	if (!l)
+		return;
+	l->by_name = true;
+	if (peer_check(c, &err) < 0) {
+		launch_answer(l, WIRE_COLD_MISMATCH, NULL, err.text);
+		launch_free(l);
+		return;
+	}
+	by_name(c->server, l);
+}
+
+struct launch *launch_new(struct connection *c, struct request *req, struct packet *caller, uint64_t start_ns)
+{
+	struct launch *l = calloc(1, sizeof(*l));
+
+	if (!l) {
+		packet_close_fds(caller);
+		request_free(req);
+		connection_close(c);
+		return NULL;
+	}
+	l->request = req;
+	l->caller.nfds = caller->nfds;
+	memcpy(l->caller.fds, caller->fds, caller->nfds * sizeof(int));
+	caller->nfds = 0;
+	l->connection = c;
+	l->start_ns = start_ns;
+	return l;
+}
+
+void launch_stale(struct server *s, struct launch *l)
+{
+	if (l->by_name && build_pending_name(s, l->request->name)) {
+		wait_for_build(s, l);
+		return;
+	}
+	launch_answer(l, WIRE_COLD_STALE, NULL, "its template is gone");
+	launch_free(l);
+}
+
+void launch_retry(struct server *s)
+{
+	struct launch *l = s->waiting;
+
+	s->waiting = NULL;
+	while (l) {
+		struct launch *next = l->next;
+
+		l->next = NULL;
+		if (launch_wanted(l))
+			by_name(s, l);
+		else
+			launch_free(l);
+		l = next;
+	}
+}
+
+static void forget(struct launch *l, const struct connection *c)
+{
+	for (; l; l = l->next)
+		if (l->connection == c)
+			l->connection = NULL;
+}
+
+void launch_forget(struct server *s, const struct connection *c)
+{
+	forget(s->waiting, c);
+	for (struct template *t = s->store->list; t; t = t->next) {
+		if (!t->pool)
+			continue;
+		forget(t->pool->waiting, c);
+		for (struct clone *cl = t->pool->making; cl; cl = cl->next)
+			forget(cl->launch, c);
+	}
+}
+
+/* what a child of warmd has unless it is told otherwise */
+void launch_own_context(struct wire_run *own)
+{
+	_cleanup_free_ char *status = NULL;
+	int code = personality(0xffffffff);
+
+	for (int i = 0; i < WIRE_RLIMITS; i++) {
+		struct rlimit r = { 0, 0 };
+
+		getrlimit((__rlimit_resource_t)i, &r);
+		own->rlimits[i][0] = r.rlim_cur;
+		own->rlimits[i][1] = r.rlim_max;
+	}
+	own->nice = getpriority(PRIO_PROCESS, 0);
+	own->affinity = affinity_hash();
+	own->personality = code > 0 ? (uint32_t)code : 0;
+	if (read_file("/proc/self/status", &status, NULL) == 0) {
+		const char *line = strstr(status, "CapEff:");
+
+		own->capabilities = line ? strtoull(line + 7, NULL, 16) : 0;
+	}
+}

@@ -1,0 +1,236 @@
+/* SPDX-License-Identifier: MIT */
+/* order.c - from a launch's request to what its clone is told: struct stub_order */
+#include <errno.h>
+#include <stdio.h>
+#include <string.h>
+#include <unistd.h>
+#include <sys/capability.h>
+
+#include "engine/base/fd.h"
+#include "engine/become.h"
+#include "warmd/hot.h"
+#include "warmd/pool.h"
+
+#define SAME_ENVIRONMENT (1u << 8) /* bits of the raw context's stdio word: docs/adaptor.md */
+#define SAME_ARGUMENTS	 (1u << 9)
+
+#define CAP_BIT(n) (1ull << (n))
+
+bool order_refusal(const struct server *s, const struct template *t, const struct launch *l, char *reason,
+		   size_t size)
+{
+	const struct wire_run *a = &l->request->run, *own = &s->own;
+
+	for (unsigned int i = 0; i < WIRE_RLIMITS; i++) {
+		if (a->rlimits[i][1] > own->rlimits[i][1] &&
+		    !(own->capabilities & CAP_BIT(CAP_SYS_RESOURCE))) {
+			snprintf(reason, size,
+				 "resource limit %u is lower in warmd than in the caller; 'warm stop' "
+				 "lets the next warmd start with this one",
+				 i);
+			return true;
+		}
+	}
+	if (a->nice < own->nice && !(own->capabilities & CAP_BIT(CAP_SYS_NICE))) {
+		snprintf(reason, size, "warmd has nice value %d, the caller %d", own->nice, a->nice);
+		return true;
+	}
+	if (a->affinity != own->affinity) {
+		snprintf(reason, size, "the caller has another CPU affinity than warmd");
+		return true;
+	}
+	if (a->personality != own->personality) {
+		snprintf(reason, size, "the caller has another personality(2) than warmd");
+		return true;
+	}
+	for (size_t i = 0; i < t->result->n_descriptors; i++) {
+		int fd = t->result->descriptors[i]->fd;
+
+		if (fd >= 0 && fd < 256 && (a->inherited_fds[fd / 64] >> (fd % 64) & 1)) {
+			snprintf(
+				reason, size,
+				"descriptor %d comes from the caller, and the program uses that number itself",
+				fd);
+			return true;
+		}
+	}
+	return false;
+}
+
+static int fill_descriptors(struct order *o, const struct launch *l, struct error *err)
+{
+	const struct wire_run *run = &l->request->run;
+	size_t extras = run->flags & WIRE_LAUNCH_CGROUP ? 2 : 1, n = 0;
+
+	for (uint16_t fd = 0; fd < 256; fd++)
+		if (run->inherited_fds[fd / 64] >> (fd % 64) & 1) {
+			if (n + extras >= l->caller.nfds)
+				return error_set(err, EBADMSG, "fewer descriptors came than were announced");
+			o->head.targets[n++] = fd;
+		}
+	if (n + extras != l->caller.nfds)
+		return error_set(err, EBADMSG, "%zu descriptors came, %zu were announced", l->caller.nfds,
+				 n + extras);
+	memcpy(o->fds, l->caller.fds, n * sizeof(int));
+	o->head.ntargets = (uint32_t)n;
+	o->fds[n] = l->caller.fds[n];
+	o->head.flags |= STUB_ORDER_CWD;
+	o->nfds = n + 1;
+	return 0;
+}
+
+static void add_piece(struct order *o, const void *from, size_t len)
+{
+	o->pieces[o->npieces++] = (struct iovec){ (void *)from, len };
+	o->head.size += (uint32_t)len;
+}
+
+static uint32_t count(const char *strings, size_t len)
+{
+	uint32_t n = 0;
+
+	for (size_t i = 0; i < len; i++)
+		n += !strings[i];
+	return n;
+}
+
+/* the program's own argv: what a shebang line or a wrapper put in front, then the caller's */
+static void fill_arguments(struct order *o, const struct pool *p, const struct request *req)
+{
+	const struct stub_data *d = &p->head;
+	bool append = req->run.flags & WIRE_LAUNCH_APPEND;
+
+	if (append)
+		add_piece(o, p->build_argv, d->build_argv_len);
+	else
+		add_piece(o, p->prefix, p->prefix_len);
+	if (req->run.argc > (append ? 0 : d->argv_drop)) {
+		const char *first = req->argv[append ? 0 : d->argv_drop];
+		const char *last = req->argv[req->run.argc - 1];
+
+		add_piece(o, first, (size_t)(last + strlen(last) + 1 - first));
+	}
+	for (size_t i = 1; i < o->npieces; i++) {
+		o->head.argv_size += (uint32_t)o->pieces[i].iov_len;
+		o->head.argc += count(o->pieces[i].iov_base, o->pieces[i].iov_len);
+	}
+	/* two pieces, the second empty unless it is the whole */
+	if (o->head.argv_size == d->build_argv_len &&
+	    (append ? o->npieces == 2
+		    : o->npieces == 3 &&
+			      memcmp(p->build_argv, o->pieces[1].iov_base, o->pieces[1].iov_len) == 0 &&
+			      memcmp(p->build_argv + o->pieces[1].iov_len, o->pieces[2].iov_base,
+				     o->pieces[2].iov_len) == 0))
+		o->head.stdio |= SAME_ARGUMENTS;
+}
+
+static void fill_environment(struct order *o, const struct pool *p, const struct launch *l)
+{
+	const struct request *req = l->request;
+	const struct stub_data *d = &p->head;
+	const char *env = p->build_env;
+	size_t len = d->build_env_len;
+
+	if (!l->by_name || (req->run.flags & WIRE_LAUNCH_ENV)) {
+		env = req->run.envc ? req->envp[0] : "";
+		len = req->run.envc ? (size_t)(req->envp[req->run.envc - 1] +
+					       strlen(req->envp[req->run.envc - 1]) + 1 - env)
+				    : 0;
+	}
+	if (len == d->build_env_len && memcmp(env, p->build_env, len) == 0)
+		o->head.stdio |= SAME_ENVIRONMENT;
+	o->head.env_size = (uint32_t)len;
+	o->head.envc = count(env, len);
+	if (len)
+		add_piece(o, env, len);
+}
+
+/* standard descriptors of another kind than the build's, as `warm run` has them */
+static uint32_t stdio_changes(const struct template *t, const struct wire_run *b)
+{
+	const struct wire_run *a = &t->request->run;
+	uint32_t bits = 0;
+
+	for (int i = 0; i < 3; i++)
+		if (a->stdio[i] != b->stdio[i] || a->stdio_blksize[i] != b->stdio_blksize[i] ||
+		    (b->stdio_offset_nonzero >> i & 1))
+			bits |= 1u << i;
+	return bits;
+}
+
+static void fill_limits(struct order *o, const struct server *s, const struct wire_run *run)
+{
+	for (unsigned int i = 0; i < WIRE_RLIMITS; i++) {
+		if (memcmp(run->rlimits[i], s->own.rlimits[i], sizeof(run->rlimits[i])) == 0)
+			continue;
+		o->head.limits_set |= 1u << i;
+		o->head.limits[i] = (struct stub_order_limit){ run->rlimits[i][0], run->rlimits[i][1] };
+	}
+}
+
+/* for programs that read their context as JSON */
+static int fill_json(struct order *o, const struct launch *l, struct error *err)
+{
+	char *words[2] = { NULL }, **v = calloc(o->head.argc + o->head.envc + 2u, sizeof(*v)), cwd[4096],
+	     path[64];
+	size_t n = 0;
+	ssize_t len;
+
+	(void)words;
+	if (!v)
+		return error_set(err, ENOMEM, "no memory");
+	for (size_t i = 1; i < o->npieces; i++) {
+		char *p = o->pieces[i].iov_base, *end = p + o->pieces[i].iov_len;
+
+		for (; p < end; p += strlen(p) + 1) {
+			if (n == o->head.argc)
+				n++; /* the NULL between */
+			v[n++] = p;
+		}
+	}
+	snprintf(path, sizeof(path), "/proc/self/fd/%d", l->caller.fds[o->head.ntargets]);
+	len = readlink(path, cwd, sizeof(cwd) - 1);
+	cwd[len > 0 ? len : 0] = '\0';
+	o->json = become_json((int)o->head.argc, v, v + o->head.argc + 1, len > 0 ? cwd : "/",
+			      o->head.generation, err);
+	free(v);
+	if (o->json < 0)
+		return o->json;
+	o->head.flags |= STUB_ORDER_JSON;
+	o->fds[o->nfds++] = o->json;
+	return 0;
+}
+
+int order_fill(struct order *o, const struct pool *p, const struct launch *l, struct error *err)
+{
+	const struct wire_run *run = &l->request->run;
+	int r;
+
+	memset(&o->head, 0, sizeof(o->head));
+	o->npieces = 0;
+	o->json = -EBADF;
+	o->head.magic = STUB_ORDER_MAGIC;
+	add_piece(o, &o->head, sizeof(o->head));
+	r = fill_descriptors(o, l, err);
+	if (r < 0)
+		return r;
+	o->head.stdio = stdio_changes(p->template, run);
+	fill_arguments(o, p, l->request);
+	fill_environment(o, p, l);
+	if (o->head.argv_size + o->head.env_size > STUB_ORDER_STRINGS ||
+	    (p->head.context_max &&
+	     o->head.argv_size + o->head.env_size + 8ull * p->head.nthreads + 64 > p->head.context_max))
+		return error_set(err, E2BIG, "arguments and environment are too large for this template");
+	o->head.umask = run->umask;
+	o->head.flags |= STUB_ORDER_UMASK;
+	if (run->nice != p->server->own.nice) {
+		o->head.nice = run->nice;
+		o->head.flags |= STUB_ORDER_NICE;
+	}
+	fill_limits(o, p->server, run);
+	o->head.ignored_signals = run->ignored_signals;
+	o->head.generation = ++p->server->store->generation;
+	if (hot_wanted(p->template))
+		o->head.flags |= STUB_ORDER_LEARN;
+	return p->head.context_fd >= 0 ? fill_json(o, l, err) : 0;
+}

@@ -1,0 +1,611 @@
+/* SPDX-License-Identifier: MIT */
+/* pool.c - a template's skeleton and its parked clones: pool.h */
+#include "warmd/pool.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+#include <sys/socket.h>
+#include <sys/wait.h>
+
+#include "engine/base/clock.h"
+#include "engine/base/fd.h"
+#include "engine/base/log.h"
+#include "warmd/skeleton.h"
+
+#define REFILL_USEC   1000 /* after the last launch: refilling would take the processor from the clones */
+#define MAKING_MAX    4 /* clones that are being made at once, for the pool */
+#define START_SECONDS 10 /* for a skeleton */
+#define FAILURES_MAX  3 /* in a row: then there is something wrong with the template */
+#define RETRY_NS      (30 * NS_PER_S)
+
+static void refill(struct pool *p);
+static void skeleton_gone(struct pool *p, const char *why);
+static void serve_waiting(struct pool *p);
+
+static int read_strings(const struct pool *p, int control, uint64_t at, size_t len, char **ret)
+{
+	char *v = malloc(len + 1);
+	int r;
+
+	if (!v)
+		return -ENOMEM;
+	v[len] = '\0';
+	r = pread_full(control, v, len, (off_t)(p->head.text_size + at));
+	if (r < 0)
+		free(v);
+	else
+		*ret = v;
+	return r;
+}
+
+/* the strings of argv_prefix: their number is known, their end is where build_env begins (plan_tables.c) */
+static int read_prefix(struct pool *p, int control)
+{
+	char *v;
+	size_t len = 0;
+	int r;
+
+	if (!p->head.argv_prefix_n)
+		return 0;
+	if (p->head.build_env < p->head.argv_prefix)
+		return -EBADMSG;
+	r = read_strings(p, control, p->head.argv_prefix, p->head.build_env - p->head.argv_prefix, &v);
+	if (r < 0)
+		return r;
+	for (uint32_t i = 0; i < p->head.argv_prefix_n; i++)
+		len += strlen(v + len) + 1;
+	p->prefix = v;
+	p->prefix_len = len;
+	return 0;
+}
+
+struct pool *pool_get(struct server *s, struct template *t)
+{
+	struct pool *p = t->pool;
+	int r;
+
+	if (p)
+		return p;
+	p = calloc(1, sizeof(*p));
+	if (!p)
+		return NULL;
+	p->server = s;
+	p->template = t;
+	p->sock = -EBADF;
+	p->waiting_end = &p->waiting;
+	p->want = t->request->run.pool ? t->request->run.pool : s->config->pool_size;
+	r = pread_full(t->fds[0], &p->head, sizeof(p->head), (off_t)t->result->text_size);
+	if (r == 0)
+		r = read_prefix(p, t->fds[0]);
+	if (r == 0)
+		r = read_strings(p, t->fds[0], p->head.build_env, p->head.build_env_len, &p->build_env);
+	if (r == 0)
+		r = read_strings(p, t->fds[0], p->head.build_argv, p->head.build_argv_len, &p->build_argv);
+	t->pool = p;
+	if (r < 0) {
+		log_error("template '%s': its control file: %s", t->label, strerror(-r));
+		pool_free(p);
+		return NULL;
+	}
+	return p;
+}
+
+static void drop_clones(struct clone **list, unsigned int *n)
+{
+	while (*list) {
+		struct clone *cl = *list;
+
+		*list = cl->next;
+		/* end of file on its channel ends it; reaped by whoever: see reap_orphan() */
+		clone_release(cl);
+	}
+	*n = 0;
+}
+
+static void stop_skeleton(struct pool *p)
+{
+	int status = 0;
+
+	p->io = sd_event_source_disable_unref(p->io);
+	p->timer = sd_event_source_disable_unref(p->timer);
+	p->sock = fd_close(p->sock);
+	if (p->child) {
+		p->child = sd_event_source_disable_unref(p->child);
+		kill(p->pid, SIGKILL);
+		waitpid(p->pid, &status, 0);
+		log_debug("skeleton %d has ended: wait status %#x", p->pid, (unsigned int)status);
+	}
+	p->pid = 0;
+}
+
+void pool_free(struct pool *p)
+{
+	if (!p)
+		return;
+	p->template->pool = NULL;
+	for (struct clone *cl = p->making; cl; cl = cl->next) {
+		if (cl->launch)
+			launch_stale(p->server, cl->launch);
+		cl->launch = NULL;
+	}
+	while (p->waiting) {
+		struct launch *l = p->waiting;
+
+		p->waiting = l->next;
+		launch_stale(p->server, l);
+	}
+	drop_clones(&p->making, &p->nmaking);
+	drop_clones(&p->parked, &p->nparked);
+	stop_skeleton(p);
+	free(p->prefix);
+	free(p->build_argv);
+	free(p->build_env);
+	free(p);
+}
+
+/* --- clones ------------------------------------------------------------------ */
+
+static struct clone *take(struct clone **list, unsigned int *n, struct clone *cl)
+{
+	for (struct clone **q = list; *q; q = &(*q)->next) {
+		if (*q == cl) {
+			*q = cl->next;
+			(*n)--;
+			cl->next = NULL;
+			return cl;
+		}
+	}
+	return NULL;
+}
+
+static struct clone *find(struct pool *p, uint64_t id)
+{
+	for (struct clone *cl = p->making; cl; cl = cl->next)
+		if (cl->id == id)
+			return cl;
+	return NULL;
+}
+
+/* ask the skeleton for one more. Return: NULL: it cannot be asked */
+static struct clone *ask(struct pool *p, struct launch *l)
+{
+	struct stub_fork fork = { .size = sizeof(fork), .flags = STUB_FORK_CONTROL };
+	struct iovec piece = { &fork, sizeof(fork) };
+	int pair[2], fds[3], r, n = 0;
+	struct clone *cl = calloc(1, sizeof(*cl));
+
+	if (!cl)
+		return NULL;
+	cl->server = p->server;
+	cl->pool = p;
+	cl->channel = -EBADF;
+	if (socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, pair) < 0) {
+		log_warning("no clone of '%s': %s", p->template->label, strerror(errno));
+		free(cl);
+		return NULL;
+	}
+	cl->channel = pair[0];
+	cl->id = ++p->server->next_clone;
+	cl->made_ns = clock_ns(CLOCK_MONOTONIC);
+	cl->launch = l;
+	fork.id = cl->id;
+	fds[n++] = pair[1];
+	fds[n++] = p->template->fds[0];
+	if (l && (l->request->run.flags & WIRE_LAUNCH_CGROUP)) {
+		fork.flags |= STUB_FORK_CGROUP;
+		fds[n++] = l->caller.fds[l->caller.nfds - 1];
+	}
+	r = packet_send(p->sock, &piece, 1, fds, (size_t)n, MSG_DONTWAIT);
+	close(pair[1]);
+	if (r < 0) {
+		clone_free(cl);
+		return NULL;
+	}
+	cl->next = p->making;
+	p->making = cl;
+	p->nmaking++;
+	return cl;
+}
+
+/* Return: 0, the launch is the clone's; or a negative errno: it is still the caller's to place */
+static int give_order(struct pool *p, struct clone *cl, struct launch *l, uint32_t way)
+{
+	struct error err = { 0 };
+	struct order o;
+	int r = order_fill(&o, p, l, &err);
+
+	if (r < 0) {
+		launch_answer(l, WIRE_COLD_MISMATCH, NULL, err.text);
+		launch_free(l);
+		return 1;
+	}
+	r = packet_send(cl->channel, o.pieces, o.npieces, o.fds, o.nfds, MSG_DONTWAIT);
+	fd_close(o.json);
+	if (r < 0)
+		return r;
+	take(&p->making, &p->nmaking, cl);
+	take(&p->parked, &p->nparked, cl);
+	p->failures = 0;
+	clone_run(cl, l, way);
+	launch_answer(l, WIRE_LAUNCHED, cl, p->template->label);
+	launch_free(l);
+	return 0;
+}
+
+void pool_lost(struct clone *cl)
+{
+	struct pool *p = cl->pool;
+	struct launch *l = cl->launch;
+
+	if (!p) { /* given back: pool_free() */
+		clone_free(cl);
+		return;
+	}
+	take(&p->making, &p->nmaking, cl);
+	take(&p->parked, &p->nparked, cl);
+	cl->launch = NULL;
+	clone_free(cl);
+	if (l) {
+		l->next = p->waiting;
+		p->waiting = l;
+		if (!l->next)
+			p->waiting_end = &l->next;
+		serve_waiting(p);
+	}
+	refill(p);
+}
+
+static void on_failed(struct pool *p, struct clone *cl, const struct stub_note *n)
+{
+	log_warning("a clone of '%s' could not be made: %.47s: %s", p->template->label, n->what,
+		    strerror(-n->value));
+	snprintf(p->why, sizeof(p->why), "%.47s: %s", n->what, strerror(-n->value));
+	p->failures++;
+	(void)cl; /* it ends, and pool_lost() sees to its launch */
+	if (p->failures >= FAILURES_MAX)
+		skeleton_gone(p, p->why);
+}
+
+static void on_forked(struct pool *p, struct clone *cl, int pid)
+{
+	int r;
+
+	if (pid < 0) {
+		log_warning("a clone of '%s' could not be forked: %s", p->template->label, strerror(-pid));
+		snprintf(p->why, sizeof(p->why), "fork: %s", strerror(-pid));
+		p->failures++;
+		pool_lost(cl);
+		return;
+	}
+	cl->state = CLONE_MAKING;
+	r = clone_adopt(cl, pid);
+	if (r < 0) {
+		log_warning("clone %d of '%s': %s", pid, p->template->label, strerror(-r));
+		/* its channel is closed: it ends */
+		cl->pool = p;
+		pool_lost(cl);
+		return;
+	}
+	if (cl->launch) {
+		struct launch *l = cl->launch;
+
+		cl->launch = NULL;
+		if (!launch_wanted(l))
+			launch_free(l);
+		/* one that died already is found by its end: pool_lost() */
+		else if (give_order(p, cl, l, WIRE_WAY_FORK) < 0)
+			cl->launch = l;
+	}
+	serve_waiting(p);
+}
+
+static void on_note(struct pool *p, const struct stub_note *n)
+{
+	struct clone *cl = find(p, n->id);
+
+	switch (n->kind) {
+	case STUB_NOTE_READY:
+		p->state = SKELETON_READY;
+		p->timer = sd_event_source_disable_unref(p->timer);
+		log_debug("skeleton %d of '%s' is ready after %llu us", p->pid, p->template->label,
+			  (unsigned long long)(clock_ns(CLOCK_MONOTONIC) - p->skeleton_ns) / 1000);
+		serve_waiting(p);
+		refill(p);
+		break;
+	case STUB_NOTE_FORKED:
+		if (cl && cl->state == CLONE_FORKING)
+			on_forked(p, cl, n->value);
+		break;
+	case STUB_NOTE_PARKED:
+		/* the child may have been sooner than its skeleton */
+		if (cl && cl->state == CLONE_FORKING)
+			on_forked(p, cl, n->value);
+		cl = find(p, n->id);
+		/* one with an order is the server's by now */
+		if (!cl || cl->launch)
+			break;
+		take(&p->making, &p->nmaking, cl);
+		cl->state = CLONE_PARKED;
+		cl->next = p->parked;
+		p->parked = cl;
+		p->nparked++;
+		p->failures = 0;
+		serve_waiting(p);
+		refill(p);
+		break;
+	case STUB_NOTE_FAILED:
+		on_failed(p, cl, n);
+		break;
+	default:
+		log_warning("the skeleton of '%s' says %u, which is unknown", p->template->label, n->kind);
+	}
+}
+
+static int on_notes(sd_event_source *source, int fd, uint32_t events, void *data)
+{
+	struct pool *p = data;
+	struct stub_note note;
+	struct packet packet;
+	int r = packet_receive(fd, &note, sizeof(note), &packet, MSG_DONTWAIT);
+
+	(void)source;
+	(void)events;
+	if (r == -EAGAIN)
+		return 0;
+	if (r == 0 && packet.len == sizeof(note)) {
+		packet_close_fds(&packet);
+		note.what[sizeof(note.what) - 1] = '\0';
+		on_note(p, &note);
+		return 0;
+	}
+	skeleton_gone(p, r < 0 ? strerror(-r) : "it ended");
+	return 0;
+}
+
+/* --- the skeleton --------------------------------------------------------------- */
+
+static int on_skeleton_end(sd_event_source *source, const siginfo_t *si, void *data)
+{
+	struct pool *p = data;
+
+	(void)source;
+	log_info("skeleton %d of '%s' has ended (%s %d)", p->pid, p->template->label,
+		 si->si_code == CLD_EXITED ? "exit status" : "signal", si->si_status);
+	p->child = sd_event_source_disable_unref(p->child);
+	/* what it said before is read first: on_notes() sees the end of file */
+	return 0;
+}
+
+static int on_start_timeout(sd_event_source *source, uint64_t usec, void *data)
+{
+	(void)source;
+	(void)usec;
+	skeleton_gone(data, "it did not become ready in time");
+	return 0;
+}
+
+static void start_skeleton(struct pool *p)
+{
+	struct error err = { 0 };
+	sd_event *event = p->server->event;
+	int r;
+
+	if (p->state == SKELETON_BROKEN && clock_ns(CLOCK_MONOTONIC) - p->skeleton_ns < RETRY_NS)
+		return;
+	p->skeleton_ns = clock_ns(CLOCK_MONOTONIC);
+	r = skeleton_start(p->template, &p->pid, &p->sock, &err);
+	if (r == 0) {
+		p->state = SKELETON_STARTING;
+		p->skeletons++;
+		r = sd_event_add_child(event, &p->child, p->pid, WEXITED, on_skeleton_end, p);
+		if (r >= 0)
+			r = sd_event_add_io(event, &p->io, p->sock, EPOLLIN, on_notes, p);
+		if (r >= 0)
+			r = sd_event_add_time_relative(event, &p->timer, CLOCK_MONOTONIC,
+						       START_SECONDS * 1000000ull, 0, on_start_timeout, p);
+		if (r < 0)
+			error_errno(&err, r, "watching a skeleton");
+	}
+	if (r < 0)
+		skeleton_gone(p, err.text);
+}
+
+static void fail_waiting(struct pool *p)
+{
+	struct launch *l;
+	char words[256];
+
+	snprintf(words, sizeof(words), "no clone can be made: %.160s", p->why);
+	while ((l = p->waiting)) {
+		p->waiting = l->next;
+		launch_answer(l, WIRE_COLD_ERROR, NULL, words);
+		launch_free(l);
+	}
+	p->waiting_end = &p->waiting;
+}
+
+/* it ended, or is of no use: clones that have no order yet go with it */
+static void skeleton_gone(struct pool *p, const char *why)
+{
+	bool was_ready = p->state == SKELETON_READY;
+
+	log_info("the skeleton of '%s' is gone: %s", p->template->label, why);
+	if (why != p->why)
+		snprintf(p->why, sizeof(p->why), "%s", why);
+	stop_skeleton(p);
+	p->state = SKELETON_NONE;
+	/* clones that were asked for, and of which nothing is known: their launches go on with the next skeleton */
+	for (struct clone *cl = p->making; cl; cl = cl->next) {
+		if (cl->launch) {
+			cl->launch->next = p->waiting;
+			p->waiting = cl->launch;
+			cl->launch = NULL;
+		}
+	}
+	for (p->waiting_end = &p->waiting; *p->waiting_end; p->waiting_end = &(*p->waiting_end)->next)
+		;
+	drop_clones(&p->making, &p->nmaking);
+	p->failures = was_ready ? p->failures : p->failures + 1;
+	if (p->failures >= FAILURES_MAX) {
+		log_warning("template '%s' cannot be forked: %s", p->template->label, p->why);
+		p->state = SKELETON_BROKEN;
+		p->failures = 0;
+		fail_waiting(p);
+		return;
+	}
+	if (p->waiting || p->nparked < p->want)
+		start_skeleton(p);
+}
+
+/* --- launches ------------------------------------------------------------------------ */
+
+static struct clone *ready_clone(struct pool *p)
+{
+	if (p->parked)
+		return p->parked;
+	/* forked already, for the pool: sooner there than a new one */
+	for (struct clone *cl = p->making; cl; cl = cl->next)
+		if (cl->state == CLONE_MAKING && !cl->launch)
+			return cl;
+	return NULL;
+}
+
+/* Return: false: no clone is there for it */
+static bool place(struct pool *p, struct launch *l)
+{
+	/* a cgroup is entered by the fork */
+	bool fork = l->request->run.flags & WIRE_LAUNCH_CGROUP;
+	struct clone *cl;
+
+	if (!launch_wanted(l)) {
+		launch_free(l);
+		return true;
+	}
+	while (!fork && (cl = ready_clone(p))) {
+		uint32_t way = cl->state == CLONE_PARKED ? WIRE_WAY_PARKED : WIRE_WAY_FORK;
+
+		if (give_order(p, cl, l, way) >= 0)
+			return true;
+		/* it died: pool_lost() frees it when its end is told */
+		take(&p->making, &p->nmaking, cl);
+		take(&p->parked, &p->nparked, cl);
+		clone_release(cl);
+	}
+	return p->state == SKELETON_READY && ask(p, l) != NULL;
+}
+
+static void serve_waiting(struct pool *p)
+{
+	while (p->waiting) {
+		struct launch *l = p->waiting, *rest = l->next;
+
+		l->next = NULL;
+		if (!place(p, l)) {
+			l->next = rest;
+			return;
+		}
+		p->waiting = rest;
+		if (!rest)
+			p->waiting_end = &p->waiting;
+	}
+}
+
+void pool_launch(struct pool *p, struct launch *l)
+{
+	p->last_launch_ns = clock_ns(CLOCK_MONOTONIC);
+	if (p->parked)
+		p->hits++;
+	else
+		p->misses++;
+	if (!p->waiting && place(p, l)) {
+		refill(p);
+		return;
+	}
+	l->next = NULL;
+	*p->waiting_end = l;
+	p->waiting_end = &l->next;
+	if (p->state == SKELETON_NONE || p->state == SKELETON_BROKEN)
+		start_skeleton(p);
+	if (p->state == SKELETON_BROKEN)
+		fail_waiting(p);
+}
+
+bool pool_ready(const struct pool *p)
+{
+	return p->parked || p->state == SKELETON_READY;
+}
+
+/* --- the pool's size ------------------------------------------------------------------- */
+
+static int on_refill(sd_event_source *source, uint64_t usec, void *data)
+{
+	struct pool *p = data;
+
+	(void)source;
+	(void)usec;
+	p->timer = sd_event_source_disable_unref(p->timer);
+	refill(p);
+	return 0;
+}
+
+static void refill(struct pool *p)
+{
+	uint64_t since = clock_ns(CLOCK_MONOTONIC) - p->last_launch_ns;
+	unsigned int idle = 0;
+
+	if (p->state == SKELETON_NONE && p->nparked < p->want && !p->server->short_of_memory)
+		start_skeleton(p);
+	if (p->state != SKELETON_READY || p->server->short_of_memory)
+		return;
+	if (p->nparked + p->nmaking < p->want && since < REFILL_USEC * NS_PER_US) {
+		if (!p->timer)
+			sd_event_add_time_relative(p->server->event, &p->timer, CLOCK_MONOTONIC,
+						   REFILL_USEC - since / NS_PER_US + 1, 100, on_refill, p);
+		return;
+	}
+	for (struct clone *cl = p->making; cl; cl = cl->next)
+		idle += !cl->launch;
+	while (p->nparked + idle < p->want && idle < MAKING_MAX && ask(p, NULL))
+		idle++;
+}
+
+void pool_keep(struct pool *p, unsigned int want)
+{
+	p->want = want;
+	refill(p);
+}
+
+static void shrink(struct pool *p, unsigned int to)
+{
+	while (p->nparked > to) {
+		struct clone *cl = take(&p->parked, &p->nparked, p->parked);
+
+		clone_release(cl);
+	}
+}
+
+void pool_new_hot(struct pool *p)
+{
+	/* those made without it go; refill() makes others */
+	shrink(p, 0);
+	refill(p);
+}
+
+void pool_tick(struct pool *p, bool short_of_memory)
+{
+	uint64_t idle = p->server->config->pool_idle_ns;
+
+	if (short_of_memory || (idle && clock_ns(CLOCK_MONOTONIC) - p->last_launch_ns > idle &&
+				clock_ns(CLOCK_MONOTONIC) - p->skeleton_ns > idle)) {
+		if (p->nparked)
+			log_info("template '%s': %u parked clones go: %s", p->template->label, p->nparked,
+				 short_of_memory ? "memory is short" : "idle");
+		p->want = 0;
+		shrink(p, 0);
+	}
+}

@@ -1,0 +1,184 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * pool.h - clones that warmd launches: a template's skeleton, its parked
+ * clones, and those that run.
+ *
+ * In: launches (a request with its caller's descriptors). Out: an answer on the
+ * caller's connection, a running clone, and later word of its end.
+ *
+ *	launch ──► parked clone there?  yes: it gets the order		(WIRE_WAY_PARKED)
+ *	                                no: the skeleton forks one	(WIRE_WAY_FORK)
+ *	           no skeleton: it is made first, from the template's memfds
+ *
+ * States of a clone; only RUNNING ones have anything of their caller:
+ *
+ *	FORKING   the skeleton was asked; the PID is not known
+ *	MAKING    forked; it makes its descriptors, memory and threads. An order may be sent already
+ *	PARKED    waits for its order
+ *	RUNNING   has its order; listed by `warm ps`
+ *
+ * A clone that has not got an order ends by itself when its channel is closed, so
+ * taking back a clone is closing its channel. All of them are children of warmd (skeleton.c: CLONE_PARENT).
+ */
+#ifndef WARM_WARMD_POOL_H
+#define WARM_WARMD_POOL_H
+
+#include <stdbool.h>
+#include <stdint.h>
+#include <sys/types.h>
+
+#include "engine/base/packet.h"
+#include "engine/stub/abi.h"
+#include "warmd/server.h"
+
+enum clone_state { CLONE_FORKING, CLONE_MAKING, CLONE_PARKED, CLONE_RUNNING };
+
+/* a launch that has no clone yet; afterwards the clone has all that is needed of it */
+struct launch {
+	struct launch *next;
+	struct request *request; /* owned */
+	struct packet
+		caller; /* descriptors, owned: in the order of request's inherited_fds, then directory, cgroup */
+	struct connection *connection; /* NULL: gone; the launch goes on only if detached */
+	uint64_t start_ns; /* CLOCK_MONOTONIC, when the request came */
+	bool by_name; /* WIRE_LAUNCH; else WIRE_RUN */
+};
+
+struct clone {
+	struct clone *next;
+	struct server *server;
+	struct pool *pool; /* until it runs; NULL afterwards */
+	enum clone_state state;
+	uint64_t id;
+	pid_t pid;
+	int channel; /* -EBADF once it has its order */
+	sd_event_source *child;
+	uint64_t made_ns; /* CLOCK_MONOTONIC */
+	bool hot; /* forked with the newest list of pages to be made ahead */
+	/* RUNNING */
+	char *label;
+	uint64_t template_id, started_ns; /* started_ns: CLOCK_REALTIME */
+	struct connection *connection;
+	uint32_t tag, way;
+	bool detached;
+	/* FORKING, MAKING: whose launch it is for, when it is for one */
+	struct launch *launch;
+};
+
+enum skeleton_state { SKELETON_NONE, SKELETON_STARTING, SKELETON_READY, SKELETON_BROKEN };
+
+struct pool {
+	struct server *server;
+	struct template *template;
+	enum skeleton_state state;
+	pid_t pid;
+	int sock;
+	sd_event_source *io, *child, *timer;
+	struct stub_data head; /* of the control file */
+	char *prefix; /* the strings that the program's argv begins with */
+	size_t prefix_len;
+	char *build_argv, *build_env; /* what the build had, as in the control file */
+	struct clone *making, *parked;
+	unsigned int nmaking, nparked, want;
+	struct launch *waiting, **waiting_end;
+	uint64_t last_launch_ns, skeleton_ns;
+	unsigned int failures; /* one after the other */
+	uint64_t hits, misses, skeletons;
+	char why[160]; /* BROKEN */
+};
+
+/**
+ * pool_get() - the pool of a template, made when there is none
+ * Return: NULL when there is no memory, or its control file cannot be read
+ */
+struct pool *pool_get(struct server *s, struct template *t);
+
+/** pool_free() - parked clones and skeleton go; launches that wait are answered; running clones stay */
+void pool_free(struct pool *p);
+
+/** pool_keep() - have @want clones parked from now on */
+void pool_keep(struct pool *p, unsigned int want);
+
+/**
+ * pool_launch() - launch a clone
+ * @l: taken over; its connection is answered, now or later
+ */
+void pool_launch(struct pool *p, struct launch *l);
+
+/** pool_ready() - would a launch be served at once? */
+bool pool_ready(const struct pool *p);
+
+/** pool_new_hot() - the control file has a new list: clones made from here on take it */
+void pool_new_hot(struct pool *p);
+
+/** pool_tick() - once a second: shrink what is idle, or all when memory is short */
+void pool_tick(struct pool *p, bool short_of_memory);
+
+/* --- orders: order.c --- */
+
+struct order {
+	struct stub_order head;
+	struct iovec pieces[4];
+	size_t npieces;
+	int fds[PACKET_MAX_FDS];
+	size_t nfds;
+	int json; /* the context's descriptor, owned; -EBADF */
+};
+
+/** order_fill() - what a launch tells its clone. @o points into @l and @p. Return: 0 or a negative errno with *err set */
+int order_fill(struct order *o, const struct pool *p, const struct launch *l, struct error *err);
+
+/** order_refusal() - why warmd cannot launch this: limits and such that a child of it cannot have. Return: false: it can */
+bool order_refusal(const struct server *s, const struct template *t, const struct launch *l, char *reason,
+		   size_t size);
+
+/* --- launches: launch.c --- */
+
+/**
+ * launch_request() - WIRE_LAUNCH
+ * @req, @caller: taken over
+ */
+void launch_request(struct connection *c, struct request *req, struct packet *caller, uint64_t start_ns);
+/** launch_new() - @req and @caller are taken over. Return: NULL when there is no memory: the connection is closed */
+struct launch *launch_new(struct connection *c, struct request *req, struct packet *caller,
+			  uint64_t start_ns);
+/** launch_on() - @l of a known template */
+void launch_on(struct server *s, struct template *t, struct launch *l);
+/** launch_stale() - the template that @l waited for is gone: the next one, or an answer */
+void launch_stale(struct server *s, struct launch *l);
+/** launch_wanted() - is there still somebody who wants it? */
+bool launch_wanted(const struct launch *l);
+/** launch_own_context() - limits, nice value and such of this process, which a clone has from it */
+void launch_own_context(struct wire_run *own);
+void launch_free(struct launch *l);
+/** launch_answer() - the answer; @cl: the clone of WIRE_LAUNCHED, else NULL */
+void launch_answer(struct launch *l, uint32_t status, const struct clone *cl, const char *reason);
+/** launch_retry() - a build has ended: launches that waited for it are tried again */
+void launch_retry(struct server *s);
+/** launch_forget() - the connection is going away */
+void launch_forget(struct server *s, const struct connection *c);
+
+/* --- running clones: clone.c --- */
+
+/** clone_adopt() - the PID is known: watch it. Return: 0 or a negative errno */
+int clone_adopt(struct clone *cl, pid_t pid);
+/** clone_run() - it has its order and belongs to the server's list from here on; @l is freed */
+void clone_run(struct clone *cl, struct launch *l, uint32_t way);
+void clone_free(struct clone *cl);
+/** clone_release() - one without an order: its channel is closed, it ends, and is reaped then */
+void clone_release(struct clone *cl);
+/** pool_lost() - a clone that had no order has ended */
+void pool_lost(struct clone *cl);
+/** clone_reap_unknown() - children that nobody knows: forked by a skeleton that died before it could say so */
+void clone_reap_unknown(struct server *s);
+/** clone_hangup() - the connection is going away: SIGHUP to those that it launched */
+void clone_hangup(struct server *s, const struct connection *c);
+/** clone_stop_all() - warmd ends: its clones go on without it */
+void clone_forget_all(struct server *s);
+
+/* --- who may launch: peer.c --- */
+
+/** peer_check() - is the process at the other end as warmd is: ids, capabilities, namespaces..? Return: 0; -EACCES with *err set */
+int peer_check(struct connection *c, struct error *err);
+
+#endif
