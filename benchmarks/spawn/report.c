@@ -104,14 +104,14 @@ static void json_string(FILE *out, const char *s)
 	fputc('"', out);
 }
 
-static void json_pair(FILE *out, const char *key, const char *value)
+void report_json_pair(FILE *out, const char *key, const char *value)
 {
 	fprintf(out, "\"%s\": ", key);
 	json_string(out, value);
 	fputs(", ", out);
 }
 
-static void json_machine(const struct session *s, FILE *out)
+void report_json_machine(const struct session *s, FILE *out)
 {
 	const struct machine *m = s->machine;
 	double total = s->after->total - s->before->total;
@@ -119,11 +119,11 @@ static void json_machine(const struct session *s, FILE *out)
 	double steal = s->after->steal - s->before->steal;
 
 	fputs("  \"machine\": {", out);
-	json_pair(out, "cpu", m->cpu);
-	json_pair(out, "kernel", m->kernel.release);
-	json_pair(out, "kernel_build", m->kernel.version);
-	json_pair(out, "arch", m->kernel.machine);
-	json_pair(out, "vendor", m->hypervisor);
+	report_json_pair(out, "cpu", m->cpu);
+	report_json_pair(out, "kernel", m->kernel.release);
+	report_json_pair(out, "kernel_build", m->kernel.version);
+	report_json_pair(out, "arch", m->kernel.machine);
+	report_json_pair(out, "vendor", m->hypervisor);
 	fprintf(out, "\"cores\": %ld, \"memory_bytes\": %llu, \"scheduler\": \"%s\",\n    ", m->cores,
 		(unsigned long long)m->memory, m->policy == SCHED_OTHER ? "SCHED_OTHER" : "other");
 	/* clock ticks and rusage round differently: a quiet machine may come out just below 0 */
@@ -142,15 +142,15 @@ static int json_entry(const struct session *s, const struct medians *m, const st
 	if (r < 0 || (r = speedup(s->config, e, t.p50, &faster)) < 0)
 		return r;
 	fputs("    {", out);
-	json_pair(out, "name", e->name);
-	json_pair(out, "kind", kind_name(e->kind));
+	report_json_pair(out, "name", e->name);
+	report_json_pair(out, "kind", kind_name(e->kind));
 	fputs("\"argv\": [", out);
 	for (size_t i = 0; e->argv[i]; i++) {
 		fputs(i ? ", " : "", out);
 		json_string(out, e->argv[i]);
 	}
 	fprintf(out, "],\n     \"n\": %zu, \"errors\": %u, ", t.n, e->errors);
-	json_pair(out, "first_error", e->first_error);
+	report_json_pair(out, "first_error", e->first_error);
 	fprintf(out,
 		"\n     \"min_us\": %.1f, \"p50_us\": %.1f, \"p90_us\": %.1f, \"p99_us\": %.1f, \"max_us\": %.1f,",
 		us(t.min), us(t.p50), us(t.p90), us(t.p99), us(t.max));
@@ -172,7 +172,7 @@ int report_json(const struct session *s, FILE *out)
 	if (r < 0)
 		return r;
 	fputs("{\n", out);
-	json_machine(s, out);
+	report_json_machine(s, out);
 	fprintf(out, "  \"settings\": {\"rounds\": %u, \"warmup_rounds\": %u, \"sink\": \"%s\"},\n",
 		s->rounds, s->warmup, s->sink == SINK_PIPE ? "pipe" : "file");
 	fputs("  \"entries\": [\n", out);

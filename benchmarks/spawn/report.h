@@ -21,4 +21,8 @@ struct session {
 int report_table(const struct session *s, FILE *out);
 int report_json(const struct session *s, FILE *out);
 
+/* Parts of it, for other drivers: "machine": {..}, and "key": "value", each with a comma behind. */
+void report_json_machine(const struct session *s, FILE *out);
+void report_json_pair(FILE *out, const char *key, const char *value);
+
 #endif
