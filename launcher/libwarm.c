@@ -157,17 +157,20 @@ static int find_path(struct warm *w, const char *socket_path, struct error *err)
 }
 
 /* never 0, 1 or 2: where the program has closed those, it must not find this */
-static int open_null(struct error *err)
+static int open_null(struct warm *w, struct error *err)
 {
-	_cleanup_close_ int fd = open("/dev/null", O_RDWR | O_CLOEXEC);
-	int up;
+	struct wire_run run = { .rows = 0 };
+	int fd = open("/dev/null", O_RDWR | O_CLOEXEC);
 
-	if (fd < 0)
+	w->null_fd = fd < 0 || fd > 2 ? fd : fcntl(fd, F_DUPFD_CLOEXEC, 3);
+	if (w->null_fd != fd)
+		fd_close(fd);
+	if (w->null_fd < 0)
 		return error_errno(err, errno, "cannot open /dev/null");
-	if (fd > 2)
-		return TAKE_FD(fd);
-	up = fcntl(fd, F_DUPFD_CLOEXEC, 3);
-	return up < 0 ? error_errno(err, errno, "cannot open /dev/null") : up;
+	context_stdio(&run, 0, w->null_fd);
+	w->null_kind = run.stdio[0];
+	w->null_blksize = run.stdio_blksize[0];
+	return 0;
 }
 
 int handle_open(struct warm **ret, const char *socket_path, unsigned int launch_ms, struct error *err)
@@ -184,10 +187,10 @@ int handle_open(struct warm **ret, const char *socket_path, unsigned int launch_
 	r = find_path(w, socket_path, err);
 	if (r == 0)
 		r = collect(w, err);
-	if (r == 0) {
-		w->null_fd = open_null(err);
-		r = w->null_fd < 0 ? w->null_fd : handle_connect(w, err);
-	}
+	if (r == 0)
+		r = open_null(w, err);
+	if (r == 0)
+		r = handle_connect(w, err);
 	if (r < 0) {
 		warm_close(w);
 		return r;

@@ -99,6 +99,7 @@ struct warm {
 	char path[RUNTIME_PATH_MAX];
 	unsigned int launch_ms;
 	int null_fd; /* /dev/null */
+	uint32_t null_kind, null_blksize; /* as wire_run has them */
 	int fd_budget; /* descriptors from here on are left to the program */
 	struct wire_run context; /* of the process, at warm_open() */
 	struct connection *connection; /* NULL: lost */

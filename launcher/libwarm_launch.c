@@ -125,7 +125,13 @@ static int fill(const struct warm *w, struct launch *l, struct error *err)
 
 	*run = w->context;
 	for (int i = 0; i < 3; i++) {
-		l->fds[i] = l->o.fds[i] == -1 ? w->null_fd : l->o.fds[i];
+		l->fds[i] = l->o.fds[i];
+		if (l->fds[i] == -1) {
+			l->fds[i] = w->null_fd;
+			run->stdio[i] = w->null_kind;
+			run->stdio_blksize[i] = w->null_blksize;
+			continue;
+		}
 		context_stdio(run, i, l->fds[i]);
 		if (run->stdio[i] == WIRE_STDIO_CLOSED)
 			return error_set(err, EBADF, "descriptor %d, to be the clone's %d, is not open",

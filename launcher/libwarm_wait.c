@@ -9,7 +9,7 @@
 #include "engine/base/fd.h"
 #include "engine/base/pidfd.h"
 
-#define REAP_MS 1000 /* how long whoever inherited the clone may take to reap it */
+#define REAP_MS 10000 /* how long whoever inherited the clone may take to reap it */
 
 /* Return: 0: @events or POLLHUP came; -ETIMEDOUT; another negative errno. @timeout_ms: -1: none. A signal starts it anew */
 static int wait_event(int fd, short events, int timeout_ms)
@@ -25,7 +25,8 @@ static int wait_event(int fd, short events, int timeout_ms)
 
 /*
  * warmd is gone, its clones go on. A pidfd is readable when the process has ended. How it ended the kernel tells once it
- * is reaped, which wakes those that poll (Linux 6.9: POLLHUP), and since Linux 6.15 only (PIDFD_INFO_EXIT).
+ * is reaped, which wakes those that poll (Linux 6.9: POLLHUP), and since Linux 6.15 only (PIDFD_INFO_EXIT). Before that
+ * /proc tells; and some that inherit processes take seconds to reap them, or never do.
  */
 static int wait_alone(int pidfd, pid_t pid, int *ret_wstatus, struct error *err)
 {
@@ -37,7 +38,10 @@ static int wait_alone(int pidfd, pid_t pid, int *ret_wstatus, struct error *err)
 	r = wait_event(pidfd, POLLIN, -1);
 	if (r == 0)
 		r = pidfd_exit_status(pidfd, ret_wstatus);
-	if (r == -ENODATA && wait_event(pidfd, 0, REAP_MS) == 0)
+	if (r < 0 && pidfd_zombie_status(pidfd, pid, ret_wstatus) == 0)
+		return 0;
+	/* reaped this very moment (pidfd_info() in Linux finds a process without a PID), or not to be read */
+	if ((r == -ENODATA || r == -ESRCH) && wait_event(pidfd, 0, REAP_MS) == 0)
 		r = pidfd_exit_status(pidfd, ret_wstatus);
 	if (r < 0)
 		return error_set(err, ECONNRESET,

@@ -84,7 +84,7 @@ struct warm_launch_options {
  *	-ECONNREFUSED	warmd is not running any more
  *	-ECONNRESET, -EBADMSG	it went away, or answered nonsense, before its answer: the clone may have run
  *	-ETIMEDOUT	no answer; a clone that is launched later is killed
- *	-EMFILE		no descriptor was free for the pidfd; the clone was killed
+ *	-EMFILE		no descriptor was free for the directory or the pidfd; a clone that ran was killed
  *	-EPROTONOSUPPORT	warmd is of another version
  *	-ENOMEM, -ECHILD (after fork)
  */

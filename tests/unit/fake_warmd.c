@@ -7,6 +7,7 @@
 #include <stdint.h>
 #include <cmocka.h>
 
+#include <dirent.h>
 #include <errno.h>
 #include <poll.h>
 #include <stdio.h>
@@ -26,9 +27,23 @@ static char dir[] = "/tmp/test.XXXXXX";
 static struct sockaddr_un address;
 static int listen_fd = -EBADF;
 static pid_t process;
+static int files_before;
+
+static int count_files(void)
+{
+	DIR *d = opendir("/proc/self/fd");
+	int n = 0;
+
+	while (d && readdir(d))
+		n++;
+	if (d)
+		closedir(d);
+	return n;
+}
 
 int fake_open(void)
 {
+	files_before = count_files();
 	strcpy(dir + sizeof(dir) - 7, "XXXXXX");
 	if (!mkdtemp(dir) || setenv("WARM_RUNTIME_DIR", dir, 1) < 0)
 		return -1;
@@ -42,6 +57,10 @@ int fake_close(void)
 {
 	listen_fd = fd_close(listen_fd);
 	unlink(address.sun_path);
+	if (count_files() != files_before) {
+		fprintf(stderr, "# %d descriptors are open, %d were before\n", count_files(), files_before);
+		return -1;
+	}
 	return rmdir(dir);
 }
 
@@ -204,6 +223,9 @@ pid_t fake_clone(void)
 	must(pid >= 0);
 	if (pid == 0) {
 		alarm(SCRIPT_SECONDS);
+		/* the connection above all: it ends when the fake does */
+		for (int fd = 3; fd < 256; fd++)
+			close(fd);
 		for (;;)
 			pause();
 	}

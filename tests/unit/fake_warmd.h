@@ -23,7 +23,10 @@ struct asked { /* a launch, as it came */
 
 /* --- the test's side --- */
 
-/** fake_open(), fake_close() - the directory, WARM_RUNTIME_DIR and a socket that listens. Return: 0 or -1 */
+/**
+ * fake_open(), fake_close() - the directory, WARM_RUNTIME_DIR and a socket that listens
+ * Return: 0 or -1; closing fails as well when a descriptor was left open in between
+ */
 int fake_open(void);
 int fake_close(void);
 /** fake_path() - of the socket */

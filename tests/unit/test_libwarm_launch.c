@@ -6,7 +6,6 @@
 #include <stdint.h>
 #include <cmocka.h>
 
-#include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <signal.h>
@@ -24,36 +23,19 @@
 #include "tests/unit/fake_warmd.h"
 
 static struct warm *w;
-static int files_before;
-
-static int count_files(void)
-{
-	DIR *d = opendir("/proc/self/fd");
-	int n = 0;
-
-	assert_non_null(d);
-	while (readdir(d))
-		n++;
-	closedir(d);
-	return n;
-}
 
 static int setup(void **state)
 {
 	(void)state;
-	files_before = count_files();
 	w = NULL;
 	return fake_open();
 }
 
-/* no test leaves a descriptor */
 static int teardown(void **state)
 {
 	(void)state;
 	warm_close(w);
-	assert_int_equal(fake_close(), 0);
-	assert_int_equal(count_files(), files_before);
-	return 0;
+	return fake_close();
 }
 
 static struct warm_launch_options options(const char *name)
