@@ -42,20 +42,20 @@ import threading
 from pathlib import Path
 
 MAGIC = 0x4D524157
-VERSION = 1
+VERSION = 2
 MAX_SIZE = 128 * 1024
 MAX_FDS = 253
 T_VERSION, T_RUN, T_RUN_REPLY, T_CONTROL, T_CONTROL_REPLY = range(1, 6)
 STATUS = [
     "warm", "none", "building", "stale", "refused", "mismatch", "budget", "error", "disabled",
-    "no_daemon", "timeout", "version", "failed",
+    "launched", "no_daemon", "timeout", "version", "failed",
 ]
 F_NO_BUILD, F_BUILD, F_EXPLAIN, F_REBUILD = 1, 2, 4, 8
 
 HEADER = struct.Struct("<IHHII")
-RUN = struct.Struct("<8I4Q32Q6IHHI4QQ")
-REPLY = struct.Struct("<II7QII256s")
-COMMANDS = {1: "list", 2: "remove", 3: "inspect", 4: "stats", 5: "explain", 6: "stop", 7: "hello"}
+RUN = struct.Struct("<8I4Q32Q6IHHI4QIiIIQ")
+REPLY = struct.Struct("<II7QIIIIII256s")
+COMMANDS = {1: "list", 2: "remove", 3: "inspect", 4: "stats", 5: "explain", 6: "stop", 7: "hello", 8: "ps"}
 
 
 # --- protobuf, as much as is needed -------------------------------------------------
@@ -136,7 +136,7 @@ def packet(kind, body=b"", version=VERSION, size=None, magic=MAGIC):
 
 def run_reply(status="none", reason="", template_id=0, nfds=0):
     status = STATUS.index(status) if isinstance(status, str) else status
-    return packet(T_RUN_REPLY, REPLY.pack(status, nfds, 0, 0, 0, 0, 0, template_id, 0, 0, 0, reason.encode()))
+    return packet(T_RUN_REPLY, REPLY.pack(status, nfds, 0, 0, 0, 0, 0, template_id, 0, 0, 0, 0, 0, 0, 0, reason.encode()))
 
 
 class Run:
@@ -150,7 +150,8 @@ class Run:
         self.stdio, self.stdio_blksize = v[44:47], v[47:50]
         self.rows, self.columns, self.ngroups_hash = v[50:53]
         self.inherited = {64 * i + bit for i, word in enumerate(v[53:57]) for bit in range(64) if word >> bit & 1}
-        self.stdio_offset_nonzero = v[57]
+        self.tag, self.nice, self.pool = v[57:60]
+        self.stdio_offset_nonzero = v[61]
         text = data[HEADER.size + RUN.size :]
         if len(text) != self.strings_size or text[-1:] != b"\0":
             raise ValueError("strings_size")

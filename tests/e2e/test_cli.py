@@ -97,7 +97,7 @@ def test_help_of_a_command(runtime, command):
 
 def test_version(runtime):
     r = warm(runtime, "--version")
-    assert r.returncode == 0 and r.stdout.startswith("warm ") and "protocol 1" in r.stdout
+    assert r.returncode == 0 and r.stdout.startswith("warm ") and "protocol 2" in r.stdout
 
 
 @pytest.mark.parametrize("args", [
@@ -125,7 +125,7 @@ def test_ls(runtime):
         r = warm(runtime, "ls")
         assert r.returncode == 0 and r.stderr == ""
         head, row = r.stdout.splitlines()
-        assert head.split() == "NAME STATE READY AGE USED LAUNCHES MEMORY COMMAND".split()
+        assert head.split() == "NAME STATE READY AGE USED LAUNCHES PARKED MEMORY COMMAND".split()
         assert "12.3M" in row and row.endswith("python3 report.py 'a b'") and " 42 " in row
         assert head.index("COMMAND") == row.index("python3 report.py 'a b'")
         data = json.loads(warm(runtime, "ls", "--json").stdout)
@@ -205,13 +205,14 @@ def test_stats(runtime):
     stats = fw.message({
         1: 3600 * 10**9, 2: [fw.message({1: "warm", 2: 90}), fw.message({1: "none", 2: 10})], 3: 4, 6: 2,
         7: 1 << 20, 8: 1 << 30, 13: [fw.message({1: "match", 2: 100, 3: 850, 4: 2000, 5: 12300, 6: 4500000})],
+        16: [fw.message({1: "become", 2: 90}), fw.message({1: "cold", 2: 10})],
     })
     with fw.FakeWarmd(runtime, control=lambda *_: fw.control_reply(stats=stats)):
         r = warm(runtime, "stats")
         data = json.loads(warm(runtime, "stats", "--json").stdout)
     assert r.returncode == 0
     text = " ".join(r.stdout.split())
-    assert "warm 90 90.0%" in text and "cold: none 10 10.0%" in text and "uptime 1h" in text
+    assert "become 90 90.0%" in text and "cold: none 10 10.0%" in text and "uptime 1h" in text
     assert "match 100 850ns 2.0us 12.3us 4.5ms" in text and "budget 1.0G" in text
     assert data["launches"] == {"warm": 90, "none": 10} and data["latencies"][0]["p99_ns"] == 12300
     assert data["uptime_ns"] == 3600 * 10**9 and data["bad_messages"] == 0

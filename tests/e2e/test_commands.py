@@ -60,7 +60,7 @@ def test_the_whole_round(own_warm, program, tmp_path):
     stats = w.stats()
     assert stats["launches"]["warm"] == 3 and stats["builds_ok"] == 2 and stats["templates"] == 1
     assert stats["watches"] > 0 and stats["latencies"][0]["p50_ns"] > 0
-    assert "warm" in w.command("stats").stdout
+    assert "become" in w.command("stats").stdout
     r = w.run(argv, verbose=True, options=["--name", "report"])
     assert (r.stdout, r.stderr) == (b'["a"]\n', b"warm: launching from template 'report'\n")
 
