@@ -221,7 +221,7 @@ check-style:
 # --- install -----------------------------------------------------------------------------
 I := $(DESTDIR)$(PREFIX)
 install: all
-	install -d $(I)/bin $(I)/lib/pkgconfig $(I)/libexec/warm $(I)/include $(I)/share/man/man1 \
+	install -d $(I)/bin $(I)/lib/pkgconfig $(I)/libexec/warm $(I)/include $(I)/share/man/man1 $(I)/share/man/man3 \
 		$(I)/share/bash-completion/completions $(I)/share/zsh/site-functions $(I)/share/fish/vendor_completions.d \
 		$(I)/lib/systemd/user $(I)/lib/warm/python/warm
 	install -m 755 $(B)/warm $(I)/bin/
@@ -230,9 +230,11 @@ install: all
 	install -m 755 $(B)/libwarm.so $(I)/lib/libwarm.so.0
 	ln -sf libwarm.so.0 $(I)/lib/libwarm.so
 	install -m 644 launcher/warm.h $(I)/include/
-	printf 'prefix=%s\nlibdir=$${prefix}/lib\nincludedir=$${prefix}/include\n\nName: warm\nDescription: warm starts for programs\nVersion: %s\nLibs: -L$${libdir} -lwarm\nCflags: -I$${includedir}\n' \
+	printf 'prefix=%s\nlibdir=$${prefix}/lib\nincludedir=$${prefix}/include\n\nName: warm\nDescription: launch clones of warm templates, and be one\nVersion: %s\nLibs: -L$${libdir} -lwarm\nLibs.private: -pthread\nCflags: -I$${includedir}\n' \
 		$(PREFIX) $(VERSION) > $(I)/lib/pkgconfig/warm.pc
 	install -m 644 docs/warm.1 docs/warmd.1 $(I)/share/man/man1/
+	install -m 644 docs/libwarm.3 $(I)/share/man/man3/
+	for f in $$(sed -n 's/^\t\(warm_[a-z]*\);$$/\1/p' launcher/libwarm.map); do ln -sf libwarm.3 $(I)/share/man/man3/$$f.3; done
 	install -m 644 launcher/completion/warm.bash $(I)/share/bash-completion/completions/warm
 	install -m 644 launcher/completion/_warm $(I)/share/zsh/site-functions/
 	install -m 644 launcher/completion/warm.fish $(I)/share/fish/vendor_completions.d/

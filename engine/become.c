@@ -258,6 +258,8 @@ int become(const struct become *b, struct error *err)
 	}
 	if (b->exit_hooks)
 		l->flags |= STUB_LAUNCH_EXIT_HOOKS;
+	if (b->seccomp)
+		l->flags |= STUB_LAUNCH_SECCOMP;
 	/* signals wait until the program has its handlers: each thread's frame brings its own mask */
 	syscall(SYS_rt_sigprocmask, SIG_SETMASK, &everything, &l->sigmask, 8);
 	((void (*)(struct stub_launch *))b->stub_base)(l);

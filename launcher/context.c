@@ -215,7 +215,7 @@ size_t context_collect(void *buf, size_t size, uint32_t flags, const char *name,
 		       char **argv, char **envp)
 {
 	struct wire_run *run = buf;
-	char *strings, *at;
+	char *strings, *at, *run_cwd;
 	const char *end;
 	uint32_t envc = 0;
 	mode_t mask;
@@ -249,7 +249,11 @@ size_t context_collect(void *buf, size_t size, uint32_t flags, const char *name,
 		errno = E2BIG;
 		return 0;
 	}
-	at = put_cwd(at, end);
+	run_cwd = put_cwd(at, end);
+	/* a launch hands its directory over as a descriptor, and a deleted one may be one */
+	if (!run_cwd && errno == ENOENT && (flags & WIRE_LAUNCH_APPEND))
+		run_cwd = put(at, end, "");
+	at = run_cwd;
 	if (!at)
 		return 0;
 	for (int i = 0; at && i < argc; i++)

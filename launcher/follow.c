@@ -16,6 +16,8 @@
 #include "engine/base/pidfd.h"
 #include "launcher/client.h"
 
+#define REAPED_MS 10000 /* for init, or a subreaper, to do it: some are slow */
+
 static const int passed_on[] = { SIGINT,  SIGTERM, SIGHUP,  SIGQUIT, SIGUSR1,
 				 SIGUSR2, SIGTSTP, SIGCONT, SIGWINCH };
 #define PASSED_ON (sizeof(passed_on) / sizeof(passed_on[0]))
@@ -69,6 +71,9 @@ static int wait_alone(const struct follow *f, pid_t pid, int pidfd, int *ret_wst
 		if (p[1].revents)
 			pass_on(f, pid, pidfd);
 	}
+	/* how it ended is told once its new parent has reaped it: POLLHUP, Linux 6.9 */
+	p[0].events = 0;
+	poll(p, 1, REAPED_MS);
 	if (pidfd_exit_status(pidfd, ret_wstatus) < 0)
 		return error_set(err, ECONNRESET,
 				 "process %d has ended, but warmd died before it could tell how", (int)pid);

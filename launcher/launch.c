@@ -9,6 +9,7 @@
 #include <string.h>
 #include <unistd.h>
 #include <sys/resource.h>
+#include <sys/syscall.h>
 
 #include "engine/base/fd.h"
 #include "engine/base/packet.h"
@@ -34,16 +35,39 @@ static int inherited(const struct wire_run *run, int *fds)
 	return n;
 }
 
+/* Return: the lowest number that is open beyond those of wire_run.inherited_fds, or -1 */
+static int open_beyond(void)
+{
+	char entries[1024];
+	int dir = open("/proc/self/fd", O_RDONLY | O_DIRECTORY | O_CLOEXEC), found = -1;
+	long n;
+
+	/* the position is the number and two (fs/proc/fd.c: proc_readfd_common()), so that those below are not looked at */
+	if (dir >= 0 && lseek(dir, 2 + 256, SEEK_SET) >= 0) {
+		n = syscall(SYS_getdents64, dir, entries, sizeof(entries));
+		/* struct linux_dirent64: d_name behind 19 bytes */
+		for (long at = 0; at < n && found < 0; at += *(unsigned short *)(entries + at + 16))
+			if (atoi(entries + at + 19) != dir)
+				found = atoi(entries + at + 19);
+	}
+	fd_close(dir);
+	return found;
+}
+
 int launch_ask(struct launch *l, struct wire_run *run, unsigned int timeout_ms, int *files,
 	       unsigned int max_files, unsigned int *ret_nfiles, struct error *err)
 {
 	struct iovec piece = { run, run->header.size };
-	int fds[WIRE_MAX_FDS], n = inherited(run, fds), cwd, r;
+	int fds[WIRE_MAX_FDS], n = inherited(run, fds), beyond, cwd, r;
 
 	*ret_nfiles = 0;
 	l->conn = l->pidfd = l->follow.signal_fd = -EBADF;
 	if (n < 0)
 		return error_set(err, E2BIG, "more than %d descriptors are open", CALLER_FDS);
+	beyond = open_beyond();
+	if (beyond >= 0)
+		return error_set(err, E2BIG, "descriptor %d is open, and only those below 256 can be handed over",
+				 beyond);
 	run->nice = getpriority(PRIO_PROCESS, 0);
 	cwd = open(".", O_PATH | O_DIRECTORY | O_CLOEXEC);
 	if (cwd < 0)

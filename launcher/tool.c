@@ -8,7 +8,7 @@
 /* what the launcher does itself; it comes here for its help only */
 static const struct tool_command tool_run = {
 	.name = "run",
-	.operands = "[--name N] [--ready P] [--strict] [--cold] [-v] [--] CMD [ARG...]",
+	.operands = "[--name N] [--ready P] [--pool] [--strict] [--cold] [-v] [--] CMD [ARG...]",
 	.summary = "run a program, warm if a template serves",
 	.details = "Runs CMD in this very process: same PID, terminal, descriptors, exit status.\n"
 		   "If no template serves, CMD runs cold at once and a template is built for the\n"
@@ -16,6 +16,7 @@ static const struct tool_command tool_run = {
 		   "\n"
 		   "  --name N     use the template named N, and name the one that is built so\n"
 		   "  --ready P    readiness point: auto (default), main, import, call\n"
+		   "  --pool       have warmd launch a clone that it made ahead, where it can\n"
 		   "  --strict     fail with status 125 rather than run cold\n"
 		   "  --cold       run cold and build nothing\n"
 		   "  -v           say on stderr why it ran warm or cold\n"
@@ -26,9 +27,28 @@ static const struct tool_command tool_run = {
 		   "  WARM_DISABLE=1 warm run python3 report.py    # the same as without warm\n",
 };
 
+static const struct tool_command tool_launch = {
+	.name = "launch",
+	.operands = "[--env K=V]... [--detach] [-v] NAME [ARG...]",
+	.summary = "launch a clone of a template by its name",
+	.details = "Has warmd launch a clone of the template NAME, with ARG after the template's own\n"
+		   "arguments, in this directory, with this environment and these descriptors. Signals\n"
+		   "are passed on, the exit status is the clone's. If this process dies, the clone\n"
+		   "gets SIGHUP.\n"
+		   "\n"
+		   "  --env K=V     set a variable of the clone's environment; may be repeated\n"
+		   "  -d, --detach  print the clone's PID and leave it running\n"
+		   "  -v            say on stderr how it was launched\n"
+		   "\n"
+		   "Examples:\n"
+		   "  warm build --name report --pool 4 -- python3 report.py\n"
+		   "  warm launch report --month 5 > may.txt\n"
+		   "  warm launch --env DEBUG=1 --detach server\n",
+};
+
 static const struct tool_command *const commands[] = {
-	&tool_run,   &tool_build,   &tool_ls,	  &tool_rm,   &tool_inspect,
-	&tool_stats, &tool_explain, &tool_doctor, &tool_stop,
+	&tool_run,     &tool_build, &tool_launch,  &tool_ls,	 &tool_ps,   &tool_rm,
+	&tool_inspect, &tool_stats, &tool_explain, &tool_doctor, &tool_stop,
 };
 
 static const struct tool_command *find_command(const char *name)

@@ -10,6 +10,8 @@
  *	tool_options.c		options, failures
  *	tool_NAME.c		one command each
  *	tool_control.c		control messages: one request, one reply
+ *	tool_memory.c		memory of processes
+ *	tool_metrics.c		`warm stats --prometheus`
  *	tool_format.c		ages, sizes, tables
  *	tool_json.c		protobuf to JSON
  *	doctor.c, doctor_*.c	`warm doctor`: its driver and its probes
@@ -44,8 +46,8 @@ struct tool_command {
 	const char *details; /* what it does, options, examples */
 };
 
-extern const struct tool_command tool_build, tool_ls, tool_rm, tool_inspect, tool_stats, tool_explain,
-	tool_stop, tool_doctor;
+extern const struct tool_command tool_build, tool_ls, tool_ps, tool_rm, tool_inspect, tool_stats,
+	tool_explain, tool_stop, tool_doctor;
 
 /* --- tool_options.c ------------------------------------------------------------------- */
 
@@ -113,17 +115,56 @@ int tool_control_fd(int fd, Warm__ControlRequest *request, unsigned int timeout_
 int tool_connect(struct error *err);
 
 /** tool_run_request() - collect the context, ask warmd, take its answer. @pool: clones to be kept parked, 0: none are asked for. @start: start warmd if need be (else -ESRCH) */
-int tool_run_request(uint32_t flags, const char *name, const char *ready, unsigned int pool, int argc, char **argv, bool start,
-		     unsigned int timeout_ms, struct wire_run_reply *ret, struct error *err);
+int tool_run_request(uint32_t flags, const char *name, const char *ready, unsigned int pool, int argc,
+		     char **argv, bool start, unsigned int timeout_ms, struct wire_run_reply *ret,
+		     struct error *err);
 
 /** tool_template() - a template by name or id. @ret_reply owns *ret; free it as above. Return: 0 or a negative errno */
 int tool_template(const char *name, Warm__ControlReply **ret_reply, Warm__Template **ret, struct error *err);
+
+/** tool_inspected() - the same, or a clone by its PID: then *ret is NULL and *ret_clone is set */
+int tool_inspected(const char *name, Warm__ControlReply **ret_reply, Warm__Template **ret,
+		   Warm__Clone **ret_clone, struct error *err);
 
 static inline void tool_reply_freep(Warm__ControlReply **reply)
 {
 	if (*reply)
 		warm__control_reply__free_unpacked(*reply, NULL);
 }
+
+/* --- tool_ps.c ---------------------------------------------------------------- */
+
+/* clones as warmd knows them, in as many answers as it takes */
+struct tool_clones {
+	Warm__Clone **list; /* within replies */
+	size_t count, room;
+	Warm__ControlReply **replies;
+	size_t nreplies;
+};
+
+/** tool_clones() - @all: parked ones, those that are being made and skeletons too. Return: 0, -ESRCH: warmd is not running, or another negative errno */
+int tool_clones(bool all, struct tool_clones *ret, struct error *err);
+void tool_clones_free(struct tool_clones *clones);
+
+/** tool_is_clone() - of one by become: does it still run, and is it it? warmd cannot know, as it is not its child */
+bool tool_is_clone(const Warm__Clone *clone);
+
+/* --- tool_memory.c ------------------------------------------------------------ */
+
+struct tool_memory {
+	uint64_t rss, pss; /* bytes */
+	uint64_t own, shared; /* the parts of pss: of its own; its share of files and of sealed memory */
+};
+
+/** tool_memory_parse() - @text of /proc/PID/smaps_rollup. Return: false: it is not that */
+bool tool_memory_parse(const char *text, struct tool_memory *ret);
+/** tool_memory() - of a process; about 1 ms for each 10,000 pages. Return: false: it has ended, or may not be looked at */
+bool tool_memory(uint32_t pid, struct tool_memory *ret);
+
+/* --- tool_metrics.c ----------------------------------------------------------- */
+
+/** tool_metrics() - print what warmd tells Prometheus. Return: exit status */
+int tool_metrics(void);
 
 /* --- tool_format.c ------------------------------------------------------------ */
 
@@ -176,7 +217,10 @@ void tool_json_text(cJSON *object, const char *key, const char *text);
 void tool_json_number(cJSON *object, const char *key, uint64_t number);
 void tool_json_list(cJSON *object, const char *key, size_t n, char *const *texts);
 cJSON *tool_json_template(const Warm__Template *t, bool details);
-cJSON *tool_json_stats(const Warm__Stats *stats);
+/** tool_json_clone() - @memory: NULL when it is not known */
+cJSON *tool_json_clone(const Warm__Clone *clone, const struct tool_memory *memory);
+/** tool_json_stats() - @memory: one for each of stats->by_template, a sum over its processes; NULL: not known */
+cJSON *tool_json_stats(const Warm__Stats *stats, const struct tool_memory *memory);
 /** tool_json_print() - print and free @json. Return: exit status */
 int tool_json_print(cJSON *json);
 

@@ -39,12 +39,8 @@ static int run(const struct tool_command *self, int argc, char **argv)
 	const char *name = NULL, *ready = NULL, *pool = NULL;
 	bool json = false, rebuild = false;
 	const struct tool_option options[] = {
-		{ "--name", .value = &name },
-		{ "--ready", .value = &ready },
-		{ "--pool", .value = &pool },
-		{ "--json", .flag = &json },
-		{ "--rebuild", .flag = &rebuild },
-		{ 0 },
+		{ "--name", .value = &name }, { "--ready", .value = &ready },	 { "--pool", .value = &pool },
+		{ "--json", .flag = &json },  { "--rebuild", .flag = &rebuild }, { 0 },
 	};
 	_cleanup_(tool_reply_freep) Warm__ControlReply *inspected = NULL;
 	Warm__Template *template;
@@ -68,7 +64,8 @@ static int run(const struct tool_command *self, int argc, char **argv)
 		return tool_usage(self, "--pool needs a number from 1 to %d, not '%s'", POOL_MAX, pool);
 	if (rebuild)
 		flags |= WIRE_RUN_REBUILD;
-	r = tool_run_request(flags, name, ready, (unsigned int)clones, args.argc, args.argv, true, 0, &reply, &err);
+	r = tool_run_request(flags, name, ready, (unsigned int)clones, args.argc, args.argv, true, 0, &reply,
+			     &err);
 	if (r < 0)
 		return tool_fail(&err);
 	/* the answer carries the id only; the name may have been made up by warmd */

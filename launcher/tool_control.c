@@ -80,8 +80,9 @@ int tool_control(Warm__ControlRequest *request, Warm__ControlReply **ret, struct
 	return tool_control_fd(fd, request, TOOL_CONNECT_MS, ret, err);
 }
 
-int tool_run_request(uint32_t flags, const char *name, const char *ready, unsigned int pool, int argc, char **argv, bool start,
-		     unsigned int timeout_ms, struct wire_run_reply *ret, struct error *err)
+int tool_run_request(uint32_t flags, const char *name, const char *ready, unsigned int pool, int argc,
+		     char **argv, bool start, unsigned int timeout_ms, struct wire_run_reply *ret,
+		     struct error *err)
 {
 	_cleanup_free_ void *packet = malloc(WIRE_MAX_SIZE);
 	_cleanup_close_ int fd = -EBADF;
@@ -109,7 +110,8 @@ int tool_run_request(uint32_t flags, const char *name, const char *ready, unsign
 	return client_receive_run(fd, ret, timeout_ms, NULL, 0, &nfds, err);
 }
 
-int tool_template(const char *name, Warm__ControlReply **ret_reply, Warm__Template **ret, struct error *err)
+int tool_inspected(const char *name, Warm__ControlReply **ret_reply, Warm__Template **ret,
+		   Warm__Clone **ret_clone, struct error *err)
 {
 	Warm__InspectRequest inspect = WARM__INSPECT_REQUEST__INIT;
 	Warm__ControlRequest request = WARM__CONTROL_REQUEST__INIT;
@@ -122,10 +124,21 @@ int tool_template(const char *name, Warm__ControlReply **ret_reply, Warm__Templa
 	r = tool_control(&request, &reply, err);
 	if (r < 0)
 		return r;
+	if (ret_clone && reply->n_clones == 1) {
+		*ret = NULL;
+		*ret_clone = reply->clones[0];
+		*ret_reply = TAKE_PTR(reply);
+		return 0;
+	}
 	if (reply->n_templates != 1)
 		return error_set(err, EBADMSG, "warmd answered with %zu templates, not with one",
 				 reply->n_templates);
 	*ret = reply->templates[0];
 	*ret_reply = TAKE_PTR(reply);
 	return 0;
+}
+
+int tool_template(const char *name, Warm__ControlReply **ret_reply, Warm__Template **ret, struct error *err)
+{
+	return tool_inspected(name, ret_reply, ret, NULL, err);
 }

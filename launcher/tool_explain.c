@@ -101,8 +101,8 @@ static int explain_command(const char *name, const char *ready, const struct too
 	char id[TOOL_TEXT_MAX];
 	int r;
 
-	r = tool_run_request(WIRE_RUN_EXPLAIN | WIRE_RUN_NO_BUILD, name, ready, 0, args->argc, args->argv, false,
-			     TOOL_CONNECT_MS, &reply, &err);
+	r = tool_run_request(WIRE_RUN_EXPLAIN | WIRE_RUN_NO_BUILD, name, ready, 0, args->argc, args->argv,
+			     false, TOOL_CONNECT_MS, &reply, &err);
 	if (r < 0) {
 		if (!status_of(r, &status))
 			return tool_fail(&err);

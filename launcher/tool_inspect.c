@@ -4,6 +4,7 @@
 #include <errno.h>
 #include <inttypes.h>
 #include <stdlib.h>
+#include <string.h>
 
 #include "engine/base/fd.h"
 
@@ -29,6 +30,28 @@ static void more(size_t shown, size_t n)
 		printf("  ... %zu more: -v shows all\n", n - shown);
 }
 
+static void print_pool(const Warm__Template *t)
+{
+	const Warm__Pool *p = t->pool;
+	char text[TOOL_TEXT_MAX];
+
+	field("running", tool_number(t->running, text));
+	if (!p)
+		return;
+	printf("%-14s%u of %u", "parked", p->parked, p->wanted);
+	if (p->making)
+		printf(", %u being made", p->making);
+	putchar('\n');
+	printf("%-14s%s", "skeleton", p->skeleton);
+	if (p->skeleton_pid)
+		printf(", process %u", p->skeleton_pid);
+	if (p->reason[0])
+		fputs(": ", stdout);
+	tool_print_safe(stdout, p->reason);
+	printf(" (%" PRIu64 " started)\n", p->skeletons);
+	printf("%-14s%" PRIu64 " hits, %" PRIu64 " misses\n", "pool", p->hits, p->misses);
+}
+
 static void print_fields(const Warm__Template *t)
 {
 	_cleanup_free_ char *command = tool_command_line(t->n_argv, t->argv);
@@ -51,6 +74,48 @@ static void print_fields(const Warm__Template *t)
 	field("threads", tool_number(t->threads, text));
 	field("files held", tool_number(t->files, text));
 	field("generation", tool_number(t->generation, text));
+	print_pool(t);
+}
+
+static void print_clone(const Warm__Clone *c, const struct tool_memory *m)
+{
+	char text[TOOL_TEXT_MAX];
+
+	field("process", tool_number(c->pid, text));
+	field("template", c->template_name);
+	field("template id", tool_number(c->template_id, text));
+	field("state", c->state);
+	if (c->way[0])
+		field("way", c->way);
+	field(c->way[0] ? "launched" : "made", tool_since(c->since_ns, text));
+	if (c->client)
+		field("client", tool_number(c->client, text));
+	if (c->detached)
+		field("detached", "yes");
+	if (!m)
+		return;
+	field("PSS", tool_bytes(m->pss, text));
+	field("private", tool_bytes(m->own, text));
+	field("shared", tool_bytes(m->shared, text));
+	field("RSS", tool_bytes(m->rss, text));
+}
+
+static int show_clone(const Warm__Clone *clone, bool json)
+{
+	struct tool_memory memory;
+	bool measured;
+	struct error err;
+
+	if (strcmp(clone->way, "become") == 0 && !tool_is_clone(clone)) {
+		error_set(&err, ENOENT, "process %u is no clone any more; 'warm explain %u' tells how it was",
+			  clone->pid, clone->pid);
+		return tool_fail(&err);
+	}
+	measured = tool_memory(clone->pid, &memory);
+	if (json)
+		return tool_json_print(tool_json_clone(clone, measured ? &memory : NULL));
+	print_clone(clone, measured ? &memory : NULL);
+	return tool_finish();
 }
 
 static void print_lists(const Warm__Template *t, bool all)
@@ -101,6 +166,7 @@ static int run(const struct tool_command *self, int argc, char **argv)
 	const struct tool_option options[] = { { "--json", .flag = &json }, { "-v", .flag = &all }, { 0 } };
 	_cleanup_(tool_reply_freep) Warm__ControlReply *reply = NULL;
 	Warm__Template *template;
+	Warm__Clone *clone = NULL;
 	struct tool_args args;
 	struct error err;
 	int r;
@@ -109,13 +175,15 @@ static int run(const struct tool_command *self, int argc, char **argv)
 	if (r >= 0)
 		return r;
 	if (args.argc != 1)
-		return tool_usage(self, args.argc == 0 ? "which template? give its name or id"
-						       : "one template at a time");
-	r = tool_template(args.argv[0], &reply, &template, &err);
+		return tool_usage(self, args.argc == 0 ? "which one? give a template's name or id, or a PID"
+						       : "one at a time");
+	r = tool_inspected(args.argv[0], &reply, &template, &clone, &err);
 	if (r == -ESRCH)
 		error_set(&err, ENOENT, "no template is named '%s': warmd is not running", args.argv[0]);
 	if (r < 0)
 		return tool_fail(&err);
+	if (clone)
+		return show_clone(clone, json);
 	if (json)
 		return tool_json_print(tool_json_template(template, true));
 	print_fields(template);
@@ -126,15 +194,18 @@ static int run(const struct tool_command *self, int argc, char **argv)
 const struct tool_command tool_inspect = {
 	.name = "inspect",
 	.run = run,
-	.operands = "[-v] [--json] NAME",
-	.summary = "show all about one template",
-	.details = "NAME is a template's name or id. Shows its state, what a launch must agree in,\n"
-		   "the files it depends on, its descriptors and its memory.\n"
+	.operands = "[-v] [--json] NAME | PID",
+	.summary = "show all about one template, or one clone",
+	.details = "NAME is a template's name or id. Shows its state, its pool, what a launch must agree\n"
+		   "in, the files it depends on, its descriptors and its memory.\n"
+		   "PID is a clone's, a parked clone's or a skeleton's. Shows its template, state, way, age\n"
+		   "and memory. A number that is a template's id is taken for that.\n"
 		   "\n"
 		   "  -v           long lists in full\n"
 		   "  --json       as JSON, always in full\n"
 		   "\n"
 		   "Examples:\n"
 		   "  warm inspect shop\n"
+		   "  warm inspect $(warm launch --detach shop)\n"
 		   "  warm inspect --json 'python3 report.py' | jq -r '.dependencies[].path'\n",
 };

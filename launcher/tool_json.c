@@ -7,42 +7,20 @@
 #include <string.h>
 
 #include "engine/base/fd.h"
-
-/* Return: bytes of the UTF-8 sequence at @p, 0 if there is none (RFC 3629: no overlong ones, no surrogates) */
-static size_t utf8_length(const unsigned char *p)
-{
-	if (p[0] < 0x80)
-		return 1;
-	if (p[0] >= 0xc2 && p[0] <= 0xdf)
-		return (p[1] & 0xc0) == 0x80 ? 2 : 0;
-	if (p[0] >= 0xe0 && p[0] <= 0xef) {
-		if ((p[1] & 0xc0) != 0x80 || (p[2] & 0xc0) != 0x80 || (p[0] == 0xe0 && p[1] < 0xa0) ||
-		    (p[0] == 0xed && p[1] > 0x9f))
-			return 0;
-		return 3;
-	}
-	if (p[0] >= 0xf0 && p[0] <= 0xf4) {
-		if ((p[1] & 0xc0) != 0x80 || (p[2] & 0xc0) != 0x80 || (p[3] & 0xc0) != 0x80 ||
-		    (p[0] == 0xf0 && p[1] < 0x90) || (p[0] == 0xf4 && p[1] > 0x8f))
-			return 0;
-		return 4;
-	}
-	return 0;
-}
+#include "engine/base/utf8.h"
 
 static cJSON *text_item(const char *text)
 {
-	static const char replacement[] = "\xef\xbf\xbd";
 	_cleanup_free_ char *clean = malloc(strlen(text) * 3 + 1);
 	char *at = clean;
 
 	if (!clean)
 		return NULL;
 	while (*text) {
-		size_t n = utf8_length((const unsigned char *)text);
+		size_t n = utf8_length(text);
 
 		if (n == 0) {
-			memcpy(at, replacement, 3);
+			memcpy(at, UTF8_REPLACEMENT, 3);
 			at += 3;
 			text++;
 		} else {
@@ -115,6 +93,21 @@ static void add_details(cJSON *json, const Warm__Template *t)
 	}
 }
 
+static void add_pool(cJSON *json, const Warm__Pool *p)
+{
+	cJSON *o = cJSON_AddObjectToObject(json, "pool");
+
+	tool_json_number(o, "wanted", p->wanted);
+	tool_json_number(o, "parked", p->parked);
+	tool_json_number(o, "making", p->making);
+	tool_json_text(o, "skeleton", p->skeleton);
+	tool_json_number(o, "skeleton_pid", p->skeleton_pid);
+	tool_json_text(o, "reason", p->reason);
+	tool_json_number(o, "hits", p->hits);
+	tool_json_number(o, "misses", p->misses);
+	tool_json_number(o, "skeletons", p->skeletons);
+}
+
 cJSON *tool_json_template(const Warm__Template *t, bool details)
 {
 	cJSON *json = cJSON_CreateObject();
@@ -135,20 +128,101 @@ cJSON *tool_json_template(const Warm__Template *t, bool details)
 	tool_json_number(json, "files", t->files);
 	tool_json_number(json, "build_ns", t->build_ns);
 	tool_json_number(json, "generation", t->generation);
+	tool_json_number(json, "running", t->running);
+	tool_json_number(json, "parked", t->pool ? t->pool->parked : 0);
+	if (t->pool)
+		add_pool(json, t->pool);
 	tool_json_list(json, "keys", t->n_keys, t->keys);
 	if (details)
 		add_details(json, t);
 	return json;
 }
 
-cJSON *tool_json_stats(const Warm__Stats *s)
+cJSON *tool_json_clone(const Warm__Clone *c, const struct tool_memory *memory)
 {
-	cJSON *json = cJSON_CreateObject(), *launches, *latencies;
+	cJSON *json = cJSON_CreateObject();
+
+	tool_json_number(json, "pid", c->pid);
+	tool_json_text(json, "template", c->template_name);
+	tool_json_number(json, "template_id", c->template_id);
+	tool_json_text(json, "state", c->state);
+	tool_json_text(json, "way", c->way);
+	tool_json_number(json, "since_ns", c->since_ns);
+	cJSON_AddBoolToObject(json, "detached", c->detached);
+	tool_json_number(json, "client_pid", c->client);
+	if (memory) {
+		tool_json_number(json, "pss_bytes", memory->pss);
+		tool_json_number(json, "private_bytes", memory->own);
+		tool_json_number(json, "shared_bytes", memory->shared);
+		tool_json_number(json, "rss_bytes", memory->rss);
+	}
+	return json;
+}
+
+static void add_counts(cJSON *json, const char *key, size_t n, Warm__Count *const *counts)
+{
+	cJSON *o = cJSON_AddObjectToObject(json, key);
+
+	for (size_t i = 0; i < n; i++)
+		tool_json_number(o, counts[i]->name, counts[i]->count);
+}
+
+static void add_memory(cJSON *json, const Warm__Stats *s, const struct tool_memory *memory)
+{
+	cJSON *array = cJSON_AddArrayToObject(json, "by_template");
+
+	for (size_t i = 0; i < s->n_by_template; i++) {
+		const Warm__Template *t = s->by_template[i];
+		cJSON *o = add_object(array);
+
+		tool_json_number(o, "id", t->id);
+		tool_json_text(o, "name", t->name);
+		tool_json_text(o, "state", t->state);
+		tool_json_number(o, "launches", t->launches);
+		tool_json_number(o, "running", t->running);
+		tool_json_number(o, "parked", t->pool ? t->pool->parked : 0);
+		if (t->pool)
+			add_pool(o, t->pool);
+		tool_json_number(o, "sealed_bytes", t->sealed_bytes);
+		if (memory) {
+			tool_json_number(o, "shared_bytes", memory[i].shared);
+			tool_json_number(o, "private_bytes", memory[i].own);
+		}
+	}
+}
+
+static void add_latencies(cJSON *json, const Warm__Stats *s)
+{
+	cJSON *array = cJSON_AddArrayToObject(json, "latencies");
+
+	for (size_t i = 0; i < s->n_latencies; i++) {
+		const Warm__Latency *l = s->latencies[i];
+		cJSON *o = add_object(array);
+
+		tool_json_text(o, "way", l->way);
+		tool_json_text(o, "phase", l->phase);
+		tool_json_number(o, "count", l->count);
+		tool_json_number(o, "sum_ns", l->sum_ns);
+		tool_json_number(o, "p50_ns", l->p50_ns);
+		tool_json_number(o, "p90_ns", l->p90_ns);
+		tool_json_number(o, "p99_ns", l->p99_ns);
+		tool_json_number(o, "max_ns", l->max_ns);
+	}
+}
+
+cJSON *tool_json_stats(const Warm__Stats *s, const struct tool_memory *memory)
+{
+	cJSON *json = cJSON_CreateObject(), *pool;
 
 	tool_json_number(json, "uptime_ns", s->uptime_ns);
-	launches = cJSON_AddObjectToObject(json, "launches");
-	for (size_t i = 0; i < s->n_launches; i++)
-		tool_json_number(launches, s->launches[i]->name, s->launches[i]->count);
+	add_counts(json, "launches", s->n_launches, s->launches);
+	add_counts(json, "ways", s->n_ways, s->ways);
+	add_counts(json, "refused", s->n_refused, s->refused);
+	pool = cJSON_AddObjectToObject(json, "pool");
+	tool_json_number(pool, "hits", s->pool_hits);
+	tool_json_number(pool, "misses", s->pool_misses);
+	tool_json_number(pool, "skeletons", s->skeletons);
+	tool_json_number(json, "running", s->running);
 	tool_json_number(json, "builds_ok", s->builds_ok);
 	tool_json_number(json, "builds_refused", s->builds_refused);
 	tool_json_number(json, "builds_failed", s->builds_failed);
@@ -161,17 +235,8 @@ cJSON *tool_json_stats(const Warm__Stats *s)
 	tool_json_number(json, "watches", s->watches);
 	tool_json_number(json, "connections", s->connections);
 	tool_json_number(json, "bad_messages", s->bad_messages);
-	latencies = cJSON_AddArrayToObject(json, "latencies");
-	for (size_t i = 0; i < s->n_latencies; i++) {
-		cJSON *o = add_object(latencies);
-
-		tool_json_text(o, "phase", s->latencies[i]->phase);
-		tool_json_number(o, "count", s->latencies[i]->count);
-		tool_json_number(o, "p50_ns", s->latencies[i]->p50_ns);
-		tool_json_number(o, "p90_ns", s->latencies[i]->p90_ns);
-		tool_json_number(o, "p99_ns", s->latencies[i]->p99_ns);
-		tool_json_number(o, "max_ns", s->latencies[i]->max_ns);
-	}
+	add_latencies(json, s);
+	add_memory(json, s, memory);
 	return json;
 }
 

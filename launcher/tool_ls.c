@@ -10,19 +10,22 @@
 static int add_row(struct tool_table *table, const Warm__Template *t)
 {
 	_cleanup_free_ char *command = tool_command_line(t->n_argv, t->argv);
-	char age[TOOL_TEXT_MAX], used[TOOL_TEXT_MAX], launches[TOOL_TEXT_MAX], memory[TOOL_TEXT_MAX];
+	char age[TOOL_TEXT_MAX], used[TOOL_TEXT_MAX], launches[TOOL_TEXT_MAX], memory[TOOL_TEXT_MAX],
+		parked[TOOL_TEXT_MAX];
 
 	return tool_table_row(table, t->name, t->state, t->ready, tool_since(t->created_ns, age),
 			      tool_since(t->last_used_ns, used), tool_number(t->launches, launches),
+			      t->pool ? tool_number(t->pool->parked, parked) : "-",
 			      tool_bytes(t->sealed_bytes, memory), command ? command : "?");
 }
 
 static int print_table(const Warm__ControlReply *reply)
 {
-	_cleanup_(tool_table_free) struct tool_table table = { .columns = 8, .right = 0x78 };
+	_cleanup_(tool_table_free) struct tool_table table = { .columns = 9, .right = 0xf8 };
 	int r;
 
-	r = tool_table_row(&table, "NAME", "STATE", "READY", "AGE", "USED", "LAUNCHES", "MEMORY", "COMMAND");
+	r = tool_table_row(&table, "NAME", "STATE", "READY", "AGE", "USED", "LAUNCHES", "PARKED", "MEMORY",
+			   "COMMAND");
 	for (size_t i = 0; r == 0 && reply && i < reply->n_templates; i++)
 		r = add_row(&table, reply->templates[i]);
 	return tool_table_finish(&table, r, tool_width(STDOUT_FILENO));
@@ -64,7 +67,8 @@ const struct tool_command tool_ls = {
 	.summary = "list the templates",
 	.details =
 		"One template a line: its name, state (building, ready, refused, stale), readiness\n"
-		"point, age, time since it was last used, launches, memory held, and command.\n"
+		"point, age, time since it was last used, launches, parked clones ('-': no pool), memory\n"
+		"held, and command.\n"
 		"\n"
 		"  --json       as JSON, an array with an object for each template\n"
 		"\n"

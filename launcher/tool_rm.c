@@ -58,7 +58,8 @@ const struct tool_command tool_rm = {
 	.run = run,
 	.operands = "[--json] NAME... | --all",
 	.summary = "remove templates",
-	.details = "Removes templates by name or id. Programs that were launched from them go on.\n"
+	.details = "Removes templates by name or id, with their skeletons and parked clones. Programs\n"
+		   "that were launched from them go on.\n"
 		   "\n"
 		   "  --all        all of them\n"
 		   "  --json       as JSON: {\"removed\": [NAME...]}\n"

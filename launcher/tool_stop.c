@@ -136,7 +136,8 @@ const struct tool_command tool_stop = {
 	.run = run,
 	.operands = "[--json]",
 	.summary = "end warmd and drop all templates",
-	.details = "Returns when warmd has ended. Programs that were launched from templates go on.\n"
+	.details = "Returns when warmd has ended; skeletons and parked clones end with it. Programs that\n"
+		   "were launched from templates go on.\n"
 		   "The next 'warm run' starts warmd again.\n"
 		   "\n"
 		   "  --json       as JSON: {\"stopped\": true, \"pid\": N}; false when none ran\n"

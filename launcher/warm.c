@@ -152,6 +152,7 @@ static int enter(const struct run_options *o, const struct wire_run_reply *reply
 		.envp = envp,
 		.cold_words = o->verbose ? cold_verbose : NULL,
 		.skeleton_fd = -1,
+		.seccomp = ((const struct wire_run *)message)->seccomp != 0,
 	};
 
 	if (o->verbose)

@@ -89,88 +89,6 @@ int plan_seal(int fd, struct error *err)
 	return fcntl(fd, F_ADD_SEALS, SEALS) < 0 ? error_errno(err, errno, "sealing a memfd") : 0;
 }
 
-static int copy_range(pid_t pid, int memfd, int mem, uint64_t start, uint64_t len, uint64_t off, void *buf,
-		      size_t size)
-{
-	while (len) {
-		size_t n = len < size ? len : size;
-		int r = trace_read(pid, start, buf, n);
-
-		if (r == -EFAULT)
-			r = pread_full(mem, buf, n, (off_t)start);
-		if (r == 0)
-			r = pwrite_full(memfd, buf, n, (off_t)off);
-		if (r < 0)
-			return r;
-		start += n;
-		off += n;
-		len -= n;
-	}
-	return 0;
-}
-
-/* the stored pages of one VMA, to where the layout has put them; holes stay holes */
-static int copy_vma(const struct record_process *p, const struct record_vma *v, const struct plan_layout *l,
-		    int memfd, int mem, void *buf, size_t size)
-{
-	size_t i = 0;
-
-	for (size_t m = 0; m < l->nmaps; m++) {
-		const struct stub_map *map = &l->maps[m];
-		uint64_t start = map->flags & STUB_MAP_COPY ? map->copy_addr : map->addr;
-		uint64_t len = map->flags & STUB_MAP_COPY ? map->copy_len : map->len;
-		uint64_t from, to;
-		int r;
-
-		if (map->file != STUB_FILE_PAGES && !(map->flags & STUB_MAP_COPY))
-			continue;
-		from = start > v->start ? start : v->start;
-		to = start + len < v->end ? start + len : v->end;
-		if (from >= to)
-			continue;
-		if (v->object >= 0 && !v->shared) {
-			/* a file's pages between written ones are stored whole */
-			r = copy_range(p->pid, memfd, mem, from, to - from, map->off + (from - start), buf,
-				       size);
-			if (r < 0)
-				return r;
-			continue;
-		}
-		for (i = 0; i < v->nruns; i++) {
-			const struct record_run *run = &v->runs[i];
-
-			if (run->start < from || run->end > to)
-				continue;
-			r = copy_range(p->pid, memfd, mem, run->start, run->end - run->start,
-				       map->off + (run->start - start), buf, size);
-			if (r < 0)
-				return r;
-		}
-	}
-	return 0;
-}
-
-static int build_pages(const struct record_process *p, const struct plan_layout *l, int memfd,
-		       struct error *err)
-{
-	_cleanup_close_ int mem = -EBADF;
-	const size_t size = 1 << 20;
-	_cleanup_free_ char *buf = malloc(size);
-	char path[64];
-	int r = 0;
-
-	snprintf(path, sizeof(path), "/proc/%d/mem", p->pid);
-	mem = open(path, O_RDONLY | O_CLOEXEC);
-	if (!buf || mem < 0 || ftruncate(memfd, (off_t)(l->pages_size ? l->pages_size : 4096)) < 0)
-		return error_errno(err, errno ? errno : ENOMEM, "making the template's memory");
-	for (size_t i = 0; i < p->nvmas && r == 0; i++)
-		if (p->vmas[i].nruns)
-			r = copy_vma(p, &p->vmas[i], l, memfd, mem, buf, size);
-	if (r < 0)
-		return error_errno(err, r, "copying the memory of process %d", p->pid);
-	return plan_seal(memfd, err);
-}
-
 static int find_base(const struct record_process *p, uint64_t *ret, struct error *err)
 {
 	for (uint64_t base = STUB_AREA_START; base < STUB_AREA_END; base += 1ull << 32) {
@@ -360,7 +278,7 @@ int plan_build(const struct record *rec, const struct plan_options *o, struct pl
 	if (r == 0)
 		r = build_control(rec, o, &layout, &plan, err);
 	if (r == 0)
-		r = build_pages(p, &layout, plan.pages, err);
+		r = plan_pages(p, &layout, plan.pages, &layout.stored, err);
 	plan.nmaps = (uint32_t)layout.nmaps;
 	plan.nthreads = (uint32_t)p->nthreads;
 	plan.sealed_bytes = layout.stored + plan.text_size + plan.data_size;

@@ -29,6 +29,13 @@ int put_exit(struct image *im, const struct record_process *p, const struct stub
 void put_process(struct image *im, const struct record_process *p, const struct plan_options *o);
 void put_outputs(struct image *im, const struct plan_options *o);
 
+/**
+ * plan_pages() - copy what is stored into the pages memfd, and seal it
+ * @ret_bytes: memory that it takes
+ */
+int plan_pages(const struct record_process *p, const struct plan_layout *l, int memfd, uint64_t *ret_bytes,
+	       struct error *err);
+
 /* the stub's text: warmd carries it */
 extern const char blob_stub[], blob_stub_end[];
 

@@ -243,7 +243,7 @@ static void complete(struct build *b)
 		struct pool *p = pool_get(s, t);
 
 		if (p)
-			pool_keep(p, p->want);
+			pool_keep(p, p->size);
 	}
 	if (r < 0)
 		finish(b,

@@ -343,10 +343,9 @@ int builder_take(struct builder *b, struct plan_options *po, struct error *err)
 		return r;
 	po->context_raw = d.resume == STUB_RESUME_CONTEXT;
 	po->context_fd = d.resume == DUMP_RESUME_AGAIN ? b->child.warm_fd : -1;
-	if (d.resume == STUB_RESUME_MAIN) {
+	if (d.resume == STUB_RESUME_MAIN)
 		find_main_symbols(b, po);
-		find_learning_exit(b);
-	}
+	find_learning_exit(b);
 	if (b->lines.exit) {
 		r = find_exit(b, &b->exit, err);
 		if (r < 0)

@@ -12,14 +12,27 @@
 #include "engine/base/pidfd.h"
 #include "warmd/pool.h"
 
-static int wait_status(const siginfo_t *si)
+/* Return: 1: it has ended; 0: not yet */
+static int reap(pid_t pid, int pidfd, int *ret_wstatus)
 {
-	if (si->si_code == CLD_EXITED)
-		return (si->si_status & 0xff) << 8;
-	return si->si_status | (si->si_code == CLD_DUMPED ? 0x80 : 0);
+	siginfo_t si = { 0 };
+
+	*ret_wstatus = 0;
+	if (waitid(P_PIDFD, (id_t)pidfd, &si, WEXITED | WNOHANG) == 0) {
+		if (!si.si_pid)
+			return 0;
+		*ret_wstatus = si.si_code == CLD_EXITED ?
+				       (si.si_status & 0xff) << 8 :
+				       si.si_status | (si.si_code == CLD_DUMPED ? 0x80 : 0);
+		return 1;
+	}
+	/* reaped by somebody else (clone_reap_unknown()): Linux 6.15 still knows */
+	if (pidfd_exit_status(pidfd, ret_wstatus) < 0)
+		log_warning("nobody knows how process %d ended", pid);
+	return 1;
 }
 
-static void unlink_clone(struct clone **list, struct clone *cl)
+void clone_unlink(struct clone **list, struct clone *cl)
 {
 	for (struct clone **p = list; *p; p = &(*p)->next) {
 		if (*p == cl) {
@@ -32,6 +45,7 @@ static void unlink_clone(struct clone **list, struct clone *cl)
 void clone_free(struct clone *cl)
 {
 	sd_event_source_disable_unref(cl->child);
+	fd_close(cl->pidfd);
 	fd_close(cl->channel);
 	free(cl->label);
 	free(cl);
@@ -41,24 +55,32 @@ void clone_release(struct clone *cl)
 {
 	cl->channel = fd_close(cl->channel);
 	cl->pool = NULL;
-	cl->next = NULL;
 	/* not forked yet, as far as is known: clone_reap_unknown() */
-	if (!cl->child)
+	if (!cl->child) {
 		clone_free(cl);
+		return;
+	}
+	cl->next = cl->server->leaving;
+	cl->server->leaving = cl;
 }
 
-static int on_end(sd_event_source *source, const siginfo_t *si, void *data)
+static int on_end(sd_event_source *source, int fd, uint32_t events, void *data)
 {
 	struct clone *cl = data;
 	struct server *s = cl->server;
+	int wstatus;
 
 	(void)source;
+	(void)events;
+	if (!reap(cl->pid, fd, &wstatus))
+		return 0;
 	if (cl->state != CLONE_RUNNING) {
 		/* without an order it was of no use to anybody */
 		pool_lost(cl);
 		return 0;
 	}
 	log_debug("clone %d of '%s' has ended", cl->pid, cl->label);
+	metrics_end(s, cl, wstatus);
 	if (cl->connection) {
 		struct wire_exited m = {
 			.header = { .magic = WIRE_MAGIC,
@@ -66,13 +88,13 @@ static int on_end(sd_event_source *source, const siginfo_t *si, void *data)
 				    .type = WIRE_EXITED,
 				    .size = sizeof(m) },
 			.pid = (uint32_t)cl->pid,
-			.wstatus = wait_status(si),
+			.wstatus = wstatus,
 			.tag = cl->tag,
 		};
 
 		connection_queue(cl->connection, &m);
 	}
-	unlink_clone(&s->clones, cl);
+	clone_unlink(&s->clones, cl);
 	s->nclones--;
 	clone_free(cl);
 	return 0;
@@ -81,7 +103,11 @@ static int on_end(sd_event_source *source, const siginfo_t *si, void *data)
 int clone_adopt(struct clone *cl, pid_t pid)
 {
 	cl->pid = pid;
-	return sd_event_add_child(cl->server->event, &cl->child, pid, WEXITED, on_end, cl);
+	cl->pidfd = pidfd_open_process(pid);
+	if (cl->pidfd < 0)
+		return cl->pidfd;
+	/* not sd_event_add_child(3): a child that somebody else has reaped ends its event loop */
+	return sd_event_add_io(cl->server->event, &cl->child, cl->pidfd, EPOLLIN, on_end, cl);
 }
 
 void clone_run(struct clone *cl, struct launch *l, uint32_t way)
@@ -104,27 +130,29 @@ void clone_run(struct clone *cl, struct launch *l, uint32_t way)
 	s->clones = cl;
 	s->nclones++;
 	s->ways[way]++;
+	metrics_order(s, cl, l);
 }
 
 void clone_hangup(struct server *s, const struct connection *c)
 {
 	for (struct clone *cl = s->clones; cl; cl = cl->next) {
-		int pidfd = cl->child ? sd_event_source_get_child_pidfd(cl->child) : -EBADF;
-
 		if (cl->connection != c)
 			continue;
 		cl->connection = NULL;
-		if (cl->detached || pidfd < 0)
+		if (cl->detached)
 			continue;
 		/* as a terminal that is closed: a stopped one shall notice too */
-		pidfd_kill(pidfd, cl->pid, SIGHUP, true);
-		pidfd_kill(pidfd, cl->pid, SIGCONT, true);
+		pidfd_kill(cl->pidfd, cl->pid, SIGHUP, true);
+		pidfd_kill(cl->pidfd, cl->pid, SIGCONT, true);
 	}
 }
 
 static bool known(const struct server *s, pid_t pid)
 {
 	for (const struct clone *cl = s->clones; cl; cl = cl->next)
+		if (cl->pid == pid)
+			return true;
+	for (const struct clone *cl = s->leaving; cl; cl = cl->next)
 		if (cl->pid == pid)
 			return true;
 	for (const struct template *t = s->store->list; t; t = t->next) {
@@ -153,13 +181,19 @@ void clone_reap_unknown(struct server *s)
 	waitid(P_PID, (id_t)si.si_pid, &si, WEXITED | WNOHANG);
 }
 
-void clone_forget_all(struct server *s)
+static void forget_all(struct clone **list)
 {
-	while (s->clones) {
-		struct clone *cl = s->clones;
+	while (*list) {
+		struct clone *cl = *list;
 
-		s->clones = cl->next;
+		*list = cl->next;
 		clone_free(cl);
 	}
+}
+
+void clone_forget_all(struct server *s)
+{
+	forget_all(&s->clones);
+	forget_all(&s->leaving);
 	s->nclones = 0;
 }

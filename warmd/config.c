@@ -211,8 +211,8 @@ static int take_pool_size(const struct value *v)
 {
 	double n = v->json->valuedouble;
 
-	if (!cJSON_IsNumber(v->json) || n < 1 || n > 10000 || n != (unsigned int)n)
-		return bad_value(v, "takes a whole number from 1 to 10000");
+	if (!cJSON_IsNumber(v->json) || n < 0 || n > 10000 || n != (unsigned int)n)
+		return bad_value(v, "takes a whole number from 0 to 10000");
 	v->cfg->pool_size = (unsigned int)n;
 	return 0;
 }

@@ -15,7 +15,8 @@
  * templates_max     how many templates at most                    64
  * join_text         true, false: text and read-only data of a     true
  *                   library in one mapping
- * pool_size         clones that --pool keeps parked               4
+ * pool_size         clones that --pool keeps parked; 0: none, so    4
+ *                   that launches are forks unless `build --pool`
  * pool_idle         as max_age: without a launch for so long,     "5m"
  *                   parked clones go; 0: never
  * disable           globs of commands that are always cold        []

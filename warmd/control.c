@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT */
-/* control.c - list, remove, inspect, stats, explain, stop: warmd/control.proto */
+/* control.c - list, remove, inspect, explain, stop; what the answers have in common */
 #include <errno.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -11,19 +11,10 @@
 #include "engine/base/clock.h"
 #include "engine/base/fd.h"
 #include "engine/base/log.h"
-#include "warmd/control.pb-c.h"
-#include "warmd/server.h"
+#include "warmd/control.h"
+#include "warmd/pool.h"
 
-/* a reply under construction: what it points to is freed with it */
-struct answer {
-	Warm__ControlReply reply;
-	char message[256];
-	void **owned;
-	size_t nowned, size;
-};
-
-/* Return: @p, or NULL when there is no memory: it is freed then */
-static void *own(struct answer *a, void *p)
+void *answer_own(struct answer *a, void *p)
 {
 	if (p && a->nowned == a->size) {
 		size_t size = a->size ? a->size * 2 : 64;
@@ -47,19 +38,18 @@ static void answer_free(struct answer *a)
 	free(a);
 }
 
-static void fail(struct answer *a, int code, const char *fmt, const char *what)
+void answer_fail(struct answer *a, int code, const char *fmt, const char *what)
 {
 	snprintf(a->message, sizeof(a->message), fmt, what);
 	a->reply.error = code;
 	a->reply.message = a->message;
 }
 
-/* Return: never NULL, which protobuf-c does not take for a string of a list */
-static char *text(struct answer *a, const char *fmt, const char *arg)
+char *answer_text(struct answer *a, const char *fmt, const char *arg)
 {
 	char *s = NULL;
 
-	s = asprintf(&s, fmt, arg) < 0 ? NULL : own(a, s);
+	s = asprintf(&s, fmt, arg) < 0 ? NULL : answer_own(a, s);
 	return s ? s : (char *)"";
 }
 
@@ -67,7 +57,7 @@ static void fill_keys(struct answer *a, const struct template *t, Warm__Template
 {
 	const Warm__BuildResult *r = t->result;
 	size_t n = 0;
-	char **keys = own(a, calloc(r->n_environment + 16, sizeof(*keys)));
+	char **keys = answer_own(a, calloc(r->n_environment + 16, sizeof(*keys)));
 	char words[64];
 
 	if (!keys)
@@ -76,14 +66,14 @@ static void fill_keys(struct answer *a, const struct template *t, Warm__Template
 		keys[n++] = (char *)"all arguments";
 	else {
 		snprintf(words, sizeof(words), "%d", r->argv_count);
-		keys[n++] = text(a, "the first %s arguments", words);
+		keys[n++] = answer_text(a, "the first %s arguments", words);
 	}
 	if (r->environment_all)
 		keys[n++] = (char *)"all variables but the volatile ones";
 	for (size_t i = 0; i < r->n_environment && !r->environment_all; i++)
-		keys[n++] = text(a, "variable %s", r->environment[i]);
+		keys[n++] = answer_text(a, "variable %s", r->environment[i]);
 	if (r->keys & TEMPLATE_KEY_CWD)
-		keys[n++] = text(a, "working directory %s", t->request->cwd);
+		keys[n++] = answer_text(a, "working directory %s", t->request->cwd);
 	if (r->keys & TEMPLATE_KEY_UMASK)
 		keys[n++] = (char *)"umask";
 	if (r->keys & TEMPLATE_KEY_AFFINITY)
@@ -102,8 +92,8 @@ static void fill_dependencies(struct answer *a, const struct template *t, Warm__
 {
 	static const char *const kinds[] = { "file", "absent", "listing", "modules", "exists" };
 	size_t n = dep_set_count(t->deps);
-	Warm__Dependency *list = own(a, calloc(n + 1, sizeof(*list)));
-	Warm__Dependency **pointers = own(a, calloc(n + 1, sizeof(*pointers)));
+	Warm__Dependency *list = answer_own(a, calloc(n + 1, sizeof(*list)));
+	Warm__Dependency **pointers = answer_own(a, calloc(n + 1, sizeof(*pointers)));
 
 	if (!list || !pointers)
 		return;
@@ -121,7 +111,7 @@ static void fill_dependencies(struct answer *a, const struct template *t, Warm__
 
 static Warm__Template *fill_template(struct answer *a, const struct template *t, bool whole)
 {
-	Warm__Template *m = own(a, calloc(1, sizeof(*m)));
+	Warm__Template *m = answer_own(a, calloc(1, sizeof(*m)));
 
 	if (!m)
 		return NULL;
@@ -142,6 +132,7 @@ static Warm__Template *fill_template(struct answer *a, const struct template *t,
 	m->threads = t->result->threads;
 	m->files = t->nfds;
 	m->build_ns = t->build_ns;
+	m->pool = answer_pool(a, t->pool);
 	fill_keys(a, t, m);
 	if (whole) {
 		fill_dependencies(a, t, m);
@@ -155,19 +146,21 @@ static Warm__Template *fill_template(struct answer *a, const struct template *t,
 
 static void list(struct server *s, struct answer *a)
 {
-	size_t n = 0;
+	_cleanup_free_ struct census_count *counts = NULL;
+	size_t ncounts = census_count(s, &counts), n = store_count(s->store);
+	const struct census_count *count;
 	Warm__Template **v;
 
-	for (const struct template *t = s->store->list; t; t = t->next)
-		n++;
-	v = own(a, calloc(n + 1, sizeof(*v)));
+	v = answer_own(a, calloc(n + 1, sizeof(*v)));
 	if (!v)
-		return fail(a, -ENOMEM, "no memory%s", "");
+		return answer_fail(a, -ENOMEM, "no memory%s", "");
 	n = 0;
 	for (const struct template *t = s->store->list; t; t = t->next) {
 		v[n] = fill_template(a, t, false);
-		if (!v[n++])
-			return fail(a, -ENOMEM, "no memory%s", "");
+		if (!v[n])
+			return answer_fail(a, -ENOMEM, "no memory%s", "");
+		count = census_of(counts, ncounts, t->id);
+		v[n++]->running = count ? count->states[CENSUS_RUNNING] : 0;
 	}
 	a->reply.templates = v;
 	a->reply.n_templates = n;
@@ -175,13 +168,26 @@ static void list(struct server *s, struct answer *a)
 
 static void inspect(struct server *s, struct answer *a, const Warm__InspectRequest *q)
 {
+	_cleanup_free_ struct census_count *counts = NULL;
 	struct template *t = store_find(s->store, q->name);
-	Warm__Template **v = own(a, calloc(1, sizeof(*v)));
+	Warm__Template **v = answer_own(a, calloc(1, sizeof(*v)));
+	const struct census_count *count;
+	struct census_entry e;
 
+	/* numbers of templates are small: one that is both is a template's */
+	if (!t && census_find(s, answer_pid(q->name), &e)) {
+		answer_clone(a, &e);
+		return;
+	}
 	if (!t)
-		return fail(a, -ENOENT, "there is no template '%.100s'; 'warm ls' lists them", q->name);
+		return answer_fail(
+			a, -ENOENT,
+			"there is no template '%.100s' and no clone of that PID; 'warm ls' and 'warm ps' list them",
+			q->name);
 	if (!v || !(v[0] = fill_template(a, t, true)))
-		return fail(a, -ENOMEM, "no memory%s", "");
+		return answer_fail(a, -ENOMEM, "no memory%s", "");
+	count = census_of(counts, census_count(s, &counts), t->id);
+	v[0]->running = count ? count->states[CENSUS_RUNNING] : 0;
 	a->reply.templates = v;
 	a->reply.n_templates = 1;
 }
@@ -191,8 +197,8 @@ static void remove_templates(struct server *s, struct answer *a, const Warm__Rem
 	/* all or none: an unknown name leaves everything as it was */
 	for (size_t i = 0; i < q->n_names; i++)
 		if (!store_find(s->store, q->names[i]))
-			return fail(a, -ENOENT, "there is no template '%.100s'; 'warm ls' lists them",
-				    q->names[i]);
+			return answer_fail(a, -ENOENT, "there is no template '%.100s'; 'warm ls' lists them",
+					   q->names[i]);
 	for (size_t i = 0; i < q->n_names; i++) {
 		struct template *t = store_find(s->store, q->names[i]);
 
@@ -203,117 +209,42 @@ static void remove_templates(struct server *s, struct answer *a, const Warm__Rem
 		store_remove(s->store, s->store->list);
 }
 
-static int compare(const void *a, const void *b)
-{
-	uint32_t x = *(const uint32_t *)a, y = *(const uint32_t *)b;
-
-	return x < y ? -1 : x > y;
-}
-
-static void fill_latency(struct server *s, struct answer *a, Warm__Stats *m)
-{
-	size_t n = s->nlatency < LATENCY_SAMPLES ? s->nlatency : LATENCY_SAMPLES;
-	uint32_t *sorted = own(a, calloc(n + 1, sizeof(*sorted)));
-	Warm__Latency *l = own(a, calloc(1, sizeof(*l))), **v = own(a, calloc(1, sizeof(*v)));
-
-	if (!sorted || !l || !v || !n)
-		return;
-	memcpy(sorted, s->latency_ns, n * sizeof(*sorted));
-	qsort(sorted, n, sizeof(*sorted), compare);
-	warm__latency__init(l);
-	l->phase = (char *)"warmd: receive, match, answer";
-	l->count = s->nlatency;
-	l->p50_ns = sorted[n / 2];
-	l->p90_ns = sorted[n * 9 / 10];
-	l->p99_ns = sorted[n * 99 / 100];
-	l->max_ns = sorted[n - 1];
-	v[0] = l;
-	m->latencies = v;
-	m->n_latencies = 1;
-}
-
-static void stats(struct server *s, struct answer *a)
-{
-	Warm__Stats *m = own(a, calloc(1, sizeof(*m)));
-	Warm__Count *counts = own(a, calloc(WIRE_STATUS_COUNT, sizeof(*counts)));
-	Warm__Count **v = own(a, calloc(WIRE_STATUS_COUNT, sizeof(*v)));
-
-	if (!m || !counts || !v)
-		return fail(a, -ENOMEM, "no memory%s", "");
-	warm__stats__init(m);
-	for (int i = 0; i < WIRE_STATUS_COUNT; i++) {
-		warm__count__init(&counts[i]);
-		counts[i].name = (char *)wire_status_name((uint32_t)i);
-		counts[i].count = s->launches[i];
-		v[i] = &counts[i];
-	}
-	m->launches = v;
-	/* those behind are decided by clients that cannot reach us */
-	m->n_launches = WIRE_COLD_NO_DAEMON;
-	m->uptime_ns = clock_ns(CLOCK_REALTIME) - s->started_ns;
-	m->builds_ok = s->builds_ok;
-	m->builds_refused = s->builds_refused;
-	m->builds_failed = s->builds_failed;
-	m->templates = store_count(s->store);
-	m->sealed_bytes = store_sealed_bytes(s->store);
-	m->budget_bytes = s->config->memory_budget;
-	m->dropped_stale = s->store->dropped_stale;
-	m->dropped_budget = s->store->dropped_budget;
-	m->dropped_age = s->store->dropped_age;
-	m->watches = watch_count(s->store->watch);
-	m->connections = s->accepted;
-	m->bad_messages = s->bad_messages;
-	fill_latency(s, a, m);
-	a->reply.stats = m;
-}
-
 static void explain(struct server *s, struct answer *a, const Warm__ExplainRequest *q)
 {
 	const struct template *t = store_find(s->store, q->what);
-	char **lines = own(a, calloc(40, sizeof(*lines)));
-	char *end, words[400];
-	uint64_t pid = strtoull(q->what, &end, 10);
+	char **lines = answer_own(a, calloc(ANSWER_LINES, sizeof(*lines)));
+	char words[400];
 	size_t n = 0;
 
 	if (!lines)
-		return fail(a, -ENOMEM, "no memory%s", "");
-	for (size_t i = 0; !*end && i < RECENT_LAUNCHES; i++) {
-		const struct recent_launch *l =
-			&s->recent[(s->nrecent + RECENT_LAUNCHES - 1 - i) % RECENT_LAUNCHES];
-
-		if (!l->pid || l->pid != pid)
-			continue;
-		snprintf(words, sizeof(words), "process %u ran '%s' %s: %s", l->pid, l->what,
-			 l->status == WIRE_WARM ? "warm, from template" : "cold", l->reason);
-		lines[n++] = text(a, "%s", words);
-		break;
-	}
+		return answer_fail(a, -ENOMEM, "no memory%s", "");
+	n = explain_process(s, a, answer_pid(q->what), lines);
 	if (t && n == 0) {
 		snprintf(words, sizeof(words), "template '%s' %s", t->label,
 			 t->state == TEMPLATE_READY ? "serves launches that agree in:" : "was refused:");
-		lines[n++] = text(a, "%s", words);
+		lines[n++] = answer_text(a, "%s", words);
 		if (t->state == TEMPLATE_REFUSED) {
 			lines[n++] = t->result->message;
 		} else {
 			Warm__Template *m = fill_template(a, t, false);
 
-			for (size_t i = 0; m && i < m->n_keys && n < 38; i++)
+			for (size_t i = 0; m && i < m->n_keys && n < ANSWER_LINES - 2; i++)
 				lines[n++] = m->keys[i];
 		}
 	}
 	if (!n)
-		return fail(a, -ENOENT, "'%.100s' is neither a template nor one of the last launches",
-			    q->what);
+		return answer_fail(a, -ENOENT, "'%.100s' is neither a template nor one of the last launches",
+				   q->what);
 	a->reply.lines = lines;
 	a->reply.n_lines = n;
 }
 
 static void hello(struct server *s, struct answer *a)
 {
-	Warm__Hello *h = own(a, calloc(1, sizeof(*h)));
+	Warm__Hello *h = answer_own(a, calloc(1, sizeof(*h)));
 
 	if (!h)
-		return fail(a, -ENOMEM, "no memory%s", "");
+		return answer_fail(a, -ENOMEM, "no memory%s", "");
 	warm__hello__init(h);
 	h->pid = (uint32_t)getpid();
 	h->version = (char *)WARM_VERSION;
@@ -343,9 +274,13 @@ static int send_reply(struct connection *c, struct answer *a)
 		}
 		len = warm__control_reply__get_packed_size(&a->reply);
 	}
+	if (len > WIRE_MAX_SIZE - sizeof(h) && a->reply.stats) {
+		a->reply.stats->n_by_template = 0;
+		len = warm__control_reply__get_packed_size(&a->reply);
+	}
 	if (len > WIRE_MAX_SIZE - sizeof(h)) {
 		warm__control_reply__init(&a->reply);
-		fail(a, -EMSGSIZE, "the answer does not fit a message%s", "");
+		answer_fail(a, -EMSGSIZE, "the answer does not fit a message%s", "");
 		len = warm__control_reply__get_packed_size(&a->reply);
 	}
 	bytes = malloc(len ? len : 1);
@@ -386,10 +321,13 @@ int control_handle(struct connection *c, const uint8_t *payload, size_t len)
 		inspect(s, a, q->inspect);
 		break;
 	case WARM__CONTROL_REQUEST__COMMAND_STATS:
-		stats(s, a);
+		answer_stats(s, a);
 		break;
 	case WARM__CONTROL_REQUEST__COMMAND_EXPLAIN:
 		explain(s, a, q->explain);
+		break;
+	case WARM__CONTROL_REQUEST__COMMAND_PS:
+		answer_ps(s, a, q->ps);
 		break;
 	case WARM__CONTROL_REQUEST__COMMAND_HELLO:
 		hello(s, a);
@@ -398,7 +336,7 @@ int control_handle(struct connection *c, const uint8_t *payload, size_t len)
 		stop = true;
 		break;
 	default:
-		fail(a, -EOPNOTSUPP, "unknown command%s", "");
+		answer_fail(a, -EOPNOTSUPP, "unknown command%s", "");
 	}
 	r = send_reply(c, a);
 	answer_free(a);

@@ -20,7 +20,7 @@ _Static_assert(sizeof(struct wire_range) == sizeof(struct stub_range),
 _Static_assert(WIRE_LEARN_RANGES == STUB_HOT_RANGES, "as many as there is room for");
 
 struct hot {
-	struct wire_range *ranges; /* what all samples so far have */
+	struct wire_range *ranges; /* what all samples so far have: written ones, then those that were only read */
 	size_t n;
 	unsigned int samples;
 };
@@ -38,7 +38,21 @@ bool hot_wanted(const struct template *t)
 	return t->state == TEMPLATE_READY && (!t->hot || t->hot->samples < HOT_SAMPLES);
 }
 
-/* Return: how many of both's ranges are in @out, which has room for @nout */
+static uint64_t end_of(const struct wire_range *r)
+{
+	return r->addr + (r->len & ~STUB_HOT_READ);
+}
+
+static size_t count_written(const struct wire_range *r, size_t n)
+{
+	size_t i = 0;
+
+	while (i < n && !(r[i].len & STUB_HOT_READ))
+		i++;
+	return i;
+}
+
+/* of two lists of one kind. Return: how many of both's ranges are in @out, which has room for @nout */
 static size_t intersect(const struct wire_range *a, size_t na, const struct wire_range *b, size_t nb,
 			struct wire_range *out, size_t nout)
 {
@@ -46,11 +60,11 @@ static size_t intersect(const struct wire_range *a, size_t na, const struct wire
 
 	for (size_t i = 0, j = 0; i < na && j < nb && n < nout;) {
 		uint64_t start = a[i].addr > b[j].addr ? a[i].addr : b[j].addr;
-		uint64_t aend = a[i].addr + a[i].len, bend = b[j].addr + b[j].len;
+		uint64_t aend = end_of(&a[i]), bend = end_of(&b[j]);
 		uint64_t end = aend < bend ? aend : bend;
 
 		if (start < end)
-			out[n++] = (struct wire_range){ start, end - start };
+			out[n++] = (struct wire_range){ start, (end - start) | (a[i].len & STUB_HOT_READ) };
 		if (aend < bend)
 			i++;
 		else
@@ -61,18 +75,25 @@ static size_t intersect(const struct wire_range *a, size_t na, const struct wire
 
 static int check(const struct wire_learn *m, size_t len)
 {
-	uint64_t page = (uint64_t)sysconf(_SC_PAGESIZE), end = 0, sum = 0;
+	uint64_t page = (uint64_t)sysconf(_SC_PAGESIZE), end = 0, sum = 0, kind = 0;
 
 	if (len < sizeof(*m) || m->count > WIRE_LEARN_RANGES ||
 	    len != sizeof(*m) + m->count * sizeof(m->ranges[0]))
 		return -EBADMSG;
 	for (uint32_t i = 0; i < m->count; i++) {
 		const struct wire_range *r = &m->ranges[i];
+		uint64_t bytes = r->len & ~STUB_HOT_READ;
 
-		if (r->addr < end || !r->len || (r->addr | r->len) % page || r->addr + r->len < r->addr)
+		/* the second list begins at low addresses again */
+		if ((r->len & STUB_HOT_READ) > kind) {
+			kind = STUB_HOT_READ;
+			end = 0;
+		}
+		if ((r->len & STUB_HOT_READ) != kind || r->addr < end || !bytes || (r->addr | bytes) % page ||
+		    r->addr + bytes < r->addr)
 			return -EBADMSG;
-		end = r->addr + r->len;
-		sum += r->len;
+		end = r->addr + bytes;
+		sum += kind ? 0 : bytes;
 	}
 	return sum > HOT_BYTES_MAX ? -E2BIG : 0;
 }
@@ -123,7 +144,11 @@ static void add_sample(struct template *t, const struct wire_learn *m)
 		return;
 	}
 	if (h->samples) {
-		h->n = intersect(h->ranges, h->n, m->ranges, m->count, both, WIRE_LEARN_RANGES);
+		size_t hw = count_written(h->ranges, h->n), mw = count_written(m->ranges, m->count), n;
+
+		n = intersect(h->ranges, hw, m->ranges, mw, both, WIRE_LEARN_RANGES);
+		h->n = n + intersect(h->ranges + hw, h->n - hw, m->ranges + mw, m->count - mw, both + n,
+				     WIRE_LEARN_RANGES - n);
 	} else {
 		memcpy(both, m->ranges, m->count * sizeof(*both));
 		h->n = m->count;

@@ -1,10 +1,12 @@
 /* SPDX-License-Identifier: MIT */
 /* launch.c - launches that warmd makes: from the message to the pool, and the answer */
 #include <errno.h>
+#include <limits.h>
 #include <sched.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 #include <sys/personality.h>
 #include <sys/resource.h>
 #include <sys/socket.h>
@@ -29,7 +31,7 @@ bool launch_wanted(const struct launch *l)
 	return l->connection || (l->request->run.flags & WIRE_LAUNCH_DETACH);
 }
 
-void launch_answer(struct launch *l, uint32_t status, const struct clone *cl, const char *reason)
+void launch_answer(struct launch *l, uint32_t status, struct clone *cl, const char *reason)
 {
 	struct wire_run_reply reply = {
 		.header = { .magic = WIRE_MAGIC,
@@ -42,7 +44,7 @@ void launch_answer(struct launch *l, uint32_t status, const struct clone *cl, co
 	};
 	struct connection *c = l->connection;
 	struct iovec piece = { &reply, sizeof(reply) };
-	int pidfd = cl ? sd_event_source_get_child_pidfd(cl->child) : -EBADF, r;
+	int pidfd = cl ? cl->pidfd : -EBADF, r;
 
 	if (!c)
 		return;
@@ -54,6 +56,8 @@ void launch_answer(struct launch *l, uint32_t status, const struct clone *cl, co
 	}
 	server_note_launch(c->server, c->pid, l->request, status, reason, l->start_ns);
 	r = packet_send(c->fd, &piece, 1, &pidfd, reply.nfds, MSG_DONTWAIT);
+	if (cl)
+		metrics_told(c->server, cl, l);
 	if (r < 0) {
 		log_debug("process %u is not answered: %s", c->pid, strerror(-r));
 		connection_close(c);
@@ -69,6 +73,66 @@ static void wait_for_build(struct server *s, struct launch *l)
 		end = &(*end)->next;
 	l->next = NULL;
 	*end = l;
+}
+
+/* the directory comes as a descriptor: what the request says is for templates that `warm run` makes */
+static bool directory_differs(const struct template *t, const struct launch *l, char *reason, size_t size)
+{
+	size_t extras = l->request->run.flags & WIRE_LAUNCH_CGROUP ? 2 : 1;
+	char path[64], cwd[PATH_MAX];
+	ssize_t len;
+
+	/* at the readiness point `call` the program is told of it, and of its arguments */
+	if (!(t->result->keys & TEMPLATE_KEY_CWD) || strcmp(t->result->ready, "call") == 0 ||
+	    l->caller.nfds < extras)
+		return false;
+	snprintf(path, sizeof(path), "/proc/self/fd/%d", l->caller.fds[l->caller.nfds - extras]);
+	len = readlink(path, cwd, sizeof(cwd));
+	if (len > 0 && (size_t)len == strlen(t->request->cwd) && memcmp(cwd, t->request->cwd, (size_t)len) == 0)
+		return false;
+	snprintf(reason, size, "another working directory, which was read at the start (built in %.150s)",
+		 t->request->cwd);
+	return true;
+}
+
+/*
+ * What libraries look at when they are loaded (libgfortran: all three) must not bind a named template to one kind
+ * of file or pipe. Whether it is a terminal is what programs decide by.
+ */
+static bool streams_differ(const struct template *t, const struct launch *l, char *reason, size_t size)
+{
+	static const char *const names[3] = { "standard input", "standard output", "standard error" };
+	const struct wire_run *a = &t->request->run, *b = &l->request->run;
+	bool adaptor = strcmp(t->result->ready, "import") == 0;
+
+	for (int i = 0; i < 3; i++) {
+		bool looked_at = t->result->stdio_keys >> i & 1;
+		const char *what = NULL;
+
+		if (looked_at && (a->stdio[i] == WIRE_STDIO_TTY) != (b->stdio[i] == WIRE_STDIO_TTY))
+			what = "a terminal";
+		if ((looked_at || adaptor) &&
+		    (a->stdio[i] == WIRE_STDIO_CLOSED) != (b->stdio[i] == WIRE_STDIO_CLOSED))
+			what = "closed";
+		if (what) {
+			snprintf(reason, size, "%s is %s in one of build and launch, which was looked at at the start",
+				 names[i], what);
+			return true;
+		}
+	}
+	return false;
+}
+
+/* arguments that the language's adaptor saw the program read. Others are the program's to take again at its readiness point */
+static bool arguments_differ(const struct template *t, const struct launch *l, char *reason, size_t size)
+{
+	const struct request *req = l->request;
+
+	if (strcmp(t->result->ready, "import") != 0 || t->result->argv_count >= 0 ||
+	    !(req->run.flags & WIRE_LAUNCH_APPEND) || !req->run.argc)
+		return false;
+	snprintf(reason, size, "other arguments, which were read at the start");
+	return true;
 }
 
 static void by_name(struct server *s, struct launch *l)
@@ -97,6 +161,10 @@ static void by_name(struct server *s, struct launch *l)
 	}
 	if (((req->run.flags & WIRE_LAUNCH_ENV) &&
 	     template_environment_differs(t, req, s->config, reason, sizeof(reason))) ||
+	    template_looked_at_differs(t, req, reason, sizeof(reason)) ||
+	    streams_differ(t, l, reason, sizeof(reason)) ||
+	    directory_differs(t, l, reason, sizeof(reason)) ||
+	    arguments_differ(t, l, reason, sizeof(reason)) ||
 	    order_refusal(s, t, l, reason, sizeof(reason))) {
 		launch_answer(l, WIRE_COLD_MISMATCH, NULL, reason);
 		launch_free(l);

@@ -19,6 +19,7 @@
 #include "engine/base/log.h"
 #include "engine/base/runtime_dir.h"
 #include "launcher/protocol.h"
+#include "warmd/metrics_http.h"
 #include "warmd/server.h"
 
 struct start {
@@ -113,6 +114,7 @@ static void raise_limits(void)
 static int serve(struct start *s, const struct config *config, int listen_fd, struct error *err)
 {
 	struct server *server = NULL;
+	struct metrics_http *metrics = NULL;
 	sd_event *event = NULL;
 	sigset_t set;
 	int r;
@@ -120,7 +122,6 @@ static int serve(struct start *s, const struct config *config, int listen_fd, st
 	sigemptyset(&set);
 	sigaddset(&set, SIGTERM);
 	sigaddset(&set, SIGINT);
-	sigaddset(&set, SIGCHLD); /* sd_event_add_child(3) wants it */
 	sigprocmask(SIG_BLOCK, &set, NULL);
 	signal(SIGPIPE, SIG_IGN);
 	signal(SIGHUP, SIG_IGN);
@@ -137,6 +138,9 @@ static int serve(struct start *s, const struct config *config, int listen_fd, st
 		sd_event_unref(event);
 		return r;
 	}
+	/* launches do not depend on it */
+	if (metrics_http_new(&metrics, server, s->dir.path, err) < 0)
+		log_warning("no metrics: %s", err->text);
 	log_info("warmd %s serves %s", WARM_VERSION, s->dir.path);
 	tell_starter(s, NULL);
 	sd_notify(0, "READY=1");
@@ -149,6 +153,7 @@ static int serve(struct start *s, const struct config *config, int listen_fd, st
 		snprintf(path, sizeof(path), "%s/%s", s->dir.path, WIRE_SOCKET);
 		unlink(path);
 	}
+	metrics_http_free(metrics);
 	server_free(server);
 	sd_event_unref(event);
 	return r < 0 ? error_errno(err, r, "the event loop") : 0;

@@ -93,7 +93,6 @@ bool template_environment_differs(const struct template *t, const struct request
 static bool identity_differs(const struct template *t, const struct request *req, char *reason, size_t size)
 {
 	const struct wire_run *a = &t->request->run, *b = &req->run;
-	uint32_t keys = t->result->keys;
 
 	if ((a->ignored_signals ^ b->ignored_signals) & ~LIBC_SIGNALS)
 		return words(reason, size, "other signals are ignored%s", "");
@@ -106,6 +105,14 @@ static bool identity_differs(const struct template *t, const struct request *req
 		return words(reason, size, "another %s", "personality(2)");
 	if (a->ngroups_hash != b->ngroups_hash)
 		return words(reason, size, "other %s", "supplementary groups");
+	return false;
+}
+
+bool template_looked_at_differs(const struct template *t, const struct request *req, char *reason, size_t size)
+{
+	const struct wire_run *a = &t->request->run, *b = &req->run;
+	uint32_t keys = t->result->keys;
+
 	if ((keys & TEMPLATE_KEY_UMASK) && a->umask != b->umask)
 		return words(reason, size, "another %s, which was read at the start", "umask");
 	if ((keys & TEMPLATE_KEY_AFFINITY) && a->affinity != b->affinity)
@@ -115,6 +122,9 @@ static bool identity_differs(const struct template *t, const struct request *req
 		    memcmp(a->rlimits[i], b->rlimits[i], sizeof(a->rlimits[i])) != 0)
 			return words(reason, size, "another %s, which was read at the start",
 				     "resource limit");
+	if ((keys & TEMPLATE_KEY_WINSIZE) && (a->rows != b->rows || a->columns != b->columns))
+		return words(reason, size, "the terminal has another %s",
+			     "size, which was read at the start");
 	return false;
 }
 
@@ -131,9 +141,6 @@ static bool descriptors_differ(const struct template *t, const struct request *r
 		if (a->stdio[i] != b->stdio[i] || a->stdio_blksize[i] != b->stdio_blksize[i])
 			return words(reason, size, "%s is of another kind, which was looked at", names[i]);
 	}
-	if ((t->result->keys & TEMPLATE_KEY_WINSIZE) && (a->rows != b->rows || a->columns != b->columns))
-		return words(reason, size, "the terminal has another %s",
-			     "size, which was read at the start");
 	for (size_t i = 0; i < t->result->n_descriptors; i++) {
 		int fd = t->result->descriptors[i]->fd;
 
@@ -157,7 +164,7 @@ bool template_mismatch(const struct template *t, const struct request *req, cons
 	    strcmp(req->ready, t->result->ready) != 0)
 		return words(reason, size, "its readiness point is '%s'", t->result->ready);
 	if (argv_differs(t, req, reason, size) || identity_differs(t, req, reason, size) ||
-	    descriptors_differ(t, req, reason, size))
+	    descriptors_differ(t, req, reason, size) || template_looked_at_differs(t, req, reason, size))
 		return true;
 	if ((t->result->keys & TEMPLATE_KEY_CWD) && strcmp(t->request->cwd, req->cwd) != 0)
 		return words(reason, size, "another working directory (built in %.150s)", t->request->cwd);

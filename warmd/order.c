@@ -94,34 +94,69 @@ static uint32_t count(const char *strings, size_t len)
 	return n;
 }
 
-/* the program's own argv: what a shebang line or a wrapper put in front, then the caller's */
-static void fill_arguments(struct order *o, const struct pool *p, const struct request *req)
+/* how many of the request's leading arguments are those of the template's request */
+static uint32_t same_arguments(const struct request *had, const struct request *req)
+{
+	uint32_t n = 0;
+
+	while (n < had->run.argc && n < req->run.argc && strcmp(had->argv[n], req->argv[n]) == 0)
+		n++;
+	return n;
+}
+
+static void add_arguments(struct order *o, const struct request *req, uint32_t from)
+{
+	const char *first, *last;
+
+	if (from >= req->run.argc)
+		return;
+	first = req->argv[from];
+	last = req->argv[req->run.argc - 1];
+	add_piece(o, first, (size_t)(last + strlen(last) + 1 - first));
+}
+
+/*
+ * The program's own argv. Arguments that a shebang line or a wrapper put in front stand in the template; the
+ * first argv_drop words of the request are what named the program.
+ */
+static int fill_arguments(struct order *o, const struct pool *p, const struct launch *l, struct error *err)
 {
 	const struct stub_data *d = &p->head;
-	bool append = req->run.flags & WIRE_LAUNCH_APPEND;
+	const struct request *req = l->request, *had = p->template->request;
+	uint32_t same = same_arguments(had, req);
+	int32_t counts = p->template->result->argv_count;
 
-	if (append)
+	if (req->run.flags & WIRE_LAUNCH_APPEND) {
 		add_piece(o, p->build_argv, d->build_argv_len);
-	else
+		add_arguments(o, req, 0);
+	} else if (l->by_name && counts < 0 && same < had->run.argc) {
+		/* what the program looked at is not known: it gets what it is given */
+		add_arguments(o, req, 0);
+	} else if (l->by_name && counts >= 0 && same < (uint32_t)counts) {
+		return error_set(err, EINVAL,
+				 "argument %u is not '%.60s', which the program looked at while it was built",
+				 same, same < had->run.argc ? had->argv[same] : "");
+	} else {
 		add_piece(o, p->prefix, p->prefix_len);
-	if (req->run.argc > (append ? 0 : d->argv_drop)) {
-		const char *first = req->argv[append ? 0 : d->argv_drop];
-		const char *last = req->argv[req->run.argc - 1];
-
-		add_piece(o, first, (size_t)(last + strlen(last) + 1 - first));
+		add_arguments(o, req, d->argv_drop);
 	}
 	for (size_t i = 1; i < o->npieces; i++) {
 		o->head.argv_size += (uint32_t)o->pieces[i].iov_len;
 		o->head.argc += count(o->pieces[i].iov_base, o->pieces[i].iov_len);
 	}
-	/* two pieces, the second empty unless it is the whole */
-	if (o->head.argv_size == d->build_argv_len &&
-	    (append ? o->npieces == 2
-		    : o->npieces == 3 &&
-			      memcmp(p->build_argv, o->pieces[1].iov_base, o->pieces[1].iov_len) == 0 &&
-			      memcmp(p->build_argv + o->pieces[1].iov_len, o->pieces[2].iov_base,
-				     o->pieces[2].iov_len) == 0))
-		o->head.stdio |= SAME_ARGUMENTS;
+	return 0;
+}
+
+/* byte for byte what the build had? @from: the first of @n pieces */
+static bool same_bytes(const struct iovec *from, size_t n, const char *had, size_t len)
+{
+	for (size_t i = 0; i < n; i++) {
+		if (from[i].iov_len > len || memcmp(from[i].iov_base, had, from[i].iov_len) != 0)
+			return false;
+		had += from[i].iov_len;
+		len -= from[i].iov_len;
+	}
+	return len == 0;
 }
 
 static void fill_environment(struct order *o, const struct pool *p, const struct launch *l)
@@ -215,7 +250,11 @@ int order_fill(struct order *o, const struct pool *p, const struct launch *l, st
 	if (r < 0)
 		return r;
 	o->head.stdio = stdio_changes(p->template, run);
-	fill_arguments(o, p, l->request);
+	r = fill_arguments(o, p, l, err);
+	if (r < 0)
+		return r;
+	if (same_bytes(o->pieces + 1, o->npieces - 1, p->build_argv, p->head.build_argv_len))
+		o->head.stdio |= SAME_ARGUMENTS;
 	fill_environment(o, p, l);
 	if (o->head.argv_size + o->head.env_size > STUB_ORDER_STRINGS ||
 	    (p->head.context_max &&

@@ -78,7 +78,7 @@ struct pool *pool_get(struct server *s, struct template *t)
 	p->template = t;
 	p->sock = -EBADF;
 	p->waiting_end = &p->waiting;
-	p->want = t->request->run.pool ? t->request->run.pool : s->config->pool_size;
+	p->size = p->want = t->request->run.pool ? t->request->run.pool : s->config->pool_size;
 	r = pread_full(t->fds[0], &p->head, sizeof(p->head), (off_t)t->result->text_size);
 	if (r == 0)
 		r = read_prefix(p, t->fds[0]);
@@ -114,8 +114,8 @@ static void stop_skeleton(struct pool *p)
 	p->io = sd_event_source_disable_unref(p->io);
 	p->timer = sd_event_source_disable_unref(p->timer);
 	p->sock = fd_close(p->sock);
-	if (p->child) {
-		p->child = sd_event_source_disable_unref(p->child);
+	/* its end is seen by the end of file on its socket, and it is reaped here alone */
+	if (p->pid > 0) {
 		kill(p->pid, SIGKILL);
 		waitpid(p->pid, &status, 0);
 		log_debug("skeleton %d has ended: wait status %#x", p->pid, (unsigned int)status);
@@ -183,7 +183,7 @@ static struct clone *ask(struct pool *p, struct launch *l)
 		return NULL;
 	cl->server = p->server;
 	cl->pool = p;
-	cl->channel = -EBADF;
+	cl->channel = cl->pidfd = -EBADF;
 	if (socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, pair) < 0) {
 		log_warning("no clone of '%s': %s", p->template->label, strerror(errno));
 		free(cl);
@@ -242,7 +242,8 @@ void pool_lost(struct clone *cl)
 	struct pool *p = cl->pool;
 	struct launch *l = cl->launch;
 
-	if (!p) { /* given back: pool_free() */
+	if (!p) { /* given back: clone_release() */
+		clone_unlink(&cl->server->leaving, cl);
 		clone_free(cl);
 		return;
 	}
@@ -283,6 +284,7 @@ static void on_forked(struct pool *p, struct clone *cl, int pid)
 		return;
 	}
 	cl->state = CLONE_MAKING;
+	metrics_since(p->server, METRICS_FORK, cl->made_ns);
 	r = clone_adopt(cl, pid);
 	if (r < 0) {
 		log_warning("clone %d of '%s': %s", pid, p->template->label, strerror(-r));
@@ -312,6 +314,7 @@ static void on_note(struct pool *p, const struct stub_note *n)
 	case STUB_NOTE_READY:
 		p->state = SKELETON_READY;
 		p->timer = sd_event_source_disable_unref(p->timer);
+		metrics_since(p->server, METRICS_SKELETON, p->skeleton_ns);
 		log_debug("skeleton %d of '%s' is ready after %llu us", p->pid, p->template->label,
 			  (unsigned long long)(clock_ns(CLOCK_MONOTONIC) - p->skeleton_ns) / 1000);
 		serve_waiting(p);
@@ -331,6 +334,7 @@ static void on_note(struct pool *p, const struct stub_note *n)
 			break;
 		take(&p->making, &p->nmaking, cl);
 		cl->state = CLONE_PARKED;
+		metrics_since(p->server, METRICS_PARK, cl->made_ns);
 		cl->next = p->parked;
 		p->parked = cl;
 		p->nparked++;
@@ -369,18 +373,6 @@ static int on_notes(sd_event_source *source, int fd, uint32_t events, void *data
 
 /* --- the skeleton --------------------------------------------------------------- */
 
-static int on_skeleton_end(sd_event_source *source, const siginfo_t *si, void *data)
-{
-	struct pool *p = data;
-
-	(void)source;
-	log_info("skeleton %d of '%s' has ended (%s %d)", p->pid, p->template->label,
-		 si->si_code == CLD_EXITED ? "exit status" : "signal", si->si_status);
-	p->child = sd_event_source_disable_unref(p->child);
-	/* what it said before is read first: on_notes() sees the end of file */
-	return 0;
-}
-
 static int on_start_timeout(sd_event_source *source, uint64_t usec, void *data)
 {
 	(void)source;
@@ -402,9 +394,8 @@ static void start_skeleton(struct pool *p)
 	if (r == 0) {
 		p->state = SKELETON_STARTING;
 		p->skeletons++;
-		r = sd_event_add_child(event, &p->child, p->pid, WEXITED, on_skeleton_end, p);
-		if (r >= 0)
-			r = sd_event_add_io(event, &p->io, p->sock, EPOLLIN, on_notes, p);
+		p->server->metrics.skeletons++;
+		r = sd_event_add_io(event, &p->io, p->sock, EPOLLIN, on_notes, p);
 		if (r >= 0)
 			r = sd_event_add_time_relative(event, &p->timer, CLOCK_MONOTONIC,
 						       START_SECONDS * 1000000ull, 0, on_start_timeout, p);
@@ -518,10 +509,14 @@ static void serve_waiting(struct pool *p)
 void pool_launch(struct pool *p, struct launch *l)
 {
 	p->last_launch_ns = clock_ns(CLOCK_MONOTONIC);
-	if (p->parked)
+	p->want = p->size;
+	if (p->parked) {
 		p->hits++;
-	else
+		p->server->metrics.pool_hits++;
+	} else {
 		p->misses++;
+		p->server->metrics.pool_misses++;
+	}
 	if (!p->waiting && place(p, l)) {
 		refill(p);
 		return;
@@ -576,7 +571,7 @@ static void refill(struct pool *p)
 
 void pool_keep(struct pool *p, unsigned int want)
 {
-	p->want = want;
+	p->want = p->size = want;
 	refill(p);
 }
 

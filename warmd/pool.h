@@ -52,12 +52,15 @@ struct clone {
 	uint64_t id;
 	pid_t pid;
 	int channel; /* -EBADF once it has its order */
+	int pidfd;
 	sd_event_source *child;
 	uint64_t made_ns; /* CLOCK_MONOTONIC */
 	bool hot; /* forked with the newest list of pages to be made ahead */
 	/* RUNNING */
 	char *label;
 	uint64_t template_id, started_ns; /* started_ns: CLOCK_REALTIME */
+	uint64_t order_ns; /* CLOCK_MONOTONIC, when it got its order */
+	uint64_t recent; /* 1 + its number among the server's recent launches; 0: not among them */
 	struct connection *connection;
 	uint32_t tag, way;
 	bool detached;
@@ -73,13 +76,14 @@ struct pool {
 	enum skeleton_state state;
 	pid_t pid;
 	int sock;
-	sd_event_source *io, *child, *timer;
+	sd_event_source *io, *timer;
 	struct stub_data head; /* of the control file */
 	char *prefix; /* the strings that the program's argv begins with */
 	size_t prefix_len;
 	char *build_argv, *build_env; /* what the build had, as in the control file */
 	struct clone *making, *parked;
-	unsigned int nmaking, nparked, want;
+	unsigned int nmaking, nparked;
+	unsigned int want, size; /* parked clones: now, and while there are launches */
 	struct launch *waiting, **waiting_end;
 	uint64_t last_launch_ns, skeleton_ns;
 	unsigned int failures; /* one after the other */
@@ -152,7 +156,7 @@ bool launch_wanted(const struct launch *l);
 void launch_own_context(struct wire_run *own);
 void launch_free(struct launch *l);
 /** launch_answer() - the answer; @cl: the clone of WIRE_LAUNCHED, else NULL */
-void launch_answer(struct launch *l, uint32_t status, const struct clone *cl, const char *reason);
+void launch_answer(struct launch *l, uint32_t status, struct clone *cl, const char *reason);
 /** launch_retry() - a build has ended: launches that waited for it are tried again */
 void launch_retry(struct server *s);
 /** launch_forget() - the connection is going away */
@@ -165,6 +169,7 @@ int clone_adopt(struct clone *cl, pid_t pid);
 /** clone_run() - it has its order and belongs to the server's list from here on; @l is freed */
 void clone_run(struct clone *cl, struct launch *l, uint32_t way);
 void clone_free(struct clone *cl);
+void clone_unlink(struct clone **list, struct clone *cl);
 /** clone_release() - one without an order: its channel is closed, it ends, and is reaped then */
 void clone_release(struct clone *cl);
 /** pool_lost() - a clone that had no order has ended */

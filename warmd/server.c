@@ -115,13 +115,15 @@ void server_note_launch(struct server *s, uint32_t pid, const struct request *re
 	struct recent_launch *l = &s->recent[s->nrecent++ % RECENT_LAUNCHES];
 	size_t n = 0;
 
-	s->launches[status]++;
-	s->latency_ns[s->nlatency++ % LATENCY_SAMPLES] = (uint32_t)(clock_ns(CLOCK_MONOTONIC) - start_ns);
+	metrics_answer(s, req, status, clock_ns(CLOCK_MONOTONIC) - start_ns);
+	memset(l, 0, sizeof(*l));
 	l->pid = pid;
 	l->status = status;
 	l->when_ns = clock_ns(CLOCK_REALTIME);
+	if (req->run.header.type == WIRE_LAUNCH)
+		n = (size_t)snprintf(l->what, sizeof(l->what), "%s", req->name);
 	for (uint32_t i = 0; i < req->run.argc && n < sizeof(l->what) - 1; i++)
-		n += (size_t)snprintf(l->what + n, sizeof(l->what) - n, "%s%s", i ? " " : "", req->argv[i]);
+		n += (size_t)snprintf(l->what + n, sizeof(l->what) - n, "%s%s", n ? " " : "", req->argv[i]);
 	snprintf(l->reason, sizeof(l->reason), "%s", reason);
 }
 
@@ -158,13 +160,11 @@ static bool launch_by_pool(struct connection *c, struct request *req, struct pac
 		return false;
 	if (!pool_ready(p)) {
 		/* become is sooner there than a skeleton */
-		pool_keep(p, p->want ? p->want : s->config->pool_size);
+		pool_keep(p, p->size);
 		return false;
 	}
 	if (peer_check(c, NULL) < 0)
 		return false;
-	if (!p->want)
-		p->want = s->config->pool_size;
 	l = launch_new(c, req, caller, start_ns);
 	if (!l)
 		return true;
@@ -218,6 +218,7 @@ static bool answer_run(struct connection *c, struct request *req, struct packet 
 	if (!(flags & WIRE_RUN_EXPLAIN)) {
 		s->ways[WIRE_WAY_BECOME] += status == WIRE_WARM;
 		server_note_launch(s, c->pid, req, status, reason, start_ns);
+		s->recent[(s->nrecent - 1) % RECENT_LAUNCHES].template_id = t ? t->id : 0;
 		log_debug("run '%s': %s (%s)", req->argv[0], status == WIRE_WARM ? "warm" : "cold", reason);
 	}
 	if (status == WIRE_WARM && !(flags & WIRE_RUN_EXPLAIN)) {
@@ -474,7 +475,7 @@ static void on_stale(void *data, const struct template *t)
 	if (!again)
 		return;
 	again->run.flags = WIRE_RUN_POOL;
-	again->run.pool = t->pool->want;
+	again->run.pool = t->pool->size;
 	build_request(s, again, NULL);
 }
 

@@ -10,7 +10,9 @@
  *
  *	main.c		start, configuration, lock, signals
  *	server.c	connections and the run message
- *	control.c	the other commands
+ *	control.c, control_*.c	the other commands
+ *	metrics.c, metrics_http.c	what is counted and measured, and its way to Prometheus
+ *	census.c	the processes that it has
  *	pool.c, launch.c, clone.c, order.c, skeleton.c, peer.c	clones that warmd launches
  *	build.c		the queue of builds and their processes
  *	template.c, match.c	what is there and whom it serves
@@ -26,11 +28,11 @@
 
 #include "launcher/protocol.h"
 #include "warmd/config.h"
+#include "warmd/metrics.h"
 #include "warmd/request.h"
 #include "warmd/template.h"
 
 #define CONNECTIONS_MAX 1024
-#define LATENCY_SAMPLES 4096
 #define RECENT_LAUNCHES 256
 
 struct connection {
@@ -51,6 +53,10 @@ struct recent_launch { /* for `warm explain PID` */
 	uint32_t pid, status;
 	uint64_t when_ns; /* CLOCK_REALTIME */
 	char what[96], reason[160];
+	/* WIRE_LAUNCHED: what became of it; order_ns: from the request to the clone's order, a duration */
+	uint32_t clone, way;
+	int32_t wstatus;
+	uint64_t template_id, order_ns, ended_ns; /* ended_ns: CLOCK_REALTIME, 0: not yet */
 };
 
 struct server {
@@ -65,12 +71,12 @@ struct server {
 	/* statistics */
 	uint64_t launches[WIRE_STATUS_COUNT];
 	uint64_t builds_ok, builds_refused, builds_failed, bad_messages, accepted;
-	uint32_t latency_ns[LATENCY_SAMPLES];
-	uint64_t nlatency;
+	struct metrics metrics;
 	struct recent_launch recent[RECENT_LAUNCHES];
 	uint64_t nrecent;
 	/* clones that warmd launches: pool.h */
 	struct clone *clones;
+	struct clone *leaving; /* told to end */
 	unsigned int nclones;
 	uint64_t next_clone;
 	struct launch *waiting; /* for a build */

@@ -44,7 +44,8 @@ static int spawn(const char *path, char **argv, int sock, pid_t *ret)
 	sigset_t all, none;
 	int r;
 
-	sigfillset(&all);
+	/* sigfillset(3) leaves out the two signals of the C library's own, and posix_spawn(3) would ignore those */
+	memset(&all, 0xff, sizeof(all));
 	sigemptyset(&none);
 	posix_spawn_file_actions_init(&actions);
 	posix_spawnattr_init(&attr);

@@ -101,6 +101,8 @@ size_t store_count(const struct store *s);
 /** template_mismatch() - why @t does not serve @req. Return: false when it does; words in @reason */
 bool template_mismatch(const struct template *t, const struct request *req, const struct config *config,
 		       char *reason, size_t size);
+/** template_looked_at_differs() - umask, affinity, limits, size of the terminal, as far as they count. Return: as above */
+bool template_looked_at_differs(const struct template *t, const struct request *req, char *reason, size_t size);
 /** template_environment_differs() - of a variable that counts. Return: false: of none; words in @reason */
 bool template_environment_differs(const struct template *t, const struct request *req,
 				  const struct config *config, char *reason, size_t size);

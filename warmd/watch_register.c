@@ -76,7 +76,11 @@ static int place_enter(struct registering *reg, const char *path, size_t len, st
 		return 0;
 	if (parent->node)
 		return entry_add(user, parent->node, name, name_len, ENTRY_COMPONENT);
-	if (lstat(path, &st) < 0 || !S_ISDIR(st.st_mode))
+	if (lstat(path, &st) < 0) {
+		/* in a directory that may not be searched: its own mode decides, and that is watched or looked at */
+		return errno == EACCES ? 0 : -ESTALE;
+	}
+	if (!S_ISDIR(st.st_mode))
 		return -ESTALE;
 	return unseen_add(&user->unseen, ENTRY_COMPONENT, path, &st);
 }

@@ -21,4 +21,11 @@ int pidfd_kill(int pidfd, pid_t pid, int sig, bool group);
 /** pidfd_exit_status() - of a process that has been reaped by somebody else (Linux 6.15, PIDFD_INFO_EXIT). Return: 0 or a negative errno */
 int pidfd_exit_status(int pidfd, int *ret_wstatus);
 
+/**
+ * pidfd_zombie_status() - of one that has ended and that nobody has reaped yet, from /proc/PID/stat
+ * @pid: its PID here
+ * Return: 0. -ENODATA: it has not ended. -EACCES: it had other ids. -ESRCH, -ENOENT: it was reaped meanwhile
+ */
+int pidfd_zombie_status(int pidfd, pid_t pid, int *ret_wstatus);
+
 #endif

@@ -32,8 +32,9 @@
 #define STUB_HOT_RANGES 2048
 
 struct stub_range {
-	uint64_t addr, len; /* bytes, whole pages */
+	uint64_t addr, len; /* bytes, whole pages; in the list of hot pages bit 0 of len: only read */
 };
+#define STUB_HOT_READ 1ull
 
 enum stub_file {
 	STUB_FILE_NONE = -1, /* anonymous */
@@ -224,7 +225,7 @@ struct stub_data {
 	struct stub_mm mm;
 	struct stub_exit exit;
 
-	/* pages to be made ahead (struct stub_range), filled in by warmd once clones have told */
+	/* pages to be made ahead (struct stub_range): those to be written, in order, then those to be read; filled in by warmd once clones have told */
 	uint64_t hot;
 	uint32_t nhot, hot_room;
 
@@ -293,6 +294,7 @@ enum stub_launch_flags {
 	STUB_LAUNCH_LEARN = 1 << 2,
 	STUB_LAUNCH_SKELETON = 1 << 3, /* do not go on: wait for orders to fork */
 	STUB_LAUNCH_FORKED = 1 << 4, /* a skeleton's child */
+	STUB_LAUNCH_SECCOMP = 1 << 5, /* a filter is on: only system calls that any libc makes */
 };
 
 /*

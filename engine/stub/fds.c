@@ -192,10 +192,59 @@ static void close_launchers(const struct stub_launch *l)
 		SYSCALL1(SYS_close, low);
 }
 
+/* is @fd the caller's, or a dup of one of those? */
+static int from_outside(int32_t fd)
+{
+	const struct stub_fd *d = stub_at(stub_data.fds), *end = d + stub_data.nfds;
+
+	while (d < end)
+		if (d->fd != fd && d->peer != fd) {
+			d++;
+		} else if (d->kind == STUB_FD_DUP) {
+			fd = (int32_t)d->a;
+			end = d;
+			d = stub_at(stub_data.fds);
+		} else {
+			return 0;
+		}
+	return 1;
+}
+
+static void fill_epolls(int outside)
+{
+	const struct stub_epoll *e = stub_at(stub_data.epolls);
+
+	for (uint32_t i = 0; i < stub_data.nepolls; i++, e++) {
+		struct {
+			uint32_t events;
+			uint64_t data;
+		} __attribute__((packed)) ev = { e->events, e->data };
+
+		if (from_outside(e->fd) == outside)
+			SYSCALL4(SYS_epoll_ctl, e->epfd, EPOLL_CTL_ADD, e->fd, &ev);
+	}
+}
+
+static void dup_one(const struct stub_fd *d)
+{
+	/* a dup of one that this caller has closed is closed */
+	if (SYSCALL3(SYS_dup3, d->a, d->fd, d->cloexec & 1 ? O_CLOEXEC : 0) < 0)
+		SYSCALL1(SYS_close, d->fd);
+}
+
+void stub_fds_outside(void)
+{
+	const struct stub_fd *d = stub_at(stub_data.fds);
+
+	for (uint32_t i = 0; i < stub_data.nfds; i++)
+		if (d[i].kind == STUB_FD_DUP && from_outside(d[i].fd))
+			dup_one(d + i);
+	fill_epolls(1);
+}
+
 void stub_fds(struct stub_launch *l)
 {
 	const struct stub_fd *d = stub_at(stub_data.fds);
-	const struct stub_epoll *e = stub_at(stub_data.epolls);
 	int32_t *up = stub_at(stub_data.launch);
 	uint32_t n = stub_data.nfds;
 	long high = above(d, n);
@@ -224,17 +273,13 @@ void stub_fds(struct stub_launch *l)
 		SYSCALL1(SYS_close, up[2 * n]);
 	}
 	for (uint32_t i = 0; i < n; i++) {
-		if (d[i].kind == STUB_FD_DUP)
-			SYSCALL3(SYS_dup3, d[i].a, d[i].fd, d[i].cloexec & 1 ? O_CLOEXEC : 0);
-		else
+		if (d[i].kind != STUB_FD_DUP)
 			settle(d + i);
+		else if (!from_outside(d[i].fd))
+			dup_one(d + i);
 	}
-	for (uint32_t i = 0; i < stub_data.nepolls; i++, e++) {
-		struct {
-			uint32_t events;
-			uint64_t data;
-		} __attribute__((packed)) ev = { e->events, e->data };
-
-		SYSCALL4(SYS_epoll_ctl, e->epfd, EPOLL_CTL_ADD, e->fd, &ev);
-	}
+	fill_epolls(0);
+	/* a clone of a skeleton gets its caller's descriptors with its order */
+	if (!(l->flags & STUB_LAUNCH_FORKED))
+		stub_fds_outside();
 }

@@ -237,7 +237,7 @@ void stub_memory_own(struct stub_launch *l)
 	advise(l, FOR_CLONES);
 	if (stub_data.mlockall_flags)
 		SYSCALL1(SYS_mlockall, stub_data.mlockall_flags);
-	stub_populate();
+	stub_populate(l);
 	for (uint32_t i = 0; i < stub_data.nmaps; i++)
 		if (m[i].flags & STUB_MAP_MSEAL)
 			stub_syscall(STUB_NR_MSEAL, (long)m[i].addr, (long)m[i].len, 0, 0, 0, 0);

@@ -244,12 +244,36 @@ static void set_context(struct stub_launch *l, const struct area *a)
 	stub_set_context(l);
 }
 
+static void populate(uint64_t start, uint64_t len)
+{
+	uint64_t mask = stub_data.page_size - 1;
+
+	SYSCALL3(SYS_madvise, start & ~mask, ((start + len + mask) & ~mask) - (start & ~mask),
+		 MADV_POPULATE_WRITE);
+}
+
+/* what is written between the order and the program's next instruction */
+static void populate_own(void)
+{
+	const struct stub_thread *ready = (struct stub_thread *)stub_at(stub_data.threads) + stub_data.ready_thread;
+
+	populate((uint64_t)stub_at(ready->frame), sizeof(struct stub_ucontext));
+	populate((uint64_t)stub_at(stub_data.launch), STUB_LAUNCH_SIZE);
+	if (stub_data.context_buf)
+		populate(stub_data.context_buf, stub_data.page_size);
+	/* the first pages of vvar and vdso: what most programs ask first is the time */
+	for (int i = 0; i < STUB_VDSO_PARTS; i++)
+		if (stub_data.vdso[i].len && (stub_data.vdso[i].from_vdso == 0 || i == 0))
+			*(volatile const char *)stub_data.vdso[i].addr;
+}
+
 void stub_launch_clone(struct stub_launch *l)
 {
 	struct area a = make_area(l);
 	struct stub_received got;
 	long n;
 
+	populate_own();
 	l->gate = 0;
 	widen_table(l);
 	stub_make_threads(l);
@@ -265,6 +289,7 @@ void stub_launch_clone(struct stub_launch *l)
 		stub_fail(l, "reading the launch order", n < 0 ? n : -EBADMSG);
 	place_descriptors(l, a.order, &got);
 	place_extras(l, a.order, &got);
+	stub_fds_outside();
 	apply_caller(l, a.order);
 	if (a.order->flags & STUB_ORDER_LEARN) {
 		l->flags |= STUB_LAUNCH_LEARN;

@@ -62,9 +62,11 @@ void stub_memory(struct stub_launch *l) HIDDEN;
 void stub_memory_own(struct stub_launch *l) HIDDEN;
 /** stub_set_mm() - program break, argument and environment bounds: prctl(PR_SET_MM_MAP). Return: 0 or a negative errno */
 long stub_set_mm(struct stub_launch *l) HIDDEN;
-void stub_populate(void) HIDDEN;
+void stub_populate(const struct stub_launch *l) HIDDEN;
 void stub_learn(void) HIDDEN;
 void stub_fds(struct stub_launch *l) HIDDEN;
+/** stub_fds_outside() - what refers to descriptors of the caller: their dups, and epolls' entries for them */
+void stub_fds_outside(void) HIDDEN;
 /** stub_start_timerfds() - their time begins at the launch */
 void stub_start_timerfds(void) HIDDEN;
 /** stub_process() - dispositions, random state and attributes that no launch decides */

@@ -5,6 +5,10 @@ _warm_templates() {
 	warm ls --json 2>/dev/null | sed -n 's/^[[:blank:]]*"name":[[:blank:]]*"\(.*\)",$/\1/p'
 }
 
+_warm_pids() {
+	warm ps 2>/dev/null | sed -n 's/^ *\([0-9][0-9]*\) .*/\1/p'
+}
+
 # words that may hold blanks, quoted for the command line
 _warm_add_templates() {
 	local name
@@ -16,7 +20,7 @@ _warm_add_templates() {
 _warm() {
 	local cur=${COMP_WORDS[COMP_CWORD]} prev=${COMP_WORDS[COMP_CWORD - 1]}
 	local command=${COMP_WORDS[1]} i options=
-	local commands="run build ls rm inspect stats explain doctor stop help"
+	local commands="run build launch ls ps rm inspect stats explain doctor stop help"
 
 	COMPREPLY=()
 	if ((COMP_CWORD == 1)); then
@@ -24,12 +28,15 @@ _warm() {
 		return
 	fi
 	case $command in
-	run) options="--name --ready --strict --cold -v --help" ;;
-	build) options="--name --ready --rebuild --json --help" ;;
+	run) options="--name --ready --pool --strict --cold -v --help" ;;
+	build) options="--name --ready --pool --rebuild --json --help" ;;
 	explain) options="--name --ready --json --help" ;;
+	launch) options="--env --detach -v --help" ;;
+	ps) options="--all --json --help" ;;
+	stats) options="--json --prometheus --help" ;;
 	rm) options="--all --json --help" ;;
 	inspect | doctor) options="-v --json --help" ;;
-	ls | stats | stop) options="--json --help" ;;
+	ls | stop) options="--json --help" ;;
 	help)
 		mapfile -t COMPREPLY < <(compgen -W "$commands" -- "$cur")
 		return
@@ -42,6 +49,7 @@ _warm() {
 		for ((i = 2; i < COMP_CWORD; i++)); do
 			case ${COMP_WORDS[i]} in
 			--name | --ready) ((i++)) ;;
+			--pool) [[ $command == build ]] && ((i++)) ;;
 			--) ((i++)) && break ;;
 			-*) ;;
 			*) break ;;
@@ -64,7 +72,24 @@ _warm() {
 			_warm_add_templates "$cur"
 			return
 			;;
+		--pool)
+			[[ $command == build ]] && return
+			;;
 		esac
+		;;
+	launch)
+		# the first word that is no option names the template; what follows are the program's
+		for ((i = 2; i < COMP_CWORD; i++)); do
+			case ${COMP_WORDS[i]} in
+			--env) ((i++)) ;;
+			-*) ;;
+			*)
+				mapfile -t COMPREPLY < <(compgen -f -- "$cur")
+				return
+				;;
+			esac
+		done
+		[[ $prev == --env ]] && return
 		;;
 	esac
 	if [[ $cur == -* ]]; then
@@ -77,7 +102,11 @@ _warm() {
 		mapfile -t COMPREPLY < <(compgen -c -- "$cur")
 		_warm_add_templates "$cur"
 		;;
-	rm | inspect) _warm_add_templates "$cur" ;;
+	rm | launch) _warm_add_templates "$cur" ;;
+	inspect)
+		_warm_add_templates "$cur"
+		mapfile -t -O ${#COMPREPLY[@]} COMPREPLY < <(compgen -W "$(_warm_pids)" -- "$cur")
+		;;
 	esac
 }
 

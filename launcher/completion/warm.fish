@@ -5,6 +5,10 @@ function __warm_templates
     warm ls --json 2>/dev/null | string match -rg '^\s*"name":\s*"(.*)",$'
 end
 
+function __warm_pids
+    warm ps 2>/dev/null | string match -rg '^ *(\d+) '
+end
+
 # no word yet that could be the program: 1 is the command, what follows are options
 function __warm_before_program
     set -l words (commandline -opc)
@@ -13,7 +17,7 @@ function __warm_before_program
     for word in $words[3..-1]
         if test $skip = 1
             set skip 0
-        else if contains -- $word --name --ready
+        else if contains -- $word --name --ready; or test $word = --pool -a $words[2] = build
             set skip 1
         else if not string match -q -- '-*' $word; or test $word = --
             return 1
@@ -31,9 +35,11 @@ complete -c warm -n __fish_use_subcommand -l help -d 'Show help'
 complete -c warm -n __fish_use_subcommand -l version -d 'Show the version'
 complete -c warm -n __fish_use_subcommand -a run -d 'Run a program, warm if a template serves'
 complete -c warm -n __fish_use_subcommand -a build -d 'Build a template and wait until it is ready'
+complete -c warm -n __fish_use_subcommand -a launch -d 'Launch a clone of a template by its name'
 complete -c warm -n __fish_use_subcommand -a ls -d 'List the templates'
+complete -c warm -n __fish_use_subcommand -a ps -d 'List the clones that run'
 complete -c warm -n __fish_use_subcommand -a rm -d 'Remove templates'
-complete -c warm -n __fish_use_subcommand -a inspect -d 'Show all about one template'
+complete -c warm -n __fish_use_subcommand -a inspect -d 'Show all about one template, or one clone'
 complete -c warm -n __fish_use_subcommand -a stats -d 'Show what warmd has done since it started'
 complete -c warm -n __fish_use_subcommand -a explain -d 'Say what a launch would do, or did, and why'
 complete -c warm -n __fish_use_subcommand -a doctor -d 'Check what this host offers to warm'
@@ -45,13 +51,21 @@ complete -c warm -n __warm_before_program -l ready -x -a 'auto main import call'
 complete -c warm -n __warm_before_program -l help -d 'Show help'
 complete -c warm -n __warm_before_program -f -a '(__fish_complete_command)'
 complete -c warm -n __warm_program -a '(__fish_complete_subcommand --fcs-skip=2)'
+complete -c warm -n '__warm_before_program; and __fish_seen_subcommand_from run' -l pool -d 'Have warmd launch a clone made ahead'
+complete -c warm -n '__warm_before_program; and __fish_seen_subcommand_from build' -l pool -x -d 'Clones to be kept parked'
 complete -c warm -n '__warm_before_program; and __fish_seen_subcommand_from run' -l strict -d 'Fail rather than run cold'
 complete -c warm -n '__warm_before_program; and __fish_seen_subcommand_from run' -l cold -d 'Run cold and build nothing'
 complete -c warm -n '__warm_before_program; and __fish_seen_subcommand_from run' -s v -d 'Say why it ran warm or cold'
 complete -c warm -n '__warm_before_program; and __fish_seen_subcommand_from build' -l rebuild -d 'Even if a template serves'
 complete -c warm -n '__warm_before_program; and __fish_seen_subcommand_from build explain' -l json -d 'As JSON'
 
-complete -c warm -n '__fish_seen_subcommand_from ls rm inspect stats doctor stop; and not __warm_program' -f -l json -d 'As JSON'
+complete -c warm -n '__fish_seen_subcommand_from ls ps rm inspect stats doctor stop; and not __warm_program' -f -l json -d 'As JSON'
 complete -c warm -n '__fish_seen_subcommand_from rm; and not __warm_program' -l all -d 'All templates'
 complete -c warm -n '__fish_seen_subcommand_from inspect doctor; and not __warm_program' -s v -d 'In full'
-complete -c warm -n '__fish_seen_subcommand_from rm inspect; and not __warm_program' -f -a '(__warm_templates)'
+complete -c warm -n '__fish_seen_subcommand_from rm inspect launch; and not __warm_program' -f -a '(__warm_templates)'
+complete -c warm -n '__fish_seen_subcommand_from inspect; and not __warm_program' -f -a '(__warm_pids)'
+complete -c warm -n '__fish_seen_subcommand_from ps; and not __warm_program' -s a -l all -d 'Parked clones and skeletons too'
+complete -c warm -n '__fish_seen_subcommand_from stats; and not __warm_program' -l prometheus -d 'As Prometheus\' text'
+complete -c warm -n '__fish_seen_subcommand_from launch; and not __warm_program' -l env -x -d 'Set a variable'
+complete -c warm -n '__fish_seen_subcommand_from launch; and not __warm_program' -s d -l detach -d 'Leave it running'
+complete -c warm -n '__fish_seen_subcommand_from launch; and not __warm_program' -s v -d 'Say how it was launched'

@@ -285,7 +285,8 @@ static void ready(void)
 	while (server->store->list)
 		store_remove(server->store, server->store->list);
 	server->store->next_id = 1;
-	server->nrecent = server->nlatency = 0;
+	server->nrecent = 0;
+	server->metrics = (struct metrics){ 0 };
 	memset(server->recent, 0, sizeof(server->recent));
 	add_template(-EOPNOTSUPP);
 	add_template(0);

@@ -46,7 +46,7 @@ def field(number, data):
 
 
 GOOD = strings()
-LIST, REMOVE, INSPECT, STATS, EXPLAIN, STOP, HELLO = range(1, 8)
+LIST, REMOVE, INSPECT, STATS, EXPLAIN, STOP, HELLO, PS = range(1, 9)
 remove_all = field(REMOVE, field(1, b"t") + b"\x10\x01")
 
 WIRE = {
@@ -100,6 +100,8 @@ WIRE = {
     "explain-0": step(CONTROL_STEP, field(EXPLAIN, field(1, b"0"))) + step(CONTROL_STEP, field(EXPLAIN, b"")),
     "stop": step(CONTROL_STEP, field(STOP, b"")) + step(CONTROL_STEP, field(LIST, b"")),
     "hello": step(CONTROL_STEP, field(HELLO, b"")),
+    "ps": step(RUN_STEP, bytes([0, 2, 2]) + GOOD) + step(CONTROL_STEP, field(PS, b""))
+    + step(CONTROL_STEP, field(PS, b"\x08\x01\x10" + b"\xff" * 9 + b"\x01")) + step(CONTROL_STEP, field(PS, b"\x08\x01")),
     "control-empty": step(CONTROL_STEP),
     "control-unknown": step(CONTROL_STEP, field(1000, b"x")),
     "control-two": step(CONTROL_STEP, field(LIST, b"") + field(REMOVE, field(1, b"t")) + field(STATS, b"")),

@@ -27,3 +27,17 @@ void build_stop_all(struct server *s)
 {
 	(void)s;
 }
+
+bool build_pending_name(const struct server *s, const char *name)
+{
+	(void)s;
+	(void)name;
+	return false;
+}
+
+bool build_is_process(const struct server *s, pid_t pid)
+{
+	(void)s;
+	(void)pid;
+	return false;
+}

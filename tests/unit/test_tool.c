@@ -146,6 +146,30 @@ static void test_json(void **state)
 			    "\"bad\":\"" R "|" R R "|" R R R "|" R R "\"}");
 }
 
+/* --- memory ----------------------------------------------------------------------- */
+
+static void test_memory(void **state)
+{
+	static const char text[] =
+		"00400000-7ffd85b9d000 ---p 00000000 00:00 0                  [rollup]\n"
+		"Rss:                8132 kB\nPss:                3512 kB\n"
+		"Pss_Dirty:          1024 kB\nPss_Anon:           1021 kB\n"
+		"Pss_File:            400 kB\nPss_Shmem:          2091 kB\nSwapPss: 0 kB\n";
+	struct tool_memory m = { 0 };
+
+	(void)state;
+	assert_true(tool_memory_parse(text, &m));
+	assert_int_equal(m.rss, 8132 * 1024);
+	assert_int_equal(m.pss, 3512 * 1024);
+	assert_int_equal(m.own, 1021 * 1024);
+	assert_int_equal(m.shared, (400 + 2091) * 1024);
+	assert_false(tool_memory_parse("", &m));
+	assert_false(tool_memory_parse("Rss: 1 kB\nPss: 1 kB", &m));
+	assert_true(tool_memory((uint32_t)getpid(), &m));
+	assert_true(m.rss >= m.pss && m.pss >= m.own && m.own > 0);
+	assert_false(tool_memory(UINT32_MAX, &m));
+}
+
 static void test_status_names(void **state)
 {
 	(void)state;
@@ -327,7 +351,7 @@ static void test_receive(void **state)
 	h.size--;
 	h.type = WIRE_RUN_REPLY;
 	assert_int_equal(receive_one(&h, sizeof(h), 0, NULL, &err), -EBADMSG);
-	h.version = 2;
+	h.version = WIRE_VERSION_NUMBER + 1;
 	assert_int_equal(receive_one(&h, sizeof(h), 0, NULL, &err), -EPROTONOSUPPORT);
 	h.magic = 0;
 	assert_int_equal(receive_one(&h, sizeof(h), 0, NULL, &err), -EBADMSG);
@@ -368,12 +392,12 @@ static void test_receive_run(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test(test_formats),	    cmocka_unit_test(test_command_line),
-		cmocka_unit_test(test_table),	    cmocka_unit_test(test_options),
-		cmocka_unit_test(test_json),	    cmocka_unit_test(test_status_names),
-		cmocka_unit_test(test_context),	    cmocka_unit_test(test_context_sizes),
-		cmocka_unit_test(test_runtime_dir), cmocka_unit_test(test_receive),
-		cmocka_unit_test(test_receive_run),
+		cmocka_unit_test(test_formats),	      cmocka_unit_test(test_command_line),
+		cmocka_unit_test(test_table),	      cmocka_unit_test(test_options),
+		cmocka_unit_test(test_json),	      cmocka_unit_test(test_status_names),
+		cmocka_unit_test(test_memory),	      cmocka_unit_test(test_context),
+		cmocka_unit_test(test_context_sizes), cmocka_unit_test(test_runtime_dir),
+		cmocka_unit_test(test_receive),	      cmocka_unit_test(test_receive_run),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
