@@ -257,7 +257,8 @@ static int receive_run(int fd, struct wire_run_reply *reply, unsigned int timeou
 		for (unsigned int i = 0; i < packet.count; i++)
 			fds[(*nfds)++] = packet.fd[i];
 		if ((size_t)n != sizeof(*reply) || reply->status >= WIRE_STATUS_COUNT ||
-		    *nfds > reply->nfds || (reply->status != WIRE_WARM && reply->nfds != (reply->status == WIRE_LAUNCHED)))
+		    *nfds > reply->nfds ||
+		    (reply->status != WIRE_WARM && reply->nfds != (reply->status == WIRE_LAUNCHED)))
 			return error_set(err, EBADMSG, "the answer of warmd makes no sense");
 		if (*nfds == reply->nfds)
 			return 0;

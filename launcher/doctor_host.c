@@ -226,8 +226,8 @@ static void probe_socket_path(struct doctor_finding *f)
 	} else if (r < 0) {
 		doctor_found(f, DOCTOR_LIMITED, "not known: see runtime-directory");
 	} else {
-		doctor_found(f, DOCTOR_OK, "%zu of %zu bytes",
-			     strlen(dir.path) + sizeof("/" WIRE_SOCKET) - 1, most);
+		doctor_found(f, DOCTOR_OK, "%zu of %zu bytes", strlen(dir.path) + sizeof("/" WIRE_SOCKET) - 1,
+			     most);
 	}
 }
 

@@ -71,6 +71,8 @@ static int wait_alone(const struct follow *f, pid_t pid, int pidfd, int *ret_wst
 		if (p[1].revents)
 			pass_on(f, pid, pidfd);
 	}
+	if (pidfd_zombie_status(pidfd, pid, ret_wstatus) == 0)
+		return 0;
 	/* how it ended is told once its new parent has reaped it: POLLHUP, Linux 6.9 */
 	p[0].events = 0;
 	poll(p, 1, REAPED_MS);

@@ -66,7 +66,8 @@ int launch_ask(struct launch *l, struct wire_run *run, unsigned int timeout_ms, 
 		return error_set(err, E2BIG, "more than %d descriptors are open", CALLER_FDS);
 	beyond = open_beyond();
 	if (beyond >= 0)
-		return error_set(err, E2BIG, "descriptor %d is open, and only those below 256 can be handed over",
+		return error_set(err, E2BIG,
+				 "descriptor %d is open, and only those below 256 can be handed over",
 				 beyond);
 	run->nice = getpriority(PRIO_PROCESS, 0);
 	cwd = open(".", O_PATH | O_DIRECTORY | O_CLOEXEC);

@@ -21,8 +21,9 @@
 #include <stdint.h>
 
 /* in the runtime directory */
-#define WIRE_SOCKET "warmd.sock"
-#define WIRE_LOCK   "warmd.lock"
+#define WIRE_SOCKET  "warmd.sock"
+#define WIRE_LOCK    "warmd.lock"
+#define WIRE_METRICS "metrics.sock" /* not this protocol: HTTP, warmd/metrics_http.h */
 
 /*
  * What the environment passes to a started warmd. WARMD_READY_FD=N: warmd

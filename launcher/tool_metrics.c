@@ -12,7 +12,6 @@
 #include "engine/base/clock.h"
 #include "engine/base/fd.h"
 #include "engine/base/runtime_dir.h"
-#include "warmd/metrics_http.h"
 
 #define METRICS_MAX (64u * 1024 * 1024)
 
@@ -27,7 +26,7 @@ static int open_socket(struct error *err)
 
 	if (r < 0)
 		return r;
-	r = runtime_dir_path(&dir, METRICS_SOCKET, a.sun_path, sizeof(a.sun_path));
+	r = runtime_dir_path(&dir, WIRE_METRICS, a.sun_path, sizeof(a.sun_path));
 	if (r < 0)
 		return error_errno(err, r, "%s", dir.path);
 	fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);

@@ -138,6 +138,8 @@ static int32_t files[ENTER_MAX_FILES];
 
 /* what the stub executes if it fails, when this process is no launcher any more: COLD_FAILED is for it alone */
 #define COLD_FAILED "--cold="
+static const char *const cold_strict[] = { "warm", "run", "--strict", COLD_FAILED "the launch failed",
+					   "--",   NULL };
 static const char *const cold_verbose[] = {
 	"warm", "run", "-v", COLD_FAILED "the launch failed", "--", NULL
 };
@@ -150,7 +152,9 @@ static int enter(const struct run_options *o, const struct wire_run_reply *reply
 		.argc = o->argc,
 		.argv = o->argv,
 		.envp = envp,
-		.cold_words = o->verbose ? cold_verbose : NULL,
+		.cold_words = o->strict	   ? cold_strict
+			      : o->verbose ? cold_verbose
+					   : NULL,
 		.skeleton_fd = -1,
 		.seccomp = ((const struct wire_run *)message)->seccomp != 0,
 	};

@@ -21,9 +21,9 @@ static int reap(pid_t pid, int pidfd, int *ret_wstatus)
 	if (waitid(P_PIDFD, (id_t)pidfd, &si, WEXITED | WNOHANG) == 0) {
 		if (!si.si_pid)
 			return 0;
-		*ret_wstatus = si.si_code == CLD_EXITED ?
-				       (si.si_status & 0xff) << 8 :
-				       si.si_status | (si.si_code == CLD_DUMPED ? 0x80 : 0);
+		*ret_wstatus = si.si_code == CLD_EXITED
+				       ? (si.si_status & 0xff) << 8
+				       : si.si_status | (si.si_code == CLD_DUMPED ? 0x80 : 0);
 		return 1;
 	}
 	/* reaped by somebody else (clone_reap_unknown()): Linux 6.15 still knows */
@@ -92,7 +92,9 @@ static int on_end(sd_event_source *source, int fd, uint32_t events, void *data)
 			.tag = cl->tag,
 		};
 
-		connection_queue(cl->connection, &m);
+		/* a client that is gone is noticed by its end of file */
+		if (connection_send(cl->connection, &m, sizeof(m), -EBADF) < 0)
+			log_debug("process %u does not hear of its clone's end", cl->connection->pid);
 	}
 	clone_unlink(&s->clones, cl);
 	s->nclones--;

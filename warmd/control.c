@@ -147,10 +147,13 @@ static Warm__Template *fill_template(struct answer *a, const struct template *t,
 static void list(struct server *s, struct answer *a)
 {
 	_cleanup_free_ struct census_count *counts = NULL;
-	size_t ncounts = census_count(s, &counts), n = store_count(s->store);
+	size_t ncounts = census_count(s, &counts), n = 0;
 	const struct census_count *count;
 	Warm__Template **v;
 
+	/* refused ones too, unlike store_count() */
+	for (const struct template *t = s->store->list; t; t = t->next)
+		n++;
 	v = answer_own(a, calloc(n + 1, sizeof(*v)));
 	if (!v)
 		return answer_fail(a, -ENOMEM, "no memory%s", "");

@@ -20,7 +20,8 @@ _Static_assert(sizeof(struct wire_range) == sizeof(struct stub_range),
 _Static_assert(WIRE_LEARN_RANGES == STUB_HOT_RANGES, "as many as there is room for");
 
 struct hot {
-	struct wire_range *ranges; /* what all samples so far have: written ones, then those that were only read */
+	struct wire_range
+		*ranges; /* what all samples so far have: written ones, then those that were only read */
 	size_t n;
 	unsigned int samples;
 };

@@ -43,7 +43,6 @@ void launch_answer(struct launch *l, uint32_t status, struct clone *cl, const ch
 		.nfds = cl ? 1 : 0,
 	};
 	struct connection *c = l->connection;
-	struct iovec piece = { &reply, sizeof(reply) };
 	int pidfd = cl ? cl->pidfd : -EBADF, r;
 
 	if (!c)
@@ -55,7 +54,7 @@ void launch_answer(struct launch *l, uint32_t status, struct clone *cl, const ch
 		reply.way = cl->way;
 	}
 	server_note_launch(c->server, c->pid, l->request, status, reason, l->start_ns);
-	r = packet_send(c->fd, &piece, 1, &pidfd, reply.nfds, MSG_DONTWAIT);
+	r = connection_send(c, &reply, sizeof(reply), pidfd);
 	if (cl)
 		metrics_told(c->server, cl, l);
 	if (r < 0) {
@@ -88,7 +87,8 @@ static bool directory_differs(const struct template *t, const struct launch *l, 
 		return false;
 	snprintf(path, sizeof(path), "/proc/self/fd/%d", l->caller.fds[l->caller.nfds - extras]);
 	len = readlink(path, cwd, sizeof(cwd));
-	if (len > 0 && (size_t)len == strlen(t->request->cwd) && memcmp(cwd, t->request->cwd, (size_t)len) == 0)
+	if (len > 0 && (size_t)len == strlen(t->request->cwd) &&
+	    memcmp(cwd, t->request->cwd, (size_t)len) == 0)
 		return false;
 	snprintf(reason, size, "another working directory, which was read at the start (built in %.150s)",
 		 t->request->cwd);
@@ -115,7 +115,8 @@ static bool streams_differ(const struct template *t, const struct launch *l, cha
 		    (a->stdio[i] == WIRE_STDIO_CLOSED) != (b->stdio[i] == WIRE_STDIO_CLOSED))
 			what = "closed";
 		if (what) {
-			snprintf(reason, size, "%s is %s in one of build and launch, which was looked at at the start",
+			snprintf(reason, size,
+				 "%s is %s in one of build and launch, which was looked at at the start",
 				 names[i], what);
 			return true;
 		}
@@ -162,8 +163,7 @@ static void by_name(struct server *s, struct launch *l)
 	if (((req->run.flags & WIRE_LAUNCH_ENV) &&
 	     template_environment_differs(t, req, s->config, reason, sizeof(reason))) ||
 	    template_looked_at_differs(t, req, reason, sizeof(reason)) ||
-	    streams_differ(t, l, reason, sizeof(reason)) ||
-	    directory_differs(t, l, reason, sizeof(reason)) ||
+	    streams_differ(t, l, reason, sizeof(reason)) || directory_differs(t, l, reason, sizeof(reason)) ||
 	    arguments_differ(t, l, reason, sizeof(reason)) ||
 	    order_refusal(s, t, l, reason, sizeof(reason))) {
 		launch_answer(l, WIRE_COLD_MISMATCH, NULL, reason);

@@ -108,7 +108,8 @@ static bool identity_differs(const struct template *t, const struct request *req
 	return false;
 }
 
-bool template_looked_at_differs(const struct template *t, const struct request *req, char *reason, size_t size)
+bool template_looked_at_differs(const struct template *t, const struct request *req, char *reason,
+				size_t size)
 {
 	const struct wire_run *a = &t->request->run, *b = &req->run;
 	uint32_t keys = t->result->keys;

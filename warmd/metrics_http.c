@@ -377,7 +377,7 @@ int metrics_http_new(struct metrics_http **ret, struct server *s, const char *di
 	if (!h)
 		return error_set(err, ENOMEM, "no memory");
 	h->server = s;
-	if ((size_t)snprintf(h->path, sizeof(h->path), "%s/" METRICS_SOCKET, dir) >= sizeof(h->path)) {
+	if ((size_t)snprintf(h->path, sizeof(h->path), "%s/" WIRE_METRICS, dir) >= sizeof(h->path)) {
 		free(h);
 		return error_set(err, ENAMETOOLONG, "%s is too long for a socket", dir);
 	}
@@ -390,7 +390,7 @@ int metrics_http_new(struct metrics_http **ret, struct server *s, const char *di
 	r = sd_event_add_io(s->event, &h->listen, h->fd, EPOLLIN, on_connect, h);
 	if (r < 0) {
 		metrics_http_free(h);
-		return error_errno(err, r, "watching %s/" METRICS_SOCKET, dir);
+		return error_errno(err, r, "watching %s/" WIRE_METRICS, dir);
 	}
 	*ret = h;
 	return 0;

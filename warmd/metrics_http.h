@@ -14,7 +14,6 @@
 
 #include "engine/base/error.h"
 
-#define METRICS_SOCKET	    "metrics.sock"
 #define METRICS_REQUEST_MAX 4096
 
 struct server;

@@ -34,7 +34,7 @@ void connection_close(struct connection *c)
 	}
 	sd_event_source_disable_unref(c->source);
 	fd_close(c->fd);
-	free(c->exits);
+	connection_drop_outgoing(c);
 	free(c);
 }
 
@@ -300,8 +300,6 @@ static bool may_bring_descriptors(const void *packet, size_t len)
 				       (run->header.type == WIRE_RUN && (run->flags & WIRE_RUN_POOL)));
 }
 
-static int flush_exits(struct connection *c);
-
 static int on_readable(sd_event_source *source, int fd, uint32_t events, void *data)
 {
 	static uint64_t buf[WIRE_MAX_SIZE / 8];
@@ -311,7 +309,7 @@ static int on_readable(sd_event_source *source, int fd, uint32_t events, void *d
 	int r;
 
 	(void)source;
-	if ((events & EPOLLOUT) && flush_exits(c) < 0) {
+	if ((events & EPOLLOUT) && connection_flush(c) < 0) {
 		connection_close(c);
 		return 0;
 	}
@@ -341,52 +339,6 @@ static int on_readable(sd_event_source *source, int fd, uint32_t events, void *d
 	return 0;
 }
 
-/* Return: 0, also when some must wait; or a negative errno: the connection is of no use */
-static int flush_exits(struct connection *c)
-{
-	size_t done = 0;
-	int r = 0;
-
-	for (; done < c->nexits; done++) {
-		struct iovec piece = { &c->exits[done], sizeof(c->exits[done]) };
-
-		r = packet_send(c->fd, &piece, 1, NULL, 0, MSG_DONTWAIT);
-		if (r < 0)
-			break;
-	}
-	c->nexits -= done;
-	memmove(c->exits, c->exits + done, c->nexits * sizeof(*c->exits));
-	if (r < 0 && r != -EAGAIN)
-		return r;
-	sd_event_source_set_io_events(c->source, c->nexits ? EPOLLIN | EPOLLOUT : EPOLLIN);
-	return 0;
-}
-
-void connection_queue(struct connection *c, const struct wire_exited *m)
-{
-	struct iovec piece = { (void *)m, sizeof(*m) };
-	int r = c->nexits ? -EAGAIN : packet_send(c->fd, &piece, 1, NULL, 0, MSG_DONTWAIT);
-
-	if (r == 0)
-		return;
-	if (r == -EAGAIN && c->nexits == c->exits_cap) {
-		size_t cap = c->exits_cap ? 2 * c->exits_cap : 64;
-		struct wire_exited *more = realloc(c->exits, cap * sizeof(*more));
-
-		if (more) {
-			c->exits = more;
-			c->exits_cap = cap;
-		} else {
-			r = -ENOMEM;
-		}
-	}
-	if (r == -EAGAIN) {
-		c->exits[c->nexits++] = *m;
-		sd_event_source_set_io_events(c->source, EPOLLIN | EPOLLOUT);
-	}
-	/* others end by end of file, which is read in its turn */
-}
-
 static int on_connect(sd_event_source *source, int fd, uint32_t events, void *data)
 {
 	struct server *s = data;
@@ -413,6 +365,7 @@ static int on_connect(sd_event_source *source, int fd, uint32_t events, void *da
 		return 0;
 	c->server = s;
 	c->fd = TAKE_FD(peer);
+	c->outgoing_end = &c->outgoing;
 	c->pid = (uint32_t)cred.pid;
 	if (sd_event_add_io(s->event, &c->source, c->fd, EPOLLIN, on_readable, c) < 0) {
 		fd_close(c->fd);

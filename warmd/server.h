@@ -42,9 +42,7 @@ struct connection {
 	int fd;
 	uint32_t pid;
 	bool checked; /* may have clones launched: peer.c */
-	/* ends of clones that the client has not read yet */
-	struct wire_exited *exits;
-	size_t nexits, exits_cap;
+	struct outgoing *outgoing, **outgoing_end; /* what the client's socket had no room for: outgoing.c */
 };
 
 struct build;
@@ -94,8 +92,17 @@ void server_free(struct server *s);
 void connection_reply(struct connection *c, uint32_t status, const struct template *t, bool descriptors,
 		      uint32_t stdio_changed, const char *reason);
 void connection_close(struct connection *c);
-/** connection_queue() - tell of a clone's end, as soon as the client reads */
-void connection_queue(struct connection *c, const struct wire_exited *m);
+/* --- outgoing.c --- */
+
+/**
+ * connection_send() - a packet, as soon as the client reads
+ * @fd: goes with it; it stays the caller's; -EBADF: none
+ * Return: 0; a negative errno: the connection is of no use, and the caller closes it
+ */
+int connection_send(struct connection *c, const void *bytes, size_t len, int fd);
+/** connection_flush() - the client has room again. Return: as connection_send() */
+int connection_flush(struct connection *c);
+void connection_drop_outgoing(struct connection *c);
 
 /** server_note_launch() - for the statistics and `warm explain PID` */
 void server_note_launch(struct server *s, uint32_t pid, const struct request *req, uint32_t status,

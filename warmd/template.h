@@ -102,7 +102,8 @@ size_t store_count(const struct store *s);
 bool template_mismatch(const struct template *t, const struct request *req, const struct config *config,
 		       char *reason, size_t size);
 /** template_looked_at_differs() - umask, affinity, limits, size of the terminal, as far as they count. Return: as above */
-bool template_looked_at_differs(const struct template *t, const struct request *req, char *reason, size_t size);
+bool template_looked_at_differs(const struct template *t, const struct request *req, char *reason,
+				size_t size);
 /** template_environment_differs() - of a variable that counts. Return: false: of none; words in @reason */
 bool template_environment_differs(const struct template *t, const struct request *req,
 				  const struct config *config, char *reason, size_t size);

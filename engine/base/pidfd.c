@@ -40,9 +40,12 @@ int pidfd_kill(int pidfd, pid_t pid, int sig, bool group)
 		return syscall(SYS_pidfd_send_signal, pidfd, sig, NULL, 0) < 0 ? -errno : 0;
 	if (syscall(SYS_pidfd_send_signal, pidfd, sig, NULL, SIGNAL_PROCESS_GROUP) == 0)
 		return 0;
-	if (errno != EINVAL || syscall(SYS_pidfd_send_signal, pidfd, 0, NULL, 0) < 0)
-		return -errno;
-	return kill(-pid, sig) < 0 ? -errno : 0;
+	if (errno == EINVAL && syscall(SYS_pidfd_send_signal, pidfd, 0, NULL, 0) == 0 && kill(-pid, sig) == 0)
+		return 0;
+	/* it has no group of its own yet */
+	if (errno == ESRCH)
+		return syscall(SYS_pidfd_send_signal, pidfd, sig, NULL, 0) < 0 ? -errno : 0;
+	return -errno;
 }
 
 int pidfd_exit_status(int pidfd, int *ret_wstatus)

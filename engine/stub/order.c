@@ -255,7 +255,8 @@ static void populate(uint64_t start, uint64_t len)
 /* what is written between the order and the program's next instruction */
 static void populate_own(void)
 {
-	const struct stub_thread *ready = (struct stub_thread *)stub_at(stub_data.threads) + stub_data.ready_thread;
+	const struct stub_thread *ready = (struct stub_thread *)stub_at(stub_data.threads) +
+					  stub_data.ready_thread;
 
 	populate((uint64_t)stub_at(ready->frame), sizeof(struct stub_ucontext));
 	populate((uint64_t)stub_at(stub_data.launch), STUB_LAUNCH_SIZE);

@@ -71,7 +71,11 @@ class Launches:
             fine = now and now == before[0]
             before[0] = now
             return now if fine else None
-        skeleton = eventually(twice, f"{n} parked clones")
+        try:
+            skeleton = eventually(twice, f"{n} parked clones")
+        except pytest.fail.Exception as e:
+            below = [(p, name_of_process(p), state(p)) for p in children(daemon)]
+            pytest.fail(f"{e}; warmd's children: {below}; templates: {self.warm.ls()}\n{self.warm.log()[-2000:]}", pytrace=False)
         return [p for p in skeleton if name_of_process(p) != "warm-skeleton"]
 
     def argv(self, name, args=(), options=()):

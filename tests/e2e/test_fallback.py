@@ -224,7 +224,7 @@ def test_fake_answer_with_nonsense_in_it(own_warm, program):
             fds = [os.memfd_create("x") for _ in range(3)]
             for fd in fds:
                 os.write(fd, os.urandom(8192))
-            body = fw.REPLY.pack(0, 3, 0x10000000, 4096, 4096, 0x20000000, 4096, 1, 1, 0, 0, b"")
+            body = fw.REPLY.pack(0, 3, 0x10000000, 4096, 4096, 0x20000000, 4096, 1, 1, 0, 0, 0, 0, 0, 0, b"")
             with contextlib.suppress(OSError):
                 socket.send_fds(connection, [fw.packet(fw.T_RUN_REPLY, body)], fds)
             for fd in fds:
@@ -241,7 +241,7 @@ def test_hostile_messages_end_one_connection_only(warm, program):
     pid, bad = warm.pid(), warm.stats()["bad_messages"]
     header = fw.packet(fw.T_RUN)
     run = fw.packet(fw.T_RUN, fw.RUN.pack(*([0xffffffff] * 8), *([2 ** 64 - 1] * 36), *([0xffffffff] * 6), 65535, 65535, 0xffffffff,
-                                          *([2 ** 64 - 1] * 5)))
+                                          *([2 ** 64 - 1] * 4), 0xffffffff, -1, 0xffffffff, 0xffffffff, 2 ** 64 - 1))
     for data in (b"x", b"\0" * 16, header[:15], header, run, run + b"\0" * 1000, fw.packet(fw.T_CONTROL, b"\xff" * 100),
                  fw.packet(99), fw.packet(fw.T_RUN_REPLY, b"x" * 400), fw.packet(fw.T_RUN, os.urandom(60000)),
                  fw.packet(fw.T_RUN, b"", size=1 << 31)):

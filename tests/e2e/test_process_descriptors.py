@@ -120,7 +120,7 @@ def test_too_few_descriptors_runs_cold(warm, programs):
     """What the template needs for a moment and the caller's limit does not allow ends in a cold run, not in a loss"""
     argv = [programs.path("descriptors"), "events"]
     warm.build(argv, options=CALL)
-    said = set()
+    said, strict = set(), set()
     for limit in range(8, 24):
         def prepare():
             resource.setrlimit(resource.RLIMIT_NOFILE, (limit, limit))
@@ -129,5 +129,9 @@ def test_too_few_descriptors_runs_cold(warm, programs):
         assert (run.out, run.err, run.status) == (cold.out, cold.err, cold.status), limit
         run = warm.run(argv, options=CALL, verbose=True, preexec=prepare)
         said.add(tuple(line for line in run.err.splitlines() if line.startswith("warm: ")))
+        run = warm.run(argv, options=[*CALL, "--strict"], preexec=prepare)
+        strict.add(run.status)
+        assert run.status == 125 and "--strict" in run.err or (run.out, run.status) == (cold.out, cold.status), limit
     failed = (f"warm: launching from template '{argv[0]} events'", "warm: running cold: the launch failed")
     assert failed in said and all(words == failed or len(words) == 1 for words in said), said
+    assert 125 in strict and len(strict) > 1, strict
