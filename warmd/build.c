@@ -82,7 +82,7 @@ bool build_pending_name(const struct server *s, const char *name)
 
 	for (const struct build *b = s->builds; b; b = b->next) {
 		request_label(b->request, label, sizeof(label));
-		if (strcmp(label, name) == 0)
+		if (strcmp(b->request->name[0] ? b->request->name : label, name) == 0)
 			return true;
 	}
 	return false;

@@ -8,6 +8,11 @@
 
 #include "engine/base/fd.h"
 
+#define RUN_FLAGS                                                                                            \
+	(uint32_t)(WIRE_RUN_NO_BUILD | WIRE_RUN_BUILD | WIRE_RUN_EXPLAIN | WIRE_RUN_REBUILD | WIRE_RUN_POOL)
+#define LAUNCH_FLAGS                                                                                         \
+	(uint32_t)(WIRE_LAUNCH_DETACH | WIRE_LAUNCH_APPEND | WIRE_LAUNCH_ENV | WIRE_LAUNCH_CGROUP)
+
 struct cursor {
 	char *p, *end;
 };
@@ -54,9 +59,7 @@ static int check(const struct request *r, const struct cursor *c, struct error *
 	for (int i = 0; i < 3; i++)
 		if (run->stdio[i] > WIRE_STDIO_OTHER)
 			return error_set(err, EBADMSG, "run message: unknown kind of standard descriptor");
-	if (run->flags & ~(uint32_t)(WIRE_RUN_NO_BUILD | WIRE_RUN_BUILD | WIRE_RUN_EXPLAIN |
-				     WIRE_RUN_REBUILD | WIRE_RUN_POOL | WIRE_LAUNCH_DETACH |
-				     WIRE_LAUNCH_APPEND | WIRE_LAUNCH_ENV | WIRE_LAUNCH_CGROUP))
+	if (run->flags & ~(run->header.type == WIRE_LAUNCH ? LAUNCH_FLAGS : RUN_FLAGS))
 		return error_set(err, EBADMSG, "run message: unknown flags %x", run->flags);
 	return 0;
 }

@@ -503,6 +503,8 @@ void server_free(struct server *s)
 		launch_free(l);
 	}
 	store_free(s->store);
+	/* the pools' clones, which their ends would have freed */
+	clone_forget_all(s);
 	fd_close(s->listen_fd);
 	free(s);
 }

@@ -107,9 +107,11 @@ static char *make_label(const struct store *s, const struct request *req)
 	char label[REQUEST_LABEL_MAX], *unique;
 	size_t n = 2;
 
+	if (req->name[0])
+		return strdup(req->name);
 	request_label(req, label, sizeof(label));
 	unique = strdup(label);
-	while (unique && !req->name[0] && store_find(s, unique)) {
+	while (unique && store_find(s, unique)) {
 		free(unique);
 		if (asprintf(&unique, "%s#%zu", label, n++) < 0)
 			unique = NULL;

@@ -5,23 +5,24 @@ import os
 import struct
 import sys
 
-MAGIC, VERSION = 0x4D524157, 1
-RUN, RUN_REPLY, CONTROL, CONTROL_REPLY = 2, 3, 4, 5
+MAGIC, VERSION = 0x4D524157, 2
+RUN, RUN_REPLY, CONTROL, CONTROL_REPLY, LAUNCH = 2, 3, 4, 5, 7
+POOL, DETACH, APPEND, ENV, CGROUP = 1 << 4, 1 << 5, 1 << 6, 1 << 7, 1 << 8
 RAW, HEADER, RUN_STEP, CONTROL_STEP, FDS, RECONNECT, PARSE = range(7)
-RUN_SIZE = 408  # sizeof(struct wire_run)
+RUN_SIZE = 424  # sizeof(struct wire_run)
 
 
 def header(kind, size, magic=MAGIC, version=VERSION):
     return struct.pack("<IHHII", magic, version, kind, size, 0)
 
 
-def run(strings, argc, envc, flags=0, size=None, strings_size=None, stdio=(5, 2, 1)):
+def run(strings, argc, envc, flags=0, size=None, strings_size=None, stdio=(5, 2, 1), kind=RUN):
     fixed = struct.pack("<8I", flags, argc, envc, len(strings) if strings_size is None else strings_size, 0o22, 0, 0, 0)
     fixed += struct.pack("<4Q", 0, 0, 0, 1) + struct.pack("<32Q", *([1 << 20] * 32))
-    fixed += struct.pack("<6I2HI", *stdio, 4096, 4096, 4096, 24, 80, 7) + struct.pack("<5Q", 7, 0, 0, 0, 0)
+    fixed += struct.pack("<6I2HI", *stdio, 4096, 4096, 4096, 24, 80, 7) + struct.pack("<4QIiIIQ", 0x7F if kind == LAUNCH or flags & POOL else 7, 0, 0, 0, 1, 5, 3, 0, 0)
     total = 16 + len(fixed) + len(strings)
     assert 16 + len(fixed) == RUN_SIZE
-    return header(RUN, total if size is None else size) + fixed + strings
+    return header(kind, total if size is None else size) + fixed + strings
 
 
 def strings(name="", ready="auto", cwd="/tmp", argv=("prog", "arg"), envp=("A=1", "PATH=/bin")):
@@ -75,13 +76,23 @@ WIRE = {
     "run-exact": step(HEADER, header(RUN, 0) + bytes(RUN_SIZE - 16)),
     "run-many-variables": step(RAW, run(strings(envp=["V%d=" % i for i in range(300)]), 2, 300)),
     "run-long-words": step(RAW, run(strings(name="n" * 500, argv=("p" * 2000, "\x01\x7f%s%n"), envp=("LD_PRELOAD=x",)), 2, 1)),
+    "run-pool": step(RAW, run(GOOD, 2, 2, flags=POOL)) + step(FDS, run(GOOD, 2, 2, flags=POOL)),
+    "launch": step(FDS, run(strings(name="t"), 2, 2, kind=LAUNCH, flags=ENV)),
+    "launch-append": step(FDS, run(strings(name="t", argv=()), 0, 2, kind=LAUNCH, flags=APPEND)),
+    "launch-detached": step(FDS, run(strings(name="t"), 2, 2, kind=LAUNCH, flags=DETACH)) + step(RECONNECT),
+    "launch-cgroup": step(FDS, run(strings(name="t"), 2, 2, kind=LAUNCH, flags=CGROUP)),
+    "launch-no-descriptors": step(RAW, run(strings(name="t"), 2, 2, kind=LAUNCH)),
+    "launch-unknown": step(FDS, run(strings(name="nothing"), 2, 2, kind=LAUNCH)),
+    "launch-no-name": step(FDS, run(GOOD, 2, 2, kind=LAUNCH)),
+    "launch-argc-0": step(FDS, run(strings(name="t", argv=()), 0, 2, kind=LAUNCH)),
+    "launch-cwd-empty": step(FDS, run(strings(name="t", cwd=""), 2, 2, kind=LAUNCH)),
     "parse-good": step(PARSE, run(GOOD, 2, 2)),
     "parse-hostile": step(PARSE, run(GOOD, 2, 0xFFFFFFFE)) + step(PARSE, b"") + step(PARSE, run(GOOD, 5, 0)),
     "header-empty": step(RAW),
     "header-short": step(RAW, header(RUN, 16)[:15]),
     "header-only": step(RAW, header(RUN, 16)),
     "header-magic": step(RAW, header(RUN, 16, magic=0)),
-    "header-version": step(RAW, header(RUN, 16, version=2)) + step(RAW, run(GOOD, 2, 2)),
+    "header-version": step(RAW, header(RUN, 16, version=1)) + step(RAW, run(GOOD, 2, 2)),
     "header-version-0": step(RAW, header(CONTROL, 16, version=0)),
     "header-type": step(RAW, header(0xFFFF, 16)),
     "header-server-types": step(RAW, header(RUN_REPLY, 16)) + step(RAW, header(CONTROL_REPLY, 16)) + step(RAW, header(1, 16)),

@@ -215,11 +215,37 @@ static void meanings(void **state)
 		refused();
 	}
 	set_good();
-	run.flags = WIRE_RUN_NO_BUILD | WIRE_RUN_BUILD | WIRE_RUN_EXPLAIN | WIRE_RUN_REBUILD;
+	run.flags = WIRE_RUN_NO_BUILD | WIRE_RUN_BUILD | WIRE_RUN_EXPLAIN | WIRE_RUN_REBUILD | WIRE_RUN_POOL;
 	accepted();
-	for (uint32_t bit = WIRE_RUN_REBUILD << 1; bit; bit <<= 1) {
+	for (uint32_t bit = WIRE_RUN_POOL << 1; bit; bit <<= 1) {
 		run.flags = bit;
 		refused();
+	}
+}
+
+/* what only a launch by name may leave out or ask for */
+static void launches(void **state)
+{
+	const uint32_t all = WIRE_LAUNCH_DETACH | WIRE_LAUNCH_APPEND | WIRE_LAUNCH_ENV | WIRE_LAUNCH_CGROUP;
+
+	(void)state;
+	for (int by_name = 0; by_name < 2; by_name++) {
+		set("t\0\0\0p", 6, 1, 0);
+		run.header.type = by_name ? WIRE_LAUNCH : WIRE_RUN;
+		by_name ? accepted() : refused();
+		set("t\0\0/\0", 5, 0, 0);
+		run.header.type = by_name ? WIRE_LAUNCH : WIRE_RUN;
+		refused();
+		run.flags = WIRE_LAUNCH_APPEND;
+		by_name ? accepted() : refused();
+	}
+	set_good();
+	run.header.type = WIRE_LAUNCH;
+	run.flags = all;
+	accepted();
+	for (uint32_t bit = 1; bit; bit <<= 1) {
+		run.flags = bit;
+		bit & all ? accepted() : refused();
 	}
 }
 
@@ -234,6 +260,7 @@ int main(void)
 		cmocka_unit_test(count_lies),
 		cmocka_unit_test(string_borders),
 		cmocka_unit_test(meanings),
+		cmocka_unit_test(launches),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
