@@ -5,6 +5,7 @@
 #include <stddef.h>
 #include <stdlib.h>
 #include <unistd.h>
+#include <sys/prctl.h>
 
 #include "engine/base/runtime_dir.h"
 #include "launcher/client.h"
@@ -58,6 +59,7 @@ int skeleton_main(int argc, char **argv, char **envp)
 
 	if (argc < 4)
 		return EXIT_WARM;
+	b.seccomp = prctl(PR_GET_SECCOMP, 0, 0, 0, 0) != 0;
 	b.skeleton_fd = atoi(argv[2]);
 	if (client_receive_run(b.skeleton_fd, &reply, TEMPLATE_MS, files, ENTER_MAX_FILES, &nfiles, &err) ==
 		    0 &&

@@ -2,9 +2,13 @@
 #include "launcher/follow.h"
 
 #include <errno.h>
+#include <fcntl.h>
 #include <poll.h>
 #include <signal.h>
 #include <stdbool.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
 #include <unistd.h>
 #include <sys/ioctl.h>
 #include <sys/prctl.h>
@@ -13,6 +17,7 @@
 #include <sys/syscall.h>
 #include <sys/wait.h>
 
+#include "engine/base/fd.h"
 #include "engine/base/pidfd.h"
 #include "launcher/client.h"
 
@@ -33,7 +38,13 @@ int follow_begin(struct follow *f, uint64_t ignored, struct error *err)
 	/* an ignored signal that is blocked would become pending */
 	sigprocmask(SIG_BLOCK, &set, &f->before);
 	f->signal_fd = signalfd(-1, &set, SFD_CLOEXEC | SFD_NONBLOCK);
-	return f->signal_fd < 0 ? error_errno(err, errno, "cannot wait for signals (signalfd)") : 0;
+	if (f->signal_fd < 0) {
+		int code = errno;
+
+		sigprocmask(SIG_SETMASK, &f->before, NULL);
+		return error_errno(err, code, "cannot wait for signals (signalfd)");
+	}
+	return 0;
 }
 
 void follow_end(struct follow *f)
@@ -45,6 +56,32 @@ void follow_end(struct follow *f)
 	sigprocmask(SIG_SETMASK, &f->before, NULL);
 }
 
+/*
+ * Has the process the default action for SIGTSTP? A clone's parent is in another session, so its group counts as
+ * orphaned, and the kernel takes that signal for nothing there (kernel/signal.c: is_current_pgrp_orphaned()).
+ */
+static bool stops_by_default(pid_t pid)
+{
+	static const char *const sets[] = { "SigBlk:", "SigIgn:", "SigCgt:" };
+	char path[32], text[4096];
+	const char *line;
+	ssize_t n = -1;
+	int fd;
+
+	snprintf(path, sizeof(path), "/proc/%d/status", pid);
+	fd = open(path, O_RDONLY | O_CLOEXEC);
+	if (fd >= 0)
+		n = read(fd, text, sizeof(text) - 1);
+	fd_close(fd);
+	text[n > 0 ? n : 0] = '\0';
+	for (unsigned int i = 0; i < sizeof(sets) / sizeof(sets[0]); i++) {
+		line = strstr(text, sets[i]);
+		if (!line || strtoull(line + strlen(sets[i]), NULL, 16) >> (SIGTSTP - 1) & 1)
+			return false;
+	}
+	return true;
+}
+
 static void pass_on(const struct follow *f, pid_t pid, int pidfd)
 {
 	struct signalfd_siginfo info;
@@ -52,8 +89,11 @@ static void pass_on(const struct follow *f, pid_t pid, int pidfd)
 	while (read(f->signal_fd, &info, sizeof(info)) == sizeof(info)) {
 		/* si_code SI_KERNEL: the terminal; WINCH and CONT concern the whole group anyway */
 		bool group = info.ssi_code == SI_KERNEL || info.ssi_signo == SIGCONT;
+		int sig = (int)info.ssi_signo;
 
-		pidfd_kill(pidfd, pid, (int)info.ssi_signo, group);
+		if (sig == SIGTSTP && stops_by_default(pid))
+			sig = SIGSTOP;
+		pidfd_kill(pidfd, pid, sig, group);
 		/* the shell is to see a stopped job; SIGCONT wakes us, and is passed on in the next round */
 		if (info.ssi_signo == SIGTSTP)
 			kill(getpid(), SIGSTOP);

@@ -9,6 +9,7 @@
 #include <string.h>
 #include <unistd.h>
 #include <sys/resource.h>
+#include <sys/socket.h>
 #include <sys/syscall.h>
 
 #include "engine/base/fd.h"
@@ -54,7 +55,17 @@ static int open_beyond(void)
 	return found;
 }
 
-int launch_ask(struct launch *l, struct wire_run *run, unsigned int timeout_ms, int *files,
+/*
+ * No answer in time. From here on warmd cannot send one, and without an answer it launches nothing for `warm run`
+ * (pool.c: give_order()); one that came meanwhile counts.
+ */
+static int last_chance(struct launch *l, int *files, unsigned int max_files, unsigned int *ret_nfiles, int r)
+{
+	shutdown(l->conn, SHUT_RD);
+	return client_receive_run(l->conn, &l->reply, 1, files, max_files, ret_nfiles, NULL) == 0 ? 0 : r;
+}
+
+int launch_ask(struct launch *l, struct wire_run *run, int cgroup, unsigned int timeout_ms, int *files,
 	       unsigned int max_files, unsigned int *ret_nfiles, struct error *err)
 {
 	struct iovec piece = { run, run->header.size };
@@ -74,16 +85,22 @@ int launch_ask(struct launch *l, struct wire_run *run, unsigned int timeout_ms, 
 	if (cwd < 0)
 		return error_errno(err, errno, "the working directory");
 	fds[n] = cwd;
+	fds[n + 1] = cgroup;
+	if (cgroup >= 0)
+		run->flags |= WIRE_LAUNCH_CGROUP;
 	r = follow_begin(&l->follow, run->ignored_signals, err);
 	if (r == 0) {
 		l->conn = client_open(1, 1000, err);
-		r = l->conn < 0 ? l->conn : packet_send(l->conn, &piece, 1, fds, (size_t)n + 1, 0);
+		r = l->conn < 0 ? l->conn : packet_send(l->conn, &piece, 1, fds, (size_t)n + (cgroup >= 0 ? 2 : 1), 0);
 		if (r < 0 && l->conn >= 0)
 			error_errno(err, r, "cannot send to warmd");
 	}
 	close(cwd);
-	if (r == 0)
+	if (r == 0) {
 		r = client_receive_run(l->conn, &l->reply, timeout_ms, files, max_files, ret_nfiles, err);
+		if (r == -ETIMEDOUT)
+			r = last_chance(l, files, max_files, ret_nfiles, r);
+	}
 	if (r == 0 && l->reply.status == WIRE_LAUNCHED) {
 		l->pidfd = files[0];
 		*ret_nfiles = 0;
@@ -121,7 +138,7 @@ struct launch_options {
 };
 
 static const char launch_help[] =
-	"usage: warm launch [--env K=V]... [--detach] [-v] NAME [ARG...]\n"
+	"usage: warm launch [--env K=V]... [--cgroup DIR] [--detach] [-v] NAME [ARG...]\n"
 	"\n"
 	"Launches a clone of the template NAME (warm build --name NAME, or a name of warm ls), with\n"
 	"ARG after the template's own arguments, in this directory, with this environment and these\n"
@@ -129,6 +146,7 @@ static const char launch_help[] =
 	"clone gets SIGHUP.\n"
 	"\n"
 	"  --env K=V     set a variable of the clone's environment; may be repeated\n"
+	"  --cgroup DIR  start in this control group (a directory of cgroup2, which you may write to)\n"
 	"  -d, --detach  print the clone's PID and leave it running\n"
 	"  -v            say on stderr how it was launched\n"
 	"\n"
@@ -185,6 +203,12 @@ static int parse(int argc, char **argv, struct launch_options *o, size_t room, i
 			o->detach = true;
 		} else if (strcmp(a, "-v") == 0 || strcmp(a, "--verbose") == 0) {
 			o->verbose = true;
+		} else if (strncmp(a, "--cgroup=", 9) == 0) {
+			o->cgroup = a + 9;
+		} else if (strcmp(a, "--cgroup") == 0) {
+			if (++i >= argc)
+				return usage("option needs a value: ", a);
+			o->cgroup = argv[i];
 		} else if (strncmp(a, "--env=", 6) == 0) {
 			if (set_variable(o, argv[i] + 6, room) < 0)
 				return -1;
@@ -215,7 +239,7 @@ int launch_main(int argc, char **argv, char **envp)
 	unsigned int nfiles;
 	size_t nenv = 0, room;
 	char number[16];
-	int pidfd, status, r;
+	int pidfd, status, cgroup = -EBADF, r;
 
 	while (envp[nenv])
 		nenv++;
@@ -236,7 +260,14 @@ int launch_main(int argc, char **argv, char **envp)
 	run->header.type = WIRE_LAUNCH;
 	if (o.detach)
 		run->flags |= WIRE_LAUNCH_DETACH;
-	r = launch_ask(&l, run, LAUNCH_MS, &pidfd, 1, &nfiles, &err);
+	if (o.cgroup) {
+		cgroup = open(o.cgroup, O_PATH | O_DIRECTORY | O_CLOEXEC);
+		if (cgroup < 0) {
+			say(o.cgroup, ": ", strerror(errno));
+			return EXIT_WARM;
+		}
+	}
+	r = launch_ask(&l, run, cgroup, LAUNCH_MS, &pidfd, 1, &nfiles, &err);
 	if (r < 0) {
 		say("launch: ", err.text, NULL);
 		return EXIT_WARM;

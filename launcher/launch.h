@@ -20,12 +20,13 @@ struct launch {
 /**
  * launch_ask() - have warmd launch a clone with this process's descriptors and directory
  * @run: as context_collect() leaves it, with type, flags and tag set; cut to header.size
+ * @cgroup: where the clone starts: a cgroup's directory; -EBADF: where warmd is
  * @files, @max_files, @ret_nfiles: for an answer of status WIRE_WARM: its descriptors
  * @timeout_ms: bound of the answer
  *
  * Return: 0 with l->reply set, whatever its status; then launch_finish() if it is WIRE_LAUNCHED, else launch_close().
  */
-int launch_ask(struct launch *l, struct wire_run *run, unsigned int timeout_ms, int *files,
+int launch_ask(struct launch *l, struct wire_run *run, int cgroup, unsigned int timeout_ms, int *files,
 	       unsigned int max_files, unsigned int *ret_nfiles, struct error *err);
 
 /** launch_finish() - follow the clone to its end, end as it did. Return: an exit status */

@@ -174,14 +174,19 @@ static int by_answer(const struct run_options *o, const struct wire_run_reply *r
 	return not_warm(o, reply->reason[0] ? reply->reason : status_word(reply->status));
 }
 
-/* --pool: by warmd where it can, else as without */
+/* --pool: by warmd where it can. Return: an exit status, or -1: as without */
 static int run_pool(const struct run_options *o, char **envp)
 {
+	struct wire_run *run = (struct wire_run *)message;
 	struct error err = { 0 };
 	struct launch l;
 	unsigned int nfds;
+	int r = launch_ask(&l, run, -EBADF, ANSWER_MS, files, ENTER_MAX_FILES, &nfds, &err);
 
-	if (launch_ask(&l, (struct wire_run *)message, ANSWER_MS, files, ENTER_MAX_FILES, &nfds, &err) < 0)
+	run->flags &= ~(uint32_t)WIRE_RUN_POOL;
+	if (r == -E2BIG)
+		return -1;
+	if (r < 0)
 		return not_warm(o, err.text);
 	if (l.reply.status == WIRE_LAUNCHED) {
 		if (o->verbose)
@@ -190,6 +195,9 @@ static int run_pool(const struct run_options *o, char **envp)
 		return launch_finish(&l);
 	}
 	launch_close(&l);
+	/* what a child of warmd cannot have, this process may */
+	if (l.reply.status == WIRE_COLD_MISMATCH || l.reply.status == WIRE_COLD_ERROR)
+		return -1;
 	return by_answer(o, &l.reply, nfds, envp);
 }
 
@@ -205,8 +213,11 @@ static int run_warm(const struct run_options *o, int argc, char **argv, char **e
 	if (!size)
 		return not_warm(o, errno == E2BIG ? "arguments and environment are too large for the wire"
 						  : strerror(errno));
-	if (o->pool)
-		return run_pool(o, envp);
+	if (o->pool) {
+		r = run_pool(o, envp);
+		if (r >= 0)
+			return r;
+	}
 	fd = client_open(1, ANSWER_MS, &err);
 	if (fd < 0)
 		return not_warm(o, err.text);

@@ -143,6 +143,13 @@ static void build_free(struct build *b)
 	free(b);
 }
 
+static int on_retry(sd_event_source *source, void *data)
+{
+	(void)source;
+	launch_retry(data);
+	return 0;
+}
+
 /* everybody who waits is told; the build is gone afterwards */
 static void finish(struct build *b, uint32_t status, const struct template *t, const char *reason)
 {
@@ -153,7 +160,9 @@ static void finish(struct build *b, uint32_t status, const struct template *t, c
 		connection_reply(b->waiters[--b->nwaiters], status, t, false, 0, reason);
 	build_free(b);
 	start_next(s);
-	launch_retry(s);
+	/* later: whoever ends a build may be in the middle of a launch */
+	if (s->waiting)
+		sd_event_add_defer(s->event, NULL, on_retry, s);
 }
 
 static int on_again(sd_event_source *source, uint64_t usec, void *data)
@@ -218,23 +227,25 @@ static void complete(struct build *b)
 	}
 	b->fds = NULL;
 	b->nfds = 0;
-	req = b->request;
 	status = result->error ? WIRE_COLD_REFUSED : WIRE_WARM;
-	/* the request is needed again if an input changed meanwhile */
-	b->request = NULL;
 	if (result->error == -EOPNOTSUPP || result->error == -EINVAL)
 		s->builds_refused++;
 	else if (!result->error)
 		s->builds_ok++;
-	{
-		struct request *spare = request_copy(req);
-
-		if (!err.text[0])
-			snprintf(err.text, sizeof(err.text), "%s", result->message);
+	if (!err.text[0])
+		snprintf(err.text, sizeof(err.text), "%s", result->message);
+	/* the build keeps its own: it may be needed again, and is looked at while others make room */
+	req = request_copy(b->request);
+	if (req) {
 		r = store_add(s->store, req, result, fds, nfds, took, &t, &err);
-		b->request = spare;
+	} else {
+		for (uint32_t i = 0; i < nfds; i++)
+			fd_close(fds[i]);
+		free(fds);
+		warm__build_result__free_unpacked(result, NULL);
+		r = error_set(&err, ENOMEM, "no memory");
 	}
-	if (r == -ESTALE && !b->again && b->request) {
+	if (r == -ESTALE && !b->again) {
 		run_again(b, err.text);
 		return;
 	}

@@ -176,11 +176,12 @@ void clone_reap_unknown(struct server *s)
 {
 	siginfo_t si = { 0 };
 
-	/* the first of those that have ended; one that is known has its own source, and goes next time */
-	if (waitid(P_ALL, 0, &si, WEXITED | WNOHANG | WNOWAIT) < 0 || !si.si_pid || known(s, si.si_pid))
-		return;
-	log_debug("process %d, a clone that nobody waits for, has ended", si.si_pid);
-	waitid(P_PID, (id_t)si.si_pid, &si, WEXITED | WNOHANG);
+	/* one that is known has its own source, and hides those behind it until the next time */
+	while (waitid(P_ALL, 0, &si, WEXITED | WNOHANG | WNOWAIT) == 0 && si.si_pid && !known(s, si.si_pid)) {
+		log_debug("process %d, which nobody waits for, has ended", si.si_pid);
+		waitid(P_PID, (id_t)si.si_pid, &si, WEXITED | WNOHANG);
+		si.si_pid = 0;
+	}
 }
 
 static void forget_all(struct clone **list)

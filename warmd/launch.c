@@ -28,7 +28,7 @@ void launch_free(struct launch *l)
 
 bool launch_wanted(const struct launch *l)
 {
-	return l->connection || (l->request->run.flags & WIRE_LAUNCH_DETACH);
+	return (l->connection && !l->connection->dead) || (l->request->run.flags & WIRE_LAUNCH_DETACH);
 }
 
 void launch_answer(struct launch *l, uint32_t status, struct clone *cl, const char *reason)
@@ -59,7 +59,7 @@ void launch_answer(struct launch *l, uint32_t status, struct clone *cl, const ch
 		metrics_told(c->server, cl, l);
 	if (r < 0) {
 		log_debug("process %u is not answered: %s", c->pid, strerror(-r));
-		connection_close(c);
+		connection_end(c);
 	}
 }
 
@@ -203,6 +203,15 @@ void launch_request(struct connection *c, struct request *req, struct packet *ca
 	by_name(c->server, l);
 }
 
+bool launch_is_whole(const struct request *req, const struct packet *caller)
+{
+	size_t n = req->run.flags & WIRE_LAUNCH_CGROUP ? 2 : 1;
+
+	for (size_t i = 0; i < ARRAY_SIZE(req->run.inherited_fds); i++)
+		n += (size_t)__builtin_popcountll(req->run.inherited_fds[i]);
+	return n == caller->nfds;
+}
+
 struct launch *launch_new(struct connection *c, struct request *req, struct packet *caller, uint64_t start_ns)
 {
 	struct launch *l = calloc(1, sizeof(*l));
@@ -285,8 +294,8 @@ void launch_own_context(struct wire_run *own)
 	own->affinity = affinity_hash();
 	own->personality = code > 0 ? (uint32_t)code : 0;
 	if (read_file("/proc/self/status", &status, NULL) == 0) {
-		const char *line = strstr(status, "CapEff:");
+		const char *line = strstr(status, "\nCapEff:");
 
-		own->capabilities = line ? strtoull(line + 7, NULL, 16) : 0;
+		own->capabilities = line ? strtoull(line + 8, NULL, 16) : 0;
 	}
 }

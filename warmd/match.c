@@ -3,6 +3,7 @@
  * match.c - does a template serve a launch: everything that the program took
  * in while it was built must be the same now (files are watch.h's part).
  */
+#include <signal.h>
 #include <stdio.h>
 #include <string.h>
 
@@ -89,6 +90,7 @@ bool template_environment_differs(const struct template *t, const struct request
 
 /* SIGCANCEL and SIGSETXID of glibc, which no program sees: its posix_spawn(3) leaves them ignored, its fork(2) does not */
 #define LIBC_SIGNALS (3ull << (32 - 1))
+#define BIT(signal)  (1ull << ((signal) - 1))
 
 static bool identity_differs(const struct template *t, const struct request *req, char *reason, size_t size)
 {
@@ -114,6 +116,10 @@ bool template_looked_at_differs(const struct template *t, const struct request *
 	const struct wire_run *a = &t->request->run, *b = &req->run;
 	uint32_t keys = t->result->keys;
 
+	/* CPython looks at all dispositions when it starts; these two it ignores itself */
+	if (strcmp(t->result->ready, "import") == 0 &&
+	    ((a->ignored_signals ^ b->ignored_signals) & ~(LIBC_SIGNALS | BIT(SIGPIPE) | BIT(SIGXFSZ))))
+		return words(reason, size, "other signals are ignored%s, which the interpreter looked at", "");
 	if ((keys & TEMPLATE_KEY_UMASK) && a->umask != b->umask)
 		return words(reason, size, "another %s, which was read at the start", "umask");
 	if ((keys & TEMPLATE_KEY_AFFINITY) && a->affinity != b->affinity)

@@ -22,6 +22,11 @@ bool order_refusal(const struct server *s, const struct template *t, const struc
 	const struct wire_run *a = &l->request->run, *own = &s->own;
 
 	for (unsigned int i = 0; i < WIRE_RLIMITS; i++) {
+		/* what it says of itself is not what it has */
+		if (l->connection && a->rlimits[i][1] > l->connection->hard_limits[i]) {
+			snprintf(reason, size, "resource limit %u is not the caller's", i);
+			return true;
+		}
 		if (a->rlimits[i][1] > own->rlimits[i][1] &&
 		    !(own->capabilities & CAP_BIT(CAP_SYS_RESOURCE))) {
 			snprintf(reason, size,
@@ -144,6 +149,8 @@ static int fill_arguments(struct order *o, const struct pool *p, const struct la
 		o->head.argv_size += (uint32_t)o->pieces[i].iov_len;
 		o->head.argc += count(o->pieces[i].iov_base, o->pieces[i].iov_len);
 	}
+	if (!o->head.argc)
+		return error_set(err, EINVAL, "no argument is left for the program");
 	return 0;
 }
 
@@ -206,12 +213,11 @@ static void fill_limits(struct order *o, const struct server *s, const struct wi
 /* for programs that read their context as JSON */
 static int fill_json(struct order *o, const struct launch *l, struct error *err)
 {
-	char *words[2] = { NULL }, **v = calloc(o->head.argc + o->head.envc + 2u, sizeof(*v)), cwd[4096],
+	char **v = calloc(o->head.argc + o->head.envc + 2u, sizeof(*v)), cwd[4096],
 	     path[64];
 	size_t n = 0;
 	ssize_t len;
 
-	(void)words;
 	if (!v)
 		return error_set(err, ENOMEM, "no memory");
 	for (size_t i = 1; i < o->npieces; i++) {
@@ -268,6 +274,8 @@ int order_fill(struct order *o, const struct pool *p, const struct launch *l, st
 	}
 	fill_limits(o, p->server, run);
 	o->head.ignored_signals = run->ignored_signals;
+	o->head.blocked_signals = run->blocked_signals;
+	o->head.build_blocked_signals = p->template->request->run.blocked_signals;
 	o->head.generation = ++p->server->store->generation;
 	if (hot_wanted(p->template))
 		o->head.flags |= STUB_ORDER_LEARN;

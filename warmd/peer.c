@@ -13,6 +13,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
+#include <sys/resource.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
 
@@ -24,19 +25,23 @@
 #define SO_PEERPIDFD 77 /* Linux 6.5 */
 #endif
 
+/* each behind a newline, which the kernel escapes in the name above them */
 static const char *const fields[] = { "Uid:",	 "Gid:",    "Groups:", "CapInh:",     "CapPrm:",
-				      "CapEff:", "CapBnd:", "CapAmb:", "NoNewPrivs:", "Seccomp:" };
+				      "CapEff:", "CapBnd:", "CapAmb:", "NoNewPrivs:", "Seccomp:", "Seccomp_filters:" };
 static const char *const namespaces[] = { "user", "mnt", "pid", "net", "ipc", "uts", "cgroup", "time" };
 
 struct rights {
 	char field[ARRAY_SIZE(fields)][512];
 	ino_t ns[ARRAY_SIZE(namespaces)];
+	dev_t root_dev;
+	ino_t root_ino;
 };
 
 static int read_rights(pid_t pid, struct rights *r)
 {
 	_cleanup_free_ char *status = NULL;
 	char path[64];
+	struct stat st;
 	int code;
 
 	memset(r, 0, sizeof(*r));
@@ -45,14 +50,21 @@ static int read_rights(pid_t pid, struct rights *r)
 	if (code < 0)
 		return code;
 	for (size_t i = 0; i < ARRAY_SIZE(fields); i++) {
-		const char *line = strstr(status, fields[i]);
+		char word[32];
+		const char *line;
 
+		snprintf(word, sizeof(word), "\n%s", fields[i]);
+		line = strstr(status, word);
 		if (line)
-			snprintf(r->field[i], sizeof(r->field[i]), "%.*s", (int)strcspn(line, "\n"), line);
+			snprintf(r->field[i], sizeof(r->field[i]), "%.*s", (int)strcspn(line + 1, "\n"),
+				 line + 1);
 	}
+	snprintf(path, sizeof(path), "/proc/%d/root", pid);
+	if (stat(path, &st) < 0)
+		return -errno;
+	r->root_dev = st.st_dev;
+	r->root_ino = st.st_ino;
 	for (size_t i = 0; i < ARRAY_SIZE(namespaces); i++) {
-		struct stat st;
-
 		snprintf(path, sizeof(path), "/proc/%d/ns/%s", pid, namespaces[i]);
 		/* one that the kernel does not have is nobody's */
 		if (stat(path, &st) == 0)
@@ -70,6 +82,8 @@ static int compare(const struct rights *a, const struct rights *own, struct erro
 			return error_set(err, EACCES,
 					 "the caller and warmd differ in %.*s: a clone would have warmd's",
 					 (int)strlen(fields[i]) - 1, fields[i]);
+	if (a->root_dev != own->root_dev || a->root_ino != own->root_ino)
+		return error_set(err, EACCES, "the caller has another root directory than warmd");
 	for (size_t i = 0; i < ARRAY_SIZE(namespaces); i++)
 		if (a->ns[i] != own->ns[i])
 			return error_set(err, EACCES, "the caller is in another %s namespace than warmd",
@@ -81,7 +95,7 @@ static bool gone(int pidfd)
 {
 	struct pollfd p = { .fd = pidfd, .events = POLLIN };
 
-	return pidfd >= 0 && poll(&p, 1, 0) > 0;
+	return poll(&p, 1, 0) > 0;
 }
 
 int peer_check(struct connection *c, struct error *err)
@@ -103,9 +117,16 @@ int peer_check(struct connection *c, struct error *err)
 	}
 	/* the number alone could be somebody else's by now */
 	if (getsockopt(c->fd, SOL_SOCKET, SO_PEERPIDFD, &pidfd, &len) < 0)
-		pidfd = pidfd_open_process((pid_t)c->pid);
+		pidfd = errno == ENOPROTOOPT ? pidfd_open_process((pid_t)c->pid) : -EBADF;
 	r = read_rights((pid_t)c->pid, &peer);
-	if (r < 0 || gone(pidfd))
+	for (int i = 0; i < WIRE_RLIMITS && r == 0; i++) {
+		struct rlimit limit;
+
+		if (prlimit((pid_t)c->pid, (__rlimit_resource_t)i, NULL, &limit) < 0)
+			r = -errno;
+		c->hard_limits[i] = limit.rlim_max;
+	}
+	if (r < 0 || pidfd < 0 || gone(pidfd))
 		return error_set(err, EACCES, "the rights of the caller (process %u) cannot be read", c->pid);
 	r = compare(&peer, &own, err);
 	c->checked = r == 0;

@@ -4,6 +4,7 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <poll.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -114,11 +115,11 @@ static void stop_skeleton(struct pool *p)
 	p->io = sd_event_source_disable_unref(p->io);
 	p->timer = sd_event_source_disable_unref(p->timer);
 	p->sock = fd_close(p->sock);
-	/* its end is seen by the end of file on its socket, and it is reaped here alone */
+	/* its end is seen by the end of file on its socket; clone_reap_unknown() collects what is not there yet */
 	if (p->pid > 0) {
 		kill(p->pid, SIGKILL);
-		waitpid(p->pid, &status, 0);
-		log_debug("skeleton %d has ended: wait status %#x", p->pid, (unsigned int)status);
+		if (waitpid(p->pid, &status, WNOHANG) == p->pid)
+			log_debug("skeleton %d has ended: wait status %#x", p->pid, (unsigned int)status);
 	}
 	p->pid = 0;
 }
@@ -194,10 +195,13 @@ static struct clone *ask(struct pool *p, struct launch *l)
 	cl->made_ns = clock_ns(CLOCK_MONOTONIC);
 	cl->launch = l;
 	fork.id = cl->id;
+	if (!l)
+		fork.flags |= STUB_FORK_PARK;
 	fds[n++] = pair[1];
 	fds[n++] = p->template->fds[0];
 	if (l && (l->request->run.flags & WIRE_LAUNCH_CGROUP)) {
 		fork.flags |= STUB_FORK_CGROUP;
+		cl->cgroup = true;
 		fds[n++] = l->caller.fds[l->caller.nfds - 1];
 	}
 	r = packet_send(p->sock, &piece, 1, fds, (size_t)n, MSG_DONTWAIT);
@@ -212,29 +216,82 @@ static struct clone *ask(struct pool *p, struct launch *l)
 	return cl;
 }
 
-/* Return: 0, the launch is the clone's; or a negative errno: it is still the caller's to place */
-static int give_order(struct pool *p, struct clone *cl, struct launch *l, uint32_t way)
+static bool is_dead(const struct clone *cl)
+{
+	struct pollfd p = { .fd = cl->channel };
+
+	return poll(&p, 1, 0) > 0 && (p.revents & (POLLHUP | POLLERR));
+}
+
+static void refuse(struct launch *l, uint32_t status, const char *words)
+{
+	launch_answer(l, status, NULL, words);
+	launch_free(l);
+}
+
+/*
+ * Return: true: the launch is the clone's, or has been answered; false: the clone is dead.
+ * Somebody who waits for `warm run` runs the program cold when no answer comes in time: so the answer goes first, and
+ * without one there is no order.
+ */
+static bool give_order(struct pool *p, struct clone *cl, struct launch *l, uint32_t way)
 {
 	struct error err = { 0 };
 	struct order o;
-	int r = order_fill(&o, p, l, &err);
+	int r;
 
+	if (is_dead(cl))
+		return false;
+	r = order_fill(&o, p, l, &err);
 	if (r < 0) {
-		launch_answer(l, WIRE_COLD_MISMATCH, NULL, err.text);
-		launch_free(l);
-		return 1;
+		refuse(l, WIRE_COLD_MISMATCH, err.text);
+		return true;
+	}
+	cl->way = way;
+	cl->template_id = p->template->id;
+	if (!l->by_name) {
+		launch_answer(l, WIRE_LAUNCHED, cl, p->template->label);
+		if (!launch_wanted(l)) {
+			fd_close(o.json);
+			launch_free(l);
+			return true;
+		}
 	}
 	r = packet_send(cl->channel, o.pieces, o.npieces, o.fds, o.nfds, MSG_DONTWAIT);
 	fd_close(o.json);
+	if (l->by_name && (r == -EPIPE || r == -ECONNRESET))
+		return false;
+	if (l->by_name && r < 0) {
+		error_errno(&err, r, "sending a clone its order");
+		refuse(l, WIRE_COLD_ERROR, err.text);
+		return true;
+	}
+	/* one that was answered, and died before its order, is told of by its end */
 	if (r < 0)
-		return r;
+		log_warning("clone %d of '%s' gets no order: %s", cl->pid, p->template->label, strerror(-r));
 	take(&p->making, &p->nmaking, cl);
 	take(&p->parked, &p->nparked, cl);
 	p->failures = 0;
 	clone_run(cl, l, way);
-	launch_answer(l, WIRE_LAUNCHED, cl, p->template->label);
+	if (l->by_name)
+		launch_answer(l, WIRE_LAUNCHED, cl, p->template->label);
 	launch_free(l);
-	return 0;
+	return true;
+}
+
+static void wait_first(struct pool *p, struct launch *l)
+{
+	l->next = p->waiting;
+	p->waiting = l;
+	if (!l->next)
+		p->waiting_end = &l->next;
+}
+
+static void give_back(struct pool *p, struct clone *cl)
+{
+	take(&p->making, &p->nmaking, cl);
+	take(&p->parked, &p->nparked, cl);
+	clone_release(cl);
 }
 
 void pool_lost(struct clone *cl)
@@ -247,17 +304,20 @@ void pool_lost(struct clone *cl)
 		clone_free(cl);
 		return;
 	}
+	/* killed while it was parked is no fault of the template's */
+	if (cl->state != CLONE_PARKED)
+		p->failures++;
 	take(&p->making, &p->nmaking, cl);
 	take(&p->parked, &p->nparked, cl);
 	cl->launch = NULL;
 	clone_free(cl);
-	if (l) {
-		l->next = p->waiting;
-		p->waiting = l;
-		if (!l->next)
-			p->waiting_end = &l->next;
-		serve_waiting(p);
+	if (l)
+		wait_first(p, l);
+	if (p->failures >= FAILURES_MAX) {
+		skeleton_gone(p, p->why[0] ? p->why : "clones die while they are made");
+		return;
 	}
+	serve_waiting(p);
 	refill(p);
 }
 
@@ -266,43 +326,36 @@ static void on_failed(struct pool *p, struct clone *cl, const struct stub_note *
 	log_warning("a clone of '%s' could not be made: %.47s: %s", p->template->label, n->what,
 		    strerror(-n->value));
 	snprintf(p->why, sizeof(p->why), "%.47s: %s", n->what, strerror(-n->value));
-	p->failures++;
-	(void)cl; /* it ends, and pool_lost() sees to its launch */
-	if (p->failures >= FAILURES_MAX)
-		skeleton_gone(p, p->why);
+	/* it ends, and pool_lost() sees to its launch */
+	(void)cl;
 }
 
 static void on_forked(struct pool *p, struct clone *cl, int pid)
 {
-	int r;
+	struct launch *l = cl->launch;
+	int r = pid < 0 ? pid : clone_adopt(cl, pid);
 
-	if (pid < 0) {
-		log_warning("a clone of '%s' could not be forked: %s", p->template->label, strerror(-pid));
-		snprintf(p->why, sizeof(p->why), "fork: %s", strerror(-pid));
-		p->failures++;
+	if (r < 0) {
+		log_warning("a clone of '%s' could not be forked: %s", p->template->label, strerror(-r));
+		snprintf(p->why, sizeof(p->why), "fork: %s", strerror(-r));
+		/* the cgroup's fault, not the template's; its channel is closed, so one that was forked ends */
+		if (l && (l->request->run.flags & WIRE_LAUNCH_CGROUP)) {
+			cl->launch = NULL;
+			refuse(l, WIRE_COLD_ERROR, p->why);
+		}
 		pool_lost(cl);
 		return;
 	}
 	cl->state = CLONE_MAKING;
-	metrics_since(p->server, METRICS_FORK, cl->made_ns);
-	r = clone_adopt(cl, pid);
-	if (r < 0) {
-		log_warning("clone %d of '%s': %s", pid, p->template->label, strerror(-r));
-		/* its channel is closed: it ends */
-		cl->pool = p;
-		pool_lost(cl);
-		return;
+	cl->launch = NULL;
+	if (l && !launch_wanted(l)) {
+		launch_free(l);
+		l = NULL;
 	}
-	if (cl->launch) {
-		struct launch *l = cl->launch;
-
-		cl->launch = NULL;
-		if (!launch_wanted(l))
-			launch_free(l);
-		/* one that died already is found by its end: pool_lost() */
-		else if (give_order(p, cl, l, WIRE_WAY_FORK) < 0)
-			cl->launch = l;
-	}
+	if (l && !give_order(p, cl, l, WIRE_WAY_FORK))
+		cl->launch = l; /* pool_lost() will find it */
+	else if (cl->cgroup && cl->state != CLONE_RUNNING)
+		give_back(p, cl); /* in a cgroup where no other launch belongs */
 	serve_waiting(p);
 }
 
@@ -423,8 +476,6 @@ static void fail_waiting(struct pool *p)
 /* it ended, or is of no use: clones that have no order yet go with it */
 static void skeleton_gone(struct pool *p, const char *why)
 {
-	bool was_ready = p->state == SKELETON_READY;
-
 	log_info("the skeleton of '%s' is gone: %s", p->template->label, why);
 	if (why != p->why)
 		snprintf(p->why, sizeof(p->why), "%s", why);
@@ -441,7 +492,8 @@ static void skeleton_gone(struct pool *p, const char *why)
 	for (p->waiting_end = &p->waiting; *p->waiting_end; p->waiting_end = &(*p->waiting_end)->next)
 		;
 	drop_clones(&p->making, &p->nmaking);
-	p->failures = was_ready ? p->failures : p->failures + 1;
+	/* none since a clone was made */
+	p->failures++;
 	if (p->failures >= FAILURES_MAX) {
 		log_warning("template '%s' cannot be forked: %s", p->template->label, p->why);
 		p->state = SKELETON_BROKEN;
@@ -461,7 +513,7 @@ static struct clone *ready_clone(struct pool *p)
 		return p->parked;
 	/* forked already, for the pool: sooner there than a new one */
 	for (struct clone *cl = p->making; cl; cl = cl->next)
-		if (cl->state == CLONE_MAKING && !cl->launch)
+		if (cl->state == CLONE_MAKING && !cl->launch && !cl->cgroup)
 			return cl;
 	return NULL;
 }
@@ -480,12 +532,9 @@ static bool place(struct pool *p, struct launch *l)
 	while (!fork && (cl = ready_clone(p))) {
 		uint32_t way = cl->state == CLONE_PARKED ? WIRE_WAY_PARKED : WIRE_WAY_FORK;
 
-		if (give_order(p, cl, l, way) >= 0)
+		if (give_order(p, cl, l, way))
 			return true;
-		/* it died: pool_lost() frees it when its end is told */
-		take(&p->making, &p->nmaking, cl);
-		take(&p->parked, &p->nparked, cl);
-		clone_release(cl);
+		give_back(p, cl);
 	}
 	return p->state == SKELETON_READY && ask(p, l) != NULL;
 }
@@ -493,16 +542,16 @@ static bool place(struct pool *p, struct launch *l)
 static void serve_waiting(struct pool *p)
 {
 	while (p->waiting) {
-		struct launch *l = p->waiting, *rest = l->next;
+		struct launch *l = p->waiting;
 
+		p->waiting = l->next;
+		if (!p->waiting)
+			p->waiting_end = &p->waiting;
 		l->next = NULL;
 		if (!place(p, l)) {
-			l->next = rest;
+			wait_first(p, l);
 			return;
 		}
-		p->waiting = rest;
-		if (!rest)
-			p->waiting_end = &p->waiting;
 	}
 }
 
@@ -517,17 +566,15 @@ void pool_launch(struct pool *p, struct launch *l)
 		p->misses++;
 		p->server->metrics.pool_misses++;
 	}
-	if (!p->waiting && place(p, l)) {
-		refill(p);
-		return;
-	}
 	l->next = NULL;
 	*p->waiting_end = l;
 	p->waiting_end = &l->next;
-	if (p->state == SKELETON_NONE || p->state == SKELETON_BROKEN)
+	serve_waiting(p);
+	if (p->waiting && (p->state == SKELETON_NONE || p->state == SKELETON_BROKEN))
 		start_skeleton(p);
-	if (p->state == SKELETON_BROKEN)
+	if (p->waiting && p->state == SKELETON_BROKEN)
 		fail_waiting(p);
+	refill(p);
 }
 
 bool pool_ready(const struct pool *p)
@@ -553,7 +600,8 @@ static void refill(struct pool *p)
 	uint64_t since = clock_ns(CLOCK_MONOTONIC) - p->last_launch_ns;
 	unsigned int idle = 0;
 
-	if (p->state == SKELETON_NONE && p->nparked < p->want && !p->server->short_of_memory)
+	if ((p->state == SKELETON_NONE || p->state == SKELETON_BROKEN) && p->nparked < p->want &&
+	    !p->server->short_of_memory)
 		start_skeleton(p);
 	if (p->state != SKELETON_READY || p->server->short_of_memory)
 		return;
@@ -572,6 +620,8 @@ static void refill(struct pool *p)
 void pool_keep(struct pool *p, unsigned int want)
 {
 	p->want = p->size = want;
+	if (p->state == SKELETON_NONE || p->state == SKELETON_BROKEN)
+		start_skeleton(p);
 	refill(p);
 }
 
@@ -603,4 +653,7 @@ void pool_tick(struct pool *p, bool short_of_memory)
 		p->want = 0;
 		shrink(p, 0);
 	}
+	/* what could not be done for want of descriptors or memory */
+	serve_waiting(p);
+	refill(p);
 }

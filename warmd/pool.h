@@ -55,7 +55,7 @@ struct clone {
 	int pidfd;
 	sd_event_source *child;
 	uint64_t made_ns; /* CLOCK_MONOTONIC */
-	bool hot; /* forked with the newest list of pages to be made ahead */
+	bool cgroup; /* forked into the one that its launch asked for */
 	/* RUNNING */
 	char *label;
 	uint64_t template_id, started_ns; /* started_ns: CLOCK_REALTIME */
@@ -143,6 +143,8 @@ bool order_refusal(const struct server *s, const struct template *t, const struc
  * @req, @caller: taken over
  */
 void launch_request(struct connection *c, struct request *req, struct packet *caller, uint64_t start_ns);
+/** launch_is_whole() - did the descriptors come that the request announces? */
+bool launch_is_whole(const struct request *req, const struct packet *caller);
 /** launch_new() - @req and @caller are taken over. Return: NULL when there is no memory: the connection is closed */
 struct launch *launch_new(struct connection *c, struct request *req, struct packet *caller,
 			  uint64_t start_ns);

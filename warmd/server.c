@@ -38,6 +38,12 @@ void connection_close(struct connection *c)
 	free(c);
 }
 
+void connection_end(struct connection *c)
+{
+	c->dead = true;
+	shutdown(c->fd, SHUT_RDWR);
+}
+
 static int send_packet(int fd, const void *packet, size_t len, const int *fds, size_t nfds)
 {
 	struct iovec piece = { (void *)packet, len };
@@ -245,6 +251,12 @@ static int handle_run(struct connection *c, const void *packet, size_t len, stru
 		log_warning("process %u: %s", c->pid, err.text);
 		return r;
 	}
+	if ((req->run.header.type == WIRE_LAUNCH || (req->run.flags & WIRE_RUN_POOL)) &&
+	    !(req->run.flags & WIRE_RUN_BUILD) && !launch_is_whole(req, caller)) {
+		log_warning("process %u: %zu descriptors came, others were announced", c->pid, caller->nfds);
+		request_free(req);
+		return -EBADMSG;
+	}
 	if (req->run.header.type == WIRE_LAUNCH)
 		launch_request(c, req, caller, start_ns);
 	else if (answer_run(c, req, caller, start_ns))
@@ -420,15 +432,15 @@ static void tick_pools(struct server *s)
 }
 
 /* what launches name is wanted again */
-static void on_stale(void *data, const struct template *t)
+static void on_gone(void *data, const struct template *t)
 {
 	struct server *s = data;
-	struct request *again = t->pool ? request_copy(t->request) : NULL;
+	struct request *again = t->pool || t->request->name[0] ? request_copy(t->request) : NULL;
 
 	if (!again)
 		return;
-	again->run.flags = WIRE_RUN_POOL;
-	again->run.pool = t->pool->size;
+	again->run.flags = t->pool ? WIRE_RUN_POOL : 0;
+	again->run.pool = t->pool ? t->pool->size : t->request->run.pool;
 	build_request(s, again, NULL);
 }
 
@@ -467,8 +479,8 @@ int server_new(struct server **ret, sd_event *event, const struct config *config
 		free(s);
 		return r;
 	}
-	s->store->on_stale = on_stale;
-	s->store->on_stale_data = s;
+	s->store->on_gone = on_gone;
+	s->store->on_gone_data = s;
 	launch_own_context(&s->own);
 	/* sources without a handle float: they live as long as the loop */
 	r = sd_event_add_io(event, NULL, listen_fd, EPOLLIN, on_connect, s);

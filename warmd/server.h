@@ -42,6 +42,8 @@ struct connection {
 	int fd;
 	uint32_t pid;
 	bool checked; /* may have clones launched: peer.c */
+	bool dead; /* connection_end() */
+	uint64_t hard_limits[WIRE_RLIMITS]; /* of the process at the other end, when it was checked */
 	struct outgoing *outgoing, **outgoing_end; /* what the client's socket had no room for: outgoing.c */
 };
 
@@ -92,6 +94,8 @@ void server_free(struct server *s);
 void connection_reply(struct connection *c, uint32_t status, const struct template *t, bool descriptors,
 		      uint32_t stdio_changed, const char *reason);
 void connection_close(struct connection *c);
+/** connection_end() - have it closed in its next turn of the loop: whoever uses it now may go on */
+void connection_end(struct connection *c);
 /* --- outgoing.c --- */
 
 /**

@@ -42,6 +42,16 @@ static void note_stale(struct store *s, const struct template *t, const char *pa
 	n->when_ns = clock_ns(CLOCK_MONOTONIC);
 }
 
+static void unlink_template(struct store *s, struct template *t)
+{
+	for (struct template **p = &s->list; *p; p = &(*p)->next) {
+		if (*p == t) {
+			*p = t->next;
+			return;
+		}
+	}
+}
+
 static struct store *the_store; /* for the callback below, which carries the template alone */
 
 static void on_changed(void *data, const char *path)
@@ -50,13 +60,14 @@ static void on_changed(void *data, const char *path)
 	struct store *s = the_store;
 
 	log_info("template '%s' is stale: %s changed", t->label ? t->label : "?", path);
+	unlink_template(s, t);
 	if (t->state == TEMPLATE_READY && t->label) {
 		s->dropped_stale++;
 		note_stale(s, t, path);
-		if (s->on_stale)
-			s->on_stale(s->on_stale_data, t);
+		if (s->on_gone)
+			s->on_gone(s->on_gone_data, t);
 	}
-	store_remove(s, t);
+	template_free(t);
 }
 
 int store_new(struct store **ret, const struct config *config, struct error *err)
@@ -93,13 +104,8 @@ void store_free(struct store *s)
 
 void store_remove(struct store *s, struct template *t)
 {
-	for (struct template **p = &s->list; *p; p = &(*p)->next) {
-		if (*p == t) {
-			*p = t->next;
-			template_free(t);
-			return;
-		}
-	}
+	unlink_template(s, t);
+	template_free(t);
 }
 
 static char *make_label(const struct store *s, const struct request *req)
@@ -337,6 +343,9 @@ void store_expire(struct store *s)
 			continue;
 		log_info("template '%s' has reached max_age", t->label);
 		s->dropped_age++;
-		store_remove(s, t);
+		unlink_template(s, t);
+		if (s->on_gone && t->state == TEMPLATE_READY)
+			s->on_gone(s->on_gone_data, t);
+		template_free(t);
 	}
 }

@@ -64,9 +64,9 @@ struct store {
 		uint64_t when_ns;
 	} stale[16];
 	unsigned int nstale;
-	/* a template that went stale, while it is still whole */
-	void (*on_stale)(void *data, const struct template *t);
-	void *on_stale_data;
+	/* a template that is stale or too old: not in the list any more, but still whole */
+	void (*on_gone)(void *data, const struct template *t);
+	void *on_gone_data;
 };
 
 int store_new(struct store **ret, const struct config *config, struct error *err);

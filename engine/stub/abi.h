@@ -294,6 +294,7 @@ enum stub_launch_flags {
 	STUB_LAUNCH_LEARN = 1 << 2,
 	STUB_LAUNCH_SKELETON = 1 << 3, /* do not go on: wait for orders to fork */
 	STUB_LAUNCH_FORKED = 1 << 4, /* a skeleton's child */
+	STUB_LAUNCH_PARK = 1 << 6, /* ...that nobody waits for */
 	STUB_LAUNCH_SECCOMP = 1 << 5, /* a filter is on: only system calls that any libc makes */
 };
 
@@ -317,6 +318,7 @@ struct stub_fork {
 enum stub_fork_flags {
 	STUB_FORK_CONTROL = 1 << 0, /* a newer control file: pages to be made ahead are taken from it */
 	STUB_FORK_CGROUP = 1 << 1, /* a cgroup's directory: clone3(CLONE_INTO_CGROUP) */
+	STUB_FORK_PARK = 1 << 2, /* nobody waits for it; no descriptor */
 };
 
 enum stub_note_kind {
@@ -361,6 +363,7 @@ struct stub_order {
 	uint32_t limits_set; /* bit n: limits[n] */
 	uint32_t ntargets;
 	uint64_t ignored_signals; /* bit n-1: the caller ignores signal n */
+	uint64_t blocked_signals, build_blocked_signals; /* a thread that has the build's mask gets the caller's */
 	uint64_t generation;
 	struct stub_order_limit limits[16];
 	uint16_t targets[STUB_ORDER_FDS + 1];

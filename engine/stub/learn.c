@@ -169,6 +169,6 @@ void stub_populate(const struct stub_launch *l)
 	for (; i < written; i++)
 		SYSCALL3(SYS_madvise, r[i].addr, r[i].len, MADV_POPULATE_WRITE);
 	/* a fault maps neighbours too, so reading ahead pays only where nobody waits */
-	for (; (l->flags & STUB_LAUNCH_FORKED) && i < stub_data.nhot; i++)
+	for (; (l->flags & STUB_LAUNCH_PARK) && i < stub_data.nhot; i++)
 		SYSCALL3(SYS_madvise, r[i].addr, r[i].len & ~STUB_HOT_READ, MADV_POPULATE_READ);
 }

@@ -172,7 +172,7 @@ long stub_set_mm(struct stub_launch *l)
 }
 
 /* what two clones of one skeleton must not share, and what fork(2) does not pass on */
-static int only_in_clones(const struct stub_map *m)
+int stub_only_in_clones(const struct stub_map *m)
 {
 	return m->flags & (STUB_MAP_COPY | STUB_MAP_MLOCK | STUB_MAP_MLOCK_ONFAULT);
 }
@@ -188,7 +188,7 @@ static void mark_advices(void)
 		int clones = a->advice == MADV_DONTFORK || a->advice == MADV_WIPEONFORK;
 
 		for (uint32_t j = 0; j < stub_data.nmaps && !clones; j++)
-			clones = only_in_clones(m + j) && overlaps(a->addr, a->len, m[j].addr, m[j].len);
+			clones = stub_only_in_clones(m + j) && overlaps(a->addr, a->len, m[j].addr, m[j].len);
 		if (clones)
 			a->ignore_errors |= FOR_CLONES;
 	}
@@ -219,7 +219,7 @@ void stub_memory(struct stub_launch *l)
 	if (l->flags & STUB_LAUNCH_SKELETON)
 		mark_advices();
 	for (uint32_t i = 0; i < stub_data.nmaps; i++)
-		if (!(l->flags & STUB_LAUNCH_SKELETON) || !only_in_clones(m + i))
+		if (!(l->flags & STUB_LAUNCH_SKELETON) || !stub_only_in_clones(m + i))
 			map_one(l, m + i);
 	advise(l, 0);
 	r = stub_set_mm(l);
@@ -232,7 +232,7 @@ void stub_memory_own(struct stub_launch *l)
 	const struct stub_map *m = stub_at(stub_data.maps);
 
 	for (uint32_t i = 0; (l->flags & STUB_LAUNCH_FORKED) && i < stub_data.nmaps; i++)
-		if (only_in_clones(m + i))
+		if (stub_only_in_clones(m + i))
 			map_one(l, m + i);
 	advise(l, FOR_CLONES);
 	if (stub_data.mlockall_flags)

@@ -139,8 +139,10 @@ static void place_descriptors(struct stub_launch *l, const struct stub_order *o,
  */
 static void widen_table(const struct stub_launch *l)
 {
-	if (stub_data.nthreads > 1 && SYSCALL3(SYS_dup3, l->channel_fd, TARGET_MAX - 1, O_CLOEXEC) >= 0)
-		SYSCALL1(SYS_close, TARGET_MAX - 1);
+	long fd = stub_data.nthreads > 1 ? SYSCALL3(SYS_fcntl, l->channel_fd, F_DUPFD_CLOEXEC, TARGET_MAX - 1) : -1;
+
+	if (fd >= 0)
+		SYSCALL1(SYS_close, fd);
 }
 
 static void place_extras(struct stub_launch *l, const struct stub_order *o, const struct stub_received *got)
@@ -155,6 +157,10 @@ static void place_extras(struct stub_launch *l, const struct stub_order *o, cons
 			stub_fail(l, "changing to the caller's directory", r);
 	}
 	if (o->flags & STUB_ORDER_JSON) {
+		if (got->fds[at] == stub_data.context_fd) {
+			SYSCALL3(SYS_fcntl, got->fds[at], F_SETFD, 0);
+			return;
+		}
 		r = SYSCALL3(SYS_dup3, got->fds[at], stub_data.context_fd, 0);
 		SYSCALL1(SYS_close, got->fds[at]);
 		if (r < 0)
@@ -173,6 +179,19 @@ static void ignore_signals(uint64_t ignored)
 	for (int sig = 1; ignored; sig++, ignored >>= 1)
 		if (ignored & 1)
 			SYSCALL4(SYS_rt_sigaction, sig, ignore, 0, 8);
+}
+
+/* a mask that the program did not change came from its caller */
+static void block_signals(const struct stub_order *o)
+{
+	const struct stub_thread *t = stub_at(stub_data.threads);
+
+	for (uint32_t i = 0; o->blocked_signals != o->build_blocked_signals && i < stub_data.nthreads; i++) {
+		struct stub_ucontext *uc = stub_at(t[i].frame);
+
+		if (uc->sigmask == o->build_blocked_signals)
+			uc->sigmask = o->blocked_signals;
+	}
 }
 
 static void apply_caller(struct stub_launch *l, const struct stub_order *o)
@@ -195,6 +214,7 @@ static void apply_caller(struct stub_launch *l, const struct stub_order *o)
 			stub_fail(l, "setting the caller's nice value", r);
 	}
 	ignore_signals(o->ignored_signals);
+	block_signals(o);
 }
 
 /* argv[] and envp[] behind the strings */

@@ -113,6 +113,8 @@ static void __attribute__((noreturn))
 be_clone(struct stub_launch *l, const struct stub_fork *order, const struct stub_received *got)
 {
 	l->flags = (l->flags & ~(uint32_t)(STUB_LAUNCH_SKELETON | STUB_LAUNCH_EXE)) | STUB_LAUNCH_FORKED;
+	if (order->flags & STUB_FORK_PARK)
+		l->flags |= STUB_LAUNCH_PARK;
 	l->fork_id = order->id;
 	l->channel_fd = got->fds[0];
 	l->pid = (uint32_t)SYSCALL0(SYS_getpid);
@@ -148,6 +150,7 @@ static void obey(struct stub_launch *l, const struct stub_fork *order, const str
 static void close_mapped(struct stub_launch *l)
 {
 	const struct stub_fd *d = stub_at(stub_data.fds);
+	const struct stub_map *m = stub_at(stub_data.maps);
 	int32_t *files = (int32_t *)l->files;
 
 	SYSCALL1(SYS_close, l->control_fd);
@@ -157,6 +160,8 @@ static void close_mapped(struct stub_launch *l)
 
 		for (uint32_t j = 0; j < stub_data.nfds && !needed; j++)
 			needed = d[j].kind == STUB_FD_FILE && d[j].a == i + 1;
+		for (uint32_t j = 0; j < stub_data.nmaps && !needed; j++)
+			needed = m[j].file == (int32_t)i + 1 && stub_only_in_clones(m + j);
 		if (needed)
 			continue;
 		SYSCALL1(SYS_close, files[i]);

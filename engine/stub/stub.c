@@ -36,15 +36,17 @@ static void say(const char *words)
 /* a clone has no launcher to go back to: warmd is told, and whoever was given as standard error in an order that waits */
 static void fail_clone(const struct stub_launch *l, const char *what, long code)
 {
-	struct stub_order *order = (struct stub_order *)l->area;
+	struct stub_order order;
 	struct stub_received got;
+	long n;
 
 	stub_note(l, STUB_NOTE_FAILED, code, what);
-	if (l->channel_fd < 0 || !order ||
-	    stub_receive(l->channel_fd, order, sizeof(*order), NULL, 0, &got, 0x40 /* MSG_DONTWAIT */) <= 0)
+	if (l->channel_fd < 0)
 		return;
-	for (uint32_t i = 0; i < got.n && i < order->ntargets; i++)
-		if (order->targets[i] == 2)
+	/* its strings are of no use here: cut off, it says -EBADMSG */
+	n = stub_receive(l->channel_fd, &order, sizeof(order), NULL, 0, &got, 0x40 /* MSG_DONTWAIT */);
+	for (uint32_t i = 0; (n > 0 || n == -74) && i < got.n && i < order.ntargets; i++)
+		if (order.targets[i] == 2)
 			SYSCALL3(SYS_dup3, got.fds[i], 2, 0);
 }
 

@@ -60,6 +60,8 @@ void stub_fail(const struct stub_launch *l, const char *what, long code) HIDDEN 
 void stub_memory(struct stub_launch *l) HIDDEN;
 /** stub_memory_own() - what stub_memory() left out in a skeleton: memory that clones must not share, locks, seals */
 void stub_memory_own(struct stub_launch *l) HIDDEN;
+/** stub_only_in_clones() - a mapping that a skeleton leaves to its clones */
+int stub_only_in_clones(const struct stub_map *m) HIDDEN;
 /** stub_set_mm() - program break, argument and environment bounds: prctl(PR_SET_MM_MAP). Return: 0 or a negative errno */
 long stub_set_mm(struct stub_launch *l) HIDDEN;
 void stub_populate(const struct stub_launch *l) HIDDEN;

@@ -1,8 +1,10 @@
 # SPDX-License-Identifier: MIT
 """Launches that warmd makes: `warm launch` by fork and parked, beside the cold run"""
+import contextlib
 import dataclasses
 import os
 import re
+import signal
 
 import pytest
 from conftest import children, difference, eventually, execute, exists, state
@@ -116,6 +118,26 @@ class Launches:
             words.append(f"  status {cold.status} cold, {launched.status} launched; stderr {launched.stderr!r}")
         if words:
             pytest.fail("\n".join([f"{' '.join(map(str, argv))[-200:]} differs", *words]), pytrace=False)
+
+
+@contextlib.contextmanager
+def launches_of(warm):
+    """A Launches whose templates and clones end with it, also after a failure"""
+    launches = Launches(warm)
+    try:
+        yield launches
+    finally:
+        daemon = warm.pid()
+        if daemon:
+            with contextlib.suppress(OSError):
+                os.kill(daemon, signal.SIGCONT)
+            warm.command("rm", "--all", check=False)
+            for p in children(daemon):
+                if name_of_process(p) not in ("warmd", "warm-skeleton"):
+                    with contextlib.suppress(OSError):
+                        os.kill(p, signal.SIGKILL)
+            with contextlib.suppress(pytest.fail.Exception):
+                launches.wait_alone()
 
 
 def descriptors_of(pid):

@@ -11,7 +11,7 @@ import subprocess
 import pytest
 from c_programs import CALL, programs_fixture, refused
 from conftest import PYTHON, TIMEOUT, children, eventually, execute, exists, need, read_until, state
-from launches import WAYS, Launches, name_of_process
+from launches import WAYS, Launches, launches_of, name_of_process
 
 MAIN = ["--ready", "main"]
 
@@ -24,7 +24,8 @@ def programs():
 
 @pytest.fixture
 def launches(warm):
-    return Launches(warm)
+    with launches_of(warm) as l:
+        yield l
 
 
 class Running:
@@ -283,9 +284,11 @@ def test_job_control_of_a_shell(launches, programs):
     name = launches.build([programs.path("launched"), "wait"], options=MAIN)
     pid, terminal = pty.fork()
     if pid == 0:
-        os.execve("/bin/bash", ["bash", "--norc", "--noprofile", "-i"], {**launches.warm.environment(), "PS1": "> "})
+        os.execve("/bin/bash", ["bash", "--norc", "--noprofile", "-i"], launches.warm.environment())
     try:
-        read_until(terminal, rb"> $")
+        # not exported: another environment than the build's would not be the template's
+        os.write(terminal, b"PS1='> '\n")
+        read_until(terminal, rb"\n[^\n]*> $")
         os.write(terminal, f"{launches.warm.program} launch {name}\n".encode())
         said = read_until(terminal, rb"ready \d+\r\n")
         clone = int(said.split()[-1])
@@ -344,7 +347,7 @@ def test_detached_clone_lives_on(launches, programs, tmp_path, way):
     name = launches.build([programs.path("launched"), "signals"], way=way, pool=2, options=MAIN)
     for option in ("--detach", "-d"):
         said = tmp_path / f"said{option}"
-        r = launches.run(name, [str(said)], options=[option], verbose=False, stdout="file")
+        r = launches.run(name, [str(said)], options=[option], verbose=False, stdout="file", stderr="file")
         assert r.status == 0 and r.err == ""
         clone = int(r.out)
         try:
@@ -450,8 +453,8 @@ OTHERS = [
     pytest.param(["setpriv", "--no-new-privs"], None, "NoNewPrivs", id="no_new_privs"),
     pytest.param([], set_seccomp, ("Seccomp", "NoNewPrivs"), id="seccomp"),
     pytest.param(["unshare", "--user", "--map-root-user"], None, ("namespace", "Cap"), id="user_namespace"),
-    pytest.param(["setpriv", "--bounding-set", "-chown"], None, "CapBnd", id="bounding_set", marks=ROOT),
-    pytest.param(["setpriv", "--inh-caps", "+kill"], None, "CapInh", id="inheritable", marks=ROOT),
+    pytest.param(["setpriv", "--bounding-set", "-chown"], None, "Cap", id="bounding_set", marks=ROOT),
+    pytest.param(["setpriv", "--inh-caps", "+kill"], None, "Cap", id="inheritable", marks=ROOT),
     pytest.param(["setpriv", "--inh-caps", "-all", "--bounding-set", "-all"], None, "Cap", id="no_capabilities", marks=ROOT),
     pytest.param(["capsh", "--drop=cap_chown", "--", "-c", 'exec "$@"', "-"], None, "Cap", id="capsh", marks=ROOT),
     pytest.param(["setpriv", "--groups", "4242"], None, "Groups", id="groups", marks=ROOT),
@@ -486,7 +489,6 @@ def test_nobody_gains_rights_through_the_daemon(launches, programs, prefix, pree
     assert "(parked)" not in r.err and "(fork)" not in r.err
     # and a launch by one who may still works
     assert launches.run(name).status == 0
-    warm.idle()
     launches.remove(name)
 
 

@@ -11,7 +11,7 @@ import subprocess
 import pytest
 from c_programs import CALL, programs_fixture
 from conftest import PYTHON, TIMEOUT, eventually, find_pythons, need, some_pythons
-from launches import WAYS, Launches
+from launches import WAYS, Launches, launches_of
 from test_python_context import REPORT
 
 MAIN = ["--ready", "main"]
@@ -25,7 +25,8 @@ def programs():
 
 @pytest.fixture
 def launches(warm):
-    return Launches(warm)
+    with launches_of(warm) as l:
+        yield l
 
 
 def same(launches, programs, way, case="context", *, args=(), **more):

@@ -10,7 +10,7 @@ import time
 import pytest
 from c_programs import CALL, programs_fixture
 from conftest import PYTHON, eventually, need
-from launches import WAYS, Launches
+from launches import WAYS, Launches, launches_of
 from test_process_threads import NUMPY, cpu_has
 
 AGE = 1.3       # seconds that a clone stays parked: longer than any timer of these programs runs
@@ -24,7 +24,8 @@ def programs():
 
 @pytest.fixture
 def launches(warm):
-    return Launches(warm)
+    with launches_of(warm) as l:
+        yield l
 
 
 def grow_old():
