@@ -119,16 +119,17 @@ int peer_check(struct connection *c, struct error *err)
 	if (getsockopt(c->fd, SOL_SOCKET, SO_PEERPIDFD, &pidfd, &len) < 0)
 		pidfd = errno == ENOPROTOOPT ? pidfd_open_process((pid_t)c->pid) : -EBADF;
 	r = read_rights((pid_t)c->pid, &peer);
+	if (r < 0 || pidfd < 0 || gone(pidfd))
+		return error_set(err, EACCES, "the rights of the caller (process %u) cannot be read", c->pid);
+	r = compare(&peer, &own, err);
 	for (int i = 0; i < WIRE_RLIMITS && r == 0; i++) {
 		struct rlimit limit;
 
 		if (prlimit((pid_t)c->pid, (__rlimit_resource_t)i, NULL, &limit) < 0)
-			r = -errno;
-		c->hard_limits[i] = limit.rlim_max;
+			r = error_errno(err, EACCES, "the resource limits of the caller");
+		else
+			c->hard_limits[i] = limit.rlim_max;
 	}
-	if (r < 0 || pidfd < 0 || gone(pidfd))
-		return error_set(err, EACCES, "the rights of the caller (process %u) cannot be read", c->pid);
-	r = compare(&peer, &own, err);
 	c->checked = r == 0;
 	return r;
 }

@@ -51,6 +51,15 @@ class Launches:
         self.warm.command("rm", name)
         self.wait_alone()
 
+    def clear(self):
+        """All templates, and those that are still being built for runs that were cold"""
+        daemon = self.warm.pid()
+
+        def gone():
+            self.warm.command("rm", "--all", check=False)
+            return not children(daemon)
+        eventually(gone, "an end of all that warmd had started")
+
     def wait_alone(self):
         daemon = self.warm.pid()
         eventually(lambda: not children(daemon), "an end of all that warmd had started")
@@ -131,13 +140,12 @@ def launches_of(warm):
         if daemon:
             with contextlib.suppress(OSError):
                 os.kill(daemon, signal.SIGCONT)
-            warm.command("rm", "--all", check=False)
             for p in children(daemon):
                 if name_of_process(p) not in ("warmd", "warm-skeleton"):
                     with contextlib.suppress(OSError):
                         os.kill(p, signal.SIGKILL)
             with contextlib.suppress(pytest.fail.Exception):
-                launches.wait_alone()
+                launches.clear()
 
 
 def descriptors_of(pid):
