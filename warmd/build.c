@@ -29,6 +29,7 @@
 #define BUILDS_MAX	16
 #define WAITERS_MAX	32
 #define BUILD_FILES_MAX 4096
+#define AGAIN_NAMED	100
 #define RACY_USEC	25000 /* a little more than the 20 ms of dep_set_racy() */
 
 struct build {
@@ -37,7 +38,7 @@ struct build {
 	struct request *request;
 	struct connection *waiters[WAITERS_MAX];
 	unsigned int nwaiters;
-	bool again; /* an input changed during the build: once more */
+	unsigned int again; /* how often an input changed during the build, so that it was made once more */
 	/* while it runs */
 	pid_t pid;
 	int sock;
@@ -180,7 +181,7 @@ static void run_again(struct build *b, const char *why)
 {
 	log_info("build of '%s' again: %s", b->request->argv[0], why);
 	end_process(b);
-	b->again = true;
+	b->again++;
 	/* a program in C is built again within the time that a file counts as racy: dep_set_racy() */
 	if (sd_event_add_time_relative(b->server->event, &b->timer, CLOCK_MONOTONIC, RACY_USEC, 1000,
 				       on_again, b) < 0)
@@ -199,6 +200,12 @@ static Warm__BuildResult *read_result(struct build *b)
 	if (!bytes || pread_full(b->result_fd, bytes, b->report.result_size, 0) < 0)
 		return NULL;
 	return warm__build_result__unpack(NULL, b->report.result_size, bytes);
+}
+
+/* launches come by its name, and cannot run cold: it is worth waiting until nobody writes any more */
+static bool is_named(const struct request *req)
+{
+	return req->name[0] || req->run.pool || (req->run.flags & WIRE_RUN_POOL);
 }
 
 static void complete(struct build *b)
@@ -245,7 +252,7 @@ static void complete(struct build *b)
 		warm__build_result__free_unpacked(result, NULL);
 		r = error_set(&err, ENOMEM, "no memory");
 	}
-	if (r == -ESTALE && !b->again) {
+	if (r == -ESTALE && b->again < (is_named(b->request) ? AGAIN_NAMED : 1)) {
 		run_again(b, err.text);
 		return;
 	}
@@ -418,7 +425,7 @@ void build_request(struct server *s, struct request *req, struct connection *wai
 		if (waiter) {
 			b->waiters[b->nwaiters++] = waiter;
 			/* what changed before this request is not its fault: it gets its own second try */
-			b->again = false;
+			b->again = 0;
 		}
 		request_free(req);
 		return;

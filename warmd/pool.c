@@ -19,12 +19,15 @@
 #include "warmd/skeleton.h"
 
 #define REFILL_USEC   1000 /* after the last launch: refilling would take the processor from the clones */
+#define SKELETON_USEC 20000 /* from one skeleton's start to the next */
 #define MAKING_MAX    4 /* clones that are being made at once, for the pool */
 #define START_SECONDS 10 /* for a skeleton */
 #define FAILURES_MAX  3 /* in a row: then there is something wrong with the template */
 #define RETRY_NS      (30 * NS_PER_S)
 
 static void refill(struct pool *p);
+static void want_skeleton(struct pool *p);
+static int on_refill(sd_event_source *source, uint64_t usec, void *data);
 static void skeleton_gone(struct pool *p, const char *why);
 static void serve_waiting(struct pool *p);
 
@@ -459,6 +462,20 @@ static void start_skeleton(struct pool *p)
 		skeleton_gone(p, err.text);
 }
 
+/* at once, but one that dies as soon as it is there is not made at full speed */
+static void want_skeleton(struct pool *p)
+{
+	uint64_t since = clock_ns(CLOCK_MONOTONIC) - p->skeleton_ns;
+
+	if ((p->state != SKELETON_NONE && p->state != SKELETON_BROKEN) || (!p->want && !p->waiting))
+		return;
+	if (p->skeletons == 0 || since > SKELETON_USEC * NS_PER_US)
+		start_skeleton(p);
+	else if (!p->timer)
+		sd_event_add_time_relative(p->server->event, &p->timer, CLOCK_MONOTONIC,
+					   SKELETON_USEC - since / NS_PER_US + 1, 100, on_refill, p);
+}
+
 static void fail_waiting(struct pool *p)
 {
 	struct launch *l;
@@ -476,6 +493,8 @@ static void fail_waiting(struct pool *p)
 /* it ended, or is of no use: clones that have no order yet go with it */
 static void skeleton_gone(struct pool *p, const char *why)
 {
+	bool was_ready = p->state == SKELETON_READY;
+
 	log_info("the skeleton of '%s' is gone: %s", p->template->label, why);
 	if (why != p->why)
 		snprintf(p->why, sizeof(p->why), "%s", why);
@@ -492,8 +511,8 @@ static void skeleton_gone(struct pool *p, const char *why)
 	for (p->waiting_end = &p->waiting; *p->waiting_end; p->waiting_end = &(*p->waiting_end)->next)
 		;
 	drop_clones(&p->making, &p->nmaking);
-	/* none since a clone was made */
-	p->failures++;
+	if (!was_ready)
+		p->failures++;
 	if (p->failures >= FAILURES_MAX) {
 		log_warning("template '%s' cannot be forked: %s", p->template->label, p->why);
 		p->state = SKELETON_BROKEN;
@@ -501,8 +520,7 @@ static void skeleton_gone(struct pool *p, const char *why)
 		fail_waiting(p);
 		return;
 	}
-	if (p->waiting || p->nparked < p->want)
-		start_skeleton(p);
+	want_skeleton(p);
 }
 
 /* --- launches ------------------------------------------------------------------------ */
@@ -570,8 +588,8 @@ void pool_launch(struct pool *p, struct launch *l)
 	*p->waiting_end = l;
 	p->waiting_end = &l->next;
 	serve_waiting(p);
-	if (p->waiting && (p->state == SKELETON_NONE || p->state == SKELETON_BROKEN))
-		start_skeleton(p);
+	if (p->waiting)
+		want_skeleton(p);
 	if (p->waiting && p->state == SKELETON_BROKEN)
 		fail_waiting(p);
 	refill(p);
@@ -600,9 +618,8 @@ static void refill(struct pool *p)
 	uint64_t since = clock_ns(CLOCK_MONOTONIC) - p->last_launch_ns;
 	unsigned int idle = 0;
 
-	if ((p->state == SKELETON_NONE || p->state == SKELETON_BROKEN) && p->nparked < p->want &&
-	    !p->server->short_of_memory)
-		start_skeleton(p);
+	if (!p->server->short_of_memory)
+		want_skeleton(p);
 	if (p->state != SKELETON_READY || p->server->short_of_memory)
 		return;
 	if (p->nparked + p->nmaking < p->want && since < REFILL_USEC * NS_PER_US) {
@@ -620,8 +637,7 @@ static void refill(struct pool *p)
 void pool_keep(struct pool *p, unsigned int want)
 {
 	p->want = p->size = want;
-	if (p->state == SKELETON_NONE || p->state == SKELETON_BROKEN)
-		start_skeleton(p);
+	want_skeleton(p);
 	refill(p);
 }
 
