@@ -40,6 +40,13 @@ def test_descriptors(launches, programs, case, way):
     launches.same([programs.path("descriptors"), case], way, options=CALL, expect_status=0)
 
 
+@pytest.mark.parametrize("way", WAYS)
+def test_epoll_of_standard_input(launches, programs, way):
+    """The launch's input, not the one that the build or the skeleton had"""
+    r = launches.same([programs.path("launched"), "poll_input"], way, options=CALL, stdin=b"hello\n", expect_status=0)
+    assert r.out == "events 2: 3\nhello\n"
+
+
 @pytest.mark.parametrize("program, case", [("descriptors", "timerfd"), ("signals", "itimers"), ("signals", "timers"),
                                            ("threads", "remaining"), ("threads", "waits")])
 def test_time_starts_at_the_launch(launches, programs, program, case):

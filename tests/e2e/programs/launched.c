@@ -7,6 +7,7 @@
 
 #include <dirent.h>
 #include <signal.h>
+#include <sys/epoll.h>
 #include <sys/mman.h>
 #include <sys/prctl.h>
 #include <sys/resource.h>
@@ -301,12 +302,31 @@ static void case_attack(void)
 	printf("end\n");
 }
 
+/* an epoll that watches standard input and a dup of it, set up before there is any launch */
+static void case_poll_input(void)
+{
+	struct epoll_event ev[4], set = { .events = EPOLLIN };
+	int ep = MUST(epoll_create1(EPOLL_CLOEXEC)), d = MUST(dup(0)), n;
+	char buf[64];
+
+	set.data.u32 = 1;
+	MUST(epoll_ctl(ep, EPOLL_CTL_ADD, 0, &set));
+	set.data.u32 = 2;
+	MUST(epoll_ctl(ep, EPOLL_CTL_ADD, d, &set));
+	ready();
+	n = epoll_wait(ep, ev, 4, 5000);
+	printf("events %d: %u\n", n, n == 2 ? ev[0].data.u32 + ev[1].data.u32 : 0);
+	n = (int)read(d, buf, sizeof(buf));
+	printf("%.*s", n, buf);
+}
+
 int main(int argc, char **argv)
 {
 	static const struct test_case cases[] = {
 		{ "context", case_context }, { "copy", case_copy },	      { "exit", case_exit },
 		{ "die", case_die },	     { "signals", case_signals },     { "wait", case_wait },
 		{ "overwrite", case_overwrite }, { "attack", case_attack },
+		{ "poll_input", case_poll_input },
 	};
 
 	words = argv;
