@@ -181,7 +181,7 @@ BUILD_DEPS := gcc g++ make pkg-config musl-tools libcap-dev libelf-dev libcjson-
 	protobuf-c-compiler libsystemd-dev linux-libc-dev
 DEMO_DEPS := python3 python3-pandas
 TEST_DEPS := $(DEMO_DEPS) python3-numpy python3-flask python3-pytest python3-pexpect libcmocka-dev python3-venv \
-	python3-dev procps util-linux less tmux strace passwd libcap2-bin libcap2-bin
+	python3-dev procps util-linux less tmux strace passwd libcap2-bin
 BENCH_DEPS := $(DEMO_DEPS) python3-numpy python3-flask libssl-dev zlib1g-dev
 
 install_missing = missing=""; for p in $(1); do \

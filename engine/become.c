@@ -26,14 +26,8 @@
 
 #include "engine/stub/abi.h"
 
-#define CONTEXT_MAGIC		   0x58544357u /* "WCTX" */
 #define CAP_CHECKPOINT_RESTORE_BIT (1u << (40 - 32))
 #define CAP_SYS_ADMIN_BIT	   (1u << 21)
-
-struct raw_context {
-	uint32_t magic, size, argc, envc, nthreads, stdio;
-	uint64_t generation;
-};
 
 static const char *const cold_words[] = { "warm", "run", "--cold", "--", NULL };
 
@@ -74,7 +68,7 @@ static uint64_t total_size(const struct become *b, const struct stub_data *data,
 	for (char *const *e = b->envp; *e; e++, z.envc++)
 		z.strings += strlen(*e) + 1;
 	*ret = z;
-	return sizeof(struct raw_context) + 8ull * data->nthreads + z.strings + 16 +
+	return sizeof(struct stub_context) + 8ull * data->nthreads + z.strings + 16 +
 	       8ull * ((size_t)z.argc + 1 + (size_t)z.envc + 1) + z.cold +
 	       8ull * ((size_t)z.cold_words + (size_t)b->argc + 1) + 4ull * b->nfiles + 64;
 }
@@ -119,9 +113,6 @@ static void unmap_stub(const struct become *b)
 	munmap((char *)b->stub_base, b->text_size + b->data_size);
 }
 
-#define SAME_ENVIRONMENT (1u << 8) /* bits of raw_context.stdio: docs/adaptor.md */
-#define SAME_ARGUMENTS	 (1u << 9)
-
 /* most launches differ from the build in nothing: then the adaptor has nothing to do */
 static uint32_t same_as_build(const struct stub_data *data, const struct stub_launch *l)
 {
@@ -130,10 +121,10 @@ static uint32_t same_as_build(const struct stub_data *data, const struct stub_la
 
 	if (l->env_end - l->env_start == data->build_env_len &&
 	    memcmp((const char *)l->env_start, d + data->build_env, data->build_env_len) == 0)
-		bits |= SAME_ENVIRONMENT;
+		bits |= STUB_SAME_ENVIRONMENT;
 	if (l->arg_end - l->arg_start == data->build_argv_len &&
 	    memcmp((const char *)l->arg_start, d + data->build_argv, data->build_argv_len) == 0)
-		bits |= SAME_ARGUMENTS;
+		bits |= STUB_SAME_ARGUMENTS;
 	return bits;
 }
 
@@ -141,8 +132,8 @@ static int lay_out(const struct become *b, struct stub_data *data, struct stub_l
 {
 	struct sizes z;
 	uint64_t size = total_size(b, data, &z);
-	uint64_t context_len = sizeof(struct raw_context) + 8ull * data->nthreads + z.strings;
-	struct raw_context *raw;
+	uint64_t context_len = sizeof(struct stub_context) + 8ull * data->nthreads + z.strings;
+	struct stub_context *raw;
 	uint64_t *argv, *envp, *cold;
 	int32_t *files;
 	char *p;
@@ -157,9 +148,9 @@ static int lay_out(const struct become *b, struct stub_data *data, struct stub_l
 		 MAP_PRIVATE | MAP_ANONYMOUS | MAP_FIXED_NOREPLACE | MAP_POPULATE, -1, 0);
 	if (p != (char *)b->args_base)
 		return error_errno(err, errno, "making the launch context area");
-	raw = (struct raw_context *)p;
-	*raw = (struct raw_context){
-		.magic = CONTEXT_MAGIC,
+	raw = (struct stub_context *)p;
+	*raw = (struct stub_context){
+		.magic = STUB_CONTEXT_MAGIC,
 		.size = (uint32_t)context_len,
 		.argc = (uint32_t)z.argc,
 		.envc = (uint32_t)z.envc,

@@ -41,7 +41,7 @@
 
 enum wire_type {
 	WIRE_VERSION = 1, /* server: I speak header.version; then it closes */
-	WIRE_RUN, /* client: struct wire_run; may carry no descriptors */
+	WIRE_RUN, /* client: struct wire_run; carries descriptors with WIRE_RUN_POOL only */
 	WIRE_RUN_REPLY, /* server: struct wire_run_reply + descriptors */
 	WIRE_CONTROL, /* client: header + ControlRequest */
 	WIRE_CONTROL_REPLY, /* server: header + ControlReply */

@@ -90,7 +90,7 @@ bool template_environment_differs(const struct template *t, const struct request
 
 /* SIGCANCEL and SIGSETXID of glibc, which no program sees: its posix_spawn(3) leaves them ignored, its fork(2) does not */
 #define LIBC_SIGNALS (3ull << (32 - 1))
-#define BIT(signal)  (1ull << ((signal) - 1))
+#define BIT(signal)  (1ull << ((signal)-1))
 
 static bool identity_differs(const struct template *t, const struct request *req, char *reason, size_t size)
 {
@@ -119,7 +119,8 @@ bool template_looked_at_differs(const struct template *t, const struct request *
 	/* CPython looks at all dispositions when it starts; these two it ignores itself */
 	if (strcmp(t->result->ready, "import") == 0 &&
 	    ((a->ignored_signals ^ b->ignored_signals) & ~(LIBC_SIGNALS | BIT(SIGPIPE) | BIT(SIGXFSZ))))
-		return words(reason, size, "other signals are ignored%s, which the interpreter looked at", "");
+		return words(reason, size, "other signals are ignored%s, which the interpreter looked at",
+			     "");
 	if ((keys & TEMPLATE_KEY_UMASK) && a->umask != b->umask)
 		return words(reason, size, "another %s, which was read at the start", "umask");
 	if ((keys & TEMPLATE_KEY_AFFINITY) && a->affinity != b->affinity)
@@ -135,6 +136,38 @@ bool template_looked_at_differs(const struct template *t, const struct request *
 	return false;
 }
 
+bool template_descriptors_clash(const struct template *t, const struct request *req, char *reason,
+				size_t size)
+{
+	const struct wire_run *b = &req->run;
+
+	for (size_t i = 0; i < t->result->n_descriptors; i++) {
+		int fd = t->result->descriptors[i]->fd;
+
+		if (fd >= 0 && fd < 256 && (b->inherited_fds[fd / 64] >> (fd % 64) & 1)) {
+			snprintf(
+				reason, size,
+				"descriptor %d comes from the caller, and the program uses that number itself",
+				fd);
+			return true;
+		}
+	}
+	return false;
+}
+
+uint32_t template_stdio_changes(const struct template *t, const struct request *req)
+{
+	const struct wire_run *a = &t->request->run, *b = &req->run;
+	uint32_t bits = 0;
+
+	/* a stand-in for a file is at its start; streams look at where they begin (byte order marks) */
+	for (int i = 0; i < 3; i++)
+		if (a->stdio[i] != b->stdio[i] || a->stdio_blksize[i] != b->stdio_blksize[i] ||
+		    (b->stdio_offset_nonzero >> i & 1))
+			bits |= 1u << i;
+	return bits;
+}
+
 static bool descriptors_differ(const struct template *t, const struct request *req, char *reason, size_t size)
 {
 	const struct wire_run *a = &t->request->run, *b = &req->run;
@@ -148,18 +181,7 @@ static bool descriptors_differ(const struct template *t, const struct request *r
 		if (a->stdio[i] != b->stdio[i] || a->stdio_blksize[i] != b->stdio_blksize[i])
 			return words(reason, size, "%s is of another kind, which was looked at", names[i]);
 	}
-	for (size_t i = 0; i < t->result->n_descriptors; i++) {
-		int fd = t->result->descriptors[i]->fd;
-
-		if (fd >= 0 && fd < 256 && (b->inherited_fds[fd / 64] >> (fd % 64) & 1)) {
-			snprintf(
-				reason, size,
-				"descriptor %d comes from the caller, and the program uses that number itself",
-				fd);
-			return true;
-		}
-	}
-	return false;
+	return template_descriptors_clash(t, req, reason, size);
 }
 
 bool template_mismatch(const struct template *t, const struct request *req, const struct config *config,

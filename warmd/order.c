@@ -11,9 +11,6 @@
 #include "warmd/hot.h"
 #include "warmd/pool.h"
 
-#define SAME_ENVIRONMENT (1u << 8) /* bits of the raw context's stdio word: docs/adaptor.md */
-#define SAME_ARGUMENTS	 (1u << 9)
-
 #define CAP_BIT(n) (1ull << (n))
 
 bool order_refusal(const struct server *s, const struct template *t, const struct launch *l, char *reason,
@@ -48,18 +45,7 @@ bool order_refusal(const struct server *s, const struct template *t, const struc
 		snprintf(reason, size, "the caller has another personality(2) than warmd");
 		return true;
 	}
-	for (size_t i = 0; i < t->result->n_descriptors; i++) {
-		int fd = t->result->descriptors[i]->fd;
-
-		if (fd >= 0 && fd < 256 && (a->inherited_fds[fd / 64] >> (fd % 64) & 1)) {
-			snprintf(
-				reason, size,
-				"descriptor %d comes from the caller, and the program uses that number itself",
-				fd);
-			return true;
-		}
-	}
-	return false;
+	return template_descriptors_clash(t, l->request, reason, size);
 }
 
 static int fill_descriptors(struct order *o, const struct launch *l, struct error *err)
@@ -180,24 +166,11 @@ static void fill_environment(struct order *o, const struct pool *p, const struct
 				    : 0;
 	}
 	if (len == d->build_env_len && memcmp(env, p->build_env, len) == 0)
-		o->head.stdio |= SAME_ENVIRONMENT;
+		o->head.stdio |= STUB_SAME_ENVIRONMENT;
 	o->head.env_size = (uint32_t)len;
 	o->head.envc = count(env, len);
 	if (len)
 		add_piece(o, env, len);
-}
-
-/* standard descriptors of another kind than the build's, as `warm run` has them */
-static uint32_t stdio_changes(const struct template *t, const struct wire_run *b)
-{
-	const struct wire_run *a = &t->request->run;
-	uint32_t bits = 0;
-
-	for (int i = 0; i < 3; i++)
-		if (a->stdio[i] != b->stdio[i] || a->stdio_blksize[i] != b->stdio_blksize[i] ||
-		    (b->stdio_offset_nonzero >> i & 1))
-			bits |= 1u << i;
-	return bits;
 }
 
 static void fill_limits(struct order *o, const struct server *s, const struct wire_run *run)
@@ -213,8 +186,7 @@ static void fill_limits(struct order *o, const struct server *s, const struct wi
 /* for programs that read their context as JSON */
 static int fill_json(struct order *o, const struct launch *l, struct error *err)
 {
-	char **v = calloc(o->head.argc + o->head.envc + 2u, sizeof(*v)), cwd[4096],
-	     path[64];
+	char **v = calloc(o->head.argc + o->head.envc + 2u, sizeof(*v)), cwd[4096], path[64];
 	size_t n = 0;
 	ssize_t len;
 
@@ -255,12 +227,12 @@ int order_fill(struct order *o, const struct pool *p, const struct launch *l, st
 	r = fill_descriptors(o, l, err);
 	if (r < 0)
 		return r;
-	o->head.stdio = stdio_changes(p->template, run);
+	o->head.stdio = template_stdio_changes(p->template, l->request);
 	r = fill_arguments(o, p, l, err);
 	if (r < 0)
 		return r;
 	if (same_bytes(o->pieces + 1, o->npieces - 1, p->build_argv, p->head.build_argv_len))
-		o->head.stdio |= SAME_ARGUMENTS;
+		o->head.stdio |= STUB_SAME_ARGUMENTS;
 	fill_environment(o, p, l);
 	if (o->head.argv_size + o->head.env_size > STUB_ORDER_STRINGS ||
 	    (p->head.context_max &&

@@ -174,13 +174,13 @@ void clone_free(struct clone *cl);
 void clone_unlink(struct clone **list, struct clone *cl);
 /** clone_release() - one without an order: its channel is closed, it ends, and is reaped then */
 void clone_release(struct clone *cl);
-/** pool_lost() - a clone that had no order has ended */
+/** pool_lost() - a clone that had no order has ended: one of a pool's, or one that was released */
 void pool_lost(struct clone *cl);
 /** clone_reap_unknown() - children that nobody knows: forked by a skeleton that died before it could say so */
 void clone_reap_unknown(struct server *s);
 /** clone_hangup() - the connection is going away: SIGHUP to those that it launched */
 void clone_hangup(struct server *s, const struct connection *c);
-/** clone_stop_all() - warmd ends: its clones go on without it */
+/** clone_forget_all() - warmd ends: its clones go on without it */
 void clone_forget_all(struct server *s);
 
 /* --- who may launch: peer.c --- */

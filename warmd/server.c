@@ -133,21 +133,6 @@ void server_note_launch(struct server *s, uint32_t pid, const struct request *re
 	snprintf(l->reason, sizeof(l->reason), "%s", reason);
 }
 
-static uint32_t stdio_changes(const struct request *req, const struct template *t)
-{
-	uint32_t bits = 0;
-
-	for (int i = 0; i < 3; i++) {
-		const struct wire_run *a = &t->request->run, *b = &req->run;
-
-		/* a stand-in for a file is at its start; streams look at where they begin (byte order marks) */
-		if (a->stdio[i] != b->stdio[i] || a->stdio_blksize[i] != b->stdio_blksize[i] ||
-		    (b->stdio_offset_nonzero >> i & 1))
-			bits |= 1u << i;
-	}
-	return bits;
-}
-
 static bool wants_build(uint32_t status)
 {
 	return status == WIRE_COLD_NONE || status == WIRE_COLD_STALE || status == WIRE_COLD_MISMATCH;
@@ -232,7 +217,7 @@ static bool answer_run(struct connection *c, struct request *req, struct packet 
 		t->last_used_ns = clock_ns(CLOCK_REALTIME);
 	}
 	connection_reply(c, status, t, status == WIRE_WARM && !(flags & WIRE_RUN_EXPLAIN),
-			 t ? stdio_changes(req, t) : 0, reason);
+			 t ? template_stdio_changes(t, req) : 0, reason);
 	if (wants_build(status) && !(flags & (WIRE_RUN_NO_BUILD | WIRE_RUN_EXPLAIN))) {
 		build_request(s, req, NULL);
 		return false;
@@ -444,7 +429,7 @@ static void on_gone(void *data, const struct template *t)
 	build_request(s, again, NULL);
 }
 
-static int on_minute(sd_event_source *source, uint64_t usec, void *data)
+static int on_second(sd_event_source *source, uint64_t usec, void *data)
 {
 	struct server *s = data;
 	uint64_t idle = s->config->idle_exit_ns;
@@ -489,7 +474,7 @@ int server_new(struct server **ret, sd_event *event, const struct config *config
 	if (r >= 0 && watch_mounts_fd(s->store->watch) >= 0)
 		r = sd_event_add_io(event, NULL, watch_mounts_fd(s->store->watch), EPOLLPRI, on_watch, s);
 	if (r >= 0)
-		r = sd_event_add_time_relative(event, NULL, CLOCK_MONOTONIC, 1000000, 500000, on_minute, s);
+		r = sd_event_add_time_relative(event, NULL, CLOCK_MONOTONIC, 1000000, 500000, on_second, s);
 	if (r < 0) {
 		store_free(s->store);
 		free(s);

@@ -107,6 +107,11 @@ bool template_looked_at_differs(const struct template *t, const struct request *
 /** template_environment_differs() - of a variable that counts. Return: false: of none; words in @reason */
 bool template_environment_differs(const struct template *t, const struct request *req,
 				  const struct config *config, char *reason, size_t size);
+/** template_descriptors_clash() - does the caller have one of a number that the program uses? Return: as above */
+bool template_descriptors_clash(const struct template *t, const struct request *req, char *reason,
+				size_t size);
+/** template_stdio_changes() - bit n: descriptor n is of another kind than in the build, or not at its start */
+uint32_t template_stdio_changes(const struct template *t, const struct request *req);
 /** template_same_command() - is it the same program, for which only the context may differ? */
 bool template_same_command(const struct template *t, const struct request *req);
 

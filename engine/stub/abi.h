@@ -100,6 +100,16 @@ struct stub_timer {
 	uint64_t interval_ns, value_ns;
 };
 
+/* the launch context as it is read at the readiness point, in front of thread pairs and strings: docs/adaptor.md */
+struct stub_context {
+	uint32_t magic, size, argc, envc, nthreads;
+	uint32_t stdio; /* bit n: descriptor n is of another kind than in the build; STUB_SAME_* */
+	uint64_t generation;
+};
+#define STUB_CONTEXT_MAGIC    0x58544357u /* "WCTX" */
+#define STUB_SAME_ENVIRONMENT (1u << 8) /* byte for byte the build's */
+#define STUB_SAME_ARGUMENTS   (1u << 9)
+
 /* how a thread goes on */
 enum stub_resume {
 	STUB_RESUME_FRAME, /* the frame holds everything */
@@ -363,7 +373,8 @@ struct stub_order {
 	uint32_t limits_set; /* bit n: limits[n] */
 	uint32_t ntargets;
 	uint64_t ignored_signals; /* bit n-1: the caller ignores signal n */
-	uint64_t blocked_signals, build_blocked_signals; /* a thread that has the build's mask gets the caller's */
+	uint64_t blocked_signals,
+		build_blocked_signals; /* a thread that has the build's mask gets the caller's */
 	uint64_t generation;
 	struct stub_order_limit limits[16];
 	uint16_t targets[STUB_ORDER_FDS + 1];

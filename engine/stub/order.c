@@ -15,24 +15,18 @@
 #include <linux/mman.h>
 #include <sys/syscall.h>
 
-#define CONTEXT_MAGIC 0x58544357u /* "WCTX" */
-#define EBADMSG	      74
-#define E2BIG	      7
-#define PRIO_PGRP     1
-#define TARGET_MAX    256 /* numbers in wire_run.inherited_fds */
+#define EBADMSG	   74
+#define E2BIG	   7
+#define PRIO_PGRP  1
+#define TARGET_MAX 256 /* numbers in wire_run.inherited_fds */
 
 #ifndef MADV_POPULATE_WRITE
 #define MADV_POPULATE_WRITE 23 /* Linux 5.14 */
 #endif
 
-struct raw_context {
-	uint32_t magic, size, argc, envc, nthreads, stdio;
-	uint64_t generation;
-};
-
 struct area {
 	struct stub_order *order;
-	struct raw_context *raw;
+	struct stub_context *raw;
 	char *strings;
 	uint64_t size;
 };
@@ -45,7 +39,7 @@ static uint64_t pages(uint64_t n)
 /* address space for the largest order, memory for a usual one */
 static struct area make_area(struct stub_launch *l)
 {
-	uint64_t head = sizeof(struct stub_order) + sizeof(struct raw_context) + 8ull * stub_data.nthreads;
+	uint64_t head = sizeof(struct stub_order) + sizeof(struct stub_context) + 8ull * stub_data.nthreads;
 	/* pointers: a string has a byte at least */
 	struct area a = { .size = pages(head + STUB_ORDER_STRINGS + 8 * (STUB_ORDER_STRINGS + 4)) };
 	long at;
@@ -58,7 +52,7 @@ static struct area make_area(struct stub_launch *l)
 		stub_fail(l, "making room for the launch context", at);
 	SYSCALL3(SYS_madvise, at, pages(head + 4096), MADV_POPULATE_WRITE);
 	a.order = (struct stub_order *)at;
-	a.raw = (struct raw_context *)(a.order + 1);
+	a.raw = (struct stub_context *)(a.order + 1);
 	a.strings = (char *)a.raw + sizeof(*a.raw) + 8ull * stub_data.nthreads;
 	l->context = (uint64_t)a.raw;
 	l->context_tids = (uint64_t)(a.raw + 1);
@@ -139,7 +133,8 @@ static void place_descriptors(struct stub_launch *l, const struct stub_order *o,
  */
 static void widen_table(const struct stub_launch *l)
 {
-	long fd = stub_data.nthreads > 1 ? SYSCALL3(SYS_fcntl, l->channel_fd, F_DUPFD_CLOEXEC, TARGET_MAX - 1) : -1;
+	long fd = stub_data.nthreads > 1 ? SYSCALL3(SYS_fcntl, l->channel_fd, F_DUPFD_CLOEXEC, TARGET_MAX - 1)
+					 : -1;
 
 	if (fd >= 0)
 		SYSCALL1(SYS_close, fd);
@@ -247,8 +242,8 @@ static void set_context(struct stub_launch *l, const struct area *a)
 	l->context_len = sizeof(*a->raw) + 8ull * stub_data.nthreads + o->argv_size + o->env_size;
 	if (stub_data.context_buf && l->context_len > stub_data.context_max)
 		stub_fail(l, "giving the program its launch context", -E2BIG);
-	*a->raw = (struct raw_context){
-		.magic = CONTEXT_MAGIC,
+	*a->raw = (struct stub_context){
+		.magic = STUB_CONTEXT_MAGIC,
 		.size = (uint32_t)l->context_len,
 		.argc = o->argc,
 		.envc = o->envc,
