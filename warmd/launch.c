@@ -160,8 +160,10 @@ static void by_name(struct server *s, struct launch *l)
 		launch_free(l);
 		return;
 	}
+	/* a program that asks for its context is told its environment */
 	if (((req->run.flags & WIRE_LAUNCH_ENV) &&
-	     template_environment_differs(t, req, s->config, reason, sizeof(reason))) ||
+	     template_environment_differs(t, req, s->config, strcmp(t->result->ready, "call") == 0, reason,
+					  sizeof(reason))) ||
 	    template_looked_at_differs(t, req, reason, sizeof(reason)) ||
 	    streams_differ(t, l, reason, sizeof(reason)) || directory_differs(t, l, reason, sizeof(reason)) ||
 	    arguments_differ(t, l, reason, sizeof(reason)) ||

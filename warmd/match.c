@@ -68,10 +68,10 @@ static bool all_of_one_differ(const struct request *a, const struct request *b, 
 }
 
 bool template_environment_differs(const struct template *t, const struct request *req,
-				  const struct config *config, char *reason, size_t size)
+				  const struct config *config, bool listed_only, char *reason, size_t size)
 {
 	const Warm__BuildResult *r = t->result;
-	bool everything = r->environment_all;
+	bool everything = r->environment_all && !listed_only;
 
 	for (size_t i = 0; i < r->n_environment; i++) {
 		const char *name = r->environment[i];
@@ -200,7 +200,7 @@ bool template_mismatch(const struct template *t, const struct request *req, cons
 	/* PATH decides which file a bare name is */
 	if (!strchr(req->argv[0], '/') && variable_differs(t->request, req, "PATH", 4))
 		return words(reason, size, "variable %s differs", "PATH");
-	return template_environment_differs(t, req, config, reason, size);
+	return template_environment_differs(t, req, config, false, reason, size);
 }
 
 bool template_same_command(const struct template *t, const struct request *req)

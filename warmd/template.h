@@ -104,9 +104,13 @@ bool template_mismatch(const struct template *t, const struct request *req, cons
 /** template_looked_at_differs() - umask, affinity, limits, size of the terminal, as far as they count. Return: as above */
 bool template_looked_at_differs(const struct template *t, const struct request *req, char *reason,
 				size_t size);
-/** template_environment_differs() - of a variable that counts. Return: false: of none; words in @reason */
+/**
+ * template_environment_differs() - of a variable that counts
+ * @listed_only: only those that were seen to be read, where it is not known whether all were
+ * Return: false: of none; words in @reason
+ */
 bool template_environment_differs(const struct template *t, const struct request *req,
-				  const struct config *config, char *reason, size_t size);
+				  const struct config *config, bool listed_only, char *reason, size_t size);
 /** template_descriptors_clash() - does the caller have one of a number that the program uses? Return: as above */
 bool template_descriptors_clash(const struct template *t, const struct request *req, char *reason,
 				size_t size);

@@ -121,14 +121,21 @@ def test_deleted_directory(launches, programs, tmp_path, way):
 @pytest.mark.skipif(os.geteuid() == 0, reason="root may enter any directory")
 @pytest.mark.parametrize("way", WAYS)
 def test_directory_that_may_not_be_entered(launches, programs, tmp_path, way):
+    """Closed behind the caller's back: fchdir(2) will not go there; never somewhere else instead"""
+    closed = tmp_path / "closed"
+    closed.mkdir()
+
     def prepare():
-        (tmp_path / "closed").mkdir()
-        os.chdir(tmp_path / "closed")
-        os.chmod(tmp_path / "closed", 0)
+        os.chmod(closed, 0o700)
+        os.chdir(closed)
+        os.chmod(closed, 0)
+    name = launches.build([programs.path("launched"), "context"], way=way, options=MAIN)
     try:
-        same(launches, programs, way, preexec=lambda: (prepare() if not (tmp_path / "closed").exists() else None))
+        cold = launches.warm.cold([programs.path("launched"), "context"], preexec=prepare)
+        r = launches.run(name, preexec=prepare)
+        assert (r.status == 125 and r.err.startswith("warm: launch: ") and not r.stdout) or r.out == cold.out, r
     finally:
-        os.chmod(tmp_path / "closed", 0o700)
+        os.chmod(closed, 0o700)
 
 
 def strict_limits():
