@@ -413,11 +413,14 @@ static int start(struct builder *b, struct error *err)
 	b->child.req = b->req;
 	b->child.warm_inner = pair[1];
 	b->child.announce = b->point == READY_CALL;
-	/* high, so that the program's own descriptors get the numbers that they have cold */
 	getrlimit(RLIMIT_NOFILE, &nofile);
-	b->child.warm_fd = nofile.rlim_cur > 1000 ? 999 : (int)nofile.rlim_cur - 1;
-	if (b->req->run.rlimits[RLIMIT_NOFILE][0] <= (uint64_t)b->child.warm_fd)
-		b->child.warm_fd = (int)b->req->run.rlimits[RLIMIT_NOFILE][0] - 1;
+	if (b->req->run.rlimits[RLIMIT_NOFILE][0] < nofile.rlim_cur)
+		nofile.rlim_cur = b->req->run.rlimits[RLIMIT_NOFILE][0];
+	/*
+	 * High, so that the program's own descriptors get the numbers that they have cold; with numbers above it, where
+	 * the stub makes descriptors before it places them.
+	 */
+	b->child.warm_fd = nofile.rlim_cur >= 1024 ? 999 : (int)(nofile.rlim_cur - nofile.rlim_cur / 4);
 	for (int i = 0; i < 3; i++) {
 		char path[64];
 		ssize_t n;

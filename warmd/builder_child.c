@@ -140,13 +140,15 @@ static void set_signals(const struct request *req)
 
 static int place_descriptors(struct builder_child *c)
 {
-	int high[4];
+	int high[4], above = c->warm_inner;
 
-	/* out of the way first: a stand-in may sit on the number of another */
+	/* out of the way first: a stand-in may sit on the number of another. No higher than it takes: see ulimit -n */
+	for (int i = 0; i < 3; i++)
+		above = c->stdio.inner[i] > above ? c->stdio.inner[i] : above;
 	for (int i = 0; i < 4; i++) {
 		int from = i < 3 ? c->stdio.inner[i] : c->warm_inner;
 
-		high[i] = from < 0 ? -EBADF : fcntl(from, F_DUPFD_CLOEXEC, 256);
+		high[i] = from < 0 ? -EBADF : fcntl(from, F_DUPFD_CLOEXEC, above + 1);
 		if (from >= 0 && high[i] < 0)
 			return -errno;
 	}

@@ -29,6 +29,25 @@ static long above(const struct stub_fd *d, uint32_t n)
 	return high + 1;
 }
 
+static int wanted(long n)
+{
+	const struct stub_fd *d = stub_at(stub_data.fds);
+
+	for (uint32_t i = 0; i < stub_data.nfds; i++)
+		if (d[i].fd == n || d[i].peer == n)
+			return 1;
+	return n == stub_data.context_fd;
+}
+
+/* below @high, where the limit leaves no room above: one that is free, and not the program's */
+static long dup_below(long fd, long high)
+{
+	for (long n = 3; n < high; n++)
+		if (!wanted(n) && SYSCALL2(SYS_fcntl, n, F_GETFD) == -9 /* EBADF */)
+			return SYSCALL3(SYS_dup3, fd, n, O_CLOEXEC);
+	return -24; /* EMFILE */
+}
+
 static int32_t lift(const struct stub_launch *l, long fd, long high)
 {
 	long up;
@@ -36,6 +55,8 @@ static int32_t lift(const struct stub_launch *l, long fd, long high)
 	if (fd < 0)
 		stub_fail(l, "making one of the program's descriptors", fd);
 	up = SYSCALL3(SYS_fcntl, fd, F_DUPFD_CLOEXEC, high);
+	if (up < 0)
+		up = dup_below(fd, high);
 	if (up < 0)
 		stub_fail(l, "making one of the program's descriptors (see ulimit -n)", up);
 	SYSCALL1(SYS_close, fd);

@@ -163,7 +163,7 @@ def test_daemon_killed_under_load(own_warm, programs):
     assert own_warm.run(argv, options=MAIN, strict=True, stdin=b"3x").out == "out 3x\n"
     eventually(lambda: not any(map(exists, killed)), "the end of those that were killed")
     names = {p.name for p in own_warm.runtime_dir.iterdir()}
-    assert names <= {"warmd.sock", "warmd.lock", "warmd.log", "warmd.pid", "learn.sock"}, names
+    assert names <= {"warmd.sock", "warmd.lock", "warmd.log", "metrics.sock"}, names
 
 
 def test_builds_killed_under_load(own_warm, programs):

@@ -12,7 +12,7 @@ import pytest
 import signal
 
 # a shell starts what it puts into the background with these two ignored, and programs would inherit that
-for _signal in (signal.SIGINT, signal.SIGQUIT):
+for _signal in (signal.SIGINT, signal.SIGQUIT, signal.SIGHUP):
     if signal.getsignal(_signal) == signal.SIG_IGN:
         signal.signal(_signal, signal.default_int_handler if _signal == signal.SIGINT else signal.SIG_DFL)
 
