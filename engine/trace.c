@@ -173,10 +173,13 @@ size_t trace_others(const struct trace *tr, pid_t *ret_pid)
 	size_t n = 0;
 
 	for (const struct tracee *t = tr->list; t; t = t->next) {
-		if (t->tgid != tr->root && t->tid == t->tgid) {
-			*ret_pid = t->tid;
-			n++;
-		}
+		if (t->tgid == tr->root || t->tid != t->tgid)
+			continue;
+		/* gone, and its end has not been read yet: a thread, too, whose process could not be told any more */
+		if (kill(t->tid, 0) < 0 && errno == ESRCH)
+			continue;
+		*ret_pid = t->tid;
+		n++;
 	}
 	return n;
 }
