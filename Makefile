@@ -102,12 +102,13 @@ $(B)/obj/%.o: %.c | $(PROTO_H)
 	$(CC) $(CPPFLAGS) $(HOST_CFLAGS) -Iengine/arch/$(ARCH) -MMD -MP -c $< -o $@
 
 BASE_SRC := $(wildcard engine/base/*.c)
+PTY_SRC := $(wildcard pty/*.c)
 ENGINE_SRC := $(filter-out engine/become.c,$(wildcard engine/*.c engine/arch/$(ARCH)/*.c))
 SNAPSHOT_SRC := $(wildcard snapshot/*.c)
 WARMD_SRC := $(wildcard warmd/*.c)
 TOOL_SRC := $(wildcard launcher/tool*.c launcher/doctor*.c) launcher/client.c launcher/client_start.c launcher/context.c launcher/protocol.c
 
-DAEMON_OBJ := $(patsubst %.c,$(B)/obj/%.o,$(BASE_SRC) $(ENGINE_SRC) $(SNAPSHOT_SRC) $(WARMD_SRC) launcher/protocol.c) \
+DAEMON_OBJ := $(patsubst %.c,$(B)/obj/%.o,$(BASE_SRC) $(PTY_SRC) $(ENGINE_SRC) $(SNAPSHOT_SRC) $(WARMD_SRC) launcher/protocol.c) \
 	$(PROTO_C:%.c=%.o) $(B)/gen/stub.o $(B)/gen/adaptor.o
 $(B)/gen/stub.o: $(B)/gen/stub.blob.S
 	$(CC) -c $< -o $@
@@ -117,7 +118,7 @@ $(B)/gen/adaptor.o: $(B)/gen/adaptor.blob.S
 $(B)/warmd: $(DAEMON_OBJ)
 	$(CC) $(SANFLAGS) -o $@ $^ $(HOST_LIBS)
 
-$(B)/warm-tool: $(patsubst %.c,$(B)/obj/%.o,$(BASE_SRC) $(TOOL_SRC)) $(PROTO_C:%.c=%.o)
+$(B)/warm-tool: $(patsubst %.c,$(B)/obj/%.o,$(BASE_SRC) $(ENGINE_SRC) $(PTY_SRC) $(TOOL_SRC)) $(PROTO_C:%.c=%.o)
 	$(CC) $(SANFLAGS) -o $@ $^ $(TOOL_LIBS)
 
 # --- the launcher: static musl, no libc start-up worth the name -------------------
@@ -126,7 +127,7 @@ MUSL_CFLAGS := -std=gnu11 -Os $(WARNINGS) -fno-strict-aliasing -fno-stack-protec
 	-idirafter /usr/include -idirafter /usr/include/$(ARCH)-linux-gnu
 WARM_SRC := launcher/warm.c launcher/client.c launcher/client_start.c launcher/context.c engine/become.c engine/become_json.c \
 	engine/base/affinity.c engine/base/clock.c engine/base/error.c engine/base/fd.c engine/base/packet.c engine/base/pidfd.c engine/base/runtime_dir.c \
-	launcher/enter.c launcher/follow.c launcher/launch.c
+	launcher/enter.c launcher/follow.c launcher/launch.c launcher/terminal.c launcher/attach.c launcher/logs.c $(PTY_SRC)
 
 $(B)/musl/%.o: %.c
 	@mkdir -p $(@D)
@@ -181,7 +182,7 @@ BUILD_DEPS := gcc g++ make pkg-config musl-tools libcap-dev libelf-dev libcjson-
 	protobuf-c-compiler libsystemd-dev linux-libc-dev
 DEMO_DEPS := python3 python3-pandas
 TEST_DEPS := $(DEMO_DEPS) python3-numpy python3-flask python3-pytest python3-pexpect libcmocka-dev python3-venv \
-	python3-dev procps util-linux less tmux strace passwd libcap2-bin
+	python3-dev procps util-linux less vim-tiny htop tmux strace passwd libcap2-bin
 BENCH_DEPS := $(DEMO_DEPS) python3-numpy python3-flask libssl-dev zlib1g-dev
 
 install_missing = missing=""; for p in $(1); do \
@@ -239,7 +240,7 @@ install: all
 	install -m 644 launcher/completion/_warm $(I)/share/zsh/site-functions/
 	install -m 644 launcher/completion/warm.fish $(I)/share/fish/vendor_completions.d/
 	install -m 644 launcher/systemd/warmd.socket $(I)/lib/systemd/user/
-	sed 's|@LIBEXECDIR@|$(PREFIX)/libexec|' launcher/systemd/warmd.service > $(I)/lib/systemd/user/warmd.service
+	sed 's|@LIBEXECDIR@|$(PREFIX)/libexec/warm|' launcher/systemd/warmd.service > $(I)/lib/systemd/user/warmd.service
 	install -m 644 lang/python/warm/*.py $(I)/lib/warm/python/warm/
 
 .PHONY: build-deps demo-deps test-deps bench-deps demo test bench check-style install

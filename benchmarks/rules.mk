@@ -20,7 +20,11 @@ BENCH_CLONE_SRC := benchmarks/clone_bench.c $(addprefix benchmarks/clones/,confi
 BENCH_CLONE_OBJ := $(BENCH_CLONE_SRC:benchmarks/%.c=$(BENCH_OUT)/obj/%.o)
 BENCH_CLONE_TOOLS := $(addprefix $(BENCH_OUT)/,clone_bench empty stamp gap fork_probe.so floor spawn_bench)
 
-.PHONY: bench-tools bench-run bench-launches bench-clones bench-breakdown demo-run
+# the product's own relay, as the host's compiler makes it
+BENCH_KEY_OBJ := $(addprefix $(BENCH_OUT)/obj/,keystroke_bench.o $(addprefix spawn/,stats.o machine.o report.o config.o))
+BENCH_KEY_PRODUCT := $(patsubst %.c,$(B)/obj/%.o,$(wildcard pty/*.c engine/base/*.c))
+
+.PHONY: bench-keystroke bench-tools bench-run bench-launches bench-clones bench-breakdown demo-run
 
 bench-tools: $(BENCH_TOOLS) $(BENCH_CLONE_TOOLS)
 
@@ -44,6 +48,9 @@ $(BENCH_OUT)/empty: benchmarks/clones/empty.c benchmarks/arch/$(BENCH_ARCH)/call
 
 $(BENCH_OUT)/clone_bench: $(BENCH_CLONE_OBJ) $(B)/libwarm.a
 	$(BENCH_CC) $(BENCH_CFLAGS) -o $@ $^ -pthread
+$(BENCH_OUT)/obj/keystroke_bench.o: BENCH_CFLAGS += -I.
+$(BENCH_OUT)/keystroke_bench: $(BENCH_KEY_OBJ) $(BENCH_KEY_PRODUCT)
+	$(BENCH_CC) $(BENCH_CFLAGS) -o $@ $^ -lutil
 $(BENCH_OUT)/stamp: benchmarks/programs/stamp.c $(B)/libwarm.a launcher/warm.h
 	@mkdir -p $(@D)
 	$(BENCH_CC) $(BENCH_CFLAGS) -Ilauncher -o $@ $< $(B)/libwarm.a -pthread
@@ -67,10 +74,13 @@ bench-launches: $(BENCH_TOOLS)
 bench-clones: $(BENCH_CLONE_TOOLS)
 	/usr/bin/python3 benchmarks/clones.py --warm $(B)/warm --out $(BENCH_OUT)
 
+bench-keystroke: $(BENCH_OUT)/keystroke_bench
+	$< -j $(BENCH_OUT)/keystroke.json
+
 bench-breakdown: $(BENCH_TOOLS)
 	benchmarks/breakdown.sh
 
 demo-run:
 	benchmarks/demo.sh
 
--include $(BENCH_SPAWN_OBJ:.o=.d) $(BENCH_CLONE_OBJ:.o=.d)
+-include $(BENCH_SPAWN_OBJ:.o=.d) $(BENCH_CLONE_OBJ:.o=.d) $(BENCH_KEY_OBJ:.o=.d)

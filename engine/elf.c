@@ -35,19 +35,27 @@ int elf_auxv(pid_t pid, unsigned long type, uint64_t *ret)
 	return 0;
 }
 
-static void match(const char *name, uint64_t addr, bool exe, struct elf_query *queries, size_t n)
+/* @value: 0: the file only names it */
+static void match(const char *name, uint64_t value, uint64_t bias, bool exe, struct elf_query *queries, size_t n)
 {
 	for (size_t i = 0; i < n; i++) {
 		struct elf_query *q = &queries[i];
+		uint64_t addr = value + bias;
 
 		if (strcmp(q->name, name) != 0)
 			continue;
+		if (!value) {
+			q->exe_wants |= exe;
+			continue;
+		}
 		if (exe && !q->in_exe)
 			q->in_exe = addr;
-		if (!q->addr)
+		if (!q->addr) {
 			q->addr = addr;
-		else if (q->addr != addr && !q->other)
+			q->bias = bias;
+		} else if (q->addr != addr && !q->other) {
 			q->other = addr;
+		}
 	}
 }
 
@@ -68,12 +76,12 @@ static void scan_symbols(Elf *elf, uint64_t bias, bool exe, struct elf_query *qu
 			GElf_Sym sym;
 			const char *name;
 
-			if (!gelf_getsym(data, (int)i, &sym) || sym.st_shndx == SHN_UNDEF || !sym.st_value ||
-			    GELF_ST_TYPE(sym.st_info) == STT_TLS)
+			if (!gelf_getsym(data, (int)i, &sym) || GELF_ST_TYPE(sym.st_info) == STT_TLS)
 				continue;
 			name = elf_strptr(elf, shdr.sh_link, sym.st_name);
 			if (name)
-				match(name, sym.st_value + bias, exe, queries, n);
+				match(name, sym.st_shndx == SHN_UNDEF ? 0 : sym.st_value, bias, exe, queries,
+				      n);
 		}
 	}
 }

@@ -3,6 +3,7 @@
 #ifndef WARM_ENGINE_ELF_H
 #define WARM_ENGINE_ELF_H
 
+#include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
 #include <sys/types.h>
@@ -12,6 +13,8 @@ struct elf_query {
 	uint64_t addr; /* out: first definition found, 0: none */
 	uint64_t other; /* out: a second one at another address (older symbol version), 0: none */
 	uint64_t in_exe; /* out: definition in the executable itself (copy relocations), 0: none */
+	uint64_t bias; /* out: of the file that addr is from: equal for symbols of one file */
+	bool exe_wants; /* out: the executable names it, without a definition of its own */
 };
 
 /** elf_auxv() - value of an auxiliary vector entry (getauxval(3)) of @pid; 0 when absent */

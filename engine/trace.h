@@ -68,8 +68,19 @@ int trace_start(struct trace **ret, const struct trace_ops *ops, void *data, int
 		void *arg, struct error *err);
 void trace_free(struct trace *tr);
 
-/** trace_run() - Return: what a callback returned; -ECHILD when the program ended (err says how); or another negative errno */
+/** trace_run() - Return: what a callback returned; -ECHILD when the program ended (err says how); TRACE_LIMIT; or another negative errno */
 int trace_run(struct trace *tr, struct error *err);
+
+#define TRACE_LIMIT 1000
+
+/**
+ * trace_set_limit() - from now on trace_run() ends with TRACE_LIMIT, everything left running,
+ * @at_ns: at this time of CLOCK_MONOTONIC; 0: at none
+ * @quiet_ns: once all tracees have been waiting in system calls for this long, none made or returned; 0: never
+ *
+ * SIGCHLD is blocked in the caller from here on.
+ */
+void trace_set_limit(struct trace *tr, uint64_t at_ns, uint64_t quiet_ns);
 
 /** trace_freeze() - stop all threads of the root process; system calls they are in are interrupted */
 int trace_freeze(struct trace *tr, struct error *err);

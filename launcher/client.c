@@ -258,7 +258,9 @@ static int receive_run(int fd, struct wire_run_reply *reply, unsigned int timeou
 			fds[(*nfds)++] = packet.fd[i];
 		if ((size_t)n != sizeof(*reply) || reply->status >= WIRE_STATUS_COUNT ||
 		    *nfds > reply->nfds ||
-		    (reply->status != WIRE_WARM && reply->nfds != (reply->status == WIRE_LAUNCHED)))
+		    (reply->status == WIRE_LAUNCHED &&
+		     reply->nfds != 1 + (reply->terminal ? (uint32_t)WIRE_TERMINAL_FDS : 0)) ||
+		    (reply->status != WIRE_WARM && reply->status != WIRE_LAUNCHED && reply->nfds != 0))
 			return error_set(err, EBADMSG, "the answer of warmd makes no sense");
 		if (*nfds == reply->nfds)
 			return 0;

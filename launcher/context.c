@@ -85,9 +85,9 @@ static void collect_limits(struct wire_run *run)
 	}
 }
 
-static uint32_t stdio_kind(int fd, const struct stat *st)
+static uint32_t stdio_kind(struct wire_run *run, int fd, const struct stat *st)
 {
-	char termios[256]; /* larger than any struct termios of the kernel */
+	uint8_t scratch[WIRE_TERMIOS_MAX], *termios = run->termios_size ? scratch : run->termios;
 
 	switch (st->st_mode & S_IFMT) {
 	case S_IFREG:
@@ -97,7 +97,10 @@ static uint32_t stdio_kind(int fd, const struct stat *st)
 	case S_IFSOCK:
 		return WIRE_STDIO_SOCKET;
 	case S_IFCHR:
-		return ioctl(fd, TCGETS, termios) == 0 ? WIRE_STDIO_TTY : WIRE_STDIO_NULL;
+		if (ioctl(fd, TCGETS, termios) < 0)
+			return WIRE_STDIO_NULL;
+		run->termios_size = WIRE_TERMIOS_SIZE;
+		return WIRE_STDIO_TTY;
 	default:
 		return WIRE_STDIO_OTHER;
 	}
@@ -110,7 +113,7 @@ void context_stdio(struct wire_run *run, int target, int fd)
 
 	if (fstat(fd, &st) < 0) /* WIRE_STDIO_CLOSED is 0 */
 		return;
-	run->stdio[target] = stdio_kind(fd, &st);
+	run->stdio[target] = stdio_kind(run, fd, &st);
 	run->stdio_blksize[target] = (uint32_t)st.st_blksize;
 	if (run->stdio[target] == WIRE_STDIO_FILE) {
 		if (lseek(fd, 0, SEEK_CUR) != 0 || (st.st_size != 0 && fcntl(fd, F_GETFL) & O_APPEND))

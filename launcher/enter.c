@@ -6,6 +6,8 @@
 #include <stdlib.h>
 #include <unistd.h>
 #include <sys/prctl.h>
+#include <sys/socket.h>
+#include <sys/time.h>
 
 #include "engine/base/runtime_dir.h"
 #include "launcher/client.h"
@@ -52,6 +54,7 @@ int skeleton_main(int argc, char **argv, char **envp)
 {
 	static int32_t files[ENTER_MAX_FILES];
 	static const char *const no_cold[] = { NULL };
+	const struct timeval forever = { 0, 0 };
 	struct wire_run_reply reply;
 	struct error err = { 0 };
 	unsigned int nfiles = 0;
@@ -63,7 +66,9 @@ int skeleton_main(int argc, char **argv, char **envp)
 	b.skeleton_fd = atoi(argv[2]);
 	if (client_receive_run(b.skeleton_fd, &reply, TEMPLATE_MS, files, ENTER_MAX_FILES, &nfiles, &err) ==
 		    0 &&
-	    nfiles >= 2)
+	    nfiles >= 2 &&
+	    /* that bound was for the template; for orders it waits as long as it lives */
+	    setsockopt(b.skeleton_fd, SOL_SOCKET, SO_RCVTIMEO, &forever, sizeof(forever)) == 0)
 		enter_template(&reply, files, nfiles, &b, &err);
 	/* warmd sees the end of file; the words are for whoever runs this by hand */
 	say("skeleton: ", err.text, NULL);

@@ -31,6 +31,7 @@ int follow_begin(struct follow *f, uint64_t ignored, struct error *err)
 {
 	sigset_t set;
 
+	*f = (struct follow){ .conn = -EBADF, .pidfd = -EBADF, .terminal = TERMINAL_NONE };
 	sigemptyset(&set);
 	for (unsigned int i = 0; i < PASSED_ON; i++)
 		if (!(ignored >> (passed_on[i] - 1) & 1))
@@ -49,6 +50,7 @@ int follow_begin(struct follow *f, uint64_t ignored, struct error *err)
 
 void follow_end(struct follow *f)
 {
+	terminal_close(&f->terminal, false);
 	if (f->signal_fd < 0)
 		return;
 	close(f->signal_fd);
@@ -82,68 +84,120 @@ static bool stops_by_default(pid_t pid)
 	return true;
 }
 
-static void pass_on(const struct follow *f, pid_t pid, int pidfd)
+/* the clone has no terminal of its own */
+static void pass_on(const struct follow *f, const struct signalfd_siginfo *info)
+{
+	/* si_code SI_KERNEL: the terminal; WINCH and CONT concern the whole group anyway */
+	bool group = info->ssi_code == SI_KERNEL || info->ssi_signo == SIGCONT;
+	int sig = (int)info->ssi_signo;
+
+	if (sig == SIGTSTP && stops_by_default(f->pid))
+		sig = SIGSTOP;
+	pidfd_kill(f->pidfd, f->pid, sig, group);
+	/* the shell is to see a stopped job; SIGCONT wakes us, and is passed on in the next round */
+	if (info->ssi_signo == SIGTSTP)
+		kill(getpid(), SIGSTOP);
+}
+
+/* it has one: that sends Ctrl-C and such itself, and its session's leader says when it stops */
+static void pass_on_terminal(struct follow *f, const struct signalfd_siginfo *info)
+{
+	int sig = (int)info->ssi_signo;
+
+	if (sig == SIGCONT) {
+		terminal_continued(&f->terminal);
+		return;
+	}
+	if (sig == SIGWINCH) {
+		relay_resize(f->terminal.relay);
+		/* the kernel tells its foreground alone */
+		if (relay_is_active(f->terminal.relay))
+			return;
+	}
+	pidfd_kill(f->pidfd, f->pid, sig, info->ssi_code == SI_KERNEL || sig == SIGTSTP);
+}
+
+/* Return: 0, or a signal that ends this process */
+static int take_signals(struct follow *f)
 {
 	struct signalfd_siginfo info;
 
 	while (read(f->signal_fd, &info, sizeof(info)) == sizeof(info)) {
-		/* si_code SI_KERNEL: the terminal; WINCH and CONT concern the whole group anyway */
-		bool group = info.ssi_code == SI_KERNEL || info.ssi_signo == SIGCONT;
 		int sig = (int)info.ssi_signo;
 
-		if (sig == SIGTSTP && stops_by_default(pid))
-			sig = SIGSTOP;
-		pidfd_kill(pidfd, pid, sig, group);
-		/* the shell is to see a stopped job; SIGCONT wakes us, and is passed on in the next round */
-		if (info.ssi_signo == SIGTSTP)
-			kill(getpid(), SIGSTOP);
+		if (f->attached && (sig == SIGINT || sig == SIGTERM || sig == SIGHUP || sig == SIGQUIT))
+			return sig;
+		if (f->terminal.relay)
+			pass_on_terminal(f, &info);
+		else
+			pass_on(f, &info);
 	}
-}
-
-/* the daemon is gone: its clones go on */
-static int wait_alone(const struct follow *f, pid_t pid, int pidfd, int *ret_wstatus, struct error *err)
-{
-	struct pollfd p[2] = { { pidfd, POLLIN, 0 }, { f->signal_fd, POLLIN, 0 } };
-
-	while (!(p[0].revents & POLLIN)) {
-		if (poll(p, 2, -1) < 0 && errno != EINTR)
-			return error_errno(err, errno, "poll");
-		if (p[1].revents)
-			pass_on(f, pid, pidfd);
-	}
-	if (pidfd_zombie_status(pidfd, pid, ret_wstatus) == 0)
-		return 0;
-	/* how it ended is told once its new parent has reaped it: POLLHUP, Linux 6.9 */
-	p[0].events = 0;
-	poll(p, 1, REAPED_MS);
-	if (pidfd_exit_status(pidfd, ret_wstatus) < 0)
-		return error_set(err, ECONNRESET,
-				 "process %d has ended, but warmd died before it could tell how", (int)pid);
 	return 0;
 }
 
-int follow_clone(struct follow *f, int conn, pid_t pid, int pidfd, int *ret_wstatus, struct error *err)
+/* the daemon is gone, and the clone has ended: Return: 0 or -ECONNRESET */
+static int status_of_orphan(const struct follow *f, int *ret_wstatus, struct error *err)
 {
-	struct pollfd p[2] = { { conn, POLLIN, 0 }, { f->signal_fd, POLLIN, 0 } };
+	struct pollfd p = { f->pidfd, 0, 0 };
+
+	if (pidfd_zombie_status(f->pidfd, f->pid, ret_wstatus) == 0)
+		return 0;
+	/* how it ended is told once its new parent has reaped it: POLLHUP, Linux 6.9 */
+	poll(&p, 1, REAPED_MS);
+	if (pidfd_exit_status(f->pidfd, ret_wstatus) < 0)
+		return error_set(err, ECONNRESET,
+				 "process %d has ended, but warmd died before it could tell how", (int)f->pid);
+	return 0;
+}
+
+/* Return: FOLLOW_ENDED; 1: not yet; -ECONNRESET */
+static int take_end(struct follow *f, int *ret_wstatus, struct error *err)
+{
+	struct wire_exited end;
+
+	if (f->conn < 0)
+		return status_of_orphan(f, ret_wstatus, err);
+	/* the daemon is gone: its clones go on */
+	if (client_receive(f->conn, &end, sizeof(end), WIRE_EXITED, 1000, NULL, err) != sizeof(end)) {
+		f->conn = -EBADF;
+		return 1;
+	}
+	*ret_wstatus = end.wstatus;
+	return (pid_t)end.pid == f->pid ? FOLLOW_ENDED : 1;
+}
+
+int follow_clone(struct follow *f, int *ret_wstatus, struct error *err)
+{
+	struct pollfd p[2 + TERMINAL_FDS];
+	enum relay_result result;
 
 	for (;;) {
-		struct wire_exited end;
-		int n = poll(p, 2, -1);
+		int timeout = -1, n, r;
+		size_t terminal;
 
+		p[0] = (struct pollfd){ f->conn >= 0 ? f->conn : f->pidfd, POLLIN, 0 };
+		p[1] = (struct pollfd){ f->signal_fd, POLLIN, 0 };
+		terminal = terminal_poll(&f->terminal, p + 2, &timeout);
+		n = poll(p, 2 + terminal, timeout);
 		if (n < 0 && errno != EINTR)
 			return error_errno(err, errno, "poll");
-		if (n <= 0)
+		if (n < 0)
 			continue;
-		if (p[1].revents)
-			pass_on(f, pid, pidfd);
+		result = terminal_handle(&f->terminal, p + 2);
+		if (result != RELAY_OK)
+			return result == RELAY_DETACH ? FOLLOW_LEFT : FOLLOW_HANGUP;
+		if (p[1].revents) {
+			*ret_wstatus = take_signals(f);
+			if (*ret_wstatus)
+				return FOLLOW_SIGNAL;
+		}
 		if (!p[0].revents)
 			continue;
-		if (client_receive(conn, &end, sizeof(end), WIRE_EXITED, 1000, NULL, err) != sizeof(end))
-			return wait_alone(f, pid, pidfd, ret_wstatus, err);
-		if ((pid_t)end.pid != pid)
-			continue;
-		*ret_wstatus = end.wstatus;
-		return 0;
+		r = take_end(f, ret_wstatus, err);
+		if (r == FOLLOW_ENDED)
+			terminal_close(&f->terminal, true);
+		if (r != 1)
+			return r;
 	}
 }
 

@@ -73,6 +73,7 @@ int launch_ask(struct launch *l, struct wire_run *run, int cgroup, unsigned int 
 
 	*ret_nfiles = 0;
 	l->conn = l->pidfd = l->follow.signal_fd = -EBADF;
+	l->follow.terminal = (struct terminal)TERMINAL_NONE;
 	if (n < 0)
 		return error_set(err, E2BIG, "more than %d descriptors are open", CALLER_FDS);
 	beyond = open_beyond();
@@ -81,6 +82,7 @@ int launch_ask(struct launch *l, struct wire_run *run, int cgroup, unsigned int 
 				 "descriptor %d is open, and only those below 256 can be handed over",
 				 beyond);
 	run->nice = getpriority(PRIO_PROCESS, 0);
+	terminal_ask(run);
 	cwd = open(".", O_PATH | O_DIRECTORY | O_CLOEXEC);
 	if (cwd < 0)
 		return error_errno(err, errno, "the working directory");
@@ -103,6 +105,9 @@ int launch_ask(struct launch *l, struct wire_run *run, int cgroup, unsigned int 
 	}
 	if (r == 0 && l->reply.status == WIRE_LAUNCHED) {
 		l->pidfd = files[0];
+		if (l->reply.terminal)
+			r = terminal_open(&l->follow.terminal, terminal_tty(run), files + 1, WIRE_TERMINAL_FDS,
+					  l->keys, terminal_interactive(run), false, err);
 		*ret_nfiles = 0;
 	}
 	if (r < 0)
@@ -117,20 +122,56 @@ void launch_close(struct launch *l)
 	follow_end(&l->follow);
 }
 
+/* warmd shall not hang up. Return: an exit status */
+static int leave(struct launch *l)
+{
+	struct wire_detach m = {
+		.header = { WIRE_MAGIC, WIRE_VERSION_NUMBER, WIRE_DETACH, sizeof(m), 0 },
+		.pid = l->reply.pid,
+	};
+	struct error err = { 0 };
+	char number[16];
+	int r = client_send(l->conn, &m, sizeof(m), &err);
+
+	launch_close(l);
+	if (r < 0) {
+		say("cannot leave the clone running: ", err.text, NULL);
+		return EXIT_WARM;
+	}
+	snprintf(number, sizeof(number), "%u", m.pid);
+	say("left; to come back: warm attach ", number, NULL);
+	return 0;
+}
+
 int launch_finish(struct launch *l)
 {
 	struct error err = { 0 };
-	int wstatus;
+	struct sigaction hup;
+	int wstatus = 0, r;
 
-	if (follow_clone(&l->follow, l->conn, (pid_t)l->reply.pid, l->pidfd, &wstatus, &err) < 0) {
+	l->follow.conn = l->conn;
+	l->follow.pidfd = l->pidfd;
+	l->follow.pid = (pid_t)l->reply.pid;
+	r = follow_clone(&l->follow, &wstatus, &err);
+	if (r < 0) {
+		launch_close(l);
 		say(err.text, NULL, NULL);
 		return EXIT_WARM;
 	}
+	if (r == FOLLOW_LEFT)
+		return leave(l);
+	if (r == FOLLOW_HANGUP) {
+		/* under nohup(1) the program lives on */
+		if (sigaction(SIGHUP, NULL, &hup) == 0 && hup.sa_handler == SIG_IGN)
+			return leave(l);
+		wstatus = SIGHUP;
+	}
+	launch_close(l);
 	return follow_exit(wstatus);
 }
 
 struct launch_options {
-	const char *name, *cgroup;
+	const char *name, *cgroup, *detach_keys;
 	bool detach, verbose;
 	char **envp; /* the caller's, with --env */
 	int argc;
@@ -138,7 +179,7 @@ struct launch_options {
 };
 
 static const char launch_help[] =
-	"usage: warm launch [--env K=V]... [--cgroup DIR] [--detach] [-v] NAME [ARG...]\n"
+	"usage: warm launch [--env K=V]... [--cgroup DIR] [--detach] [--detach-keys KEYS] [-v] NAME [ARG...]\n"
 	"\n"
 	"Launches a clone of the template NAME (warm build --name NAME, or a name of warm ls), with\n"
 	"ARG after the template's own arguments, in this directory, with this environment and these\n"
@@ -147,7 +188,10 @@ static const char launch_help[] =
 	"\n"
 	"  --env K=V     set a variable of the clone's environment; may be repeated\n"
 	"  --cgroup DIR  start in this control group (a directory of cgroup2, which you may write to)\n"
-	"  -d, --detach  print the clone's PID and leave it running\n"
+	"  -d, --detach  print the clone's PID and leave it running; from a terminal it has one of its own\n"
+	"                (warm attach, warm logs)\n"
+	"  --detach-keys KEYS  leave it running while it has the terminal: \"ctrl-\\\\,ctrl-d\" unless\n"
+	"                $WARM_DETACH_KEYS says otherwise; \"\": none\n"
 	"  -v            say on stderr how it was launched\n"
 	"\n"
 	"examples:\n"
@@ -203,6 +247,12 @@ static int parse(int argc, char **argv, struct launch_options *o, size_t room, i
 			o->detach = true;
 		} else if (strcmp(a, "-v") == 0 || strcmp(a, "--verbose") == 0) {
 			o->verbose = true;
+		} else if (strncmp(a, "--detach-keys=", 14) == 0) {
+			o->detach_keys = a + 14;
+		} else if (strcmp(a, "--detach-keys") == 0) {
+			if (++i >= argc)
+				return usage("option needs a value: ", a);
+			o->detach_keys = argv[i];
 		} else if (strncmp(a, "--cgroup=", 9) == 0) {
 			o->cgroup = a + 9;
 		} else if (strcmp(a, "--cgroup") == 0) {
@@ -239,7 +289,7 @@ int launch_main(int argc, char **argv, char **envp)
 	unsigned int nfiles;
 	size_t nenv = 0, room;
 	char number[16];
-	int pidfd, status, cgroup = -EBADF, r;
+	int files[1 + WIRE_TERMINAL_FDS], status, cgroup = -EBADF, r;
 
 	while (envp[nenv])
 		nenv++;
@@ -257,6 +307,10 @@ int launch_main(int argc, char **argv, char **envp)
 		say("the launch context: ", strerror(errno), NULL);
 		return EXIT_WARM;
 	}
+	if (terminal_keys(o.detach_keys, l.keys, &err) < 0) {
+		say(err.text, NULL, NULL);
+		return EXIT_WARM;
+	}
 	run->header.type = WIRE_LAUNCH;
 	if (o.detach)
 		run->flags |= WIRE_LAUNCH_DETACH;
@@ -267,7 +321,7 @@ int launch_main(int argc, char **argv, char **envp)
 			return EXIT_WARM;
 		}
 	}
-	r = launch_ask(&l, run, cgroup, LAUNCH_MS, &pidfd, 1, &nfiles, &err);
+	r = launch_ask(&l, run, cgroup, LAUNCH_MS, files, 1 + WIRE_TERMINAL_FDS, &nfiles, &err);
 	if (r < 0) {
 		say("launch: ", err.text, NULL);
 		return EXIT_WARM;

@@ -14,6 +14,7 @@ struct launch {
 	struct follow follow;
 	int conn;
 	int pidfd; /* of the clone; -EBADF: not launched */
+	char keys[RELAY_KEYS_MAX + 1]; /* set by the caller: to leave the clone's terminal; "": none */
 	struct wire_run_reply reply;
 };
 
@@ -21,7 +22,7 @@ struct launch {
  * launch_ask() - have warmd launch a clone with this process's descriptors and directory
  * @run: as context_collect() leaves it, with type, flags and tag set; cut to header.size
  * @cgroup: where the clone starts: a cgroup's directory; -EBADF: where warmd is
- * @files, @max_files, @ret_nfiles: for an answer of status WIRE_WARM: its descriptors
+ * @files, @max_files, @ret_nfiles: for an answer of status WIRE_WARM: its descriptors; at least 1 + WIRE_TERMINAL_FDS
  * @timeout_ms: bound of the answer
  *
  * Return: 0 with l->reply set, whatever its status; then launch_finish() if it is WIRE_LAUNCHED, else launch_close().

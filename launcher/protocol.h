@@ -34,10 +34,12 @@
 #define WIRE_READY_ENV "WARMD_READY_FD"
 
 #define WIRE_MAGIC	    0x4d524157u /* "WARM" */
-#define WIRE_VERSION_NUMBER 2
+#define WIRE_VERSION_NUMBER 3
 #define WIRE_MAX_SIZE	    (128u * 1024) /* bytes of one message */
 #define WIRE_MAX_FDS	    253 /* SCM_MAX_FD */
 #define WIRE_RLIMITS	    16
+#define WIRE_TERMIOS_MAX    60
+#define WIRE_TERMIOS_SIZE   36 /* of TCGETS, on all architectures but MIPS, PowerPC and SPARC */
 
 enum wire_type {
 	WIRE_VERSION = 1, /* server: I speak header.version; then it closes */
@@ -47,7 +49,10 @@ enum wire_type {
 	WIRE_CONTROL_REPLY, /* server: header + ControlReply */
 	WIRE_LEARN, /* a clone at its exit: struct wire_learn; no answer */
 	WIRE_LAUNCH, /* client: struct wire_run, of a template by its name; answered by WIRE_RUN_REPLY */
-	WIRE_EXITED, /* server: struct wire_exited, once for each clone that the connection launched */
+	WIRE_EXITED, /* server: struct wire_exited, once for each clone that the connection launched or is attached to */
+	WIRE_ATTACH, /* client: struct wire_attach; answered by WIRE_ATTACHED */
+	WIRE_ATTACHED, /* server: struct wire_attached + descriptors */
+	WIRE_DETACH, /* client: struct wire_detach; no answer */
 };
 
 struct wire_header {
@@ -85,6 +90,12 @@ enum wire_run_flags {
 	WIRE_LAUNCH_APPEND = 1 << 6, /* argv follows the template's own; argc may be 0 */
 	WIRE_LAUNCH_ENV = 1 << 7, /* envp counts; else the template's */
 	WIRE_LAUNCH_CGROUP = 1 << 8, /* the last descriptor is a cgroup's directory: the clone starts in it */
+	/*
+	 * The client relays a terminal (pty/pty.h): descriptors that are the caller's terminal become the
+	 * clone's own. termios, rows and columns are the caller's terminal's.
+	 */
+	WIRE_LAUNCH_TERMINAL = 1 << 9,
+	WIRE_LAUNCH_BACKGROUND = 1 << 10, /* with TERMINAL: the clone starts in its terminal's background */
 };
 
 /*
@@ -117,6 +128,8 @@ struct wire_run {
 	uint32_t reserved;
 	uint64_t
 		stdio_offset_nonzero; /* bit n: descriptor n is a regular file whose offset or O_APPEND end is not 0 */
+	uint32_t termios_size; /* bytes of termios; 0: no standard descriptor is a terminal */
+	uint8_t termios[WIRE_TERMIOS_MAX]; /* the kernel's struct termios (TCGETS) of the first that is one */
 };
 
 enum wire_status {
@@ -160,7 +173,7 @@ struct wire_run_reply {
 	uint32_t stdio_changed; /* bit n: descriptor n is of another kind than in the build */
 	uint32_t learn; /* the clone shall tell which pages it wrote, at its exit */
 	uint32_t tag, pid, way; /* WIRE_LAUNCHED; way: enum wire_way */
-	uint32_t reserved;
+	uint32_t terminal; /* WIRE_LAUNCHED: WIRE_TERMINAL_FDS follow the pidfd */
 	char reason[256]; /* words for -v, "" when warm */
 };
 
@@ -171,6 +184,45 @@ struct wire_exited {
 	uint32_t pid;
 	int32_t wstatus; /* as wait(2) has it */
 	uint32_t tag, reserved;
+};
+
+/*
+ * Descriptors of a clone's terminal, in this order. Whoever writes to it has all of them; a viewer has no
+ * MASTER and no SESSION, a wire_attached without a writer says so in its nfds.
+ */
+enum wire_terminal_fd {
+	WIRE_TERMINAL_RING, /* memfd: pty/ring.h */
+	WIRE_TERMINAL_WAKE, /* eventfd that is written to when the ring has more */
+	WIRE_TERMINAL_MASTER, /* of the pty; O_NONBLOCK */
+	WIRE_TERMINAL_SESSION, /* struct stub_session, both ways (engine/stub/abi.h) */
+	WIRE_TERMINAL_FDS,
+};
+
+enum wire_attach_flags {
+	WIRE_ATTACH_VIEW = 1 << 0, /* to read only, even if nobody writes */
+	WIRE_ATTACH_RECORD = 1 << 1, /* `warm logs`: for the ring alone; one that has ended will do */
+};
+
+struct wire_attach {
+	struct wire_header header;
+	uint32_t pid, flags; /* enum wire_attach_flags */
+};
+
+struct wire_attached {
+	struct wire_header header;
+	int32_t error; /* 0; or an errno: reason */
+	uint32_t nfds; /* pidfd, then WIRE_TERMINAL_FDS or the first two of them; RECORD: the ring, WAKE and, if it runs, the pidfd */
+	uint32_t pid;
+	uint32_t writer; /* PID of the client that writes; 0: this one, or nobody */
+	int32_t ended; /* RECORD: it has ended */
+	uint32_t reserved;
+	char reason[256];
+};
+
+/* the client leaves, and its clone is to live on; its connection is closed next */
+struct wire_detach {
+	struct wire_header header;
+	uint32_t pid, reserved;
 };
 
 /* pages that a clone of a template wrote, in order of address */

@@ -15,11 +15,15 @@ static const struct tool_command tool_run = {
 		   "next time.\n"
 		   "\n"
 		   "  --name N     use the template named N, and name the one that is built so\n"
-		   "  --ready P    readiness point: auto (default), main, import, call\n"
+		   "  --ready P    readiness point: auto (default), main, import, call,\n"
+		   "               delay=SECS, idle[=MS]\n"
 		   "  --pool       have warmd launch a clone that it made ahead, where it can\n"
 		   "  --strict     fail with status 125 rather than run cold\n"
 		   "  --cold       run cold and build nothing\n"
 		   "  -v           say on stderr why it ran warm or cold\n"
+		   "\n"
+		   "  WARM_DISABLE=1   run the command as if warm were not there\n"
+		   "  WARM_EXIT=full   let an interpreter finalise itself completely\n"
 		   "\n"
 		   "Examples:\n"
 		   "  warm run python3 report.py --month 7\n"
@@ -29,7 +33,7 @@ static const struct tool_command tool_run = {
 
 static const struct tool_command tool_launch = {
 	.name = "launch",
-	.operands = "[--env K=V]... [--detach] [-v] NAME [ARG...]",
+	.operands = "[--env K=V]... [--cgroup DIR] [--detach] [--detach-keys KEYS] [-v] NAME [ARG...]",
 	.summary = "launch a clone of a template by its name",
 	.details = "Has warmd launch a clone of the template NAME, with ARG after the template's own\n"
 		   "arguments, in this directory, with this environment and these descriptors. Signals\n"
@@ -37,7 +41,10 @@ static const struct tool_command tool_launch = {
 		   "gets SIGHUP.\n"
 		   "\n"
 		   "  --env K=V     set a variable of the clone's environment; may be repeated\n"
-		   "  -d, --detach  print the clone's PID and leave it running\n"
+		   "  --cgroup DIR  start in this control group\n"
+		   "  -d, --detach  print the clone's PID and leave it running: warm attach, warm logs\n"
+		   "  --detach-keys KEYS  to leave it running: \"ctrl-\\\\,ctrl-d\" unless $WARM_DETACH_KEYS says\n"
+		   "                otherwise; \"\": none\n"
 		   "  -v            say on stderr how it was launched\n"
 		   "\n"
 		   "Examples:\n"
@@ -46,8 +53,22 @@ static const struct tool_command tool_launch = {
 		   "  warm launch --env DEBUG=1 --detach server\n",
 };
 
+static const struct tool_command tool_logs = {
+	.name = "logs",
+	.operands = "[-f] PID",
+	.summary = "print what a clone printed to its terminal",
+	.details = "Prints what a clone printed to a terminal of its own, as it is: with escape sequences\n"
+		   "and lines that end in CR LF. The last 256 KiB are kept (scrollback in config.json), also\n"
+		   "of the last 16 clones that ended after they were detached.\n"
+		   "\n"
+		   "  -f, --follow  go on until it ends\n"
+		   "\n"
+		   "Example:\n"
+		   "  warm logs -f $(warm launch -d server)\n",
+};
+
 static const struct tool_command *const commands[] = {
-	&tool_run,     &tool_build, &tool_launch,  &tool_ls,	 &tool_ps,   &tool_rm,
+	&tool_run,     &tool_build, &tool_launch, &tool_attach, &tool_logs,  &tool_ls,	 &tool_ps,   &tool_rm,
 	&tool_inspect, &tool_stats, &tool_explain, &tool_doctor, &tool_stop,
 };
 
@@ -73,7 +94,7 @@ static int help(int argc, char **argv)
 {
 	const struct tool_command *command;
 
-	if (argc < 2) {
+	if (argc < 2 || strcmp(argv[1], "--help") == 0 || strcmp(argv[1], "help") == 0) {
 		print_commands(stdout);
 		return tool_finish();
 	}

@@ -17,6 +17,7 @@
 #include <sys/syscall.h>
 
 #include "engine/become.h"
+#include "launcher/attach.h"
 #include "launcher/client.h"
 #include "launcher/context.h"
 #include "launcher/enter.h"
@@ -52,7 +53,7 @@ void say(const char *a, const char *b, const char *c)
 		return;
 }
 
-static int tool(char **argv)
+int exec_tool(char **argv)
 {
 	char path[4096];
 
@@ -179,11 +180,11 @@ static int run_pool(const struct run_options *o, char **envp)
 {
 	struct wire_run *run = (struct wire_run *)message;
 	struct error err = { 0 };
-	struct launch l;
+	struct launch l = { .keys = "" }; /* nothing but the program sees what is typed */
 	unsigned int nfds;
 	int r = launch_ask(&l, run, -EBADF, ANSWER_MS, files, ENTER_MAX_FILES, &nfds, &err);
 
-	run->flags &= ~(uint32_t)WIRE_RUN_POOL;
+	run->flags &= ~(uint32_t)(WIRE_RUN_POOL | WIRE_LAUNCH_TERMINAL | WIRE_LAUNCH_BACKGROUND);
 	if (r == -E2BIG)
 		return -1;
 	if (r < 0)
@@ -234,27 +235,6 @@ static int usage(const char *what, const char *word)
 	return EXIT_WARM;
 }
 
-static const char run_help[] =
-	"usage: warm run [--name N] [--ready P] [--pool] [--strict] [--cold] [-v] [--] CMD [ARG...]\n"
-	"\n"
-	"Runs CMD, warm when a template of it serves, else cold at once (and a template is\n"
-	"built for next time). Output, exit status and signals are the program's own.\n"
-	"\n"
-	"  --name N    the template's name; default: derived from the command\n"
-	"  --ready P   readiness point: auto (default), main, import, call\n"
-	"  --pool      have warmd launch a clone that it made ahead: the fastest start\n"
-	"  --strict    fail with 125 instead of running cold\n"
-	"  --cold      run cold, whatever there is\n"
-	"  -v          say on stderr how it was launched, and why\n"
-	"\n"
-	"  WARM_DISABLE=1   run the command as if warm were not there\n"
-	"  WARM_EXIT=full   let an interpreter finalise itself completely\n"
-	"\n"
-	"examples:\n"
-	"  warm run python3 report.py --month 5\n"
-	"  warm run -v -- python3 -m pytest -q\n"
-	"  warm run --ready main ./server --once\n";
-
 /* Return: 0 to go on, or -1 with *ret_status the exit status */
 static int parse(int argc, char **argv, struct run_options *o, int *ret_status)
 {
@@ -271,8 +251,7 @@ static int parse(int argc, char **argv, struct run_options *o, int *ret_status)
 			break;
 		}
 		if (strcmp(a, "--help") == 0 || strcmp(a, "-h") == 0) {
-			*ret_status = write(STDOUT_FILENO, run_help, sizeof(run_help) - 1) < 0 ? EXIT_WARM
-											       : 0;
+			*ret_status = exec_tool((char *[]){ argv[0], "help", "run", NULL });
 			return -1;
 		}
 		if (strncmp(a, "--name", len = 6) == 0)
@@ -315,10 +294,14 @@ int main(int argc, char **argv, char **envp)
 
 	if (argc >= 2 && strcmp(argv[1], "launch") == 0)
 		return launch_main(argc, argv, envp);
+	if (argc >= 2 && strcmp(argv[1], "attach") == 0)
+		return attach_main(argc, argv);
+	if (argc >= 2 && strcmp(argv[1], "logs") == 0)
+		return logs_main(argc, argv);
 	if (argc >= 2 && strcmp(argv[1], "skeleton") == 0)
 		return skeleton_main(argc, argv, envp);
 	if (argc < 2 || strcmp(argv[1], "run") != 0)
-		return tool(argv);
+		return exec_tool(argv);
 	if (parse(argc, argv, &o, &status) < 0)
 		return status;
 	disable = getenv("WARM_DISABLE");

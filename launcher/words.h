@@ -15,4 +15,7 @@ void say(const char *a, const char *b, const char *c);
 /** status_word() - why a run was not warm, in words */
 const char *status_word(uint32_t status);
 
+/** exec_tool() - warm-tool, which has what need not be fast, with these arguments. Return: an exit status: it is not there */
+int exec_tool(char **argv);
+
 #endif

@@ -184,6 +184,8 @@ int dump_process(struct trace *tr, const struct dump_options *o, struct record *
 		r = dump_attributes(tr, p, err);
 	if (r == 0)
 		r = dump_signals(tr, p, err);
+	if (r == 0 && o->resize)
+		r = dump_resize(p, err);
 	if (r == 0)
 		r = dump_exe(rec, p, err);
 	if (r == 0)

@@ -22,6 +22,9 @@ struct dump_options {
 	int skip_fd; /* the readiness descriptor, not carried; -1 */
 	const bool *outside; /* outside[n]: descriptor n came from the caller and is not carried */
 	size_t noutside;
+	uint64_t terminal; /* device number of the stand-in for the caller's terminal, 0: none */
+	int terminal_fd; /* the first descriptor from outside that is open on it */
+	bool resize; /* a handler of SIGWINCH shall look at the terminal of each clone */
 };
 
 /**
@@ -37,6 +40,8 @@ int dump_threads(struct trace *tr, const struct dump_options *o, struct record_p
 int dump_descriptors(struct trace *tr, const struct dump_options *o, struct record *rec,
 		     struct record_process *p, struct error *err);
 int dump_signals(struct trace *tr, struct record_process *p, struct error *err);
+/** dump_resize() - SIGWINCH is pending, if it has a handler, and interrupts the call that its thread is in */
+int dump_resize(struct record_process *p, struct error *err);
 
 /** dump_call() - a system call in the main thread. Return: its result (negative errno as the kernel has it) */
 int64_t dump_call(struct trace *tr, long nr, uint64_t a, uint64_t b, uint64_t c, uint64_t d);

@@ -35,6 +35,7 @@ struct source {
 	struct trace *tr;
 	struct record *rec;
 	struct record_process *p;
+	const struct dump_options *o;
 	int pidfd;
 	int fd; /* the number in the process */
 	char link[4096];
@@ -261,6 +262,21 @@ static int dump_owner(struct source *s, struct record_description *d, int fd)
 	return 0;
 }
 
+/* one that the program opened by its name: the clone's own, /dev/tty or as its standard descriptor is */
+static int dump_terminal(struct source *s, struct record_description *d, const struct stat *st)
+{
+	bool by_name = strcmp(s->link, "/dev/tty") == 0;
+
+	if (!s->o->terminal || (!by_name && st->st_rdev != s->o->terminal))
+		return refuse(s, "a terminal that it opened itself");
+	d->kind = STUB_FD_TTY;
+	d->a = by_name ? UINT64_MAX : (uint64_t)s->o->terminal_fd;
+	d->path = strdup(s->link);
+	d->flags &= ~(uint32_t)(O_CREAT | O_EXCL | O_TRUNC);
+	d->flags |= O_NOCTTY;
+	return d->path ? 0 : -ENOMEM;
+}
+
 static int dump_by_kind(struct source *s, struct record_description *d, const struct stat *st, int fd)
 {
 	if (strncmp(s->link, "anon_inode:", 11) == 0)
@@ -275,7 +291,7 @@ static int dump_by_kind(struct source *s, struct record_description *d, const st
 	case S_IFCHR:
 		if (strncmp(s->link, "/dev/pts/", 9) == 0 || strcmp(s->link, "/dev/tty") == 0 ||
 		    strcmp(s->link, "/dev/ptmx") == 0)
-			return refuse(s, "a terminal that it opened itself");
+			return dump_terminal(s, d, st);
 		return dump_path(s, d, st);
 	case S_IFIFO:
 		return dump_pipe(s, d, st, fd);
@@ -412,7 +428,7 @@ int dump_descriptors(struct trace *tr, const struct dump_options *o, struct reco
 		     struct record_process *p, struct error *err)
 {
 	_cleanup_close_ int pidfd = (int)syscall(SYS_pidfd_open, p->pid, 0);
-	struct source s = { .tr = tr, .rec = rec, .p = p, .pidfd = pidfd, .err = err };
+	struct source s = { .tr = tr, .rec = rec, .p = p, .o = o, .pidfd = pidfd, .err = err };
 	char path[64];
 	struct dirent *e;
 	DIR *dir;

@@ -115,11 +115,10 @@ static int parse_timer(const char *text, struct stub_timer *t, const struct reco
 		for (size_t i = 0; i < p->nthreads; i++)
 			if (p->threads[i].tid == pid)
 				t->thread_index = (int32_t)i;
-		/* glibc's SIGEV_THREAD: a helper thread waits for its signal */
-		if (t->thread_index != 0)
+		if (t->thread_index < 0)
 			return error_set(
 				err, EOPNOTSUPP,
-				"process %d has a POSIX timer that signals thread %ld (SIGEV_THREAD)", p->pid,
+				"process %d has a POSIX timer that signals thread %ld, which is gone", p->pid,
 				pid);
 	}
 	if (clock < 0)
@@ -159,6 +158,52 @@ static int dump_timers(struct trace *tr, struct record_process *p, struct error 
 		p->timers = more;
 		more[p->ntimers++] = t;
 	}
+	return 0;
+}
+
+/* which of the threads takes a signal to the process: the main one if it may, kernel/signal.c: complete_signal() */
+static struct record_thread *taker(struct record_process *p, int signo)
+{
+	for (size_t i = 0; i < p->nthreads; i++)
+		if (!(p->threads[i].sigmask >> (signo - 1) & 1))
+			return &p->threads[i];
+	return NULL;
+}
+
+/*
+ * Sent when its thread has gone on it would come before the call, not in it, and who looks for a new size when
+ * poll(2) ends with EINTR would wait: signal(7), "Interruption of system calls".
+ */
+static void interrupt(struct record_thread *th, bool sa_restart)
+{
+	bool ends = th->restart == ARCH_RESTART_TIMED || th->restart == ARCH_RESTART_NOHAND ||
+		    (th->restart == ARCH_RESTART && !sa_restart);
+
+	if (!ends || th->resume != STUB_RESUME_FRAME)
+		return;
+	arch_end_call(&th->regs);
+	th->timeout_arg = -1;
+}
+
+int dump_resize(struct record_process *p, struct error *err)
+{
+	const struct stub_sigaction *sa = &p->sigactions[SIGWINCH - 1];
+	struct record_thread *th = taker(p, SIGWINCH);
+	siginfo_t info = { .si_signo = SIGWINCH, .si_code = SI_KERNEL };
+	struct stub_pending *more;
+
+	if (sa->handler <= 1 /* SIG_DFL, SIG_IGN */)
+		return 0;
+	more = realloc(p->pendings, (p->npendings + 1) * sizeof(*more));
+	if (!more)
+		return error_set(err, ENOMEM, "no memory");
+	p->pendings = more;
+	more += p->npendings++;
+	*more = (struct stub_pending){ .tid_index = th ? (uint32_t)(th - p->threads) : UINT32_MAX };
+	memcpy(more->info, &info, sizeof(info) < 128 ? sizeof(info) : 128);
+	p->resized = true;
+	if (th)
+		interrupt(th, sa->flags & SA_RESTART);
 	return 0;
 }
 

@@ -107,8 +107,9 @@ static void fix_call(struct record_process *p, struct record_thread *th, const s
 	uint64_t words[4];
 	int arg;
 
+	th->restart = how;
 	if (how == ARCH_RETURNED && (int64_t)arch_result(&th->regs) == -EINTR && never_restarted(t->nr)) {
-		how = ARCH_RESTART_TIMED;
+		th->restart = ARCH_RESTART_TIMED;
 		arch_make_again(&th->regs);
 	} else if (how == ARCH_RESTART_TIMED) {
 		arch_make_again(&th->regs);

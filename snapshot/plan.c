@@ -171,6 +171,7 @@ static int build_control(const struct record *rec, const struct plan_options *o,
 		return r;
 	}
 	put_process(&im, p, o);
+	put_exe(&im, rec, p);
 	image_set(&im, offsetof(struct stub_data, maps),
 		  image_put(&im, l->maps, l->nmaps * sizeof(*l->maps), 64));
 	image_set(&im, offsetof(struct stub_data, advices),

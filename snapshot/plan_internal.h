@@ -27,6 +27,7 @@ void put_fds(struct image *im, const struct record *rec, const struct record_pro
 int put_exit(struct image *im, const struct record_process *p, const struct stub_exit *e, uint64_t stub_base,
 	     struct error *err);
 void put_process(struct image *im, const struct record_process *p, const struct plan_options *o);
+void put_exe(struct image *im, const struct record *rec, const struct record_process *p);
 void put_outputs(struct image *im, const struct plan_options *o);
 
 /**

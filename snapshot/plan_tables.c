@@ -233,7 +233,8 @@ int put_exit(struct image *im, const struct record_process *p, const struct stub
 	     struct error *err)
 {
 	const uint64_t *table = (const uint64_t *)(blob_stub + 64);
-	const uint64_t hooks[] = { table[0], table[1], table[3], table[4], table[5] }; /* by enum stub_hook */
+	const uint64_t hooks[] = { table[0], table[1], table[3], table[4],
+				    table[5], table[6], table[7] }; /* by enum stub_hook */
 	struct stub_exit *out;
 
 	if (!e || !e->npatches)
@@ -340,6 +341,13 @@ void put_process(struct image *im, const struct record_process *p, const struct 
 
 		image_head(im)->cwd = at;
 	}
+}
+
+void put_exe(struct image *im, const struct record *rec, const struct record_process *p)
+{
+	const char *path = rec->objects[p->exe_object].path;
+
+	image_set(im, offsetof(struct stub_data, exe_path), image_put(im, path, strlen(path) + 1, 1));
 }
 
 void put_outputs(struct image *im, const struct plan_options *o)

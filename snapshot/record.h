@@ -54,6 +54,7 @@ struct record_thread {
 	uint64_t rseq_addr;
 	uint32_t rseq_size, rseq_sig;
 	uint32_t resume; /* enum stub_resume */
+	enum arch_restart restart; /* what becomes of the call that it is in */
 	uint64_t timeout_ns; /* left of a timed call's time */
 	int timeout_arg; /* which argument tells the time, -1: none */
 	bool timeout_ms; /* as milliseconds in the register, else a timespec behind a pointer */
@@ -117,6 +118,7 @@ struct record_process {
 	uint64_t rlimits[16][2]; /* soft, hard */
 	uint64_t uid[4], gid[4], cap_effective, cap_permitted, cap_inheritable, cap_ambient, seccomp;
 	bool amx;
+	bool resized; /* has a SIGWINCH pending that the dump put there */
 };
 
 struct record {

@@ -10,7 +10,8 @@
  *			put in by a call of PyRun_SimpleStringFlags() that returns to this very address
  *	__libc_start_main, then main	(main) constructors have run
  *
- * import and call end in a read of the readiness descriptor, seen at its system call entry.
+ * import and call end in a read of the readiness descriptor, seen at its system call entry; delay and idle by the
+ * clock, wherever the threads are then.
  */
 #include "warmd/builder.h"
 
@@ -31,6 +32,7 @@
 #include <sys/syscall.h>
 #include <sys/xattr.h>
 
+#include "engine/base/clock.h"
 #include "engine/base/fd.h"
 #include "engine/elf.h"
 #include "engine/proc.h"
@@ -43,27 +45,6 @@
 #include "warmd/observe.h"
 
 enum { SLOT_MAIN, SLOT_GETENV, SLOT_START };
-
-static int parse_ready(const char *word, enum ready_point *ret, struct error *err)
-{
-	static const struct {
-		const char *word;
-		enum ready_point point;
-	} table[] = { { "", READY_AUTO },
-		      { "auto", READY_AUTO },
-		      { "main", READY_MAIN },
-		      { "import", READY_IMPORT },
-		      { "call", READY_CALL } };
-
-	for (size_t i = 0; i < ARRAY_SIZE(table); i++) {
-		if (strcmp(table[i].word, word) == 0) {
-			*ret = table[i].point;
-			return 0;
-		}
-	}
-	return error_set(err, EINVAL, "there is no readiness point '%.60s': it is auto, main, import or call",
-			 word);
-}
 
 static int note_env(struct builder *b, const char *name)
 {
@@ -92,6 +73,18 @@ static bool gains_privilege(pid_t pid)
 		getxattr(path, "security.capability", NULL, 0) > 0);
 }
 
+/* from the program's first instruction on, which is about to be executed */
+static void watch_live(struct builder *b)
+{
+	const struct builder_stdio *s = &b->child.stdio;
+
+	observe_live(b->observe, s->terminal < 0 ? -EBADF : s->outer[s->terminal], s->terminal);
+	if (b->point.kind == READY_DELAY)
+		trace_set_limit(b->trace, clock_ns(CLOCK_MONOTONIC) + b->point.ns, 0);
+	else
+		trace_set_limit(b->trace, 0, b->point.ns);
+}
+
 static int on_exec(void *data, struct tracee *t, struct error *err)
 {
 	struct builder *b = data;
@@ -107,7 +100,9 @@ static int on_exec(void *data, struct tracee *t, struct error *err)
 
 		if (observe_new(&b->observe, b->cfg, t->tid, b->child.warm_fd) < 0)
 			return error_set(err, ENOMEM, "no memory");
-		observe_effects(b->observe, b->point != READY_CALL);
+		observe_effects(b->observe, b->point.kind != READY_CALL);
+		if (builder_is_live(b))
+			watch_live(b);
 		{
 			_cleanup_free_ char *value = NULL;
 			char personality_path[64];
@@ -173,11 +168,11 @@ static int at_entry(struct builder *b, struct error *err)
 	if (r < 0)
 		return r;
 	b->env_visible &= q[1].addr != 0;
-	if (b->point == READY_CALL) {
+	if (b->point.kind == READY_CALL || builder_is_live(b)) {
 		b->state = STATE_RUNNING;
 		return trace_breakpoint(b->trace, SLOT_MAIN, 0, err);
 	}
-	if (b->point != READY_MAIN && q[0].addr && q[4].addr) {
+	if (b->point.kind != READY_MAIN && q[0].addr && q[4].addr) {
 		b->state = STATE_RUNMAIN;
 		b->runmain = q[0].addr;
 		b->run_string = q[4].addr;
@@ -188,7 +183,7 @@ static int at_entry(struct builder *b, struct error *err)
 		b->state = STATE_RUNNING;
 		return trace_breakpoint(b->trace, SLOT_MAIN, 0, err);
 	}
-	if (b->point == READY_IMPORT)
+	if (b->point.kind == READY_IMPORT)
 		return error_set(err, EOPNOTSUPP,
 				 "readiness point 'import' needs CPython 3.9 or newer (no Py_RunMain in %s)",
 				 b->req->argv[0]);
@@ -397,12 +392,24 @@ static const struct trace_ops ops = {
 	.exited = on_exited, .syscall = on_syscall, .exec = on_exec, .breakpoint = on_breakpoint
 };
 
+static int parse_point(struct builder *b, struct error *err)
+{
+	int r = builder_parse_point(b->req->ready, &b->point, err);
+
+	if (r == 0 && builder_is_live(b) && b->point.ns >= b->cfg->build_timeout_ns)
+		return error_set(
+			err, EINVAL,
+			"readiness point '%.60s' comes later than the %llu s that a build may take (build_timeout)",
+			b->req->ready, (unsigned long long)(b->cfg->build_timeout_ns / NS_PER_S));
+	return r;
+}
+
 static int start(struct builder *b, struct error *err)
 {
 	struct rlimit nofile;
 	int pair[2], r;
 
-	r = parse_ready(b->req->ready, &b->point, err);
+	r = parse_point(b, err);
 	if (r == 0)
 		r = builder_stdio_open(b->req, &b->child.stdio, err);
 	if (r < 0)
@@ -412,7 +419,7 @@ static int start(struct builder *b, struct error *err)
 	b->warm_outer = pair[0];
 	b->child.req = b->req;
 	b->child.warm_inner = pair[1];
-	b->child.announce = b->point == READY_CALL;
+	b->child.announce = b->point.kind == READY_CALL;
 	getrlimit(RLIMIT_NOFILE, &nofile);
 	if (b->req->run.rlimits[RLIMIT_NOFILE][0] < nofile.rlim_cur)
 		nofile.rlim_cur = b->req->run.rlimits[RLIMIT_NOFILE][0];
@@ -482,6 +489,7 @@ int builder_run(const struct request *req, const struct config *cfg, int sock)
 	prctl(PR_SET_CHILD_SUBREAPER, 1);
 	for (int i = 0; i < 3; i++)
 		b.child.stdio.inner[i] = b.child.stdio.outer[i] = -EBADF;
+	b.child.stdio.terminal = -1;
 	b.child.warm_inner = -EBADF;
 	b.lines.argv = LONG_MAX;
 	r = build(&b, &po, &err);

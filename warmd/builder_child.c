@@ -9,6 +9,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
+#include <sys/ioctl.h>
 #include <sys/mman.h>
 #include <sys/resource.h>
 #include <sys/socket.h>
@@ -28,10 +29,15 @@ static int open_pair(int pair[2], int i, int *inner, int *outer)
 static int open_terminal(const struct request *req, struct builder_stdio *s)
 {
 	struct winsize size = { .ws_row = req->run.rows, .ws_col = req->run.columns };
+	struct stat st;
 	int master, slave;
 
 	if (openpty(&master, &slave, NULL, NULL, &size) < 0)
 		return -errno;
+	if (req->run.termios_size == WIRE_TERMIOS_SIZE)
+		ioctl(slave, TCSETS, req->run.termios);
+	if (fstat(slave, &st) == 0)
+		s->terminal_device = st.st_rdev;
 	fcntl(master, F_SETFD, FD_CLOEXEC);
 	fcntl(slave, F_SETFD, FD_CLOEXEC);
 	for (int i = 0; i < 3; i++)
@@ -41,6 +47,7 @@ static int open_terminal(const struct request *req, struct builder_stdio *s)
 	for (int i = 0; i < 3; i++) {
 		if (req->run.stdio[i] == WIRE_STDIO_TTY) {
 			s->outer[i] = master;
+			s->terminal = i;
 			return 0;
 		}
 	}
@@ -75,7 +82,7 @@ static int open_one(const struct request *req, struct builder_stdio *s, int i)
 
 int builder_stdio_open(const struct request *req, struct builder_stdio *ret, struct error *err)
 {
-	struct builder_stdio s = { { -EBADF, -EBADF, -EBADF }, { -EBADF, -EBADF, -EBADF } };
+	struct builder_stdio s = { { -EBADF, -EBADF, -EBADF }, { -EBADF, -EBADF, -EBADF }, -1, 0 };
 	int r = open_terminal(req, &s);
 
 	for (int i = 0; i < 3 && r == 0; i++)
@@ -221,6 +228,8 @@ int builder_child_start(void *child)
 
 	/* a terminal that is a stand-in, and signals to warmd's group, are not the program's */
 	setsid();
+	if (c->stdio.terminal >= 0)
+		ioctl(c->stdio.inner[c->stdio.terminal], TIOCSCTTY, 0);
 	if (!env || place_descriptors(c) < 0)
 		return fail("descriptors");
 	if (chdir(c->req->cwd) < 0)

@@ -8,6 +8,8 @@
 struct builder_stdio {
 	int inner[3]; /* for the program; -EBADF: closed */
 	int outer[3]; /* our ends, kept open; -EBADF */
+	int terminal; /* the first that is a terminal, -1: none; outer[terminal] is the pty's master */
+	uint64_t terminal_device;
 };
 
 struct builder_child {

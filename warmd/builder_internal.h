@@ -9,7 +9,19 @@
 #include "warmd/builder_child.h"
 #include "warmd/config.h"
 
-enum ready_point { READY_AUTO, READY_MAIN, READY_IMPORT, READY_CALL };
+enum ready_point {
+	READY_AUTO,
+	READY_MAIN,
+	READY_IMPORT,
+	READY_CALL,
+	READY_DELAY, /* some time after the start */
+	READY_IDLE, /* when all threads have been waiting for some time */
+};
+
+struct builder_point {
+	enum ready_point kind;
+	uint64_t ns; /* DELAY, IDLE: that time */
+};
 
 enum builder_state {
 	STATE_ENTRY, /* a program was executed; next: AT_ENTRY */
@@ -26,9 +38,9 @@ struct builder {
 	struct builder_child child;
 	struct trace *trace;
 	struct observe *observe;
-	enum ready_point point;
+	struct builder_point point;
 	enum builder_state state;
-	struct tracee *ready;
+	struct tracee *ready; /* DELAY, IDLE: NULL */
 	int warm_outer;
 	char stdio_links[3][256];
 	struct adaptor_lines lines;
@@ -49,6 +61,13 @@ struct builder {
 	char oom_score_adj[256];
 };
 
+/** builder_parse_point() - from the word of --ready. Return: 0; -EINVAL with words that name what is wrong */
+int builder_parse_point(const char *word, struct builder_point *ret, struct error *err);
+/** builder_is_live() - is it stopped wherever it happens to be, and not told its launch context? */
+static inline bool builder_is_live(const struct builder *b)
+{
+	return b->point.kind == READY_DELAY || b->point.kind == READY_IDLE;
+}
 /** builder_read_cmdline() - fill cmdline, cmdline_argv and cmdline_argc from /proc */
 int builder_read_cmdline(struct builder *b, struct error *err);
 /**

@@ -55,13 +55,14 @@ static int check_children(struct builder *b, struct error *err)
 			 comm ? comm : "?");
 }
 
-/* functions that a clone has hooks in (find_madvise()): no other thread may be behind their first byte */
+/* functions that a clone has hooks in (find_madvise(), find_learning_exit()): no other thread may be behind their first byte */
 static int leave_hooked(struct builder *b, struct error *err)
 {
-	struct elf_query q[] = { { .name = "madvise" }, { .name = "mremap" } };
+	struct elf_query q[] = { { .name = "madvise" }, { .name = "mremap" }, { .name = "exit" } };
 	int r = 0;
 
-	if (!trace_tracees(b->trace)->next || elf_lookup(trace_root(b->trace), q, ARRAY_SIZE(q)) < 0)
+	if ((!trace_tracees(b->trace)->next && b->ready) ||
+	    elf_lookup(trace_root(b->trace), q, ARRAY_SIZE(q)) < 0)
 		return 0;
 	for (size_t i = 0; i < ARRAY_SIZE(q) && r == 0; i++)
 		if (q[i].addr)
@@ -271,6 +272,32 @@ int builder_split_arguments(struct builder *b, struct plan_options *o, int *ret_
 	return 0;
 }
 
+/*
+ * Scrolling between the terminal's first and last line is set by their numbers (terminfo's csr; ECMA-48's form of it is
+ * "CSI 1 ; rows r"). A terminal that is resized takes that back by itself; one that had its size before the
+ * program came does not. Without numbers it means the terminal's own. Return: the new length
+ */
+static size_t unset_margins(char *data, size_t len, unsigned int rows)
+{
+	char set[2][24];
+
+	snprintf(set[0], sizeof(set[0]), "\033[1;%ur", rows);
+	snprintf(set[1], sizeof(set[1]), "\033[;%ur", rows);
+	for (size_t i = 0; i < ARRAY_SIZE(set); i++) {
+		size_t n = strlen(set[i]);
+		char *p = data;
+
+		while ((p = memmem(p, len - (size_t)(p - data), set[i], n))) {
+			char *rest = p + n - 1;
+
+			memmove(p + 2, rest, len - (size_t)(rest - data));
+			len -= n - 3;
+			p += 3;
+		}
+	}
+	return len;
+}
+
 /* what the program wrote on its way: a clone writes it again */
 static int fill_outputs(struct builder *b, struct plan_options *po)
 {
@@ -288,9 +315,15 @@ static int fill_outputs(struct builder *b, struct plan_options *po)
 		return -ENOMEM;
 	}
 	for (size_t i = 0; i < n; i++) {
-		outputs[i] = (struct stub_output){ .fd = o[i].fd, .data = at, .len = o[i].len };
+		outputs[i] = (struct stub_output){ .fd = o[i].fd,
+						   .data = at,
+						   .len = o[i].len,
+						   .kind = o[i].termios ? STUB_OUTPUT_TERMIOS
+									: STUB_OUTPUT_BYTES };
 		memcpy(all + at, o[i].data, o[i].len);
-		at += o[i].len;
+		if (builder_is_live(b) && !o[i].termios)
+			outputs[i].len = unset_margins(all + at, o[i].len, b->req->run.rows);
+		at += outputs[i].len;
 	}
 	/* freed with the process */
 	po->outputs = outputs;
@@ -311,7 +344,14 @@ int builder_take(struct builder *b, struct plan_options *po, struct error *err)
 
 	d.outside = outside;
 	d.noutside = 3;
-	if (b->ready->stop == STOP_ENTRY) {
+	if (b->child.stdio.terminal >= 0) {
+		d.terminal = b->child.stdio.terminal_device;
+		d.terminal_fd = b->child.stdio.terminal;
+		d.resize = builder_is_live(b);
+	}
+	if (builder_is_live(b)) {
+		d.resume = STUB_RESUME_FRAME;
+	} else if (b->ready->stop == STOP_ENTRY) {
 		r = trace_skip(b->trace, b->ready, err);
 		if (r < 0)
 			return r;

@@ -44,6 +44,7 @@ static const char *kind_word(uint32_t kind)
 		[STUB_FD_TIMERFD] = "timerfd",
 		[STUB_FD_SIGNALFD] = "signalfd",
 		[STUB_FD_PATH] = "file",
+		[STUB_FD_TTY] = "terminal",
 	};
 
 	return kind < ARRAY_SIZE(words) ? words[kind] : "?";
@@ -127,7 +128,9 @@ static void fill_environment(const struct builder *b, Warm__BuildResult *m)
 
 static const char *point_word(const struct builder *b)
 {
-	if (b->point == READY_CALL)
+	if (builder_is_live(b))
+		return b->req->ready;
+	if (b->point.kind == READY_CALL)
 		return "call";
 	return b->adaptor_used ? "import" : "main";
 }
@@ -137,9 +140,12 @@ static void fill_success(const struct builder *b, Warm__BuildResult *m)
 	const struct observe_keys *k = observe_keys(b->observe);
 
 	m->keys = (k->cwd ? TEMPLATE_KEY_CWD : 0) | (k->umask ? TEMPLATE_KEY_UMASK : 0) |
-		  (k->affinity ? TEMPLATE_KEY_AFFINITY : 0) | (k->window_size ? TEMPLATE_KEY_WINSIZE : 0);
+		  (k->affinity ? TEMPLATE_KEY_AFFINITY : 0) |
+		  (k->window_size && !b->record->processes[0].resized ? TEMPLATE_KEY_WINSIZE : 0) |
+		  (k->termios ? TEMPLATE_KEY_TERMIOS : 0);
 	/* an adaptor that makes the streams anew takes back what the interpreter asked at its start */
-	m->stdio_keys = k->stdio | (b->lines.stdio ? 0 : k->stdio_start) | (k->terminal ? 7 : 0);
+	m->stdio_keys = k->stdio | (b->lines.stdio ? 0 : k->stdio_start) |
+			(k->terminal || builder_is_live(b) ? 7 : 0);
 	m->rlimit_keys = k->rlimits;
 	m->argv_count = b->argv_count;
 	m->stub_base = b->plan.stub_base;

@@ -28,7 +28,7 @@ static void not_running(const struct clone *list, enum census_state state, const
 	for (const struct clone *cl = list; cl; cl = cl->next) {
 		struct census_entry e = {
 			.id = cl->id,
-			.pid = cl->pid,
+			.pid = cl->pid ? cl->pid : cl->leader,
 			.state = state,
 			.template_id = t->id,
 			.label = t->label,

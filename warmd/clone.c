@@ -11,6 +11,7 @@
 #include "engine/base/log.h"
 #include "engine/base/pidfd.h"
 #include "warmd/pool.h"
+#include "warmd/terminal.h"
 
 /* Return: 1: it has ended; 0: not yet */
 static int reap(pid_t pid, int pidfd, int *ret_wstatus)
@@ -46,7 +47,9 @@ void clone_free(struct clone *cl)
 {
 	sd_event_source_disable_unref(cl->child);
 	fd_close(cl->pidfd);
+	fd_close(cl->leader_pidfd);
 	fd_close(cl->channel);
+	terminal_free(cl->terminal);
 	free(cl->label);
 	free(cl);
 }
@@ -72,7 +75,7 @@ static int on_end(sd_event_source *source, int fd, uint32_t events, void *data)
 
 	(void)source;
 	(void)events;
-	if (!reap(cl->pid, fd, &wstatus))
+	if (!reap(cl->leader ? cl->leader : cl->pid, fd, &wstatus))
 		return 0;
 	if (cl->state != CLONE_RUNNING) {
 		/* without an order it was of no use to anybody */
@@ -93,8 +96,14 @@ static int on_end(sd_event_source *source, int fd, uint32_t events, void *data)
 		};
 
 		/* a client that is gone is noticed by its end of file */
-		if (connection_send(cl->connection, &m, sizeof(m), -EBADF) < 0)
+		if (connection_send(cl->connection, &m, sizeof(m), NULL, 0) < 0)
 			log_debug("process %u does not hear of its clone's end", cl->connection->pid);
+	}
+	if (cl->terminal) {
+		struct terminal *t = cl->terminal;
+
+		cl->terminal = NULL;
+		terminal_end(t, wstatus, cl->connection);
 	}
 	clone_unlink(&s->clones, cl);
 	s->nclones--;
@@ -104,12 +113,25 @@ static int on_end(sd_event_source *source, int fd, uint32_t events, void *data)
 
 int clone_adopt(struct clone *cl, pid_t pid)
 {
-	cl->pid = pid;
-	cl->pidfd = pidfd_open_process(pid);
-	if (cl->pidfd < 0)
-		return cl->pidfd;
+	int *pidfd = cl->terminal ? &cl->leader_pidfd : &cl->pidfd;
+
+	if (cl->terminal)
+		cl->leader = pid;
+	else
+		cl->pid = pid;
+	*pidfd = pidfd_open_process(pid);
+	if (*pidfd < 0)
+		return *pidfd;
 	/* not sd_event_add_child(3): a child that somebody else has reaped ends its event loop */
-	return sd_event_add_io(cl->server->event, &cl->child, cl->pidfd, EPOLLIN, on_end, cl);
+	return sd_event_add_io(cl->server->event, &cl->child, *pidfd, EPOLLIN, on_end, cl);
+}
+
+int clone_adopt_program(struct clone *cl, pid_t pid)
+{
+	/* its leader, which reaps it, has not ended: the number is its own */
+	cl->pidfd = pidfd_open_process(pid);
+	cl->pid = pid;
+	return cl->pidfd < 0 ? cl->pidfd : 0;
 }
 
 void clone_run(struct clone *cl, struct launch *l, uint32_t way)
@@ -119,6 +141,8 @@ void clone_run(struct clone *cl, struct launch *l, uint32_t way)
 
 	cl->state = CLONE_RUNNING;
 	cl->channel = fd_close(cl->channel);
+	if (cl->terminal)
+		cl->terminal->slave = fd_close(cl->terminal->slave);
 	cl->label = strdup(t->label);
 	cl->template_id = t->id;
 	cl->started_ns = clock_ns(CLOCK_REALTIME);
@@ -144,18 +168,28 @@ void clone_hangup(struct server *s, const struct connection *c)
 		if (cl->detached)
 			continue;
 		/* as a terminal that is closed: a stopped one shall notice too */
+		if (cl->terminal) {
+			/* the session's leader passes it on: engine/stub/session.c */
+			terminal_hangup(cl->terminal);
+			continue;
+		}
 		pidfd_kill(cl->pidfd, cl->pid, SIGHUP, true);
 		pidfd_kill(cl->pidfd, cl->pid, SIGCONT, true);
 	}
 }
 
+static bool clone_is(const struct clone *cl, pid_t child)
+{
+	return (cl->leader ? cl->leader : cl->pid) == child;
+}
+
 static bool known(const struct server *s, pid_t pid)
 {
 	for (const struct clone *cl = s->clones; cl; cl = cl->next)
-		if (cl->pid == pid)
+		if (clone_is(cl, pid))
 			return true;
 	for (const struct clone *cl = s->leaving; cl; cl = cl->next)
-		if (cl->pid == pid)
+		if (clone_is(cl, pid))
 			return true;
 	for (const struct template *t = s->store->list; t; t = t->next) {
 		if (!t->pool)
@@ -163,10 +197,10 @@ static bool known(const struct server *s, pid_t pid)
 		if (t->pool->pid == pid)
 			return true;
 		for (const struct clone *cl = t->pool->making; cl; cl = cl->next)
-			if (cl->pid == pid)
+			if (clone_is(cl, pid))
 				return true;
 		for (const struct clone *cl = t->pool->parked; cl; cl = cl->next)
-			if (cl->pid == pid)
+			if (clone_is(cl, pid))
 				return true;
 	}
 	return build_is_process(s, pid);

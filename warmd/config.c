@@ -15,6 +15,8 @@
 
 #include "engine/base/clock.h"
 #include "engine/base/fd.h"
+#include "pty/pty.h"
+#include "pty/ring.h"
 #include "warmd/config_text.h"
 
 #define SECOND_NS  1000000000ULL
@@ -222,6 +224,23 @@ static int take_pool_idle(const struct value *v)
 	return take_duration(v, true, &v->cfg->pool_idle_ns);
 }
 
+static int take_scrollback(const struct value *v)
+{
+	const struct unit units[] = { { "", 1 }, { "K", 1ULL << 10 }, { "M", 1ULL << 20 }, { "G", 1ULL << 30 } };
+	const char *s = cJSON_GetStringValue(v->json);
+	double n = v->json->valuedouble;
+	uint64_t bytes = 0;
+
+	if (cJSON_IsNumber(v->json) && n >= 0 && n <= RING_MAX_BYTES)
+		bytes = (uint64_t)n;
+	else if (!s || !parse_quantity(s, units, ARRAY_SIZE(units), RING_MAX_BYTES, &bytes))
+		bytes = 0;
+	if (bytes < RING_MIN_BYTES)
+		return bad_value(v, "takes bytes, or a string with a unit (\"1M\"), from 64K to 1G");
+	v->cfg->scrollback = (size_t)bytes;
+	return 0;
+}
+
 static int take_join_text(const struct value *v)
 {
 	if (!cJSON_IsBool(v->json))
@@ -317,6 +336,7 @@ static const struct key {
 	{ "idle_exit", take_idle_exit },       { "templates_max", take_templates_max },
 	{ "disable", take_disable },	       { "join_text", take_join_text },
 	{ "pool_size", take_pool_size },       { "pool_idle", take_pool_idle },
+	{ "scrollback", take_scrollback },
 };
 
 static int unknown_key(const char *file, unsigned int line, const char *name, struct error *err)
@@ -451,6 +471,7 @@ void config_defaults(struct config *ret)
 		.pool_size = 4,
 		.pool_idle_ns = 300 * NS_PER_S,
 		.join_text = true,
+		.scrollback = PTY_RING_BYTES,
 		.log_level = LOG_LEVEL_INFO,
 	};
 }

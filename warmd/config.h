@@ -19,6 +19,8 @@
  *                   that launches are forks unless `build --pool`
  * pool_idle         as max_age: without a launch for so long,     "5m"
  *                   parked clones go; 0: never
+ * scrollback        bytes that are kept of what a clone prints    "256K"
+ *                   to a terminal of its own
  * disable           globs of commands that are always cold        []
  */
 #ifndef WARM_WARMD_CONFIG_H
@@ -44,6 +46,7 @@ struct config {
 	unsigned int templates_max;
 	unsigned int pool_size;
 	uint64_t pool_idle_ns; /* 0: parked clones stay */
+	size_t scrollback; /* bytes of a terminal's ring */
 	bool join_text;
 	enum log_level log_level;
 	struct config_list ignore_paths, ignore_variables, disable;

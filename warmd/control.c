@@ -68,9 +68,11 @@ static void fill_keys(struct answer *a, const struct template *t, Warm__Template
 		snprintf(words, sizeof(words), "%d", r->argv_count);
 		keys[n++] = answer_text(a, "the first %s arguments", words);
 	}
-	if (r->environment_all)
+	if (r->environment_exact)
+		keys[n++] = (char *)"all variables: the program's were changed on the way to it";
+	else if (r->environment_all)
 		keys[n++] = (char *)"all variables but the volatile ones";
-	for (size_t i = 0; i < r->n_environment && !r->environment_all; i++)
+	for (size_t i = 0; i < r->n_environment && !r->environment_all && !r->environment_exact; i++)
 		keys[n++] = answer_text(a, "variable %s", r->environment[i]);
 	if (r->keys & TEMPLATE_KEY_CWD)
 		keys[n++] = answer_text(a, "working directory %s", t->request->cwd);
@@ -80,6 +82,8 @@ static void fill_keys(struct answer *a, const struct template *t, Warm__Template
 		keys[n++] = (char *)"CPU affinity";
 	if (r->keys & TEMPLATE_KEY_WINSIZE)
 		keys[n++] = (char *)"terminal size";
+	if (r->keys & TEMPLATE_KEY_TERMIOS)
+		keys[n++] = (char *)"terminal settings";
 	if (r->rlimit_keys)
 		keys[n++] = (char *)"resource limits that were read";
 	if (r->stdio_keys)

@@ -16,6 +16,7 @@
 #include "engine/base/fd.h"
 #include "engine/base/log.h"
 #include "warmd/pool.h"
+#include "warmd/terminal.h"
 
 void launch_free(struct launch *l)
 {
@@ -43,7 +44,7 @@ void launch_answer(struct launch *l, uint32_t status, struct clone *cl, const ch
 		.nfds = cl ? 1 : 0,
 	};
 	struct connection *c = l->connection;
-	int pidfd = cl ? cl->pidfd : -EBADF, r;
+	int fds[1 + WIRE_TERMINAL_FDS], r;
 
 	if (!c)
 		return;
@@ -52,9 +53,14 @@ void launch_answer(struct launch *l, uint32_t status, struct clone *cl, const ch
 		reply.template_id = cl->template_id;
 		reply.pid = (uint32_t)cl->pid;
 		reply.way = cl->way;
+		fds[0] = cl->pidfd;
+		if (terminal_wanted(l) && cl->terminal->writer == c) {
+			reply.terminal = 1;
+			reply.nfds += (uint32_t)terminal_descriptors(cl->terminal, true, fds + 1);
+		}
 	}
 	server_note_launch(c->server, c->pid, l->request, status, reason, l->start_ns);
-	r = connection_send(c, &reply, sizeof(reply), pidfd);
+	r = connection_send(c, &reply, sizeof(reply), fds, reply.nfds);
 	if (cl)
 		metrics_told(c->server, cl, l);
 	if (r < 0) {
@@ -129,7 +135,7 @@ static bool arguments_differ(const struct template *t, const struct launch *l, c
 {
 	const struct request *req = l->request;
 
-	if (strcmp(t->result->ready, "import") != 0 || t->result->argv_count >= 0 ||
+	if ((strcmp(t->result->ready, "import") != 0 && template_takes_context(t)) || t->result->argv_count >= 0 ||
 	    !(req->run.flags & WIRE_LAUNCH_APPEND) || !req->run.argc)
 		return false;
 	snprintf(reason, size, "other arguments, which were read at the start");

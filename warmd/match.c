@@ -51,13 +51,15 @@ static bool counts_always(const char *name)
 	return false;
 }
 
+/* @config: NULL: what it ignores counts too */
 static bool all_of_one_differ(const struct request *a, const struct request *b, bool everything,
 			      const struct config *config, char *reason, size_t size)
 {
 	for (char **e = a->envp; *e; e++) {
 		size_t len = strcspn(*e, "=");
 
-		if (!counts_always(*e) && (!everything || config_ignores_variable(config, *e, len)))
+		if (!counts_always(*e) &&
+		    (!everything || (config && config_ignores_variable(config, *e, len))))
 			continue;
 		if (variable_differs(a, b, *e, len)) {
 			snprintf(reason, size, "variable %.*s differs", (int)(len < 100 ? len : 100), *e);
@@ -71,7 +73,8 @@ bool template_environment_differs(const struct template *t, const struct request
 				  const struct config *config, bool listed_only, char *reason, size_t size)
 {
 	const Warm__BuildResult *r = t->result;
-	bool everything = r->environment_all && !listed_only;
+	bool exact = r->environment_exact && !listed_only;
+	bool everything = (r->environment_all && !listed_only) || exact;
 
 	for (size_t i = 0; i < r->n_environment; i++) {
 		const char *name = r->environment[i];
@@ -84,6 +87,8 @@ bool template_environment_differs(const struct template *t, const struct request
 			return words(reason, size, "variable %.100s differs, which was read at the start",
 				     name);
 	}
+	if (exact)
+		config = NULL;
 	return all_of_one_differ(t->request, req, everything, config, reason, size) ||
 	       all_of_one_differ(req, t->request, everything, config, reason, size);
 }
@@ -133,7 +138,17 @@ bool template_looked_at_differs(const struct template *t, const struct request *
 	if ((keys & TEMPLATE_KEY_WINSIZE) && (a->rows != b->rows || a->columns != b->columns))
 		return words(reason, size, "the terminal has another %s",
 			     "size, which was read at the start");
+	/* the program will set back what it found */
+	if ((keys & TEMPLATE_KEY_TERMIOS) &&
+	    (a->termios_size != b->termios_size || memcmp(a->termios, b->termios, sizeof(a->termios)) != 0))
+		return words(reason, size, "the terminal has other settings (stty -a)%s",
+			     ", which were read at the start");
 	return false;
+}
+
+bool template_takes_context(const struct template *t)
+{
+	return strncmp(t->result->ready, "delay=", 6) != 0 && strncmp(t->result->ready, "idle", 4) != 0;
 }
 
 bool template_descriptors_clash(const struct template *t, const struct request *req, char *reason,

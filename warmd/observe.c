@@ -6,6 +6,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/ioctl.h>
 #include <sys/uio.h>
 
 #include "engine/base/fd.h"
@@ -62,6 +63,7 @@ int observe_new(struct observe **ret, const struct config *cfg, pid_t root, int 
 	o->own_fd = own_fd;
 	o->read = read_vm;
 	o->check_effects = true;
+	o->terminal_master = -EBADF;
 	proc = proc_new(o, root);
 	if (proc)
 		r = fds_of_root(proc, own_fd);
@@ -260,6 +262,19 @@ int observe_syscall(struct observe *o, const struct observe_call *c, struct erro
 void observe_effects(struct observe *o, bool check)
 {
 	o->check_effects = check;
+}
+
+void observe_live(struct observe *o, int master, int fd)
+{
+	struct winsize size = { 0 };
+
+	o->live = true;
+	o->terminal_master = master;
+	o->terminal_fd = fd;
+	if (master >= 0)
+		ioctl(master, TIOCGWINSZ, &size);
+	o->rows = size.ws_row;
+	o->columns = size.ws_col;
 }
 
 void observe_phase_adaptor(struct observe *o)

@@ -50,6 +50,7 @@ struct observe_keys {
 	bool terminal; /* is there a controlling terminal: /dev/tty was opened, or could not be */
 	bool window_size; /* of a standard stream that is a terminal */
 	bool sigmask; /* signals blocked at the start */
+	bool termios; /* settings of the terminal, of a program that is live */
 	uint32_t rlimits; /* bit RLIMIT_x */
 	uint64_t signals; /* bit n-1: was signal n ignored at the start */
 	uint32_t stdio_start; /* bit 0..2: what the descriptor is; before observe_phase_leading() */
@@ -58,9 +59,10 @@ struct observe_keys {
 		programs; /* images executed by the tree, the first included: those after it read the environment unseen */
 };
 
-/* one write(2), in order */
+/* one write(2), or a change of the terminal's settings, in order */
 struct observe_output {
 	int fd; /* 0..2, as the launch calls it */
+	bool termios; /* data is the kernel's struct termios (TCGETS) */
 	size_t len;
 	const char *data;
 };
@@ -106,6 +108,13 @@ void observe_exited(struct observe *o, pid_t tid);
 int observe_program(struct observe *o, const char *path);
 /** observe_effects() - whether effects on the outside are refused (readiness `call`: they are not). Reading what cannot be read again always is. */
 void observe_effects(struct observe *o, bool check);
+/**
+ * observe_live() - the program will be checkpointed while it waits: it may try to read its standard descriptors, and
+ * change and write to its terminal
+ * @master: of the pty that stands in for the caller's terminal, borrowed; -EBADF: there is none
+ * @fd: the first standard descriptor that is open on it
+ */
+void observe_live(struct observe *o, int master, int fd);
 /** observe_phase_leading() - the interpreter has started, the program's own leading part begins */
 void observe_phase_leading(struct observe *o);
 /** observe_phase_adaptor() - the leading part is over, the adaptor prepares the readiness point: its looks at the standard streams are not the program's */

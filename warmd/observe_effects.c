@@ -149,6 +149,22 @@ static bool parent_is_writable(const char *path)
 	return faccessat(AT_FDCWD, dir, W_OK | X_OK, AT_EACCESS) == 0;
 }
 
+/* a directory for everybody's temporary files: nobody looks for what has a new name there */
+static bool parent_is_shared(const char *path)
+{
+	char dir[OBSERVE_PATH_MAX];
+	struct stat st;
+	size_t len = strlen(path);
+
+	while (len > 1 && path[len - 1] == '/')
+		len--;
+	while (len > 1 && path[len - 1] != '/')
+		len--;
+	memcpy(dir, path, len);
+	dir[len] = '\0';
+	return stat(dir, &st) == 0 && (st.st_mode & S_ISVTX);
+}
+
 /* would it let the attributes be changed? */
 static bool is_changeable(const char *path)
 {
@@ -192,7 +208,10 @@ int effect_open_entry(struct observe *o, struct thread *t, const char *path, uin
 	t->verdicts[0] = verdict;
 	switch (verdict) {
 	case VERDICT_NEW:
-		if (!(flags & O_CREAT) || (flags & O_EXCL) || !parent_is_writable(path))
+		if (!(flags & O_CREAT) || !parent_is_writable(path))
+			return 0;
+		/* one that waits for its user may wait with such a file open: an editor's, by which others see that it runs */
+		if ((flags & O_EXCL) && (!o->live || parent_is_shared(path)))
 			return 0;
 		return refuse_open(o, t, verdict, path);
 	case VERDICT_REAL:

@@ -22,7 +22,8 @@
 
 #include "engine/base/fd.h"
 
-#define FDS_MAX 65536 /* numbers beyond it are taken for the program's own */
+#define TERMIOS_ROOM 256 /* more than any architecture's struct termios */
+#define FDS_MAX	     65536 /* numbers beyond it are taken for the program's own */
 
 struct fd_info fd_get(const struct proc *p, int fd)
 {
@@ -194,6 +195,91 @@ int on_fstat(struct observe *o, struct thread *t, const struct observe_call *c, 
 	return 0;
 }
 
+/* keep what was written; takes the data over */
+static int output_add(struct observe *o, struct observe_output item)
+{
+	struct observe_output *more;
+
+	if ((o->noutput & (o->noutput - 1)) == 0) { /* grow at each power of two */
+		more = reallocarray(o->output, o->noutput ? o->noutput * 2 : 1, sizeof(*more));
+		if (!more) {
+			free((void *)item.data);
+			return -ENOMEM;
+		}
+		o->output = more;
+	}
+	o->output[o->noutput++] = item;
+	if (!item.termios)
+		o->output_len += item.len;
+	return 0;
+}
+
+/* the terminal's settings as they are now, asked at its other end */
+static int note_termios(struct observe *o)
+{
+	struct observe_output *last = o->noutput ? &o->output[o->noutput - 1] : NULL;
+	char *data = calloc(1, TERMIOS_ROOM);
+
+	if (!data || ioctl(o->terminal_master, TCGETS, data) < 0) {
+		free(data);
+		return data ? 0 : -ENOMEM;
+	}
+	o->keys.termios = true;
+	/* nothing was written with the ones before */
+	if (last && last->termios) {
+		free((void *)last->data);
+		last->data = data;
+		return 0;
+	}
+	return output_add(o, (struct observe_output){ .fd = o->terminal_fd,
+						      .termios = true,
+						      .data = data,
+						      .len = sizeof(struct termios) });
+}
+
+static bool same_size(struct observe *o, const struct thread *t, uint64_t addr)
+{
+	struct winsize size;
+
+	return peer_read(o, t->tid, addr, &size, sizeof(size)) > 0 && size.ws_row == o->rows &&
+	       size.ws_col == o->columns;
+}
+
+static bool own_group(struct observe *o, const struct thread *t, uint64_t addr)
+{
+	pid_t group;
+
+	return peer_read(o, t->tid, addr, &group, sizeof(group)) > 0 && group == getpgid(o->root);
+}
+
+/* does it change nothing but the settings of the terminal, which a clone is given, too? */
+static bool is_own_change(struct observe *o, const struct thread *t, const struct observe_call *c)
+{
+	if (o->terminal_master < 0)
+		return false;
+	switch ((unsigned int)c->args[1]) {
+	case TCSETS:
+	case TCSETSW:
+	case TCSETSF:
+	case TCSETS2:
+	case TCSETSW2:
+	case TCSETSF2:
+	case TCSETA:
+	case TCSETAW:
+	case TCSETAF:
+	case TCFLSH: /* nothing was typed, and output is recorded already */
+		return true;
+	case TCSBRK:
+		return c->args[2] != 0; /* tcdrain(3) */
+	case TIOCSWINSZ:
+		return same_size(o, t, c->args[2]);
+	case TIOCSPGRP:
+		return own_group(o, t, c->args[2]);
+	default:
+		return false;
+	}
+}
+
 int on_ioctl(struct observe *o, struct thread *t, const struct observe_call *c, const struct rule *rule)
 {
 	int fd = (int)c->args[0], origin = fd_get(t->proc, fd).origin;
@@ -202,13 +288,21 @@ int on_ioctl(struct observe *o, struct thread *t, const struct observe_call *c, 
 	if (origin < 0 && origin != ORIGIN_TTY)
 		return 0;
 	fd_looked_at(o, t, fd);
+	if (o->live && c->ret >= 0 && is_own_change(o, t, c))
+		return note_termios(o);
 	switch ((unsigned int)c->args[1]) {
 	case TIOCGWINSZ:
 		if (c->ret >= 0)
 			o->keys.window_size = true;
 		return 0;
+	case TCGETS:
+	case TCGETS2:
+	case TCGETA:
+		if (c->ret >= 0 && o->live)
+			o->keys.termios = true;
+		return 0;
 	case FIONREAD:
-		return c->ret >= 0 && origin == 0
+		return c->ret >= 0 && origin == 0 && !o->live
 			       ? refuse(o, t, false, "asks how much standard input there is")
 			       : 0;
 	case TCSETS:
@@ -264,7 +358,16 @@ int on_read_entry(struct observe *o, struct thread *t, const struct observe_call
 	int origin = fd_get(t->proc, (int)c->args[0]).origin;
 
 	(void)rule;
-	return is_outside(origin) ? refuse_reading(o, t, origin) : 0;
+	/* whether there was anything is told by its end */
+	return is_outside(origin) && !o->live ? refuse_reading(o, t, origin) : 0;
+}
+
+int on_read(struct observe *o, struct thread *t, const struct observe_call *c, const struct rule *rule)
+{
+	int origin = fd_get(t->proc, (int)c->args[0]).origin;
+
+	(void)rule;
+	return c->ret >= 0 && is_outside(origin) ? refuse_reading(o, t, origin) : 0;
 }
 
 /* from one descriptor to another within the kernel, so that there is nothing to record */
@@ -286,35 +389,25 @@ int on_write_entry(struct observe *o, struct thread *t, const struct observe_cal
 	struct fd_info info = fd_get(t->proc, (int)c->args[0]);
 
 	(void)rule;
-	if (info.origin > 2 || info.origin == ORIGIN_TTY)
+	if (info.origin > 2 || (info.origin == ORIGIN_TTY && o->terminal_master < 0))
 		return refuse_writing(o, t, info.origin);
 	if (info.family == AF_INET || info.family == AF_INET6)
 		return refuse_effect(o, t, false, "sends to the network");
 	return 0;
 }
 
-/* keep what was written; takes @data over */
-static int output_add(struct observe *o, int fd, char *data, size_t len)
+/* which standard descriptor it is written to again; -1: none */
+static int output_origin(const struct observe *o, const struct thread *t, const struct observe_call *c)
 {
-	struct observe_output *more;
+	int origin = fd_get(t->proc, (int)c->args[0]).origin;
 
-	if ((o->noutput & (o->noutput - 1)) == 0) { /* grow at each power of two */
-		more = reallocarray(o->output, o->noutput ? o->noutput * 2 : 1, sizeof(*more));
-		if (!more) {
-			free(data);
-			return -ENOMEM;
-		}
-		o->output = more;
-	}
-	o->output[o->noutput++] = (struct observe_output){ .fd = fd, .len = len, .data = data };
-	o->output_len += len;
-	return 0;
+	return origin == ORIGIN_TTY ? o->terminal_fd : origin;
 }
 
 /* room for @len bytes of output, or *ret NULL if that is too much or not wanted. Return: as a rule */
 static int output_room(struct observe *o, const struct thread *t, const struct observe_call *c, char **ret)
 {
-	int origin = fd_get(t->proc, (int)c->args[0]).origin;
+	int origin = output_origin(o, t, c);
 
 	*ret = NULL;
 	if (c->ret <= 0 || origin < 0 || origin > 2)
@@ -338,7 +431,8 @@ int on_write(struct observe *o, struct thread *t, const struct observe_call *c, 
 		free(data);
 		return refuse(o, t, true, "writes output that could not be read back");
 	}
-	return output_add(o, fd_get(t->proc, (int)c->args[0]).origin, data, (size_t)c->ret);
+	return output_add(o, (struct observe_output){
+				     .fd = output_origin(o, t, c), .data = data, .len = (size_t)c->ret });
 }
 
 /* gather what a vector named: @len bytes of it were written */
@@ -373,7 +467,8 @@ int on_writev(struct observe *o, struct thread *t, const struct observe_call *c,
 		free(data);
 		return refuse(o, t, true, "writes output that could not be read back");
 	}
-	return output_add(o, fd_get(t->proc, (int)c->args[0]).origin, data, (size_t)c->ret);
+	return output_add(o, (struct observe_output){
+				     .fd = output_origin(o, t, c), .data = data, .len = (size_t)c->ret });
 }
 
 /* mmap(addr, len, prot, flags, fd, offset) reads as well */

@@ -76,6 +76,9 @@ struct observe {
 	observe_read_fn read;
 	void *read_data;
 	bool check_effects, leading;
+	bool live; /* observe_live() */
+	int terminal_master, terminal_fd;
+	uint16_t rows, columns; /* that the terminal began with */
 	bool watching; /* the adaptor tells of listings: from the leading part on */
 	struct map threads; /* tid -> struct thread */
 	struct map procs; /* pid -> struct proc */
@@ -225,6 +228,7 @@ int on_fcntl(struct observe *o, struct thread *t, const struct observe_call *c, 
 int on_fstat(struct observe *o, struct thread *t, const struct observe_call *c, const struct rule *rule);
 int on_ioctl(struct observe *o, struct thread *t, const struct observe_call *c, const struct rule *rule);
 int on_read_entry(struct observe *o, struct thread *t, const struct observe_call *c, const struct rule *rule);
+int on_read(struct observe *o, struct thread *t, const struct observe_call *c, const struct rule *rule);
 int on_copy_entry(struct observe *o, struct thread *t, const struct observe_call *c, const struct rule *rule);
 int on_write_entry(struct observe *o, struct thread *t, const struct observe_call *c,
 		   const struct rule *rule);

@@ -115,13 +115,24 @@ int on_connect(struct observe *o, struct thread *t, const struct observe_call *c
 	return refuse_effect(o, t, false, "connects to %s", a.words);
 }
 
+/*
+ * A port that the kernel chooses is nobody's but the program's: it is free again when the socket is closed, and a
+ * socket that stays open is refused by the dump. Libraries find out so whether the host has IPv6 (urllib3 does
+ * when it is imported, and with it pip and requests).
+ */
+static bool is_unnamed_port(const struct peer_address *a)
+{
+	return (a->any.sa_family == AF_INET && a->in.sin_port == 0) ||
+	       (a->any.sa_family == AF_INET6 && a->in6.sin6_port == 0);
+}
+
 int on_bind(struct observe *o, struct thread *t, const struct observe_call *c, const struct rule *rule)
 {
 	struct peer_address a;
 
 	(void)rule;
 	if (c->ret < 0 || address_read(o, t, c->args[1], c->args[2], &a) < 0 ||
-	    is_local_family(a.any.sa_family))
+	    is_local_family(a.any.sa_family) || is_unnamed_port(&a))
 		return 0;
 	return refuse_effect(o, t, false, "binds a socket to %s", a.words);
 }
@@ -138,7 +149,7 @@ int on_send_entry(struct observe *o, struct thread *t, const struct observe_call
 	if (info.origin >= 0)
 		return refuse(o, t, false, "sends over descriptor %d, which it inherited,", info.origin);
 	if (info.family == 0 || is_local_family(info.family))
-		return 0; /* of a pair, or accepted: both within the program, as bind is refused */
+		return 0; /* of a pair, or accepted: both within the program, as listen is refused */
 	if (rule->path) {
 		addr = c->args[rule->path - 1];
 		len = c->args[rule->path];

@@ -10,6 +10,7 @@
 #include "engine/become.h"
 #include "warmd/hot.h"
 #include "warmd/pool.h"
+#include "warmd/terminal.h"
 
 #define CAP_BIT(n) (1ull << (n))
 
@@ -68,6 +69,21 @@ static int fill_descriptors(struct order *o, const struct launch *l, struct erro
 	o->head.flags |= STUB_ORDER_CWD;
 	o->nfds = n + 1;
 	return 0;
+}
+
+/* descriptors that are the caller's terminal are the clone's own */
+static void place_terminal(struct order *o, const struct clone *cl, const struct launch *l)
+{
+	const struct terminal *t = cl->terminal;
+
+	for (uint32_t i = 0; t && i < o->head.ntargets; i++) {
+		if (!terminal_is_callers(t, o->fds[i]))
+			continue;
+		o->fds[i] = t->slave;
+		o->head.terminal_fd = o->head.targets[i];
+		if (l->request->run.flags & WIRE_LAUNCH_BACKGROUND)
+			o->head.flags |= STUB_ORDER_BACKGROUND;
+	}
 }
 
 static void add_piece(struct order *o, const void *from, size_t len)
@@ -214,7 +230,8 @@ static int fill_json(struct order *o, const struct launch *l, struct error *err)
 	return 0;
 }
 
-int order_fill(struct order *o, const struct pool *p, const struct launch *l, struct error *err)
+int order_fill(struct order *o, const struct pool *p, const struct clone *cl, const struct launch *l,
+	       struct error *err)
 {
 	const struct wire_run *run = &l->request->run;
 	int r;
@@ -227,6 +244,7 @@ int order_fill(struct order *o, const struct pool *p, const struct launch *l, st
 	r = fill_descriptors(o, l, err);
 	if (r < 0)
 		return r;
+	place_terminal(o, cl, l);
 	o->head.stdio = template_stdio_changes(p->template, l->request);
 	r = fill_arguments(o, p, l, err);
 	if (r < 0)

@@ -10,33 +10,46 @@
 #include "engine/base/packet.h"
 #include "warmd/server.h"
 
+#define FDS_MAX 8 /* a pidfd, and a terminal's */
+
 struct outgoing {
 	struct outgoing *next;
-	int fd; /* owned; -EBADF: none */
-	size_t len;
+	int fds[FDS_MAX]; /* owned */
+	size_t nfds, len;
 	char bytes[];
 };
 
-static int send_one(const struct connection *c, const void *bytes, size_t len, int fd)
+static int send_one(const struct connection *c, const void *bytes, size_t len, const int *fds, size_t nfds)
 {
 	struct iovec piece = { (void *)bytes, len };
 
-	return packet_send(c->fd, &piece, 1, &fd, fd >= 0 ? 1 : 0, MSG_DONTWAIT);
+	return packet_send(c->fd, &piece, 1, fds, nfds, MSG_DONTWAIT);
 }
 
-static int keep(struct connection *c, const void *bytes, size_t len, int fd)
+static void outgoing_free(struct outgoing *o)
 {
-	struct outgoing *o = malloc(sizeof(*o) + len);
+	while (o->nfds)
+		fd_close(o->fds[--o->nfds]);
+	free(o);
+}
+
+static int keep(struct connection *c, const void *bytes, size_t len, const int *fds, size_t nfds)
+{
+	struct outgoing *o = nfds <= FDS_MAX ? malloc(sizeof(*o) + len) : NULL;
 
 	if (!o)
 		return -ENOMEM;
 	o->next = NULL;
 	o->len = len;
 	memcpy(o->bytes, bytes, len);
-	o->fd = fd >= 0 ? fcntl(fd, F_DUPFD_CLOEXEC, 3) : -EBADF;
-	if (fd >= 0 && o->fd < 0) {
-		free(o);
-		return -errno;
+	for (o->nfds = 0; o->nfds < nfds; o->nfds++) {
+		o->fds[o->nfds] = fcntl(fds[o->nfds], F_DUPFD_CLOEXEC, 3);
+		if (o->fds[o->nfds] < 0) {
+			int r = -errno;
+
+			outgoing_free(o);
+			return r;
+		}
 	}
 	*c->outgoing_end = o;
 	c->outgoing_end = &o->next;
@@ -50,24 +63,24 @@ static void drop_first(struct connection *c)
 	c->outgoing = o->next;
 	if (!c->outgoing)
 		c->outgoing_end = &c->outgoing;
-	fd_close(o->fd);
-	free(o);
+	outgoing_free(o);
 }
 
-int connection_send(struct connection *c, const void *bytes, size_t len, int fd)
+int connection_send(struct connection *c, const void *bytes, size_t len, const int *fds, size_t nfds)
 {
-	int r = c->outgoing ? -EAGAIN : send_one(c, bytes, len, fd);
+	int r = c->outgoing ? -EAGAIN : send_one(c, bytes, len, fds, nfds);
 
 	if (r != -EAGAIN)
 		return r;
-	r = keep(c, bytes, len, fd);
+	r = keep(c, bytes, len, fds, nfds);
 	return r < 0 ? r : sd_event_source_set_io_events(c->source, EPOLLIN | EPOLLOUT);
 }
 
 int connection_flush(struct connection *c)
 {
 	while (c->outgoing) {
-		int r = send_one(c, c->outgoing->bytes, c->outgoing->len, c->outgoing->fd);
+		int r = send_one(c, c->outgoing->bytes, c->outgoing->len, c->outgoing->fds,
+				 c->outgoing->nfds);
 
 		if (r == -EAGAIN)
 			return 0;

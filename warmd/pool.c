@@ -17,12 +17,14 @@
 #include "engine/base/fd.h"
 #include "engine/base/log.h"
 #include "warmd/skeleton.h"
+#include "warmd/terminal.h"
 
 #define REFILL_USEC   1000 /* after the last launch: refilling would take the processor from the clones */
 #define SKELETON_USEC 20000 /* from one skeleton's start to the next */
 #define MAKING_MAX    4 /* clones that are being made at once, for the pool */
 #define START_SECONDS 10 /* for a skeleton */
 #define FAILURES_MAX  3 /* in a row: then there is something wrong with the template */
+#define PLAIN_LAUNCHES 32 /* without a terminal, one after the other: then clones are made without */
 #define RETRY_NS      (30 * NS_PER_S)
 
 static void refill(struct pool *p);
@@ -30,6 +32,7 @@ static void want_skeleton(struct pool *p);
 static int on_refill(sd_event_source *source, uint64_t usec, void *data);
 static void skeleton_gone(struct pool *p, const char *why);
 static void serve_waiting(struct pool *p);
+static void shrink(struct pool *p, unsigned int to);
 
 static int read_strings(const struct pool *p, int control, uint64_t at, size_t len, char **ret)
 {
@@ -82,6 +85,8 @@ struct pool *pool_get(struct server *s, struct template *t)
 	p->template = t;
 	p->sock = -EBADF;
 	p->waiting_end = &p->waiting;
+	for (int i = 0; i < 3; i++)
+		p->terminals |= t->request->run.stdio[i] == WIRE_STDIO_TTY;
 	p->size = p->want = t->request->run.pool ? t->request->run.pool : s->config->pool_size;
 	r = pread_full(t->fds[0], &p->head, sizeof(p->head), (off_t)t->result->text_size);
 	if (r == 0)
@@ -175,19 +180,35 @@ static struct clone *find(struct pool *p, uint64_t id)
 	return NULL;
 }
 
+/* a session of its own. Return: descriptors added to @fds */
+static int add_terminal(struct clone *cl, struct stub_fork *fork, int *fds)
+{
+	int r = terminal_new(cl->server, &cl->terminal);
+
+	if (r < 0) {
+		log_warning("no terminal for a clone of '%s': %s (see /proc/sys/kernel/pty/max and ulimit -n)",
+			    cl->pool->template->label, strerror(-r));
+		return 0;
+	}
+	fork->flags |= STUB_FORK_TERMINAL;
+	fds[0] = cl->terminal->slave;
+	fds[1] = cl->terminal->leader_end;
+	return 2;
+}
+
 /* ask the skeleton for one more. Return: NULL: it cannot be asked */
 static struct clone *ask(struct pool *p, struct launch *l)
 {
 	struct stub_fork fork = { .size = sizeof(fork), .flags = STUB_FORK_CONTROL };
 	struct iovec piece = { &fork, sizeof(fork) };
-	int pair[2], fds[3], r, n = 0;
+	int pair[2], fds[5], r, n = 0;
 	struct clone *cl = calloc(1, sizeof(*cl));
 
 	if (!cl)
 		return NULL;
 	cl->server = p->server;
 	cl->pool = p;
-	cl->channel = cl->pidfd = -EBADF;
+	cl->channel = cl->pidfd = cl->leader_pidfd = -EBADF;
 	if (socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, pair) < 0) {
 		log_warning("no clone of '%s': %s", p->template->label, strerror(errno));
 		free(cl);
@@ -207,8 +228,12 @@ static struct clone *ask(struct pool *p, struct launch *l)
 		cl->cgroup = true;
 		fds[n++] = l->caller.fds[l->caller.nfds - 1];
 	}
+	if (l ? terminal_wanted(l) : p->terminals)
+		n += add_terminal(cl, &fork, fds + n);
 	r = packet_send(p->sock, &piece, 1, fds, (size_t)n, MSG_DONTWAIT);
 	close(pair[1]);
+	if (cl->terminal)
+		cl->terminal->leader_end = fd_close(cl->terminal->leader_end);
 	if (r < 0) {
 		clone_free(cl);
 		return NULL;
@@ -232,6 +257,24 @@ static void refuse(struct launch *l, uint32_t status, const char *words)
 	launch_free(l);
 }
 
+static void give_back(struct pool *p, struct clone *cl)
+{
+	take(&p->making, &p->nmaking, cl);
+	take(&p->parked, &p->nparked, cl);
+	clone_release(cl);
+}
+
+/* the clone's terminal as the launch wants it. Return: 0 or a negative errno: this clone is of no use to anybody now */
+static int settle_terminal(struct clone *cl, const struct launch *l)
+{
+	if (terminal_wanted(l)) /* -ENOSPC: add_terminal() could not, and has said so */
+		return cl->terminal ? terminal_start(cl->terminal, cl, l) : -ENOSPC;
+	if (cl->terminal)
+		terminal_release(cl->terminal);
+	cl->terminal = NULL;
+	return 0;
+}
+
 /*
  * Return: true: the launch is the clone's, or has been answered; false: the clone is dead.
  * Somebody who waits for `warm run` runs the program cold when no answer comes in time: so the answer goes first, and
@@ -245,9 +288,18 @@ static bool give_order(struct pool *p, struct clone *cl, struct launch *l, uint3
 
 	if (is_dead(cl))
 		return false;
-	r = order_fill(&o, p, l, &err);
+	r = settle_terminal(cl, l);
+	if (r < 0) {
+		error_errno(&err, r, "giving it a terminal (see /proc/sys/kernel/pty/max and ulimit -n)");
+		refuse(l, WIRE_COLD_ERROR, err.text);
+		give_back(p, cl);
+		return true;
+	}
+	r = order_fill(&o, p, cl, l, &err);
 	if (r < 0) {
 		refuse(l, WIRE_COLD_MISMATCH, err.text);
+		if (cl->terminal)
+			give_back(p, cl);
 		return true;
 	}
 	cl->way = way;
@@ -257,6 +309,8 @@ static bool give_order(struct pool *p, struct clone *cl, struct launch *l, uint3
 		if (!launch_wanted(l)) {
 			fd_close(o.json);
 			launch_free(l);
+			if (cl->terminal)
+				give_back(p, cl);
 			return true;
 		}
 	}
@@ -267,6 +321,8 @@ static bool give_order(struct pool *p, struct clone *cl, struct launch *l, uint3
 	if (l->by_name && r < 0) {
 		error_errno(&err, r, "sending a clone its order");
 		refuse(l, WIRE_COLD_ERROR, err.text);
+		if (cl->terminal)
+			give_back(p, cl);
 		return true;
 	}
 	/* one that was answered, and died before its order, is told of by its end */
@@ -288,13 +344,6 @@ static void wait_first(struct pool *p, struct launch *l)
 	p->waiting = l;
 	if (!l->next)
 		p->waiting_end = &l->next;
-}
-
-static void give_back(struct pool *p, struct clone *cl)
-{
-	take(&p->making, &p->nmaking, cl);
-	take(&p->parked, &p->nparked, cl);
-	clone_release(cl);
 }
 
 void pool_lost(struct clone *cl)
@@ -350,6 +399,9 @@ static void on_forked(struct pool *p, struct clone *cl, int pid)
 		return;
 	}
 	cl->state = CLONE_MAKING;
+	/* who it is is not known yet: its session's leader was forked */
+	if (cl->terminal)
+		return;
 	cl->launch = NULL;
 	if (l && !launch_wanted(l)) {
 		launch_free(l);
@@ -360,6 +412,20 @@ static void on_forked(struct pool *p, struct clone *cl, int pid)
 	else if (cl->cgroup && cl->state != CLONE_RUNNING)
 		give_back(p, cl); /* in a cgroup where no other launch belongs */
 	serve_waiting(p);
+}
+
+/* the launch that it was made for, and its PID, are there */
+static void launch_with_terminal(struct pool *p, struct clone *cl)
+{
+	struct launch *l = cl->launch;
+
+	cl->launch = NULL;
+	if (!launch_wanted(l)) {
+		launch_free(l);
+		give_back(p, cl);
+	} else if (!give_order(p, cl, l, WIRE_WAY_FORK)) {
+		cl->launch = l; /* pool_lost() will find it */
+	}
 }
 
 static void on_note(struct pool *p, const struct stub_note *n)
@@ -386,8 +452,16 @@ static void on_note(struct pool *p, const struct stub_note *n)
 			on_forked(p, cl, n->value);
 		cl = find(p, n->id);
 		/* one with an order is the server's by now */
-		if (!cl || cl->launch)
+		if (!cl || (cl->launch && !cl->terminal))
 			break;
+		if (cl->terminal && clone_adopt_program(cl, n->value) < 0) {
+			give_back(p, cl);
+			break;
+		}
+		if (cl->launch) {
+			launch_with_terminal(p, cl);
+			break;
+		}
 		take(&p->making, &p->nmaking, cl);
 		cl->state = CLONE_PARKED;
 		metrics_since(p->server, METRICS_PARK, cl->made_ns);
@@ -525,15 +599,32 @@ static void skeleton_gone(struct pool *p, const char *why)
 
 /* --- launches ------------------------------------------------------------------------ */
 
-static struct clone *ready_clone(struct pool *p)
+/* @terminal: one that has a terminal; without, one that has none is better, as it must not lose it first */
+static struct clone *ready_clone(struct pool *p, bool terminal)
 {
+	for (struct clone *cl = p->parked; cl; cl = cl->next)
+		if (!cl->terminal == !terminal)
+			return cl;
+	if (terminal)
+		return NULL;
 	if (p->parked)
 		return p->parked;
 	/* forked already, for the pool: sooner there than a new one */
 	for (struct clone *cl = p->making; cl; cl = cl->next)
-		if (cl->state == CLONE_MAKING && !cl->launch && !cl->cgroup)
+		if (cl->state == CLONE_MAKING && !cl->launch && !cl->cgroup && !cl->terminal)
 			return cl;
 	return NULL;
+}
+
+/* asked for already, for the pool: the one that the skeleton comes to next */
+static struct clone *next_clone(struct pool *p)
+{
+	struct clone *next = NULL;
+
+	for (struct clone *cl = p->making; cl; cl = cl->next)
+		if (cl->state == CLONE_FORKING && !cl->launch && !cl->cgroup && !cl->terminal)
+			next = cl;
+	return next;
 }
 
 /* Return: false: no clone is there for it */
@@ -547,12 +638,17 @@ static bool place(struct pool *p, struct launch *l)
 		launch_free(l);
 		return true;
 	}
-	while (!fork && (cl = ready_clone(p))) {
+	while (!fork && (cl = ready_clone(p, terminal_wanted(l)))) {
 		uint32_t way = cl->state == CLONE_PARKED ? WIRE_WAY_PARKED : WIRE_WAY_FORK;
 
 		if (give_order(p, cl, l, way))
 			return true;
 		give_back(p, cl);
+	}
+	cl = fork || terminal_wanted(l) ? NULL : next_clone(p);
+	if (cl) {
+		cl->launch = l;
+		return true;
 	}
 	return p->state == SKELETON_READY && ask(p, l) != NULL;
 }
@@ -573,10 +669,25 @@ static void serve_waiting(struct pool *p)
 	}
 }
 
+/* what was made ahead shall fit the launches that come */
+static void learn_kind(struct pool *p, const struct launch *l)
+{
+	if (!terminal_wanted(l)) {
+		if (++p->without_terminal >= PLAIN_LAUNCHES)
+			p->terminals = false;
+		return;
+	}
+	p->without_terminal = 0;
+	if (!p->terminals)
+		shrink(p, 0);
+	p->terminals = true;
+}
+
 void pool_launch(struct pool *p, struct launch *l)
 {
 	p->last_launch_ns = clock_ns(CLOCK_MONOTONIC);
 	p->want = p->size;
+	learn_kind(p, l);
 	if (p->parked) {
 		p->hits++;
 		p->server->metrics.pool_hits++;
@@ -616,22 +727,25 @@ static int on_refill(sd_event_source *source, uint64_t usec, void *data)
 static void refill(struct pool *p)
 {
 	uint64_t since = clock_ns(CLOCK_MONOTONIC) - p->last_launch_ns;
-	unsigned int idle = 0;
+	unsigned int idle = 0, have;
 
 	if (!p->server->short_of_memory)
 		want_skeleton(p);
 	if (p->state != SKELETON_READY || p->server->short_of_memory)
 		return;
-	if (p->nparked + p->nmaking < p->want && since < REFILL_USEC * NS_PER_US) {
+	for (struct clone *cl = p->making; cl; cl = cl->next)
+		idle += !cl->launch;
+	have = p->nparked + idle;
+	if (have < p->want && since < REFILL_USEC * NS_PER_US) {
 		if (!p->timer)
 			sd_event_add_time_relative(p->server->event, &p->timer, CLOCK_MONOTONIC,
 						   REFILL_USEC - since / NS_PER_US + 1, 100, on_refill, p);
-		return;
+		/* one can wait; with half of them gone launches come without a pause. But none may be in the way of a launch */
+		if (have + 2 > p->want || have > p->want / 2 || p->nmaking > idle || p->waiting)
+			return;
 	}
-	for (struct clone *cl = p->making; cl; cl = cl->next)
-		idle += !cl->launch;
-	while (p->nparked + idle < p->want && idle < MAKING_MAX && ask(p, NULL))
-		idle++;
+	for (; have < p->want && idle < MAKING_MAX && ask(p, NULL); idle++)
+		have++;
 }
 
 void pool_keep(struct pool *p, unsigned int want)

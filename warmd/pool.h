@@ -50,10 +50,13 @@ struct clone {
 	struct pool *pool; /* until it runs; NULL afterwards */
 	enum clone_state state;
 	uint64_t id;
-	pid_t pid;
+	pid_t pid; /* the program's */
 	int channel; /* -EBADF once it has its order */
 	int pidfd;
-	sd_event_source *child;
+	pid_t leader; /* of its session, and our child, when it has a terminal: engine/stub/session.c; else 0 */
+	int leader_pidfd;
+	struct terminal *terminal;
+	sd_event_source *child; /* pidfd's, or leader_pidfd's */
 	uint64_t made_ns; /* CLOCK_MONOTONIC */
 	bool cgroup; /* forked into the one that its launch asked for */
 	/* RUNNING */
@@ -86,6 +89,8 @@ struct pool {
 	unsigned int want, size; /* parked clones: now, and while there are launches */
 	struct launch *waiting, **waiting_end;
 	uint64_t last_launch_ns, skeleton_ns;
+	bool terminals; /* clones that are made ahead get a terminal */
+	unsigned int without_terminal; /* launches, since the last with one */
 	unsigned int failures; /* one after the other */
 	uint64_t hits, misses, skeletons;
 	char why[160]; /* BROKEN */
@@ -129,8 +134,9 @@ struct order {
 	int json; /* the context's descriptor, owned; -EBADF */
 };
 
-/** order_fill() - what a launch tells its clone. @o points into @l and @p. Return: 0 or a negative errno with *err set */
-int order_fill(struct order *o, const struct pool *p, const struct launch *l, struct error *err);
+/** order_fill() - what a launch tells its clone @cl. @o points into @l and @p. Return: 0 or a negative errno with *err set */
+int order_fill(struct order *o, const struct pool *p, const struct clone *cl, const struct launch *l,
+	       struct error *err);
 
 /** order_refusal() - why warmd cannot launch this: limits and such that a child of it cannot have. Return: false: it can */
 bool order_refusal(const struct server *s, const struct template *t, const struct launch *l, char *reason,
@@ -168,6 +174,8 @@ void launch_forget(struct server *s, const struct connection *c);
 
 /** clone_adopt() - the PID is known: watch it. Return: 0 or a negative errno */
 int clone_adopt(struct clone *cl, pid_t pid);
+/** clone_adopt_program() - the PID of a program whose session's leader was adopted. Return: 0 or a negative errno */
+int clone_adopt_program(struct clone *cl, pid_t pid);
 /** clone_run() - it has its order and belongs to the server's list from here on; @l is freed */
 void clone_run(struct clone *cl, struct launch *l, uint32_t way);
 void clone_free(struct clone *cl);

@@ -8,10 +8,13 @@
 
 #include "engine/base/fd.h"
 
+#define TERMINAL_FLAGS (WIRE_LAUNCH_TERMINAL | WIRE_LAUNCH_BACKGROUND)
 #define RUN_FLAGS                                                                                            \
-	(uint32_t)(WIRE_RUN_NO_BUILD | WIRE_RUN_BUILD | WIRE_RUN_EXPLAIN | WIRE_RUN_REBUILD | WIRE_RUN_POOL)
+	(uint32_t)(WIRE_RUN_NO_BUILD | WIRE_RUN_BUILD | WIRE_RUN_EXPLAIN | WIRE_RUN_REBUILD | WIRE_RUN_POOL | \
+		   TERMINAL_FLAGS)
 #define LAUNCH_FLAGS                                                                                         \
-	(uint32_t)(WIRE_LAUNCH_DETACH | WIRE_LAUNCH_APPEND | WIRE_LAUNCH_ENV | WIRE_LAUNCH_CGROUP)
+	(uint32_t)(WIRE_LAUNCH_DETACH | WIRE_LAUNCH_APPEND | WIRE_LAUNCH_ENV | WIRE_LAUNCH_CGROUP |           \
+		   TERMINAL_FLAGS)
 
 struct cursor {
 	char *p, *end;
@@ -59,6 +62,9 @@ static int check(const struct request *r, const struct cursor *c, struct error *
 	for (int i = 0; i < 3; i++)
 		if (run->stdio[i] > WIRE_STDIO_OTHER)
 			return error_set(err, EBADMSG, "run message: unknown kind of standard descriptor");
+	if (run->termios_size != 0 && run->termios_size != WIRE_TERMIOS_SIZE)
+		return error_set(err, EBADMSG, "run message: a terminal's settings have %u bytes, not %d",
+				 run->termios_size, WIRE_TERMIOS_SIZE);
 	if (run->flags & ~(run->header.type == WIRE_LAUNCH ? LAUNCH_FLAGS : RUN_FLAGS))
 		return error_set(err, EBADMSG, "run message: unknown flags %x", run->flags);
 	return 0;

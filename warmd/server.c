@@ -15,6 +15,7 @@
 #include "engine/base/log.h"
 #include "warmd/hot.h"
 #include "warmd/pool.h"
+#include "warmd/terminal.h"
 
 #define MEMORY_SHORT_PERCENT 8 /* available of all: parked clones go */
 
@@ -25,6 +26,7 @@ void connection_close(struct connection *c)
 	build_forget_waiter(s, c);
 	launch_forget(s, c);
 	clone_hangup(s, c);
+	terminal_leave(c);
 	for (struct connection **p = &s->connections; *p; p = &(*p)->next) {
 		if (*p == c) {
 			*p = c->next;
@@ -273,6 +275,10 @@ static int handle_packet(struct connection *c, const void *packet, size_t len, s
 		return handle_run(c, packet, len, caller);
 	case WIRE_LEARN:
 		return hot_take(c->server->store, packet, len);
+	case WIRE_ATTACH:
+		return attach_request(c, packet, len, caller);
+	case WIRE_DETACH:
+		return detach_request(c, packet, len);
 	case WIRE_CONTROL:
 		return control_handle(c, (const uint8_t *)packet + sizeof(h), len - sizeof(h));
 	default:
@@ -288,11 +294,13 @@ static bool alive(const struct server *s, const struct connection *c)
 	return false;
 }
 
-/* launches bring their caller's descriptors; nothing else brings any */
+/* launches bring their caller's descriptors, somebody who attaches the terminal; nothing else brings any */
 static bool may_bring_descriptors(const void *packet, size_t len)
 {
 	const struct wire_run *run = packet;
 
+	if (len >= sizeof(run->header) && run->header.type == WIRE_ATTACH)
+		return true;
 	return len >= sizeof(*run) && (run->header.type == WIRE_LAUNCH ||
 				       (run->header.type == WIRE_RUN && (run->flags & WIRE_RUN_POOL)));
 }
@@ -502,6 +510,8 @@ void server_free(struct server *s)
 	store_free(s->store);
 	/* the pools' clones, which their ends would have freed */
 	clone_forget_all(s);
+	while (s->terminals)
+		terminal_free(s->terminals);
 	fd_close(s->listen_fd);
 	free(s);
 }

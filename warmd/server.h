@@ -14,6 +14,7 @@
  *	metrics.c, metrics_http.c	what is counted and measured, and its way to Prometheus
  *	census.c	the processes that it has
  *	pool.c, launch.c, clone.c, order.c, skeleton.c, peer.c	clones that warmd launches
+ *	terminal.c, attach.c	their terminals, and who looks at them
  *	build.c		the queue of builds and their processes
  *	template.c, match.c	what is there and whom it serves
  *	deps.c, watch.c	staleness
@@ -43,11 +44,13 @@ struct connection {
 	uint32_t pid;
 	bool checked; /* may have clones launched: peer.c */
 	bool dead; /* connection_end() */
+	struct terminal *terminal; /* that it writes to or looks at: terminal.h */
 	uint64_t hard_limits[WIRE_RLIMITS]; /* of the process at the other end, when it was checked */
 	struct outgoing *outgoing, **outgoing_end; /* what the client's socket had no room for: outgoing.c */
 };
 
 struct build;
+struct terminal;
 
 struct recent_launch { /* for `warm explain PID` */
 	uint32_t pid, status;
@@ -78,6 +81,7 @@ struct server {
 	struct clone *clones;
 	struct clone *leaving; /* told to end */
 	unsigned int nclones;
+	struct terminal *terminals;
 	uint64_t next_clone;
 	struct launch *waiting; /* for a build */
 	struct wire_run own; /* limits and such of this process */
@@ -100,10 +104,10 @@ void connection_end(struct connection *c);
 
 /**
  * connection_send() - a packet, as soon as the client reads
- * @fd: goes with it; it stays the caller's; -EBADF: none
+ * @fds: @nfds of them go with it; they stay the caller's
  * Return: 0; a negative errno: the connection is of no use, and the caller closes it
  */
-int connection_send(struct connection *c, const void *bytes, size_t len, int fd);
+int connection_send(struct connection *c, const void *bytes, size_t len, const int *fds, size_t nfds);
 /** connection_flush() - the client has room again. Return: as connection_send() */
 int connection_flush(struct connection *c);
 void connection_drop_outgoing(struct connection *c);

@@ -29,6 +29,7 @@ enum template_key {
 	TEMPLATE_KEY_UMASK = 1 << 1,
 	TEMPLATE_KEY_AFFINITY = 1 << 2,
 	TEMPLATE_KEY_WINSIZE = 1 << 3,
+	TEMPLATE_KEY_TERMIOS = 1 << 4,
 };
 
 enum template_state { TEMPLATE_READY, TEMPLATE_REFUSED };
@@ -111,6 +112,8 @@ bool template_looked_at_differs(const struct template *t, const struct request *
  */
 bool template_environment_differs(const struct template *t, const struct request *req,
 				  const struct config *config, bool listed_only, char *reason, size_t size);
+/** template_takes_context() - can a clone have other arguments than the build? At the points `delay` and `idle` none can */
+bool template_takes_context(const struct template *t);
 /** template_descriptors_clash() - does the caller have one of a number that the program uses? Return: as above */
 bool template_descriptors_clash(const struct template *t, const struct request *req, char *reason,
 				size_t size);

@@ -24,7 +24,7 @@
 #include <stdint.h>
 
 #define STUB_MAGIC	 0x42545357u /* "WSTB" */
-#define STUB_ABI_VERSION 2
+#define STUB_ABI_VERSION 3
 #define STUB_VDSO_PARTS	 4 /* vvar, vvar_vclock, vdso, and one to come */
 #define STUB_LAUNCH_SIZE 16384 /* launch area: the stub's stack, struct stub_launch at its top */
 #define STUB_MAX_PATCHES 8
@@ -145,6 +145,7 @@ enum stub_fd_kind {
 	STUB_FD_TIMERFD, /* a: clock; b: value ns; c: interval ns */
 	STUB_FD_SIGNALFD, /* a: mask */
 	STUB_FD_PATH, /* open(path at data, flags), offset b */
+	STUB_FD_TTY, /* a: the descriptor from outside that is the same terminal; UINT64_MAX: /dev/tty */
 };
 
 struct stub_fd {
@@ -185,6 +186,8 @@ enum stub_hook {
 	STUB_HOOK_FINAL, /* exit(3) itself: once the program is done, only stdio is flushed */
 	STUB_HOOK_MADVISE, /* madvise(2) and mremap(2): stay hooked as long as the process lives */
 	STUB_HOOK_MREMAP,
+	STUB_HOOK_READLINK, /* readlink(2) and readlinkat(2), where /proc/self/exe is not the program: readlink.c */
+	STUB_HOOK_READLINKAT,
 };
 
 struct stub_exit {
@@ -199,10 +202,15 @@ struct stub_exit {
 	struct stub_patch patches[STUB_MAX_PATCHES];
 };
 
+enum stub_output_kind {
+	STUB_OUTPUT_BYTES, /* were written */
+	STUB_OUTPUT_TERMIOS, /* the kernel's struct termios: the terminal's settings from here on */
+};
+
 struct stub_output {
 	uint64_t data, len; /* offset, bytes */
 	int32_t fd;
-	uint32_t reserved;
+	uint32_t kind; /* enum stub_output_kind */
 };
 
 struct stub_mm {
@@ -252,6 +260,8 @@ struct stub_data {
 	uint32_t argv_prefix_n, argv_drop;
 	int32_t context_fd; /* the JSON context is put at this descriptor; -1: raw, into the read's buffer */
 	int32_t exe_file; /* index into files, -1: none */
+	uint32_t exe_right; /* set by the stub: /proc/self/exe is the program */
+	uint64_t exe_path; /* offset of what /proc/self/exe read at the readiness point */
 	int32_t umask; /* -1: the caller's */
 	uint64_t oom_score_adj; /* offset of its text, 0: the caller's */
 	uint64_t cwd; /* offset of a path, 0: the caller's */
@@ -329,12 +339,31 @@ enum stub_fork_flags {
 	STUB_FORK_CONTROL = 1 << 0, /* a newer control file: pages to be made ahead are taken from it */
 	STUB_FORK_CGROUP = 1 << 1, /* a cgroup's directory: clone3(CLONE_INTO_CGROUP) */
 	STUB_FORK_PARK = 1 << 2, /* nobody waits for it; no descriptor */
+	STUB_FORK_TERMINAL = 1 << 3, /* with a session of its own: a pty's slave and the session's socket */
+};
+
+/*
+ * A clone with a terminal is forked twice: the first process, the session's leader, stays (session.c). The terminal is its
+ * controlling one, the clone leads the group in the foreground. So that a stop signal stops the clone (a group
+ * without a parent in its session counts as orphaned), children that outlive the clone get no SIGHUP, and a program
+ * that is no session leader in a shell is none here. The leader ends as the clone ended.
+ */
+enum stub_session_kind {
+	STUB_SESSION_STOPPED, /* leader: the clone was stopped; value: by which signal */
+	STUB_SESSION_FOREGROUND, /* to the leader: the clone's group into the foreground, and SIGCONT to it */
+	STUB_SESSION_BACKGROUND, /* the same, into the background */
+	STUB_SESSION_RELEASE, /* the pty will be hung up, as the launch has no terminal: the clone gets no SIGHUP */
+};
+
+struct stub_session {
+	uint32_t kind; /* enum stub_session_kind */
+	int32_t value;
 };
 
 enum stub_note_kind {
 	STUB_NOTE_READY, /* the skeleton takes orders; value: its PID */
 	STUB_NOTE_FORKED, /* value: the clone's PID, or a negative errno */
-	STUB_NOTE_PARKED, /* value: the clone's PID */
+	STUB_NOTE_PARKED, /* value: the clone's PID; with STUB_FORK_TERMINAL its own, FORKED has its leader's */
 	STUB_NOTE_FAILED, /* value: a negative errno; what: the step */
 };
 
@@ -355,6 +384,8 @@ enum stub_order_flags {
 	STUB_ORDER_LEARN = 1 << 2,
 	STUB_ORDER_UMASK = 1 << 3,
 	STUB_ORDER_NICE = 1 << 4,
+	STUB_ORDER_BACKGROUND =
+		1 << 5, /* start in the terminal's background; descriptor terminal_fd is the terminal */
 };
 
 struct stub_order_limit {
@@ -378,7 +409,7 @@ struct stub_order {
 	uint64_t generation;
 	struct stub_order_limit limits[16];
 	uint16_t targets[STUB_ORDER_FDS + 1];
-	uint32_t reserved;
+	int32_t terminal_fd; /* BACKGROUND */
 };
 
 #endif

@@ -42,6 +42,8 @@ long stub_hooks(int exits, int back)
 
 		if (p->kind >= STUB_HOOK_MADVISE ? back : !exits)
 			continue;
+		if (p->kind >= STUB_HOOK_READLINK && stub_data.exe_right)
+			continue;
 		r = write_text((int)fd, p->addr, back ? p->original : p->bytes, p->len);
 	}
 	if (fd >= 0)

@@ -69,6 +69,22 @@ static void refill(const struct stub_launch *l, long fd, uint64_t data, uint64_t
 		stub_fail(l, "filling a pipe or socket", -5);
 }
 
+/* through /proc/self/fd: a description of its own, of exactly that inode */
+static long open_again(int32_t fd, uint32_t flags)
+{
+	char path[32] = "/proc/self/fd/";
+	char digits[12];
+	int n = 0, len = 14;
+
+	do {
+		digits[n++] = (char)('0' + fd % 10);
+		fd /= 10;
+	} while (fd);
+	while (n)
+		path[len++] = digits[--n];
+	return SYSCALL4(SYS_openat, AT_FDCWD, path, flags, 0);
+}
+
 /* made descriptors wait here, in the launch area's low end: [0] fd, [1] peer for entry i */
 static void make(const struct stub_launch *l, const struct stub_fd *d, int32_t *up, long high)
 {
@@ -83,22 +99,7 @@ static void make(const struct stub_launch *l, const struct stub_fd *d, int32_t *
 		up[0] = lift(l, r, high);
 		break;
 	case STUB_FD_FILE:
-		/* through /proc/self/fd: a description of its own, of exactly that inode */
-		{
-			char path[32] = "/proc/self/fd/";
-			char digits[12];
-			int n = 0, len = 14;
-			int32_t fd = files[d->a - 1];
-
-			do {
-				digits[n++] = (char)('0' + fd % 10);
-				fd /= 10;
-			} while (fd);
-			while (n)
-				path[len++] = digits[--n];
-			r = SYSCALL4(SYS_openat, AT_FDCWD, path, d->flags | O_CLOEXEC, 0);
-			up[0] = lift(l, r, high);
-		}
+		up[0] = lift(l, open_again(files[d->a - 1], d->flags | O_CLOEXEC), high);
 		break;
 	case STUB_FD_PIPE:
 		/* not to block in refill(), where nothing could end it; place() sets the program's flags */
@@ -126,6 +127,7 @@ static void make(const struct stub_launch *l, const struct stub_fd *d, int32_t *
 		up[0] = lift(l, r, high);
 		break;
 	case STUB_FD_DUP:
+	case STUB_FD_TTY:
 		return;
 	default:
 		r = -22;
@@ -213,7 +215,7 @@ static void close_launchers(const struct stub_launch *l)
 		SYSCALL1(SYS_close, low);
 }
 
-/* is @fd the caller's, or a dup of one of those? */
+/* is @fd the caller's, its terminal, or a dup of one of those? */
 static int from_outside(int32_t fd)
 {
 	const struct stub_fd *d = stub_at(stub_data.fds), *end = d + stub_data.nfds;
@@ -226,7 +228,7 @@ static int from_outside(int32_t fd)
 			end = d;
 			d = stub_at(stub_data.fds);
 		} else {
-			return 0;
+			return d->kind == STUB_FD_TTY;
 		}
 	return 1;
 }
@@ -253,13 +255,36 @@ static void dup_one(const struct stub_fd *d)
 		SYSCALL1(SYS_close, d->fd);
 }
 
-void stub_fds_outside(void)
+/* all lower numbers are in place but for other terminals' and dups', which take their own from this one */
+static void open_terminal(const struct stub_launch *l, const struct stub_fd *d)
+{
+	uint32_t flags = d->flags | O_CLOEXEC;
+	long r, fd = d->a == UINT64_MAX ? SYSCALL4(SYS_openat, AT_FDCWD, "/dev/tty", flags, 0)
+					: open_again((int32_t)d->a, flags);
+
+	if (fd < 0)
+		stub_fail(l, "opening the terminal", fd);
+	if (fd == d->fd) {
+		SYSCALL3(SYS_fcntl, fd, F_SETFD, d->cloexec & 1);
+	} else {
+		r = SYSCALL3(SYS_dup3, fd, d->fd, d->cloexec & 1 ? O_CLOEXEC : 0);
+		SYSCALL1(SYS_close, fd);
+		if (r < 0)
+			stub_fail(l, "placing one of the program's descriptors", r);
+	}
+	own(d->fd, d->owner_signo);
+}
+
+void stub_fds_outside(const struct stub_launch *l)
 {
 	const struct stub_fd *d = stub_at(stub_data.fds);
 
-	for (uint32_t i = 0; i < stub_data.nfds; i++)
-		if (d[i].kind == STUB_FD_DUP && from_outside(d[i].fd))
+	for (uint32_t i = 0; i < stub_data.nfds; i++) {
+		if (d[i].kind == STUB_FD_TTY)
+			open_terminal(l, d + i);
+		else if (d[i].kind == STUB_FD_DUP && from_outside(d[i].fd))
 			dup_one(d + i);
+	}
 	fill_epolls(1);
 }
 
@@ -284,7 +309,7 @@ void stub_fds(struct stub_launch *l)
 		up[2 * n] = lift(l, l->context_fd, high);
 	close_launchers(l);
 	for (uint32_t i = 0; i < n; i++) {
-		if (d[i].kind == STUB_FD_DUP)
+		if (d[i].kind == STUB_FD_DUP || d[i].kind == STUB_FD_TTY)
 			continue;
 		place(l, up[2 * i], d[i].fd, d[i].flags, d[i].cloexec & 1);
 		place(l, up[2 * i + 1], d[i].peer, d[i].peer_flags, d[i].cloexec & 2);
@@ -294,6 +319,8 @@ void stub_fds(struct stub_launch *l)
 		SYSCALL1(SYS_close, up[2 * n]);
 	}
 	for (uint32_t i = 0; i < n; i++) {
+		if (d[i].kind == STUB_FD_TTY)
+			continue;
 		if (d[i].kind != STUB_FD_DUP)
 			settle(d + i);
 		else if (!from_outside(d[i].fd))
@@ -302,5 +329,5 @@ void stub_fds(struct stub_launch *l)
 	fill_epolls(0);
 	/* a clone of a skeleton gets its caller's descriptors with its order */
 	if (!(l->flags & STUB_LAUNCH_FORKED))
-		stub_fds_outside();
+		stub_fds_outside(l);
 }

@@ -85,7 +85,7 @@ static uint64_t visit(uint64_t addr, uint64_t len, int drop)
 
 typedef int *errno_fn(void);
 
-static void set_errno(long r)
+void stub_set_errno(long r)
 {
 	*((errno_fn *)stub_data.exit.errno_location)() = (int)-r;
 }
@@ -101,7 +101,7 @@ int stub_madvise(uint64_t addr, uint64_t len, int advice)
 		r = 0; /* MADV_FREE may keep the contents as long as it likes */
 	if (r == 0)
 		return 0;
-	set_errno(r);
+	stub_set_errno(r);
 	return -1;
 }
 
@@ -121,7 +121,7 @@ void *stub_mremap(uint64_t old, uint64_t old_len, uint64_t new_len, int flags, u
 	}
 	r = SYSCALL5(SYS_mremap, old, old_len, new_len, flags, new_addr);
 	if (r < 0 && r > -4096) {
-		set_errno(r);
+		stub_set_errno(r);
 		return (void *)-1;
 	}
 	if (is_ours)

@@ -163,6 +163,7 @@ long stub_set_mm(struct stub_launch *l)
 		map.exe_fd = (uint32_t)((const int32_t *)l->files)[stub_data.exe_file];
 		if (l->launcher_exe >= 0)
 			r = SYSCALL5(SYS_prctl, PR_SET_MM, PR_SET_MM_MAP, &map, sizeof(map), 0);
+		stub_data.exe_right = r == 0;
 	}
 	if (r < 0) {
 		map.exe_fd = (uint32_t)-1;
@@ -174,7 +175,9 @@ long stub_set_mm(struct stub_launch *l)
 /* what two clones of one skeleton must not share, and what fork(2) does not pass on */
 int stub_only_in_clones(const struct stub_map *m)
 {
-	return m->flags & (STUB_MAP_COPY | STUB_MAP_MLOCK | STUB_MAP_MLOCK_ONFAULT);
+	int shared = m->file == STUB_FILE_NONE && (m->mmap_flags & MAP_SHARED);
+
+	return shared || (m->flags & (STUB_MAP_COPY | STUB_MAP_MLOCK | STUB_MAP_MLOCK_ONFAULT));
 }
 
 #define FOR_CLONES 2u /* a second bit in stub_advice.ignore_errors, set here */

@@ -305,7 +305,9 @@ void stub_launch_clone(struct stub_launch *l)
 		stub_fail(l, "reading the launch order", n < 0 ? n : -EBADMSG);
 	place_descriptors(l, a.order, &got);
 	place_extras(l, a.order, &got);
-	stub_fds_outside();
+	if (a.order->flags & STUB_ORDER_BACKGROUND)
+		stub_to_background(a.order->terminal_fd);
+	stub_fds_outside(l);
 	apply_caller(l, a.order);
 	if (a.order->flags & STUB_ORDER_LEARN) {
 		l->flags |= STUB_LAUNCH_LEARN;

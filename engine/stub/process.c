@@ -72,20 +72,38 @@ static long create_timer(const struct stub_timer *t, int32_t tid)
 	return -11 /* EAGAIN */;
 }
 
+static void set_timer(const struct stub_launch *l, const struct stub_timer *t, int32_t tid)
+{
+	uint64_t v[4] = { t->interval_ns / 1000000000, t->interval_ns % 1000000000, t->value_ns / 1000000000,
+			  t->value_ns % 1000000000 };
+	long r = create_timer(t, tid);
+
+	if (r < 0)
+		stub_fail(l, "making a POSIX timer with its old id", r);
+	SYSCALL4(SYS_timer_settime, t->id, 0, v, 0);
+}
+
 static void set_timers(const struct stub_launch *l)
 {
 	const struct stub_timer *t = stub_at(stub_data.timers);
 
-	for (uint32_t i = 0; i < stub_data.ntimers; i++, t++) {
-		uint64_t v[4] = { t->interval_ns / 1000000000, t->interval_ns % 1000000000,
-				  t->value_ns / 1000000000, t->value_ns % 1000000000 };
-		/* SIGEV_THREAD_ID of the main thread; other threads' timers were refused at the dump */
-		long r = create_timer(t, (int32_t)SYSCALL0(SYS_getpid));
+	/* where one needs a thread, all are made later: in order, for the sake of their ids */
+	for (uint32_t i = 0; i < stub_data.ntimers && !stub_thread_timers(l, 0); i++, t++)
+		set_timer(l, t, (int32_t)SYSCALL0(SYS_getpid));
+}
 
-		if (r < 0)
-			stub_fail(l, "making a POSIX timer with its old id", r);
-		SYSCALL4(SYS_timer_settime, t->id, 0, v, 0);
-	}
+/* SIGEV_THREAD_ID: glibc's SIGEV_THREAD has a helper thread wait for the signal */
+uint32_t stub_thread_timers(const struct stub_launch *l, int make)
+{
+	const struct stub_timer *t = stub_at(stub_data.timers);
+	const uint32_t *pairs = (const uint32_t *)l->context_tids;
+	uint32_t n = 0;
+
+	for (uint32_t i = 0; i < stub_data.ntimers; i++)
+		n += t[i].thread_index > 0;
+	for (uint32_t i = 0; n && make && i < stub_data.ntimers; i++, t++)
+		set_timer(l, t, (int32_t)pairs[t->thread_index > 0 ? 2 * t->thread_index + 1 : 1]);
+	return n;
 }
 
 static void set_rlimits(const struct stub_launch *l)

@@ -112,32 +112,37 @@ static long fork_clone(const struct stub_fork *order, int32_t cgroup)
 static void __attribute__((noreturn))
 be_clone(struct stub_launch *l, const struct stub_fork *order, const struct stub_received *got)
 {
+	uint32_t terminal = order->flags & STUB_FORK_TERMINAL ? 2 : 0; /* descriptors */
+
 	l->flags = (l->flags & ~(uint32_t)(STUB_LAUNCH_SKELETON | STUB_LAUNCH_EXE)) | STUB_LAUNCH_FORKED;
 	if (order->flags & STUB_FORK_PARK)
 		l->flags |= STUB_LAUNCH_PARK;
 	l->fork_id = order->id;
 	l->channel_fd = got->fds[0];
 	l->pid = (uint32_t)SYSCALL0(SYS_getpid);
-	for (uint32_t i = 1; i < got->n; i++) {
+	for (uint32_t i = 1; i < got->n - terminal; i++) {
 		if (i == 1 && (order->flags & STUB_FORK_CONTROL))
 			read_hot(got->fds[i]);
 		SYSCALL1(SYS_close, got->fds[i]);
 	}
 	SYSCALL0(SYS_setsid);
+	if (terminal)
+		stub_session(l, got->fds[got->n - 2], got->fds[got->n - 1]);
 	stub_memory_own(l);
 	stub_fds(l);
 	stub_process(l);
-	stub_hooks((l->flags & STUB_LAUNCH_EXIT_HOOKS) && !stub_data.exit.learn_only, 0);
 	stub_launch_clone(l);
 }
 
 static void obey(struct stub_launch *l, const struct stub_fork *order, const struct stub_received *got)
 {
-	uint32_t want = 1 + !!(order->flags & STUB_FORK_CONTROL) + !!(order->flags & STUB_FORK_CGROUP);
+	uint32_t cgroup = 1 + !!(order->flags & STUB_FORK_CONTROL),
+		 want = cgroup + !!(order->flags & STUB_FORK_CGROUP) +
+			(order->flags & STUB_FORK_TERMINAL ? 2 : 0);
 	long pid = -EBADMSG;
 
 	if (got->n == want && order->size == sizeof(*order)) {
-		pid = fork_clone(order, got->fds[got->n - 1]);
+		pid = fork_clone(order, got->fds[order->flags & STUB_FORK_CGROUP ? cgroup : 0]);
 		if (pid == 0)
 			be_clone(l, order, got);
 	}
@@ -183,6 +188,8 @@ void stub_skeleton(struct stub_launch *l)
 		SYSCALL1(SYS_close, l->launcher_exe);
 	l->launcher_exe = -1;
 	close_mapped(l);
+	/* clones share these pages; /proc/self, where they are written through, costs each process that opens it an inode */
+	stub_hooks((l->flags & STUB_LAUNCH_EXIT_HOOKS) && !stub_data.exit.learn_only, 0);
 	SYSCALL5(SYS_prctl, PR_SET_NAME, "warm-skeleton", 0, 0, 0);
 	stub_note(l, STUB_NOTE_READY, SYSCALL0(SYS_getpid), NULL);
 	for (;;) {

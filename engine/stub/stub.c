@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 #include "engine/stub/stub.h"
 
+#include <asm/ioctls.h>
 #include <linux/fcntl.h>
 #include <sys/syscall.h>
 
@@ -90,6 +91,10 @@ void stub_replay_outputs(void)
 		const char *p = stub_at(o->data);
 		uint64_t left = o->len;
 
+		if (o->kind == STUB_OUTPUT_TERMIOS) {
+			SYSCALL3(SYS_ioctl, o->fd, TCSETS, p);
+			continue;
+		}
 		while (left) {
 			long n = SYSCALL3(SYS_write, o->fd, p, left);
 
@@ -103,6 +108,28 @@ void stub_replay_outputs(void)
 	}
 }
 
+/*
+ * All signals are blocked here, and a process that blocks SIGTTOU may change the terminal of others. So that is tried
+ * first as the program would: setting what is set already (tty_ioctl(4), POSIX.1-2017 11.1.4).
+ */
+void stub_to_foreground(void)
+{
+	const struct stub_output *o = stub_at(stub_data.outputs);
+	uint64_t ttou = 1ull << (22 - 1);
+	char termios[64];
+
+	for (uint32_t i = 0; i < stub_data.noutputs; i++, o++) {
+		if (o->kind != STUB_OUTPUT_TERMIOS)
+			continue;
+		if (SYSCALL3(SYS_ioctl, o->fd, TCGETS, termios) < 0)
+			return;
+		SYSCALL4(SYS_rt_sigprocmask, 1 /* SIG_UNBLOCK */, &ttou, 0, 8);
+		SYSCALL3(SYS_ioctl, o->fd, TCSETS, termios);
+		SYSCALL4(SYS_rt_sigprocmask, 0 /* SIG_BLOCK */, &ttou, 0, 8);
+		return;
+	}
+}
+
 void stub_main(struct stub_launch *l)
 {
 	stub_memory(l);
@@ -110,6 +137,8 @@ void stub_main(struct stub_launch *l)
 		stub_skeleton(l);
 	stub_memory_own(l);
 	stub_fds(l);
+	if (!(l->sigmask >> (22 - 1) & 1))
+		stub_to_foreground();
 	stub_process(l);
 	stub_hooks((l->flags & STUB_LAUNCH_EXIT_HOOKS) &&
 			   (!stub_data.exit.learn_only || (l->flags & STUB_LAUNCH_LEARN)),
@@ -122,5 +151,7 @@ void stub_main(struct stub_launch *l)
 	/* the context is complete before anybody can run, but for the ids of threads, which come below */
 	stub_set_context(l);
 	stub_make_threads(l);
+	if (stub_thread_timers(l, 0))
+		stub_open_gate(l);
 	stub_leave();
 }

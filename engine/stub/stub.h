@@ -11,7 +11,7 @@
  *	process (process.c)	signals, timers, mm bounds, names, cwd
  *	threads (threads.c)	made, their ids patched; each leaves by rt_sigreturn
  *
- * A skeleton (skeleton.c, order.c) does the first of these, then forks; its children do the rest.
+ * A skeleton (skeleton.c, order.c, session.c) does the first of these, then forks; its children do the rest.
  *
  * Until the program's first own effect (output replayed, threads made) a failure
  * runs the program cold: stub_fail() executes the launcher again with --cold.
@@ -67,8 +67,8 @@ long stub_set_mm(struct stub_launch *l) HIDDEN;
 void stub_populate(const struct stub_launch *l) HIDDEN;
 void stub_learn(void) HIDDEN;
 void stub_fds(struct stub_launch *l) HIDDEN;
-/** stub_fds_outside() - what refers to descriptors of the caller: their dups, and epolls' entries for them */
-void stub_fds_outside(void) HIDDEN;
+/** stub_fds_outside() - what refers to descriptors of the caller: their dups, its terminal, and epolls' entries for them */
+void stub_fds_outside(const struct stub_launch *l) HIDDEN;
 /** stub_start_timerfds() - their time begins at the launch */
 void stub_start_timerfds(void) HIDDEN;
 /** stub_process() - dispositions, random state and attributes that no launch decides */
@@ -83,6 +83,19 @@ void stub_open_gate(struct stub_launch *l) HIDDEN;
 /** stub_leave() - the main thread goes on as the program */
 void stub_leave(void) HIDDEN __attribute__((noreturn));
 void stub_replay_outputs(void) HIDDEN;
+/** stub_to_foreground() - a program that changes the terminal's settings stops in the background */
+void stub_to_foreground(void) HIDDEN;
+/** stub_thread_timers() - those that signal a thread other than the main one, once threads are made. Return: their number, also with @make 0 */
+uint32_t stub_thread_timers(const struct stub_launch *l, int make) HIDDEN;
+
+/**
+ * stub_session() - the caller leads a session: fork, stay as its leader, and return in the child
+ * @terminal: becomes the controlling terminal, with the child's new group in its foreground; closed
+ * @sock: struct stub_session; closed in the child
+ */
+void stub_session(struct stub_launch *l, int32_t terminal, int32_t sock) HIDDEN;
+/** stub_to_background() - of @terminal, which is the controlling one */
+void stub_to_background(int32_t terminal) HIDDEN;
 
 /** stub_skeleton() - wait for orders, fork */
 void stub_skeleton(struct stub_launch *l) HIDDEN __attribute__((noreturn));
@@ -109,6 +122,10 @@ struct stub_decision stub_exit_decide(unsigned int index) HIDDEN;
 uint64_t stub_exit_final(unsigned int index, int status) HIDDEN;
 void *stub_mremap(uint64_t old, uint64_t old_len, uint64_t new_len, int flags, uint64_t new_addr) HIDDEN;
 int stub_madvise(uint64_t addr, uint64_t len, int advice) HIDDEN;
+long stub_readlink(const char *path, char *buf, uint64_t size) HIDDEN;
+long stub_readlinkat(int dir, const char *path, char *buf, uint64_t size) HIDDEN;
+/** stub_set_errno() - the program's, from what a system call returned */
+void stub_set_errno(long r) HIDDEN;
 void stub_exit_now(int status, long failed) HIDDEN __attribute__((noreturn));
 /** stub_hooks() - write the patches: those of the exit functions if @exits, and madvise's; or (@back) the exit functions' original bytes */
 long stub_hooks(int exits, int back) HIDDEN;

@@ -81,12 +81,14 @@ static void wait_at_gate(void)
 {
 	struct stub_launch *l = stub_launch_area();
 
-	while ((l->flags & STUB_LAUNCH_FORKED) && !*(volatile uint32_t *)&l->gate)
+	while (((l->flags & STUB_LAUNCH_FORKED) || stub_thread_timers(l, 0)) &&
+	       !*(volatile uint32_t *)&l->gate)
 		SYSCALL6(SYS_futex, &l->gate, 128 /* FUTEX_WAIT_PRIVATE */, 0, 0, 0, 0);
 }
 
 void stub_open_gate(struct stub_launch *l)
 {
+	stub_thread_timers(l, 1);
 	*(volatile uint32_t *)&l->gate = 1;
 	if (stub_data.nthreads > 1)
 		SYSCALL6(SYS_futex, &l->gate, 129 /* FUTEX_WAKE_PRIVATE */, 0x7fffffff, 0, 0, 0);

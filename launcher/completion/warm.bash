@@ -20,7 +20,7 @@ _warm_add_templates() {
 _warm() {
 	local cur=${COMP_WORDS[COMP_CWORD]} prev=${COMP_WORDS[COMP_CWORD - 1]}
 	local command=${COMP_WORDS[1]} i options=
-	local commands="run build launch ls ps rm inspect stats explain doctor stop help"
+	local commands="run build launch attach logs ls ps rm inspect stats explain doctor stop help"
 
 	COMPREPLY=()
 	if ((COMP_CWORD == 1)); then
@@ -31,7 +31,9 @@ _warm() {
 	run) options="--name --ready --pool --strict --cold -v --help" ;;
 	build) options="--name --ready --pool --rebuild --json --help" ;;
 	explain) options="--name --ready --json --help" ;;
-	launch) options="--env --detach -v --help" ;;
+	launch) options="--env --cgroup --detach --detach-keys -v --help" ;;
+	attach) options="--view --detach-keys --steal --help" ;;
+	logs) options="--follow --help" ;;
 	ps) options="--all --json --help" ;;
 	stats) options="--json --prometheus --help" ;;
 	rm) options="--all --json --help" ;;
@@ -65,7 +67,7 @@ _warm() {
 		fi
 		case $prev in
 		--ready)
-			mapfile -t COMPREPLY < <(compgen -W "auto main import call" -- "$cur")
+			mapfile -t COMPREPLY < <(compgen -W "auto main import call delay= idle idle=" -- "$cur")
 			return
 			;;
 		--name)
@@ -81,7 +83,7 @@ _warm() {
 		# the first word that is no option names the template; what follows are the program's
 		for ((i = 2; i < COMP_CWORD; i++)); do
 			case ${COMP_WORDS[i]} in
-			--env) ((i++)) ;;
+			--env | --cgroup | --detach-keys) ((i++)) ;;
 			-*) ;;
 			*)
 				mapfile -t COMPREPLY < <(compgen -f -- "$cur")
@@ -89,7 +91,7 @@ _warm() {
 				;;
 			esac
 		done
-		[[ $prev == --env ]] && return
+		[[ $prev == --env || $prev == --detach-keys ]] && return
 		;;
 	esac
 	if [[ $cur == -* ]]; then
@@ -103,6 +105,10 @@ _warm() {
 		_warm_add_templates "$cur"
 		;;
 	rm | launch) _warm_add_templates "$cur" ;;
+	attach | logs)
+		[[ $prev == --detach-keys ]] && return
+		mapfile -t COMPREPLY < <(compgen -W "$(_warm_pids)" -- "$cur")
+		;;
 	inspect)
 		_warm_add_templates "$cur"
 		mapfile -t -O ${#COMPREPLY[@]} COMPREPLY < <(compgen -W "$(_warm_pids)" -- "$cur")

@@ -1,8 +1,6 @@
 # SPDX-License-Identifier: MIT
 """Programs under programs/, compiled once a session, and run at the readiness point `call`"""
 import contextlib
-import os
-import pwd
 import shutil
 import subprocess
 import tempfile

@@ -10,6 +10,8 @@ Fixtures
     own_warm    a Warm of this test alone, e.g. to kill its daemon
     same        same(argv, ...): the comparator, over `warm`
     make_warm   make_warm(**environment) -> Warm, when a test needs several
+    programs    programs.path("threads"): a program of programs/, compiled (c_programs.py)
+    launches    launches that warmd makes, over `warm` (launches.py)
 
 WARM_BUILD names the build directory (default: build/). WARM_MUST_WORK=1 turns skips of missing host
 features into failures: use need(condition, "what is missing").
@@ -532,6 +534,23 @@ def make_warm():
 @pytest.fixture
 def same(warm):
     return warm.same
+
+
+# imported late: both modules take what they need from this one
+
+
+@pytest.fixture(scope="module")
+def programs():
+    from c_programs import programs_fixture
+    with programs_fixture() as p:
+        yield p
+
+
+@pytest.fixture
+def launches(warm):
+    from launches import launches_of
+    with launches_of(warm) as l:
+        yield l
 
 
 @pytest.fixture

@@ -42,7 +42,7 @@ import threading
 from pathlib import Path
 
 MAGIC = 0x4D524157
-VERSION = 2
+VERSION = 3
 MAX_SIZE = 128 * 1024
 MAX_FDS = 253
 T_VERSION, T_RUN, T_RUN_REPLY, T_CONTROL, T_CONTROL_REPLY = range(1, 6)
@@ -53,7 +53,7 @@ STATUS = [
 F_NO_BUILD, F_BUILD, F_EXPLAIN, F_REBUILD = 1, 2, 4, 8
 
 HEADER = struct.Struct("<IHHII")
-RUN = struct.Struct("<8I4Q32Q6IHHI4QIiIIQ")
+RUN = struct.Struct("<8I4Q32Q6IHHI4QIiIIQI60s")
 REPLY = struct.Struct("<II7QIIIIII256s")
 COMMANDS = {1: "list", 2: "remove", 3: "inspect", 4: "stats", 5: "explain", 6: "stop", 7: "hello", 8: "ps"}
 

@@ -6,23 +6,11 @@ import subprocess
 from pathlib import Path
 
 import pytest
-from c_programs import CALL, programs_fixture
-from conftest import PYTHON, TIMEOUT, children, eventually, exists, need
-from launches import WAYS, launches_of, skeletons
+from c_programs import CALL
+from conftest import PYTHON, TIMEOUT, eventually, exists, need
+from launches import WAYS, skeletons
 
 MAIN = ["--ready", "main"]
-
-
-@pytest.fixture(scope="module")
-def programs():
-    with programs_fixture() as p:
-        yield p
-
-
-@pytest.fixture
-def launches(warm):
-    with launches_of(warm) as l:
-        yield l
 
 
 def start(launches, name, n, args=()):
@@ -41,10 +29,10 @@ def end(processes):
 
 @pytest.mark.parametrize("pool", [1, 5])
 def test_clones_that_write_all_their_memory(launches, programs, pool):
-    """Data, bss, heap, private and shared mappings, stack: five write all of it at once, each sees its own words alone, and
+    """Data, bss, heap, private and shared mappings (one of them untouched before), stack: five write all of it at once, each sees its own words alone, and
     clones made before and after see the template's"""
     name = launches.build([programs.path("launched"), "overwrite"], pool=pool, options=CALL, stdin="pipe")
-    as_built, words = "as in the template: 111111\n", ["a", "bc", "def", "ghijk", "lmnopqr"]
+    as_built, words = "as in the template: 1111111\n", ["a", "bc", "def", "ghijk", "lmnopqr"]
     first = start(launches, name, 5)
     try:
         assert [p.stdout.readline() for p in first] == [as_built] * 5
@@ -60,7 +48,7 @@ def test_clones_that_write_all_their_memory(launches, programs, pool):
             end(later)
         for p in first:
             out, _ = p.communicate("look\n", timeout=TIMEOUT)
-            assert out == "own: 111111\n" and p.returncode == 0
+            assert out == "own: 1111111\n" and p.returncode == 0
     finally:
         end(first)
 
@@ -160,16 +148,16 @@ def test_a_clone_that_kills_its_group_and_its_parents_group(launches, script):
     launches.remove(name)
 
 
-def test_no_terminal_of_the_caller_becomes_the_clones(launches, programs):
-    """The caller's terminal is no controlling terminal of the clone: it can write to it, and not take it over"""
-    name = launches.build([programs.path("launched"), "exit", "0"], options=MAIN)
-    launches.remove(name)
+def test_no_terminal_of_the_caller_becomes_the_clones(launches):
+    """From a terminal it has one of its own; without, none"""
     script = launches.warm.directory / "terminal.py"
-    script.write_text("import os\n\ndef main():\n    try:\n        os.open('/dev/tty', os.O_RDWR)\n        print('has one')\n"
+    script.write_text("import os\n\ndef main():\n    try:\n        os.open('/dev/tty', os.O_RDWR)\n"
+                      "        print('one,', 'of its own' if os.tcgetpgrp(0) == os.getpgrp() else 'foreign')\n"
                       "    except OSError as e:\n        print('none')\n\nmain()\n", encoding="ascii")
     name = launches.build([PYTHON, script])
+    assert launches.run(name, verbose=False).out == "none\n"
     r = launches.run(name, stdin="tty", stdout="tty", stderr="tty", verbose=False)
-    assert r.out == "none\r\n", r
+    assert r.out == "one, of its own\r\n", r
     launches.remove(name)
 
 

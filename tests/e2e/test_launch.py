@@ -9,23 +9,11 @@ import signal
 import subprocess
 
 import pytest
-from c_programs import CALL, programs_fixture, refused
+from c_programs import CALL, refused
 from conftest import PYTHON, TIMEOUT, children, eventually, execute, exists, need, read_until, state
-from launches import WAYS, Launches, launches_of, name_of_process
+from launches import WAYS, Launches, name_of_process
 
 MAIN = ["--ready", "main"]
-
-
-@pytest.fixture(scope="module")
-def programs():
-    with programs_fixture() as p:
-        yield p
-
-
-@pytest.fixture
-def launches(warm):
-    with launches_of(warm) as l:
-        yield l
 
 
 class Running:

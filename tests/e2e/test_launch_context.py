@@ -9,24 +9,12 @@ import signal
 import subprocess
 
 import pytest
-from c_programs import CALL, programs_fixture
+from c_programs import CALL
 from conftest import PYTHON, TIMEOUT, eventually, find_pythons, need, some_pythons
-from launches import WAYS, Launches, launches_of
+from launches import WAYS, Launches
 from test_python_context import REPORT
 
 MAIN = ["--ready", "main"]
-
-
-@pytest.fixture(scope="module")
-def programs():
-    with programs_fixture() as p:
-        yield p
-
-
-@pytest.fixture
-def launches(warm):
-    with launches_of(warm) as l:
-        yield l
 
 
 def same(launches, programs, way, case="context", *, args=(), **more):

@@ -8,24 +8,12 @@ import subprocess
 import time
 
 import pytest
-from c_programs import CALL, programs_fixture
+from c_programs import CALL
 from conftest import PYTHON, eventually, need
-from launches import WAYS, Launches, launches_of
+from launches import WAYS, Launches
 from test_process_threads import NUMPY, cpu_has
 
 AGE = 1.3       # seconds that a clone stays parked: longer than any timer of these programs runs
-
-
-@pytest.fixture(scope="module")
-def programs():
-    with programs_fixture() as p:
-        yield p
-
-
-@pytest.fixture
-def launches(warm):
-    with launches_of(warm) as l:
-        yield l
 
 
 def grow_old():

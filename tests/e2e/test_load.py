@@ -8,18 +8,10 @@ import threading
 import time
 from pathlib import Path
 
-import pytest
-from c_programs import programs_fixture
 from conftest import SAN, TIMEOUT, children, eventually, exists
 
 MAIN = ["--ready", "main"]
 LAUNCHES = 1000 if SAN else 10000
-
-
-@pytest.fixture(scope="module")
-def programs():
-    with programs_fixture() as p:
-        yield p
 
 
 def descriptors(pid):

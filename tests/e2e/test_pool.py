@@ -11,7 +11,7 @@ import threading
 import time
 
 import pytest
-from c_programs import CALL, programs_fixture
+from c_programs import CALL
 from conftest import PYTHON, SAN, TIMEOUT, children, eventually, exists
 from launches import Launches, descriptors_of, gone, launches_of, name_of_process, skeletons
 
@@ -19,18 +19,6 @@ MAIN = ["--ready", "main"]
 # as many as issue 3 asks for
 LAUNCHES = int(os.environ.get("WARM_LAUNCHES", "1000" if SAN else "10000"))
 AT_ONCE = 50
-
-
-@pytest.fixture(scope="module")
-def programs():
-    with programs_fixture() as p:
-        yield p
-
-
-@pytest.fixture
-def launches(warm):
-    with launches_of(warm) as l:
-        yield l
 
 
 @pytest.fixture
@@ -108,12 +96,24 @@ def test_pool_grows_by_a_later_build(launches, programs):
     assert launches.run("n").way == "parked"
 
 
+def kill_and_wait(pids):
+    """SIGKILL, until they are dead: one that is about to die may still be given a launch, whose end is the signal's then"""
+    ends = [os.pidfd_open(p) for p in pids]
+    try:
+        for p in pids:
+            os.kill(p, signal.SIGKILL)
+        for fd in ends:
+            assert select.select([fd], [], [], TIMEOUT)[0]
+    finally:
+        for fd in ends:
+            os.close(fd)
+
+
 def test_killed_parked_clones_are_replaced(launches, programs):
     name = launches.build([programs.path("launched"), "exit", "3"], pool=3, options=MAIN)
     for _ in range(5):
         killed = launches.wait_parked(3)
-        for p in killed:
-            os.kill(p, signal.SIGKILL)
+        kill_and_wait(killed)
         assert launches.run(name).status == 3
         now = launches.wait_parked(3)
         assert not set(killed) & set(now)
@@ -150,13 +150,7 @@ def test_killed_skeleton_and_parked_clones_at_once(launches, programs):
     name = launches.build([programs.path("launched"), "exit", "4"], pool=2, options=MAIN)
     for _ in range(5):
         below = [*skeletons(launches.warm.pid()), *launches.wait_parked(2)]
-        ends = [os.pidfd_open(p) for p in below]
-        for p in below:
-            os.kill(p, signal.SIGKILL)
-        # one that is about to die may still be given the launch, whose end is the signal's then
-        for fd in ends:
-            assert select.select([fd], [], [], TIMEOUT)[0]
-            os.close(fd)
+        kill_and_wait(below)
         r = launches.run(name)
         assert (r.status, r.err) == (4, "")
         launches.wait_parked(2)
@@ -399,7 +393,7 @@ class Killer(threading.Thread):
                 continue
             victim = self.chance.choice(sorted(found))
             try:
-                os.kill(victim, signal.SIGKILL)
+                kill_and_wait([victim])
                 self.killed.append(victim)
             except ProcessLookupError:
                 pause = 0

@@ -5,13 +5,7 @@ import os
 import resource
 
 import pytest
-from c_programs import CALL, programs_fixture, refused
-
-
-@pytest.fixture(scope="module")
-def programs():
-    with programs_fixture() as p:
-        yield p
+from c_programs import CALL, refused
 
 
 @pytest.mark.parametrize("case", ["attributes", "raw", "scheduling", "limits", "oom"])

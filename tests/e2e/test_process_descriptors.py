@@ -5,14 +5,8 @@ import resource
 import subprocess
 
 import pytest
-from c_programs import CALL, programs_fixture, refused
+from c_programs import CALL, refused
 from conftest import need
-
-
-@pytest.fixture(scope="module")
-def programs():
-    with programs_fixture() as p:
-        yield p
 
 
 @pytest.mark.parametrize("case", ["pipes", "events", "socketpair", "timerfd", "signalfd", "dup_stdio", "async"])

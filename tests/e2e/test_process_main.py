@@ -5,16 +5,9 @@ import shutil
 import subprocess
 
 import pytest
-from c_programs import programs_fixture
 from conftest import TIMEOUT, need
 
 MAIN = ["--ready", "main"]
-
-
-@pytest.fixture(scope="module")
-def programs():
-    with programs_fixture() as p:
-        yield p
 
 
 ARGUMENTS = [[], ["one", "", "three words here", "\t\n", "-x", "--"], ["exit", "77"], ["child"], ["x" * 100000],

@@ -3,14 +3,8 @@
 import subprocess
 
 import pytest
-from c_programs import CALL, programs_fixture
+from c_programs import CALL
 from conftest import PYTHON, need
-
-
-@pytest.fixture(scope="module")
-def programs():
-    with programs_fixture() as p:
-        yield p
 
 
 @pytest.mark.parametrize("case", ["brk", "brk_down", "guards", "advice", "remap_fixed", "stack", "locked", "code",

@@ -3,14 +3,8 @@
 from pathlib import Path
 
 import pytest
-from c_programs import CALL, programs_fixture
+from c_programs import CALL
 from conftest import PYTHON, need
-
-
-@pytest.fixture(scope="module")
-def programs():
-    with programs_fixture() as p:
-        yield p
 
 
 def cpu_has(flag):

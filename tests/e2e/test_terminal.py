@@ -1,14 +1,16 @@
 # SPDX-License-Identifier: MIT
-"""A real terminal with job control: bash in a pty, `warm run` in its foreground and background.
+"""A real terminal with job control: bash in a pty, `warm run` and launches by warmd in its foreground and background.
 
 Each test does the same dialogue twice, cold and warm, and compares what the terminal showed.
 """
+import contextlib
 import os
 import re
 import signal
 
 import pytest
 from conftest import PYTHON, TIMEOUT, eventually, need
+from launches import Launches, launches_of
 
 pexpect = pytest.importorskip("pexpect")
 PROMPT = "READY> "
@@ -117,30 +119,47 @@ class Shell:
         self.child.close(force=True)
 
 
-@pytest.fixture
-def dialogue(warm, tmp_path):
-    """dialogue(fn, *arguments): fn(shell, command) cold and then warm, its results equal; and warm it was"""
+WAYS = ["run", "pool", "launch"]
+
+
+@pytest.fixture(params=WAYS)
+def dialogue(request, warm, tmp_path):
+    """dialogue(fn, *arguments): fn(shell, command) cold and then warm, its results equal; and warm it was
+
+    run      in the caller's own process, with its terminal
+    pool     `warm run --pool`: a parked clone with a terminal of its own
+    launch   `warm launch`, the same
+    """
     need(os.access("/bin/bash", os.X_OK), "bash")
     path = tmp_path / "script.py"
     path.write_text(SCRIPT, encoding="utf-8")
+    way = request.param
+    counted = "warm" if way == "run" else "launched"
 
     def both(fn, *arguments, launches=1):
         argv = [PYTHON, path, *arguments]
         words = " ".join(map(str, argv))
         results = []
+        options = [] if way == "run" else ["--name", "dialogue", "--pool", "1"]
+        warm_words = {"run": f"{warm.program} run --strict -- {words}",
+                      "pool": f"{warm.program} run --pool --strict -- {words}",
+                      "launch": f"{warm.program} launch dialogue"}[way]
         # the template first: one that was built in a terminal
-        warm.build(argv, stdin="tty", stdout="tty", stderr="tty", env={"TERM": "xterm", "LESS": "", "PS1": PROMPT})
-        for command in (words, f"{warm.program} run --strict -- {words}"):
-            before = warm.launches()
+        warm.build(argv, options=options, stdin="tty", stdout="tty", stderr="tty", env={"TERM": "xterm", "LESS": "", "PS1": PROMPT})
+        if way != "run":
+            Launches(warm).wait_parked()
+        for command in (words, warm_words):
+            before = warm.launches(counted)
             shell = Shell(warm.environment())
             try:
                 results.append(fn(shell, command))
             finally:
                 shell.close()
         assert results[0] == results[1]
-        assert warm.launches() == before + launches
+        assert warm.launches(counted) == before + launches
         return results[1]
-    return both
+    with launches_of(warm) if way != "run" else contextlib.nullcontext():
+        yield both
 
 
 def test_terminal_is_the_callers(dialogue):

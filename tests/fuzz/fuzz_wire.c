@@ -159,6 +159,14 @@ static void take_answers(void)
 
 			expect(reply);
 			warm__control_reply__free_unpacked(reply, NULL);
+		} else if (h.type == WIRE_ATTACHED) {
+			struct wire_attached reply;
+
+			/* no clone has a terminal here */
+			expect((size_t)n == sizeof(reply));
+			memcpy(&reply, buf, sizeof(reply));
+			expect(reply.error > 0 && reply.nfds == 0 &&
+			       memchr(reply.reason, 0, sizeof(reply.reason)));
 		} else {
 			expect(h.type == WIRE_VERSION && (size_t)n == sizeof(h));
 		}

@@ -5,11 +5,11 @@ import os
 import struct
 import sys
 
-MAGIC, VERSION = 0x4D524157, 2
-RUN, RUN_REPLY, CONTROL, CONTROL_REPLY, LAUNCH = 2, 3, 4, 5, 7
-POOL, DETACH, APPEND, ENV, CGROUP = 1 << 4, 1 << 5, 1 << 6, 1 << 7, 1 << 8
+MAGIC, VERSION = 0x4D524157, 3
+RUN, RUN_REPLY, CONTROL, CONTROL_REPLY, LAUNCH, ATTACH, DETACH = 2, 3, 4, 5, 7, 9, 11
+POOL, DETACH, APPEND, ENV, CGROUP, TERMINAL, BACKGROUND = (1 << n for n in range(4, 11))
 RAW, HEADER, RUN_STEP, CONTROL_STEP, FDS, RECONNECT, PARSE = range(7)
-RUN_SIZE = 424  # sizeof(struct wire_run)
+RUN_SIZE = 488  # sizeof(struct wire_run)
 
 
 def header(kind, size, magic=MAGIC, version=VERSION):
@@ -19,7 +19,7 @@ def header(kind, size, magic=MAGIC, version=VERSION):
 def run(strings, argc, envc, flags=0, size=None, strings_size=None, stdio=(5, 2, 1), kind=RUN):
     fixed = struct.pack("<8I", flags, argc, envc, len(strings) if strings_size is None else strings_size, 0o22, 0, 0, 0)
     fixed += struct.pack("<4Q", 0, 0, 0, 1) + struct.pack("<32Q", *([1 << 20] * 32))
-    fixed += struct.pack("<6I2HI", *stdio, 4096, 4096, 4096, 24, 80, 7) + struct.pack("<4QIiIIQ", 0x7F if kind == LAUNCH or flags & POOL else 7, 0, 0, 0, 1, 5, 3, 0, 0)
+    fixed += struct.pack("<6I2HI", *stdio, 4096, 4096, 4096, 24, 80, 7) + struct.pack("<4QIiIIQI60x", 0x7F if kind == LAUNCH or flags & POOL else 7, 0, 0, 0, 1, 5, 3, 0, 0, 0)
     total = 16 + len(fixed) + len(strings)
     assert 16 + len(fixed) == RUN_SIZE
     return header(kind, total if size is None else size) + fixed + strings
@@ -92,6 +92,13 @@ WIRE = {
     "header-short": step(RAW, header(RUN, 16)[:15]),
     "header-only": step(RAW, header(RUN, 16)),
     "header-magic": step(RAW, header(RUN, 16, magic=0)),
+    "launch-terminal": step(RAW, run(strings(name="t"), 2, 2, flags=TERMINAL | BACKGROUND, kind=LAUNCH)),
+    "attach": step(RAW, header(ATTACH, 24) + struct.pack("<II", 1, 0)),
+    "attach-record": step(RAW, header(ATTACH, 24) + struct.pack("<II", 1, 2)) + step(RAW, header(ATTACH, 24) + struct.pack("<II", 1, 1)),
+    "attach-short": step(RAW, header(ATTACH, 20) + bytes(4)),
+    "attach-flags-unknown": step(RAW, header(ATTACH, 24) + struct.pack("<II", 1 << 31, 0xFFFFFFFF)),
+    "detach": step(RAW, header(DETACH, 24) + struct.pack("<II", 1, 0)),
+    "detach-long": step(RAW, header(DETACH, 32) + bytes(16)),
     "header-version": step(RAW, header(RUN, 16, version=1)) + step(RAW, run(GOOD, 2, 2)),
     "header-version-0": step(RAW, header(CONTROL, 16, version=0)),
     "header-type": step(RAW, header(0xFFFF, 16)),

@@ -190,6 +190,15 @@ int main(int argc, char **argv)
 		ready();
 		return 9;
 	}
+	if (strcmp(mode, "pause") == 0) {
+		ready();
+		pause();
+	}
+	if (strcmp(mode, "spin") == 0) {
+		ready();
+		for (;;)
+			signals = 0;
+	}
 	if (strcmp(mode, "touch") == 0) {
 		pthread_t t;
 

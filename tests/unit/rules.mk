@@ -11,7 +11,7 @@ UNIT_ARCH_SRC := $(wildcard tests/unit/$(ARCH)/test_*.c)
 UNIT_NAMES := $(notdir $(basename $(UNIT_SRC) $(UNIT_ARCH_SRC)))
 UNIT_TIMEOUT ?= 60
 UNIT_DAEMON_OBJ := $(filter-out $(B)/obj/warmd/main.o,$(DAEMON_OBJ))
-UNIT_TOOL_OBJ := $(filter-out $(B)/obj/launcher/tool.o,$(patsubst %.c,$(B)/obj/%.o,$(BASE_SRC) $(TOOL_SRC))) \
+UNIT_TOOL_OBJ := $(filter-out $(B)/obj/launcher/tool.o,$(patsubst %.c,$(B)/obj/%.o,$(BASE_SRC) $(ENGINE_SRC) $(PTY_SRC) $(TOOL_SRC))) \
 	$(PROTO_C:%.c=%.o)
 
 $(B)/tests/test_tool: $(B)/obj/tests/unit/test_tool.o $(UNIT_TOOL_OBJ)
@@ -26,6 +26,13 @@ $(B)/tests/test_%: $(B)/obj/tests/unit/test_%.o $(UNIT_DAEMON_OBJ)
 $(B)/tests/test_libwarm_%: $(B)/obj/tests/unit/test_libwarm_%.o $(B)/obj/tests/unit/fake_warmd.o $(LIBWARM_OBJ)
 	@mkdir -p $(@D)
 	$(CC) $(SANFLAGS) -o $@ $^ -pthread -lcmocka
+
+# pty/ may use nothing but engine/base
+UNIT_PTY := ring relay
+$(UNIT_PTY:%=$(B)/tests/test_%): $(B)/tests/test_%: $(B)/obj/tests/unit/test_%.o \
+	$(patsubst %.c,$(B)/obj/%.o,$(BASE_SRC) $(PTY_SRC))
+	@mkdir -p $(@D)
+	$(CC) $(SANFLAGS) -o $@ $^ -pthread -lutil -lcmocka
 
 # what several tests share
 $(B)/tests/test_deps $(B)/tests/test_watch: $(B)/obj/tests/unit/scratch.o

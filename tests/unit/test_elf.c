@@ -58,6 +58,9 @@ static void symbols_of_self(void **state)
 	assert_int_equal(elf_lookup(getpid(), q, 7), 0);
 	assert_int_equal(q[0].addr, (uint64_t)main);
 	assert_int_equal(q[0].in_exe, (uint64_t)main);
+	assert_int_equal(q[0].bias, q[3].bias);
+	assert_false(q[0].exe_wants || q[4].exe_wants);
+	assert_true(q[1].exe_wants || q[1].in_exe);
 	/* &getenv may be a stub of the executable; ASan has one of its own */
 	assert_true(q[1].addr == (uint64_t)getenv || q[1].other == (uint64_t)getenv || q[1].addr);
 	assert_int_equal(q[2].addr, (uint64_t)&test_elf_visible);
@@ -144,6 +147,8 @@ static void symbols_of_a_program(void **state)
 	/* stripped */
 	assert_int_equal(q[3].addr, 0);
 	assert_int_equal(q[0].in_exe, 0);
+	assert_true(q[1].exe_wants);
+	assert_int_equal(q[0].bias, q[1].bias);
 	assert_int_equal(trace_read(pid, q[0].addr, code, sizeof(code)), 0);
 	assert_int_equal(elf_auxv(pid, AT_ENTRY, &entry), 0);
 	assert_int_equal(trace_read(pid, entry, code, sizeof(code)), 0);

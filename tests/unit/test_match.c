@@ -383,6 +383,23 @@ static void whole_environment(void **state)
 	}
 }
 
+/* a program on the way, such as env(1), changed it */
+static void exact_environment(void **state)
+{
+	char *own[] = { (char *)"NEW" };
+
+	(void)state;
+	result.environment_exact = true;
+	env("LANG=C", "PATH=/bin", "HOME=/root", NULL);
+	fits();
+	env("LANG=C", "PATH=/bin", "HOME=/root", "SSH_TTY=/x");
+	differs("SSH_TTY");
+	cfg.ignore_variables = (struct config_list){ own, 1 };
+	env("LANG=C", "PATH=/bin", "HOME=/root", "NEW=1");
+	differs("NEW");
+	cfg.ignore_variables = (struct config_list){ NULL, 0 };
+}
+
 /* one that is volatile, but was read */
 static void volatile_and_read(void **state)
 {
@@ -668,6 +685,7 @@ int main(void)
 		T(readiness),
 		T(read_variables),
 		T(whole_environment),
+		T(exact_environment),
 		T(volatile_and_read),
 		T(loader_variables),
 		T(bare_names_and_path),

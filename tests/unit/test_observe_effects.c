@@ -201,6 +201,7 @@ static void sockets(void **state)
 	struct sockaddr_in in = { .sin_family = AF_INET,
 				  .sin_addr = { htonl(INADDR_LOOPBACK) },
 				  .sin_port = htons(9) };
+	struct sockaddr_in6 in6 = { .sin6_family = AF_INET6 };
 	int fd, pair[2];
 
 	(void)state;
@@ -229,6 +230,19 @@ static void sockets(void **state)
 	fd = (int)call(SYS_socket, AF_INET, SOCK_DGRAM, 0);
 	assert_int_equal(call(SYS_sendto, A(fd), A("x"), 1, 0, A(&in), sizeof(in)), -ECANCELED);
 	refused(false, "sends to 127.0.0.1:9");
+	/* a port of the kernel's choice, until somebody could connect to it */
+	in.sin_port = 0;
+	fd = (int)call(SYS_socket, AF_INET, SOCK_STREAM, 0);
+	assert_int_equal(call(SYS_bind, A(fd), A(&in), sizeof(in)), 0);
+	not_refused();
+	assert_int_equal(call(SYS_listen, A(fd), 1), 0);
+	refused(false, "listens for connections");
+	fd = (int)call(SYS_socket, AF_INET6, SOCK_STREAM, 0);
+	tell(SYS_bind, (uint64_t[6]){ A(fd), A(&in6), sizeof(in6) }, false, 0);
+	not_refused();
+	in6.sin6_port = htons(80);
+	tell(SYS_bind, (uint64_t[6]){ A(fd), A(&in6), sizeof(in6) }, false, 0);
+	refused(false, "binds a socket to [::]:80");
 	fd = (int)call(SYS_socket, AF_NETLINK, SOCK_RAW, 0);
 	call(SYS_bind, A(fd), A((struct sockaddr[1]){ { .sa_family = AF_NETLINK } }), 12);
 	not_refused();

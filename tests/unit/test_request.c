@@ -200,6 +200,9 @@ static void string_borders(void **state)
 
 static void meanings(void **state)
 {
+	const uint32_t all = WIRE_RUN_NO_BUILD | WIRE_RUN_BUILD | WIRE_RUN_EXPLAIN | WIRE_RUN_REBUILD |
+			     WIRE_RUN_POOL | WIRE_LAUNCH_TERMINAL | WIRE_LAUNCH_BACKGROUND;
+
 	(void)state;
 	set("\0\0work\0p", 8, 1, 0);
 	refused();
@@ -215,18 +218,26 @@ static void meanings(void **state)
 		refused();
 	}
 	set_good();
-	run.flags = WIRE_RUN_NO_BUILD | WIRE_RUN_BUILD | WIRE_RUN_EXPLAIN | WIRE_RUN_REBUILD | WIRE_RUN_POOL;
+	run.flags = all;
 	accepted();
-	for (uint32_t bit = WIRE_RUN_POOL << 1; bit; bit <<= 1) {
+	for (uint32_t bit = 1; bit; bit <<= 1) {
 		run.flags = bit;
-		refused();
+		bit & all ? accepted() : refused();
 	}
+	set_good();
+	run.termios_size = WIRE_TERMIOS_SIZE;
+	accepted();
+	run.termios_size = WIRE_TERMIOS_SIZE - 1;
+	refused();
+	run.termios_size = UINT32_MAX;
+	refused();
 }
 
 /* what only a launch by name may leave out or ask for */
 static void launches(void **state)
 {
-	const uint32_t all = WIRE_LAUNCH_DETACH | WIRE_LAUNCH_APPEND | WIRE_LAUNCH_ENV | WIRE_LAUNCH_CGROUP;
+	const uint32_t all = WIRE_LAUNCH_DETACH | WIRE_LAUNCH_APPEND | WIRE_LAUNCH_ENV | WIRE_LAUNCH_CGROUP |
+			     WIRE_LAUNCH_TERMINAL | WIRE_LAUNCH_BACKGROUND;
 
 	(void)state;
 	for (int by_name = 0; by_name < 2; by_name++) {

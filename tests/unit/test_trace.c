@@ -19,6 +19,7 @@
 #include <sys/syscall.h>
 #include <sys/wait.h>
 
+#include "engine/base/clock.h"
 #include "engine/base/fd.h"
 #include "engine/elf.h"
 #include "engine/trace.h"
@@ -325,6 +326,33 @@ static void freeze_in_a_crowd(void **state)
 	assert_true(trace_tracees(tr)->frozen);
 }
 
+static void ends_at_a_time(void **state)
+{
+	uint64_t at;
+
+	(void)state;
+	start("spin", false);
+	run_to_mark();
+	/* it makes no call, but that is no waiting */
+	at = clock_ns(CLOCK_MONOTONIC) + 20 * NS_PER_MS;
+	trace_set_limit(tr, at, 1);
+	assert_int_equal(trace_run(tr, &err), TRACE_LIMIT);
+	assert_true(clock_ns(CLOCK_MONOTONIC) >= at);
+	freeze();
+	assert_true(trace_tracees(tr)->frozen);
+}
+
+static void ends_when_quiet(void **state)
+{
+	(void)state;
+	start("pause", false);
+	run_to_mark();
+	trace_set_limit(tr, 0, 5 * NS_PER_MS);
+	assert_int_equal(trace_run(tr, &err), TRACE_LIMIT);
+	freeze();
+	assert_int_equal(trace_tracees(tr)->nr, SYS_pause);
+}
+
 static void freed_in_the_middle(void **state)
 {
 	(void)state;
@@ -392,6 +420,8 @@ int main(void)
 		T(frozen_threads),
 		T(calls_in_frozen_threads),
 		T(freeze_in_a_crowd),
+		T(ends_at_a_time),
+		T(ends_when_quiet),
 		T(freed_in_the_middle),
 		T(strings),
 	};

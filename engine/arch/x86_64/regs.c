@@ -164,10 +164,14 @@ enum arch_restart arch_fix_restart(arch_regs *r)
 		return ARCH_NOT_IN_CALL;
 	switch (-(int64_t)r->rax) {
 	case ERESTARTSYS:
-	case ERESTARTNOINTR:
-	case ERESTARTNOHAND:
 		arch_make_again(r);
 		return ARCH_RESTART;
+	case ERESTARTNOHAND:
+		arch_make_again(r);
+		return ARCH_RESTART_NOHAND;
+	case ERESTARTNOINTR:
+		arch_make_again(r);
+		return ARCH_RESTART_NOINTR;
 	case ERESTART_RESTARTBLOCK:
 		return ARCH_RESTART_TIMED;
 	default:
@@ -179,6 +183,12 @@ void arch_make_again(arch_regs *r)
 {
 	r->rax = r->orig_rax;
 	r->rip -= SYSCALL_INSN_LEN;
+}
+
+void arch_end_call(arch_regs *r)
+{
+	r->rax = (unsigned long long)-EINTR;
+	r->rip += SYSCALL_INSN_LEN;
 }
 
 #define RED_ZONE     128

@@ -22,6 +22,15 @@ static inline uint64_t arch_pc(const arch_regs *r)
 {
 	return r->rip;
 }
+static inline void arch_set_pc(arch_regs *r, uint64_t pc)
+{
+	r->rip = pc;
+}
+/** arch_is_native() - does it run 64-bit code? Calls of a 32-bit program have other numbers */
+static inline bool arch_is_native(const arch_regs *r)
+{
+	return r->cs == 0x33; /* __USER_CS */
+}
 static inline uint64_t arch_sp(const arch_regs *r)
 {
 	return r->rsp;
@@ -50,13 +59,17 @@ int arch_read_xstate(pid_t tid, void **ret, size_t *ret_len, bool *ret_amx);
 /* how an interrupted system call goes on in a clone */
 enum arch_restart {
 	ARCH_NOT_IN_CALL,
-	ARCH_RESTART, /* the call is made again (registers changed so) */
+	ARCH_RESTART, /* the call is made again (registers changed so): ERESTARTSYS; a handler ends it with EINTR unless it has SA_RESTART */
+	ARCH_RESTART_NOHAND, /* the same; any handler ends it with EINTR */
+	ARCH_RESTART_NOINTR, /* the same; no handler ends it */
 	ARCH_RESTART_TIMED, /* with what is left of its time: nr and args say which */
 	ARCH_RETURNED, /* the call has its result */
 };
 enum arch_restart arch_fix_restart(arch_regs *r);
 /** arch_make_again() - the call that @r is in will be made (again) when it goes on */
 void arch_make_again(arch_regs *r);
+/** arch_end_call() - the call that arch_make_again() prepared has ended with EINTR instead */
+void arch_end_call(arch_regs *r);
 /** arch_leave_call() - the kernel is not to look at a system call when @r goes on */
 static inline void arch_leave_call(arch_regs *r)
 {

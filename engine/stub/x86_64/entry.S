@@ -24,6 +24,8 @@ stub_table:
 	.quad	stub_hooks_final - stub_entry
 	.quad	stub_madvise - stub_entry
 	.quad	stub_mremap - stub_entry
+	.quad	stub_readlink - stub_entry
+	.quad	stub_readlinkat - stub_entry
 
 	.section .text, "ax"
 /* long stub_clone_thread(flags rdi, stack rsi, parent_tid rdx, child_tid rcx, tls r8, fn r9, arg 8(%rsp)) */

@@ -179,11 +179,12 @@ static int all_are(const char *p, size_t n, char c)
 /* readiness point call */
 static void case_overwrite(void)
 {
-	char *heap = malloc(PAGES), *map, *shared, line[64], stack[PAGES];
+	char *heap = malloc(PAGES), *map, *shared, *untouched, line[64], stack[PAGES];
 
 	map = mmap(NULL, PAGES, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
 	shared = mmap(NULL, PAGES, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
-	if (!heap || map == MAP_FAILED || shared == MAP_FAILED)
+	untouched = mmap(NULL, PAGES, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
+	if (!heap || map == MAP_FAILED || shared == MAP_FAILED || untouched == MAP_FAILED)
 		die("memory");
 	memset(data, 'd', PAGES);
 	memset(heap, 'h', PAGES);
@@ -191,9 +192,9 @@ static void case_overwrite(void)
 	memset(shared, 's', PAGES);
 	memset(stack, 't', PAGES);
 	ready();
-	printf("as in the template: %d%d%d%d%d%d\n", all_are(data, PAGES, 'd'), all_are(bss, PAGES, 0),
+	printf("as in the template: %d%d%d%d%d%d%d\n", all_are(data, PAGES, 'd'), all_are(bss, PAGES, 0),
 	       all_are(heap, PAGES, 'h'), all_are(map, PAGES, 'm'), all_are(shared, PAGES, 's'),
-	       all_are(stack, PAGES, 't'));
+	       all_are(stack, PAGES, 't'), all_are(untouched, PAGES, 0));
 	fflush(stdout);
 	if (!fgets(line, sizeof(line), stdin))
 		exit(96);
@@ -204,13 +205,14 @@ static void case_overwrite(void)
 	fill(map, PAGES, line);
 	fill(shared, PAGES, line);
 	fill(stack, PAGES, line);
+	fill(untouched, PAGES, line);
 	printf("written\n");
 	fflush(stdout);
 	if (!fgets(stack + PAGES - 64, 64, stdin))
 		exit(96);
-	printf("own: %d%d%d%d%d%d\n", full_of(data, PAGES, line), full_of(bss, PAGES, line),
+	printf("own: %d%d%d%d%d%d%d\n", full_of(data, PAGES, line), full_of(bss, PAGES, line),
 	       full_of(heap, PAGES, line), full_of(map, PAGES, line), full_of(shared, PAGES, line),
-	       full_of(stack, PAGES - 64, line));
+	       full_of(stack, PAGES - 64, line), full_of(untouched, PAGES, line));
 }
 
 /* --- tries to get at others: each line says what worked --- */

@@ -298,14 +298,18 @@ static void frame_layout(void **state)
 static void restarts(void **state)
 {
 	static const int codes[] = { 512, 513, 514 };
+	static const enum arch_restart how[] = { ARCH_RESTART, ARCH_RESTART_NOINTR, ARCH_RESTART_NOHAND };
 	arch_regs r;
 
 	(void)state;
 	for (size_t i = 0; i < 3; i++) {
 		r = (arch_regs){ .orig_rax = SYS_read, .rax = (unsigned long long)-codes[i], .rip = 0x1002 };
-		assert_int_equal(arch_fix_restart(&r), ARCH_RESTART);
+		assert_int_equal(arch_fix_restart(&r), how[i]);
 		assert_int_equal(r.rax, SYS_read);
 		assert_int_equal(r.rip, 0x1000);
+		arch_end_call(&r);
+		assert_int_equal((int64_t)r.rax, -EINTR);
+		assert_int_equal(r.rip, 0x1002);
 	}
 	r = (arch_regs){ .orig_rax = SYS_nanosleep, .rax = (unsigned long long)-516, .rip = 0x1002 };
 	assert_int_equal(arch_fix_restart(&r), ARCH_RESTART_TIMED);
