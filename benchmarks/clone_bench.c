@@ -14,6 +14,7 @@
 #include "clones/life.h"
 #include "spawn/machine.h"
 #include "spawn/report.h"
+#include "spawn/words.h"
 
 #include <errno.h>
 #include <getopt.h>
@@ -42,18 +43,6 @@ static const char usage[] =
 	"  -a, --at-once=N       so many clones at a time (default 1)\n"
 	"clones/entry.h describes CONFIG. `lives` prints LIVES NANOSECONDS ERRORS and the first error. Exit status: 0, 1 when\n"
 	"any run was wrong, 2 when it could not be measured.\n";
-
-static int parse_unsigned(const char *s, unsigned *ret)
-{
-	char *end;
-
-	errno = 0;
-	unsigned long v = strtoul(s, &end, 10);
-	if (errno || end == s || *end || v > 100000000)
-		return -EINVAL;
-	*ret = (unsigned)v;
-	return 0;
-}
 
 static int parse_options(int argc, char **argv, struct options *o)
 {

@@ -16,12 +16,12 @@ BENCH_MANY_LIBS := $(BENCH_OUT)/many_libs/many_libs
 BENCH_TOOLS := $(BENCH_OUT)/floor $(BENCH_OUT)/spawn_bench $(BENCH_MANY_LIBS)
 
 BENCH_CLONE_SRC := benchmarks/clone_bench.c $(addprefix benchmarks/clones/,config.c entry.c life.c) \
-	$(addprefix benchmarks/spawn/,stats.c machine.c report.c config.c)
+	$(addprefix benchmarks/spawn/,stats.c machine.c report.c config.c words.c)
 BENCH_CLONE_OBJ := $(BENCH_CLONE_SRC:benchmarks/%.c=$(BENCH_OUT)/obj/%.o)
 BENCH_CLONE_TOOLS := $(addprefix $(BENCH_OUT)/,clone_bench empty stamp gap fork_probe.so floor spawn_bench)
 
 # the product's own relay, as the host's compiler makes it
-BENCH_KEY_OBJ := $(addprefix $(BENCH_OUT)/obj/,keystroke_bench.o $(addprefix spawn/,stats.o machine.o report.o config.o))
+BENCH_KEY_OBJ := $(addprefix $(BENCH_OUT)/obj/,keystroke_bench.o $(addprefix spawn/,stats.o machine.o report.o config.o words.o))
 BENCH_KEY_PRODUCT := $(patsubst %.c,$(B)/obj/%.o,$(wildcard pty/*.c engine/base/*.c))
 
 .PHONY: bench-keystroke bench-tools bench-run bench-launches bench-clones bench-breakdown demo-run

@@ -16,6 +16,7 @@
 #include "spawn/machine.h"
 #include "spawn/report.h"
 #include "spawn/run.h"
+#include "spawn/words.h"
 
 #include <errno.h>
 #include <getopt.h>
@@ -41,18 +42,6 @@ static const char usage[] =
 	"  -q, --quiet        no table\n"
 	"CONFIG is described in benchmarks/spawn/config.h. Exit status: 0, 1 when any run was\n"
 	"wrong or had no right one, 2 when it could not be measured.\n";
-
-static int parse_unsigned(const char *s, unsigned *ret)
-{
-	char *end;
-
-	errno = 0;
-	unsigned long v = strtoul(s, &end, 10);
-	if (errno || end == s || *end || v > 10000000)
-		return -EINVAL;
-	*ret = v;
-	return 0;
-}
 
 static int parse_sink(const char *s, enum sink *ret)
 {

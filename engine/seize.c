@@ -109,7 +109,8 @@ static int attach(struct seized *s, pid_t tid, struct error *err)
 	/* of a process whose first thread has ended, that is still listed */
 	if (!thread_state(s->pid, tid))
 		return 0;
-	if (filter && code == EPERM && ptrace(PTRACE_SEIZE, tid, 0, PTRACE_O_TRACESYSGOOD) == 0) {
+	if (filter && (code == EPERM || code == EINVAL) &&
+	    ptrace(PTRACE_SEIZE, tid, 0, PTRACE_O_TRACESYSGOOD) == 0) {
 		ptrace(PTRACE_INTERRUPT, tid, 0, 0);
 		s->threads[s->n++] = (struct seized_thread){ .tid = tid };
 		return error_set(

@@ -28,7 +28,7 @@
 #include "engine/base/error.h"
 #include "regs.h" /* by architecture */
 
-#define SEIZE_STOP_MS 2000 /* for all threads to stop: longer sleeps that cannot be interrupted are refused */
+#define SEIZE_STOP_MS 5000 /* for all threads to stop: longer sleeps that cannot be interrupted are refused */
 
 struct seized_thread {
 	pid_t tid;

@@ -38,8 +38,8 @@
 #ifndef TIOCGPTPEER
 #define TIOCGPTPEER _IO('T', 0x41)
 #endif
-#define SUSPEND_MS    2000 /* for a program's own handler of Ctrl-Z to come to its end */
-#define SHELL_MS      2000 /* for its shell to take the terminal back */
+#define SUSPEND_MS    5000 /* for a program's own handler of Ctrl-Z to come to its end */
+#define SHELL_MS      5000 /* for its shell to take the terminal back */
 #define LOOK_AGAIN_US 2000
 #define CARRIED	      (O_ACCMODE | O_NONBLOCK | O_APPEND) /* flags of an open terminal that matter */
 

@@ -147,16 +147,18 @@ static int replace(const struct steal *st, struct owner *owners, struct error *e
 int steal_take_terminal(const struct steal *st, const struct winsize *size, int *ret_master,
 			struct error *err)
 {
-	_cleanup_free_ struct owner *owners = calloc(STEAL_HOLDERS_MAX, sizeof(*owners));
 	_cleanup_close_ int master = take_copy(st, err);
+	struct owner *owners;
 	const int off = 0;
 	int r;
 
-	if (!owners)
-		return error_set(err, ENOMEM, "no memory");
 	if (master < 0)
 		return master;
+	owners = calloc(STEAL_HOLDERS_MAX, sizeof(*owners));
+	if (!owners)
+		return error_set(err, ENOMEM, "no memory");
 	r = replace(st, owners, err);
+	free(owners);
 	if (r < 0)
 		return r;
 	/* ours alone now: bytes only, as pty/relay.h wants it */

@@ -207,7 +207,7 @@ static int attach(const struct attach_options *o, int tty, const char *keys)
 	f.pid = (pid_t)answer.pid;
 	f.attached = true;
 	say_who_writes(&answer, o->view);
-	if (terminal_open(&f.terminal, tty, fds + 1, n, keys, true, true, &err) < 0) {
+	if (terminal_open(&f.terminal, tty, fds + 1, n, keys, true, false, true, &err) < 0) {
 		follow_end(&f);
 		say("attach: ", err.text, NULL);
 	} else {

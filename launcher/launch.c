@@ -107,7 +107,8 @@ int launch_ask(struct launch *l, struct wire_run *run, int cgroup, unsigned int 
 		l->pidfd = files[0];
 		if (l->reply.terminal)
 			r = terminal_open(&l->follow.terminal, terminal_tty(run), files + 1, WIRE_TERMINAL_FDS,
-					  l->keys, terminal_interactive(run), false, err);
+					  l->keys, terminal_interactive(run), !terminal_interactive(run), false,
+					  err);
 		*ret_nfiles = 0;
 	}
 	if (r < 0)

@@ -49,7 +49,7 @@ int terminal_keys(const char *option, char *keys, struct error *err)
 }
 
 int terminal_open(struct terminal *t, int tty, const int *fds, size_t n, const char *keys, bool active,
-		  bool replay, struct error *err)
+		  bool shared, bool replay, struct error *err)
 {
 	bool writer = n == WIRE_TERMINAL_FDS;
 	struct relay_options o = {
@@ -60,6 +60,7 @@ int terminal_open(struct terminal *t, int tty, const int *fds, size_t n, const c
 		.detach_keys = keys,
 		.replay = replay,
 		.active = active,
+		.shared = shared,
 	};
 	int r = ring_map(fds[WIRE_TERMINAL_RING], &t->ring);
 

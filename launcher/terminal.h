@@ -47,10 +47,11 @@ int terminal_keys(const char *option, char *keys, struct error *err);
  * @tty: the caller's terminal; stays the caller's
  * @fds: in the order of enum wire_terminal_fd, taken over; @n: WIRE_TERMINAL_FDS, or 2 for a viewer
  * @keys: bytes, "" for none
+ * @shared: others print to the caller's terminal too
  * @replay: begin with what was printed
  */
 int terminal_open(struct terminal *t, int tty, const int *fds, size_t n, const char *keys, bool active,
-		  bool replay, struct error *err);
+		  bool shared, bool replay, struct error *err);
 
 /** terminal_poll() - entries to wait for; room for TERMINAL_FDS. Return: how many */
 size_t terminal_poll(struct terminal *t, struct pollfd *p, int *timeout_ms);

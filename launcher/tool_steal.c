@@ -22,6 +22,7 @@ struct show {
 	struct relay *relay;
 	struct steal_guard guard;
 	int signals, pidfd;
+	int master, number; /* the relay's descriptor, and which pty it is */
 	bool ended;
 	int wstatus; /* how it, or we, ended */
 };
@@ -115,6 +116,13 @@ static void take_end(struct show *s)
 		s->wstatus = 0;
 }
 
+static int pty_number(int master)
+{
+	unsigned int n;
+
+	return ioctl(master, TIOCGPTN, &n) < 0 ? -1 : (int)n;
+}
+
 static int show(struct show *s, struct error *err)
 {
 	bool drain = true;
@@ -133,6 +141,11 @@ static int show(struct show *s, struct error *err)
 			s->ended = true;
 			s->wstatus = SIGHUP;
 			drain = false;
+			break;
+		case RELAY_END:
+			/* another warm has taken it on: there is nothing left to show here */
+			if (pty_number(s->master) != s->number)
+				s->ended = true;
 			break;
 		case RELAY_ERROR:
 			return error_set(err, EIO, "the terminal cannot be used any more");
@@ -171,7 +184,12 @@ static int finish(int wstatus)
 
 static int follow(const struct steal *st, int master, pid_t pid, int signals, struct error *err)
 {
-	struct show s = { .signals = signals, .pidfd = pidfd_open_process(pid) };
+	struct show s = {
+		.signals = signals,
+		.pidfd = pidfd_open_process(pid),
+		.master = master,
+		.number = pty_number(master),
+	};
 	const struct relay_options options = {
 		.tty = STDIN_FILENO, .master = master, .wake = -EBADF, .active = true
 	};

@@ -29,8 +29,8 @@ void raw_settings(struct termios *t)
 
 static bool same(const struct termios *a, const struct termios *b)
 {
-	return a->c_iflag == b->c_iflag && a->c_oflag == b->c_oflag && a->c_lflag == b->c_lflag &&
-	       a->c_cc[VMIN] == b->c_cc[VMIN] && a->c_cc[VTIME] == b->c_cc[VTIME];
+	return a->c_iflag == b->c_iflag && a->c_lflag == b->c_lflag && a->c_cc[VMIN] == b->c_cc[VMIN] &&
+	       a->c_cc[VTIME] == b->c_cc[VTIME];
 }
 
 bool raw_is(int tty)
@@ -76,18 +76,33 @@ int raw_enter(int tty, struct termios *saved)
 	return 0;
 }
 
-int raw_leave(int tty, const struct termios *saved)
+/* should the shell take the terminal in this very moment: better wrong settings for it than a stopped exit */
+static int set_unstopped(int tty, const struct termios *t)
 {
 	sigset_t ttou, before;
 	int code;
 
-	if (!raw_foreground(tty))
-		return -EAGAIN;
-	/* should the shell take the terminal in this very moment: better its settings than a stopped exit */
 	sigemptyset(&ttou);
 	sigaddset(&ttou, SIGTTOU);
 	sigprocmask(SIG_BLOCK, &ttou, &before);
-	code = set(tty, saved);
+	code = set(tty, t);
 	sigprocmask(SIG_SETMASK, &before, NULL);
 	return code;
+}
+
+int raw_leave(int tty, const struct termios *saved)
+{
+	return raw_foreground(tty) ? set_unstopped(tty, saved) : -EAGAIN;
+}
+
+void raw_output(int tty, const struct termios *from)
+{
+	const tcflag_t newlines = OPOST | ONLCR;
+	struct termios now;
+
+	if (tcgetattr(tty, &now) < 0 || (now.c_oflag & newlines) == (from->c_oflag & newlines) ||
+	    !raw_foreground(tty))
+		return;
+	now.c_oflag = (now.c_oflag & ~newlines) | (from->c_oflag & newlines);
+	set_unstopped(tty, &now);
 }

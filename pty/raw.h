@@ -18,8 +18,14 @@ bool raw_foreground(int tty);
 /** raw_settings() - @t as it is in raw mode: every byte passes as it is, both ways, and none means anything */
 void raw_settings(struct termios *t);
 
-/** raw_is() - is @tty in raw mode already? */
+/** raw_is() - is @tty in raw mode already, whatever is done to its output? */
 bool raw_is(int tty);
+
+/**
+ * raw_output() - in raw mode: what @tty does to newlines as the program's terminal does it
+ * @from: its settings; OPOST and ONLCR count
+ */
+void raw_output(int tty, const struct termios *from);
 
 /**
  * raw_enter() - raw mode

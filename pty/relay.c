@@ -45,6 +45,7 @@ struct relay {
 
 	bool wanted; /* active as far as the owner is concerned */
 	bool raw; /* and it is */
+	bool shared; /* options.shared */
 	struct termios saved;
 
 	bool cr; /* a CR is held back: the caller's terminal puts one before each NL by itself */
@@ -123,7 +124,18 @@ static bool adds_cr(const struct relay *r)
 {
 	struct termios now;
 
-	return !r->raw && tcgetattr(r->tty, &now) == 0 && (now.c_oflag & OPOST) && (now.c_oflag & ONLCR);
+	if (r->raw && !r->shared)
+		return false;
+	return tcgetattr(r->tty, &now) == 0 && (now.c_oflag & OPOST) && (now.c_oflag & ONLCR);
+}
+
+/* in raw mode: what others of a pipeline print shall look as it would without us, as long as the program lets it */
+static void follow_newlines(const struct relay *r)
+{
+	struct termios program;
+
+	if (r->shared && r->raw && !is_viewer(r) && tcgetattr(r->master, &program) == 0)
+		raw_output(r->tty, &program);
 }
 
 /* Return: bytes up to a CR that is the last of them, or is followed by NL */
@@ -154,10 +166,12 @@ static int write_cr(struct relay *r)
 /* Return: 0: all that waited is written, or as much as one step may; -EAGAIN: the terminal takes no more; -EIO */
 static int flush_output(struct relay *r)
 {
-	bool terminal_adds_cr = adds_cr(r);
+	bool terminal_adds_cr;
 	const void *p;
 	size_t n;
 
+	follow_newlines(r);
+	terminal_adds_cr = adds_cr(r);
 	for (size_t total = 0; total < STEP_MAX && (n = next_output(r, &p)) > 0;) {
 		ssize_t done;
 
@@ -354,8 +368,10 @@ int relay_activate(struct relay *r)
 	else
 		code = raw_enter(r->tty, &r->saved);
 	r->raw = code == 0;
-	if (r->raw)
+	if (r->raw) {
+		follow_newlines(r);
 		relay_resize(r);
+	}
 	return code;
 }
 
@@ -436,6 +452,7 @@ int relay_open(struct relay **ret, const struct relay_options *o, struct error *
 		return error_set(err, ENOMEM, "out of memory");
 	r->tty = r->master = r->epoll = -EBADF;
 	r->wake = o->wake;
+	r->shared = o->shared;
 	r->clock_ms = o->clock_ms ? o->clock_ms : clock_ms;
 	code = set_up(r, o, err);
 	if (code < 0) {

@@ -133,10 +133,18 @@ static bool streams_differ(const struct template *t, const struct launch *l, cha
 /* arguments that the language's adaptor saw the program read. Others are the program's to take again at its readiness point */
 static bool arguments_differ(const struct template *t, const struct launch *l, char *reason, size_t size)
 {
-	const struct request *req = l->request;
+	const struct request *req = l->request, *had = t->request;
+	bool takes = template_takes_context(t), differ = req->run.argc > 0;
 
-	if ((strcmp(t->result->ready, "import") != 0 && template_takes_context(t)) || t->result->argv_count >= 0 ||
-	    !(req->run.flags & WIRE_LAUNCH_APPEND) || !req->run.argc)
+	if ((strcmp(t->result->ready, "import") != 0 && takes) || t->result->argv_count >= 0)
+		return false;
+	if (!(req->run.flags & WIRE_LAUNCH_APPEND)) {
+		/* all of them are given: another list that nobody would be told */
+		differ = !takes && req->run.argc != had->run.argc;
+		for (uint32_t i = 0; !takes && !differ && i < req->run.argc; i++)
+			differ = strcmp(req->argv[i], had->argv[i]) != 0;
+	}
+	if (!differ)
 		return false;
 	snprintf(reason, size, "other arguments, which were read at the start");
 	return true;

@@ -157,7 +157,7 @@ static const struct rule rules[OBSERVE_NR_MAX] = {
 	/* the outside */
 	[SYS_connect] = { .exit = on_connect },
 	[SYS_bind] = { .exit = on_bind },
-	[SYS_listen] = OUTSIDE("listens for connections"),
+	[SYS_listen] = OUTSIDE("listens on a socket"),
 	[SYS_sendto] = { .entry = on_send_entry, .path = 5 },
 	[SYS_sendmsg] = { .entry = on_send_entry },
 	[SYS_sendmmsg] = { .entry = on_send_entry },

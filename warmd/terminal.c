@@ -38,8 +38,10 @@ int terminal_new(struct server *s, struct terminal **ret)
 	if (ioctl(t->master, TIOCSPTLCK, &unlocked) < 0)
 		goto fail;
 	/* needs no path, whatever is mounted on /dev/pts: Linux 4.13 */
-	t->slave = ioctl(t->master, TIOCGPTPEER, O_RDWR | O_NOCTTY | O_CLOEXEC);
-	if (t->slave < 0 || socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, pair) < 0)
+	t->slave = ioctl(t->master, TIOCGPTPEER, O_RDWR | O_NOCTTY);
+	/* O_CLOEXEC above would stay visible in F_GETFL */
+	if (t->slave < 0 || fcntl(t->slave, F_SETFD, FD_CLOEXEC) < 0 ||
+	    socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, pair) < 0)
 		goto fail;
 	t->session = pair[0];
 	t->leader_end = pair[1];

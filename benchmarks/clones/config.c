@@ -9,6 +9,7 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
+#include "spawn/words.h"
 #include "warm.h"
 
 static const char *const kind_names[] = {
@@ -24,22 +25,12 @@ const char *clone_kind_name(enum clone_kind kind)
 	return kind_names[kind];
 }
 
-static int parse_kind(const char *s, enum clone_kind *ret)
-{
-	for (int i = 0; i < CLONE_KIND_COUNT; i++) {
-		if (!strcmp(s, kind_names[i])) {
-			*ret = (enum clone_kind)i;
-			return 0;
-		}
-	}
-	return -EINVAL;
-}
-
 /* Takes line on success. */
 static int parse(char *line, struct clone_entry *ret)
 {
 	struct clone_entry e = { .line = line, .to = -EBADF, .from = -EBADF };
 	char *fields[6], *rest = line, *end;
+	unsigned kind;
 
 	for (size_t i = 0; i < 6; i++) {
 		fields[i] = strsep(&rest, "\t");
@@ -51,8 +42,9 @@ static int parse(char *line, struct clone_entry *ret)
 	e.socket = fields[3];
 	e.daemon = fields[4];
 	e.template_name = fields[5];
-	if (parse_kind(fields[1], &e.kind) < 0 || *end || !e.stride)
+	if (parse_word(fields[1], kind_names, CLONE_KIND_COUNT, &kind) < 0 || *end || !e.stride)
 		return -EINVAL;
+	e.kind = (enum clone_kind)kind;
 	e.argc = 1;
 	for (const char *p = rest; *p; p++)
 		e.argc += *p == '\t';

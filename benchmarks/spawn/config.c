@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: MIT */
 #include "config.h"
+#include "words.h"
 
 #include <assert.h>
 #include <errno.h>
@@ -17,29 +18,6 @@ static_assert(sizeof(kind_names) / sizeof(*kind_names) == KIND_COUNT, "one name 
 const char *kind_name(enum kind kind)
 {
 	return kind_names[kind];
-}
-
-static int parse_kind(const char *s, enum kind *ret)
-{
-	for (int i = 0; i < KIND_COUNT; i++) {
-		if (!strcmp(s, kind_names[i])) {
-			*ret = i;
-			return 0;
-		}
-	}
-	return -EINVAL;
-}
-
-static int parse_number(const char *s, unsigned min, unsigned max, unsigned *ret)
-{
-	char *end;
-
-	errno = 0;
-	unsigned long v = strtoul(s, &end, 10);
-	if (errno || end == s || *end || v < min || v > max)
-		return -EINVAL;
-	*ret = v;
-	return 0;
 }
 
 static int read_file(const char *path, char **ret, size_t *ret_size)
@@ -95,7 +73,7 @@ static int entry_parse(char *line, struct entry *ret, const char **what)
 {
 	struct entry e = { .line = line };
 	char *fields[5], *rest = line;
-	unsigned status;
+	unsigned kind, status;
 	int r;
 
 	*what = "five fields and a command, separated by tabs, are needed";
@@ -106,8 +84,9 @@ static int entry_parse(char *line, struct entry *ret, const char **what)
 	}
 	e.name = fields[0];
 	*what = "the kind is none of floor, true, cold, warm, other";
-	if (parse_kind(fields[1], &e.kind) < 0)
+	if (parse_word(fields[1], kind_names, KIND_COUNT, &kind) < 0)
 		return -EINVAL;
+	e.kind = (enum kind)kind;
 	*what = "the stride is not a number from 1";
 	if (parse_number(fields[2], 1, INT_MAX, &e.stride) < 0)
 		return -EINVAL;

@@ -22,8 +22,8 @@
 #ifndef SYS_process_madvise
 #define SYS_process_madvise 440
 #endif
-#define PIDFD_SELF (-10000) /* the calling thread, Linux 6.14; before, -EBADF */
-#define IOV_MAX	   1024
+#define PIDFD_SELF   (-10000) /* the calling thread, Linux 6.14; before, -EBADF */
+#define IOV_MAX	     1024
 #define READ_PIECE   64 /* pages at a time, on the stub's stack */
 #define FAULT_AROUND 65536ull /* fault_around_bytes, mm/memory.c */
 
@@ -181,7 +181,8 @@ static int is_awaited(const struct stub_launch *l)
 }
 
 /* one page of each window is enough: the kernel maps what lies around it, as it did where this was learned (do_fault_around()) */
-static void populate_reads(const struct stub_launch *l, const struct stub_range *r, const struct stub_range *end)
+static void populate_reads(const struct stub_launch *l, const struct stub_range *r,
+			   const struct stub_range *end)
 {
 	struct stub_range pages[READ_PIECE];
 	uint32_t n = 0;

@@ -25,6 +25,10 @@ def skeletons(daemon):
     return [p for p in children(daemon) if name_of_process(p) == "warm-skeleton"]
 
 
+def has_terminal(kinds):
+    return "tty" in (kinds.get(stream) for stream in ("stdin", "stdout", "stderr"))
+
+
 class Launches:
     """Over a Warm: templates by name, and launches of them in a way that is known
 
@@ -114,6 +118,9 @@ class Launches:
         self.remove(name)
         self.equal(cold, launched, normalize, argv)
         if verbose:
+            # a pool that was made without terminals has none to give
+            if has_terminal(more) and build is not None and not has_terminal(build):
+                way = "fork"
             assert launched.way == way, (launched.way, self.warm.log()[-2000:])
         if expect_status is not None:
             assert cold.status == expect_status, cold

@@ -20,7 +20,7 @@ class Screen:
         Screen.count = getattr(Screen, "count", 0) + 1
         # not below tmp_path, whose name may be too long for a socket's
         self.socket = warm.directory / f"tmux.{Screen.count}"
-        self.env = warm.environment({"LESS": None, "LESSHISTFILE": "-", "EDITOR": None, "VISUAL": None, **(env or {})})
+        self.env = warm.environment({"SHELL": "/bin/sh", "LESS": None, "LESSHISTFILE": "-", "EDITOR": None, "VISUAL": None, **(env or {})})
         self.rows = rows
         self.tmux("new-session", "-d", "-x", columns, "-y", rows, "-c", cwd or directory, "sh", "-c", command)
 

@@ -241,7 +241,7 @@ def test_hostile_messages_end_one_connection_only(warm, program):
     pid, bad = warm.pid(), warm.stats()["bad_messages"]
     header = fw.packet(fw.T_RUN)
     run = fw.packet(fw.T_RUN, fw.RUN.pack(*([0xffffffff] * 8), *([2 ** 64 - 1] * 36), *([0xffffffff] * 6), 65535, 65535, 0xffffffff,
-                                          *([2 ** 64 - 1] * 4), 0xffffffff, -1, 0xffffffff, 0xffffffff, 2 ** 64 - 1))
+                                          *([2 ** 64 - 1] * 4), 0xffffffff, -1, 0xffffffff, 0xffffffff, 2 ** 64 - 1, 0xffffffff, b"\xff" * 60))
     for data in (b"x", b"\0" * 16, header[:15], header, run, run + b"\0" * 1000, fw.packet(fw.T_CONTROL, b"\xff" * 100),
                  fw.packet(99), fw.packet(fw.T_RUN_REPLY, b"x" * 400), fw.packet(fw.T_RUN, os.urandom(60000)),
                  fw.packet(fw.T_RUN, b"", size=1 << 31)):

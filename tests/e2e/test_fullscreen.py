@@ -46,9 +46,10 @@ def screen(warm, tmp_path, home):
         s.close()
 
 
-def built(warm, tmp_path, words, ready=READY, env=None):
+def built(warm, tmp_path, words, ready=READY, env=None, before="", options=""):
     """`warm build` in a terminal, with all three standard descriptors: its status, and what the screen shows"""
-    with Screen(warm, tmp_path, f"{warm.program} build --rebuild --ready {ready} -- {words}; echo built $?; exec cat", env=env) as s:
+    with Screen(warm, tmp_path, f"{before} {warm.program} build --rebuild {options} --ready {ready} -- {words}; echo built $?; exec cat",
+                env=env) as s:
         shown = s.expect(lambda lines: any(re.fullmatch(r"built \d+", line) for line in lines))
     said = next(line for line in shown if line.startswith("built "))
     return int(said.split()[1]), "\n".join(shown)
@@ -92,6 +93,19 @@ def test_less(screen, numbers, tmp_path):
     ended(s, tmp_path)
 
 
+def test_less_of_a_pipe(warm, numbers, tmp_path):
+    """Its standard input comes when it is launched; keys come from the terminal"""
+    need(shutil.which("less"), "less")
+    assert built(warm, tmp_path, "less", before="true |")[0] == 0
+    with Screen(warm, tmp_path, f"cat {numbers} | {warm.program} run --strict --ready {READY} -- less; echo status $?; exec cat",
+                100, 12) as s:
+        s.expect(lambda lines: lines == [*(str(i) for i in range(1, 12)), ":"])
+        s.text("G")
+        s.expect(lambda lines: lines == [*(str(i) for i in range(190, 201)), "(END)"])
+        s.text("q")
+        s.expect(lambda lines: "status 0" in lines)
+
+
 # --- vim ---
 
 def test_vim(screen, vim, tmp_path):
@@ -115,6 +129,28 @@ def test_vim_of_a_larger_terminal(screen, vim, numbers, tmp_path):
     ended(s, tmp_path)
 
 
+@pytest.mark.parametrize("pool", [0, 1], ids=["fork", "parked"])
+def test_vim_launched_by_warmd(warm, vim, home, tmp_path, pool):
+    """In a terminal of its own, of the caller's size and settings"""
+    text = tmp_path / "text"
+    text.write_text("hello\nworld\n")
+    env = {"HOME": str(home)}
+    status, said = built(warm, tmp_path, shlex.join([*vim, str(text)]), env=env,
+                         options=f"--name editor {'--pool 1' if pool else ''}")
+    assert status == 0, said
+    if pool:
+        eventually(lambda: any(t["name"] == "editor" and t["parked"] for t in warm.ls()), "a parked clone")
+    with Screen(warm, tmp_path, f"trap : INT; stty -g >{tmp_path}/before; {warm.program} launch editor; echo $? >{tmp_path}/status;"
+                f" stty -g >{tmp_path}/after; echo over; exec cat", 100, 15, env) as s:
+        s.expect(lambda lines: lines[:2] == ["hello", "world"] and lines[2:14] == ["~"] * 12)
+        s.text("Oabove the \x1b")
+        s.expect(lambda lines: lines[:3] == ["above the", "hello", "world"] and lines[3:14] == ["~"] * 11)
+        s.text(":wq\r")
+        ended(s, tmp_path)
+    assert text.read_text() == "above the \nhello\nworld\n"
+    warm.command("rm", "editor", check=False)
+
+
 def test_vim_with_a_swap_file_is_refused(warm, vim, home, tmp_path):
     """Others see by that file that somebody edits"""
     text = tmp_path / "text"
@@ -128,12 +164,13 @@ def test_vim_with_a_swap_file_is_refused(warm, vim, home, tmp_path):
 def shell(warm, vim, home, tmp_path):
     """An interactive bash on a Screen of 90x20; .edit: the command that launches an editor warm, whose build was on 80x24
 
-    Not built in a pane of its own: tmux' have SIGTTIN and SIGTTOU ignored.
+    Not built in a pane of its own: tmux' have SIGTTIN and SIGTTOU ignored. Line editing changes the terminal's settings
+    while a job in the background starts, which rightly runs cold then.
     """
     need(os.access("/bin/bash", os.X_OK), "bash")
     (tmp_path / "text").write_text("hello\n")
     words = shlex.join([*vim, "text"])
-    with Screen(warm, tmp_path, "exec bash --norc --noprofile -i", 80, 24, {"HOME": str(home), "PS1": "READY> "}) as s:
+    with Screen(warm, tmp_path, "exec bash --norc --noprofile --noediting -i", 80, 24, {"HOME": str(home), "PS1": "READY> "}) as s:
         s.expect(lambda lines: "READY>" in lines)
         s.text(f"{warm.program} build --rebuild --ready {READY} -- {words}; echo built $?\r")
         s.expect(lambda lines: "built 0" in lines)
@@ -150,7 +187,6 @@ def test_stop_and_continue(shell):
     shell.keys("C-z")
     shell.expect(lambda lines: any("Stopped" in line for line in lines) and "READY>" in lines)
     shell.text("clear; stty -a | tr -s ' ;' '\\n' | grep -x -e '-*icanon' -e '-*echo'\r")
-    # bash reads its commands without these two; what it runs has them
     shell.expect(lambda lines: lines[:3] == ["icanon", "echo", "READY>"])
     shell.text("fg\r")
     shell.expect(shell.edits)
@@ -203,6 +239,7 @@ def test_python_repl(screen, tmp_path):
     s.keys("Up", "Enter")
     s.expect(lambda lines: lines[2:5] == [">>> print(10+5)", "15", ">>>"])
     s.text("half a li")
+    s.expect(lambda lines: lines[4] == ">>> half a li")     # an interrupt drops what was not read yet
     s.keys("C-c")
     s.expect(lambda lines: lines[4:7] == [">>> half a li", "KeyboardInterrupt", ">>>"])
     # a line that is longer than the terminal is wide: readline's idea of that is this terminal's
@@ -216,7 +253,8 @@ def test_repl_has_the_terminals_size(screen, tmp_path):
     s = screen([PYTHON, "-i", "-q"], columns=77, rows=18)
     s.expect(lambda lines: lines[0] == ">>>")
     s.text("import os; os.get_terminal_size(), os.isatty(0), os.tcgetpgrp(0) == os.getpgrp()\r")
-    s.expect(lambda lines: "(os.terminal_size(columns=77, lines=18), True, True)" in lines)
+    # with the next prompt: what is typed before it meets a terminal that is not readline's
+    s.expect(lambda lines: lines[2:4] == ["(os.terminal_size(columns=77, lines=18), True, True)", ">>>"])
     s.keys("C-d")
     ended(s, tmp_path)
 

@@ -10,6 +10,7 @@ import shutil
 import signal
 import subprocess
 import tempfile
+import termios
 from pathlib import Path
 
 import pytest
@@ -98,7 +99,16 @@ class Window:
         return eventually(find, f"a process {name}")
 
     def steal(self, pid):
+        """Until what is typed here reaches the process: the terminal is raw then, as no shell makes it"""
         self.say(f"$TOOL attach --steal {pid}")
+        self.await_raw()
+
+    def await_raw(self):
+        tty = os.open(self.tmux("display-message", "-p", "#{pane_tty}"), os.O_RDWR | os.O_NOCTTY)
+        try:
+            eventually(lambda: not termios.tcgetattr(tty)[1] & termios.OPOST, f"a raw terminal; the screen:\n{self.screen()}")
+        finally:
+            os.close(tty)
 
     def closed(self):
         return subprocess.run(["tmux", "-S", self.socket, "has-session"], capture_output=True, check=False,
@@ -183,6 +193,7 @@ def test_stop_key_and_fg(window):
     new.expect(r"Stopped .*\nREADY> \Z")
     assert "-echo" not in new.run("stty -a | tr ' ' '\\n' | grep -x -- -echo; true")
     new.say("fg")
+    new.await_raw()
     new.type("again\n")
     new.expect(r"^again\nagain\Z")
     new.key("C-d")
@@ -467,6 +478,48 @@ def test_closing_the_new_window_hangs_up(window):
     new.expect(r"whole terminal of process")
     new.close()
     eventually(lambda: not exists(shell), "the end of the shell")
+
+
+def test_flood(window):
+    """It is not blocked in a read, but writes without end"""
+    old, new = window("old"), window("new")
+    old.say("yes")
+    old.expect(r"^y\ny\ny\n")
+    pid = eventually(lambda: next((p for p in children(old.shell) if Path(f"/proc/{p}/comm").read_text() == "yes\n"), None))
+    new.steal(pid)
+    old.expect(r"Stopped .*\nREADY> \Z")
+    new.expect(r"\A(y\n)+y\Z")
+    new.key("C-c")
+    new.expect(r"^READY> \Z")
+    assert not exists(pid)
+
+
+def test_taken_twice(window):
+    """Also from the window it was taken to, whose warm is the emulator then"""
+    old, new, third = window("old"), window("new"), window("third")
+    old.say("cat")
+    pid = old.child("cat")
+    new.steal(pid)
+    new.type("x\n")
+    new.expect(r"^x\nx\Z")
+    third.steal(pid)
+    new.expect(r"was taken to another window\]\nREADY> \Z")
+    third.type("hello\n")
+    third.expect(r"^hello\nhello\Z")
+    assert "usable" in new.run("echo usable") and "usable" in old.run("echo usable")
+    third.key("C-d")
+    third.expect(r"^hello\nREADY> \Z")
+
+
+def test_by_warm_itself(window):
+    old, new = window("old"), window("new")
+    old.say("cat")
+    new.say(f"${{TOOL%-tool}} attach --steal {old.child('cat')}")
+    new.await_raw()
+    new.type("hello\n")
+    new.expect(r"^hello\nhello\Z")
+    new.key("C-d")
+    new.expect(r"^hello\nREADY> \Z")
 
 
 # --- refused: the process is as it was ---------------------------------------------------------------------

@@ -64,6 +64,29 @@ int fake_close(void)
 	return rmdir(dir);
 }
 
+struct warm *w;
+
+int setup(void **state)
+{
+	(void)state;
+	w = NULL;
+	return fake_open();
+}
+
+int teardown(void **state)
+{
+	(void)state;
+	warm_close(w);
+	return fake_close();
+}
+
+struct warm_launch_options options(const char *name)
+{
+	return (struct warm_launch_options){ .size = sizeof(struct warm_launch_options),
+					     .template_name = name,
+					     .fds = { -1, -1, -1 } };
+}
+
 const char *fake_path(void)
 {
 	return address.sun_path;

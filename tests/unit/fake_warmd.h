@@ -10,6 +10,7 @@
 #include <sys/types.h>
 
 #include "engine/base/packet.h"
+#include "launcher/libwarm.h"
 #include "launcher/protocol.h"
 
 struct asked { /* a launch, as it came */
@@ -29,6 +30,12 @@ struct asked { /* a launch, as it came */
  */
 int fake_open(void);
 int fake_close(void);
+/** w, setup(), teardown() - the test's handle, closed at its end, and fake_open(), fake_close() */
+extern struct warm *w;
+int setup(void **state);
+int teardown(void **state);
+/** options() - of a launch of that template, with /dev/null for standard descriptors */
+struct warm_launch_options options(const char *name);
 /** fake_path() - of the socket */
 const char *fake_path(void);
 /** fake_start() - a process that runs @script and ends well if it returns */

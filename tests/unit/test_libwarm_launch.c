@@ -22,29 +22,6 @@
 #include "launcher/libwarm.h"
 #include "tests/unit/fake_warmd.h"
 
-static struct warm *w;
-
-static int setup(void **state)
-{
-	(void)state;
-	w = NULL;
-	return fake_open();
-}
-
-static int teardown(void **state)
-{
-	(void)state;
-	warm_close(w);
-	return fake_close();
-}
-
-static struct warm_launch_options options(const char *name)
-{
-	return (struct warm_launch_options){ .size = sizeof(struct warm_launch_options),
-					     .template_name = name,
-					     .fds = { -1, -1, -1 } };
-}
-
 static int launch(const char *name, pid_t *ret_pid)
 {
 	struct warm_launch_options o = options(name);

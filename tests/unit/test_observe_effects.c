@@ -236,7 +236,7 @@ static void sockets(void **state)
 	assert_int_equal(call(SYS_bind, A(fd), A(&in), sizeof(in)), 0);
 	not_refused();
 	assert_int_equal(call(SYS_listen, A(fd), 1), 0);
-	refused(false, "listens for connections");
+	refused(false, "listens on a socket");
 	fd = (int)call(SYS_socket, AF_INET6, SOCK_STREAM, 0);
 	tell(SYS_bind, (uint64_t[6]){ A(fd), A(&in6), sizeof(in6) }, false, 0);
 	not_refused();
