@@ -36,7 +36,8 @@ int elf_auxv(pid_t pid, unsigned long type, uint64_t *ret)
 }
 
 /* @value: 0: the file only names it */
-static void match(const char *name, uint64_t value, uint64_t bias, bool exe, struct elf_query *queries, size_t n)
+static void match(const char *name, uint64_t value, uint64_t bias, bool exe, struct elf_query *queries,
+		  size_t n)
 {
 	for (size_t i = 0; i < n; i++) {
 		struct elf_query *q = &queries[i];

@@ -70,7 +70,9 @@ static int parse(int argc, char **argv, struct attach_options *o, int *ret_statu
 			break;
 		}
 		if (strcmp(a, "--help") == 0 || strcmp(a, "-h") == 0) {
-			*ret_status = write(STDOUT_FILENO, attach_help, sizeof(attach_help) - 1) < 0 ? EXIT_WARM : 0;
+			*ret_status = write(STDOUT_FILENO, attach_help, sizeof(attach_help) - 1) < 0
+					      ? EXIT_WARM
+					      : 0;
 			return -1;
 		}
 		if (strcmp(a, "--view") == 0) {
@@ -161,7 +163,8 @@ static void say_who_writes(const struct wire_attached *a, bool view)
 
 	if (view || !a->writer)
 		return;
-	snprintf(words, sizeof(words), "process %u is attached already: looking on only; Ctrl-C leaves", a->writer);
+	snprintf(words, sizeof(words), "process %u is attached already: looking on only; Ctrl-C leaves",
+		 a->writer);
 	say(words, NULL, NULL);
 }
 
@@ -240,8 +243,8 @@ int attach_main(int argc, char **argv)
 	}
 	tty = find_tty();
 	if (tty < 0) {
-		say("attach: neither standard input, output nor error is a terminal; 'warm logs' needs none", NULL,
-		    NULL);
+		say("attach: neither standard input, output nor error is a terminal; 'warm logs' needs none",
+		    NULL, NULL);
 		return EXIT_WARM;
 	}
 	return attach(&o, tty, keys);

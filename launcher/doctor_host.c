@@ -13,6 +13,7 @@
 #include <string.h>
 #include <sys/capability.h>
 #include <sys/inotify.h>
+#include <sys/ioctl.h>
 #include <sys/resource.h>
 #include <sys/stat.h>
 #include <sys/syscall.h>
@@ -180,6 +181,31 @@ static void probe_files(struct doctor_finding *f)
 		     "%" PRIu64 " open files, at most %" PRIu64, (uint64_t)limit.rlim_cur,
 		     (uint64_t)limit.rlim_max);
 	doctor_todo(f, "raise the hard limit: ulimit -Hn, /etc/security/limits.conf or LimitNOFILE=");
+}
+
+/* as warmd makes them: terminal.c */
+static void probe_pty(struct doctor_finding *f)
+{
+	uint64_t max = read_number("/proc/sys/kernel/pty/max"), used = read_number("/proc/sys/kernel/pty/nr");
+	_cleanup_close_ int master = open("/dev/ptmx", O_RDWR | O_NOCTTY | O_CLOEXEC);
+	int unlocked = 0, slave;
+
+	if (master < 0) {
+		bool all_used = errno == ENOSPC;
+
+		doctor_failed(f, "/dev/ptmx");
+		if (all_used)
+			doctor_todo(f, "sysctl kernel.pty.max=%" PRIu64, max * 2);
+		return;
+	}
+	ioctl(master, TIOCSPTLCK, &unlocked);
+	slave = ioctl(master, TIOCGPTPEER, O_RDWR | O_NOCTTY);
+	if (slave < 0) {
+		doctor_failed(f, "TIOCGPTPEER");
+		return;
+	}
+	close(slave);
+	doctor_found(f, DOCTOR_OK, "%" PRIu64 " of at most %" PRIu64 " in use", used, max);
 }
 
 static void probe_runtime_dir(struct doctor_finding *f)
@@ -367,6 +393,8 @@ const struct doctor_probe doctor_host_probes[] = {
 	  probe_set_tid },
 	{ "inotify", true, "warmd watches the files that templates were made of", NULL, probe_inotify },
 	{ "open-files", true, "warmd keeps descriptors for each template", NULL, probe_files },
+	{ "pty", false, "clones that warmd launches from a terminal get one of their own",
+	  "mount devpts on /dev/pts, with /dev/ptmx leading to its ptmx", probe_pty },
 	{ "runtime-directory", true, "the socket between warm and warmd", NULL, probe_runtime_dir },
 	{ "socket-path", true, "a unix socket's address holds 107 bytes", NULL, probe_socket_path },
 	{ "warmd", true, "the daemon that builds and keeps templates", NULL, probe_warmd },

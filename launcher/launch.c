@@ -93,7 +93,8 @@ int launch_ask(struct launch *l, struct wire_run *run, int cgroup, unsigned int 
 	r = follow_begin(&l->follow, run->ignored_signals, err);
 	if (r == 0) {
 		l->conn = client_open(1, 1000, err);
-		r = l->conn < 0 ? l->conn : packet_send(l->conn, &piece, 1, fds, (size_t)n + (cgroup >= 0 ? 2 : 1), 0);
+		r = l->conn < 0 ? l->conn
+				: packet_send(l->conn, &piece, 1, fds, (size_t)n + (cgroup >= 0 ? 2 : 1), 0);
 		if (r < 0 && l->conn >= 0)
 			error_errno(err, r, "cannot send to warmd");
 	}
@@ -106,9 +107,9 @@ int launch_ask(struct launch *l, struct wire_run *run, int cgroup, unsigned int 
 	if (r == 0 && l->reply.status == WIRE_LAUNCHED) {
 		l->pidfd = files[0];
 		if (l->reply.terminal)
-			r = terminal_open(&l->follow.terminal, terminal_tty(run), files + 1, WIRE_TERMINAL_FDS,
-					  l->keys, terminal_interactive(run), !terminal_interactive(run), false,
-					  err);
+			r = terminal_open(&l->follow.terminal, terminal_tty(run), files + 1,
+					  WIRE_TERMINAL_FDS, l->keys, terminal_interactive(run),
+					  !terminal_interactive(run), false, err);
 		*ret_nfiles = 0;
 	}
 	if (r < 0)

@@ -27,8 +27,11 @@ struct terminal {
 	int wake, session; /* owned; session -EBADF: a viewer */
 };
 
-#define TERMINAL_NONE { NULL, RING_NONE, -EBADF, -EBADF }
-#define TERMINAL_FDS  (RELAY_FDS + 1)
+#define TERMINAL_NONE                                                                                        \
+	{                                                                                                    \
+		NULL, RING_NONE, -EBADF, -EBADF                                                              \
+	}
+#define TERMINAL_FDS (RELAY_FDS + 1)
 
 /** terminal_tty() - the first of 0, 1, 2 that is a terminal, by @run's stdio; -1: none */
 int terminal_tty(const struct wire_run *run);

@@ -35,41 +35,43 @@ static const struct tool_command tool_launch = {
 	.name = "launch",
 	.operands = "[--env K=V]... [--cgroup DIR] [--detach] [--detach-keys KEYS] [-v] NAME [ARG...]",
 	.summary = "launch a clone of a template by its name",
-	.details = "Has warmd launch a clone of the template NAME, with ARG after the template's own\n"
-		   "arguments, in this directory, with this environment and these descriptors. Signals\n"
-		   "are passed on, the exit status is the clone's. If this process dies, the clone\n"
-		   "gets SIGHUP.\n"
-		   "\n"
-		   "  --env K=V     set a variable of the clone's environment; may be repeated\n"
-		   "  --cgroup DIR  start in this control group\n"
-		   "  -d, --detach  print the clone's PID and leave it running: warm attach, warm logs\n"
-		   "  --detach-keys KEYS  to leave it running: \"ctrl-\\\\,ctrl-d\" unless $WARM_DETACH_KEYS says\n"
-		   "                otherwise; \"\": none\n"
-		   "  -v            say on stderr how it was launched\n"
-		   "\n"
-		   "Examples:\n"
-		   "  warm build --name report --pool 4 -- python3 report.py\n"
-		   "  warm launch report --month 5 > may.txt\n"
-		   "  warm launch --env DEBUG=1 --detach server\n",
+	.details =
+		"Has warmd launch a clone of the template NAME, with ARG after the template's own\n"
+		"arguments, in this directory, with this environment and these descriptors. Signals\n"
+		"are passed on, the exit status is the clone's. If this process dies, the clone\n"
+		"gets SIGHUP.\n"
+		"\n"
+		"  --env K=V     set a variable of the clone's environment; may be repeated\n"
+		"  --cgroup DIR  start in this control group\n"
+		"  -d, --detach  print the clone's PID and leave it running: warm attach, warm logs\n"
+		"  --detach-keys KEYS  to leave it running: \"ctrl-\\\\,ctrl-d\" unless $WARM_DETACH_KEYS says\n"
+		"                otherwise; \"\": none\n"
+		"  -v            say on stderr how it was launched\n"
+		"\n"
+		"Examples:\n"
+		"  warm build --name report --pool 4 -- python3 report.py\n"
+		"  warm launch report --month 5 > may.txt\n"
+		"  warm launch --env DEBUG=1 --detach server\n",
 };
 
 static const struct tool_command tool_logs = {
 	.name = "logs",
 	.operands = "[-f] PID",
 	.summary = "print what a clone printed to its terminal",
-	.details = "Prints what a clone printed to a terminal of its own, as it is: with escape sequences\n"
-		   "and lines that end in CR LF. The last 256 KiB are kept (scrollback in config.json), also\n"
-		   "of the last 16 clones that ended after they were detached.\n"
-		   "\n"
-		   "  -f, --follow  go on until it ends\n"
-		   "\n"
-		   "Example:\n"
-		   "  warm logs -f $(warm launch -d server)\n",
+	.details =
+		"Prints what a clone printed to a terminal of its own, as it is: with escape sequences\n"
+		"and lines that end in CR LF. The last 256 KiB are kept (scrollback in config.json), also\n"
+		"of the last 16 clones that ended after they were detached.\n"
+		"\n"
+		"  -f, --follow  go on until it ends\n"
+		"\n"
+		"Example:\n"
+		"  warm logs -f $(warm launch -d server)\n",
 };
 
 static const struct tool_command *const commands[] = {
-	&tool_run,     &tool_build, &tool_launch, &tool_attach, &tool_logs,  &tool_ls,	 &tool_ps,   &tool_rm,
-	&tool_inspect, &tool_stats, &tool_explain, &tool_doctor, &tool_stop,
+	&tool_run, &tool_build,	  &tool_launch, &tool_attach,  &tool_logs,   &tool_ls,	 &tool_ps,
+	&tool_rm,  &tool_inspect, &tool_stats,	&tool_explain, &tool_doctor, &tool_stop,
 };
 
 static const struct tool_command *find_command(const char *name)

@@ -233,8 +233,9 @@ int put_exit(struct image *im, const struct record_process *p, const struct stub
 	     struct error *err)
 {
 	const uint64_t *table = (const uint64_t *)(blob_stub + 64);
-	const uint64_t hooks[] = { table[0], table[1], table[3], table[4],
-				    table[5], table[6], table[7] }; /* by enum stub_hook */
+	const uint64_t hooks[] = {
+		table[0], table[1], table[3], table[4], table[5], table[6], table[7]
+	}; /* by enum stub_hook */
 	struct stub_exit *out;
 
 	if (!e || !e->npatches)

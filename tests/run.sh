@@ -1,10 +1,9 @@
 #!/bin/sh
 # tests/run.sh - all tests: `make test`.
 #
-# Unit tests and replayed fuzz corpora; the Python adaptor's own tests; the end-to-end
-# tests as root and as an ordinary user; then unit and end-to-end tests once more with
-# ASan and UBSan. The last line is the sum: "N passed, N failed".
-# SKIP_SAN=1 leaves the last part out.
+# Unit tests and replayed fuzz corpora; the end-to-end tests as root, beside the Python adaptor's own and the unit
+# tests with ASan and UBSan; then the end-to-end tests as an ordinary user, beside the same with ASan and UBSan.
+# The last line is the sum: "N passed, N failed". SKIP_SAN=1 leaves out what is sanitized.
 #
 # End-to-end tests race with whatever else the machine does. One of a few that failed gets a second try, by itself, and
 # is named in the output either way; more than SECOND_TRIES at once are no accident.
@@ -40,7 +39,7 @@ junit() { # file, "passed": leave out those that failed
 	if [ "$1" = passed ]; then count "$2" 0; else count "$2" "$3"; fi
 }
 
-SECOND_TRIES=4
+SECOND_TRIES=8
 
 # names of the tests that failed, if they are few
 failures() { # JUnit file
@@ -108,29 +107,59 @@ as_user() { # directory, arguments of pytest
 	(cd "$dir" && runuser -u "$USER_NAME" -- env -u WARM_MUST_WORK HOME=/home/$USER_NAME XDG_RUNTIME_DIR= $PYTEST "$@")
 }
 
+# the sum so far, for parts that run in a process of their own
+part() { # name, function
+	(
+		passed=0 failed=0
+		"$2" >"$OUT/$1.log" 2>&1
+		echo "$passed $failed" >"$OUT/$1.sum"
+	)
+}
+
+# what a part said, and its counts; one that left none failed as a whole
+finish() { # name
+	cat "$OUT/$1.log"
+	if [ -s "$OUT/$1.sum" ]; then count $(cat "$OUT/$1.sum"); else count 0 1; fi
+}
+
+adaptor_and_san_unit() {
+	stage "Python adaptor"
+	$PYTEST --junitxml="$OUT/python.xml" tests/python
+	junit "$OUT/python.xml"
+	[ -z "${SKIP_SAN:-}" ] || return
+	stage "unit tests with ASan and UBSan"
+	built SAN=1 all && unit SAN=1
+}
+
+as_ordinary_user() {
+	stage "end to end, as an ordinary user"
+	end_to_end user as_user "$OUT/tree"
+}
+
+san_end_to_end() {
+	stage "end to end, with ASan and UBSan"
+	end_to_end san env WARM_BUILD="$PWD/build/san" $PYTEST
+}
+
 stage "build"
 built all || { echo "$passed passed, $failed failed"; exit 1; }
 stage "unit tests"
 unit
-stage "Python adaptor"
-$PYTEST --junitxml="$OUT/python.xml" tests/python
-junit "$OUT/python.xml"
+# two at a time: most of the time is spent waiting
+part side adaptor_and_san_unit &
 stage "end to end, as $(id -un)"
 end_to_end e2e $PYTEST
+wait
+finish side
+user=no
 if [ "$(id -u)" = 0 ]; then
-	stage "end to end, as an ordinary user"
-	if copy_for_user; then
-		end_to_end user as_user "$OUT/tree"
-	else
-		count 0 1
-	fi
+	if copy_for_user; then user=yes; else count 0 1; fi
 fi
-if [ -z "${SKIP_SAN:-}" ]; then
-	stage "with ASan and UBSan"
-	if built SAN=1 all; then
-		unit SAN=1
-		end_to_end san env WARM_BUILD="$PWD/build/san" $PYTEST
-	fi
+[ "$user" = no ] || part user as_ordinary_user &
+if [ -z "${SKIP_SAN:-}" ] && [ -x build/san/warmd ]; then
+	san_end_to_end
 fi
+wait
+[ "$user" = no ] || finish user
 printf '\n%s passed, %s failed\n' "$passed" "$failed"
 [ "$failed" -eq 0 ]

@@ -226,7 +226,9 @@ static int take_pool_idle(const struct value *v)
 
 static int take_scrollback(const struct value *v)
 {
-	const struct unit units[] = { { "", 1 }, { "K", 1ULL << 10 }, { "M", 1ULL << 20 }, { "G", 1ULL << 30 } };
+	const struct unit units[] = {
+		{ "", 1 }, { "K", 1ULL << 10 }, { "M", 1ULL << 20 }, { "G", 1ULL << 30 }
+	};
 	const char *s = cJSON_GetStringValue(v->json);
 	double n = v->json->valuedouble;
 	uint64_t bytes = 0;

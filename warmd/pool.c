@@ -19,13 +19,13 @@
 #include "warmd/skeleton.h"
 #include "warmd/terminal.h"
 
-#define REFILL_USEC   1000 /* after the last launch: refilling would take the processor from the clones */
-#define SKELETON_USEC 20000 /* from one skeleton's start to the next */
-#define MAKING_MAX    4 /* clones that are being made at once, for the pool */
-#define START_SECONDS 10 /* for a skeleton */
-#define FAILURES_MAX  3 /* in a row: then there is something wrong with the template */
+#define REFILL_USEC    1000 /* after the last launch: refilling would take the processor from the clones */
+#define SKELETON_USEC  20000 /* from one skeleton's start to the next */
+#define MAKING_MAX     4 /* clones that are being made at once, for the pool */
+#define START_SECONDS  10 /* for a skeleton */
+#define FAILURES_MAX   3 /* in a row: then there is something wrong with the template */
 #define PLAIN_LAUNCHES 32 /* without a terminal, one after the other: then clones are made without */
-#define RETRY_NS      (30 * NS_PER_S)
+#define RETRY_NS       (30 * NS_PER_S)
 
 static void refill(struct pool *p);
 static void want_skeleton(struct pool *p);
@@ -186,8 +186,9 @@ static int add_terminal(struct clone *cl, struct stub_fork *fork, int *fds)
 	int r = terminal_new(cl->server, &cl->terminal);
 
 	if (r < 0) {
-		log_warning("no terminal for a clone of '%s': %s (see /proc/sys/kernel/pty/max and ulimit -n)",
-			    cl->pool->template->label, strerror(-r));
+		log_warning(
+			"no terminal for a clone of '%s': %s (see /proc/sys/kernel/pty/max and ulimit -n)",
+			cl->pool->template->label, strerror(-r));
 		return 0;
 	}
 	fork->flags |= STUB_FORK_TERMINAL;

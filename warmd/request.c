@@ -10,10 +10,10 @@
 
 #define TERMINAL_FLAGS (WIRE_LAUNCH_TERMINAL | WIRE_LAUNCH_BACKGROUND)
 #define RUN_FLAGS                                                                                            \
-	(uint32_t)(WIRE_RUN_NO_BUILD | WIRE_RUN_BUILD | WIRE_RUN_EXPLAIN | WIRE_RUN_REBUILD | WIRE_RUN_POOL | \
-		   TERMINAL_FLAGS)
+	(uint32_t)(WIRE_RUN_NO_BUILD | WIRE_RUN_BUILD | WIRE_RUN_EXPLAIN | WIRE_RUN_REBUILD |                \
+		   WIRE_RUN_POOL | TERMINAL_FLAGS)
 #define LAUNCH_FLAGS                                                                                         \
-	(uint32_t)(WIRE_LAUNCH_DETACH | WIRE_LAUNCH_APPEND | WIRE_LAUNCH_ENV | WIRE_LAUNCH_CGROUP |           \
+	(uint32_t)(WIRE_LAUNCH_DETACH | WIRE_LAUNCH_APPEND | WIRE_LAUNCH_ENV | WIRE_LAUNCH_CGROUP |          \
 		   TERMINAL_FLAGS)
 
 struct cursor {

@@ -85,8 +85,7 @@ static void look_at_clone(struct session *s)
 	while (SYSCALL5(SYS_waitid, P_PID, s->clone, &c, WEXITED | WSTOPPED | WNOHANG, 0) == 0 && c.pid) {
 		if (c.code != CHILD_STOPPED)
 			end_alike(&c);
-		if (SYSCALL3(SYS_ioctl, s->terminal, TIOCGPGRP, &front) == 0 &&
-		    front != SYSCALL0(SYS_getpid))
+		if (SYSCALL3(SYS_ioctl, s->terminal, TIOCGPGRP, &front) == 0 && front != SYSCALL0(SYS_getpid))
 			s->front = front;
 		m.value = c.status;
 		/* nobody may be there to read it */

@@ -11,13 +11,13 @@ import signal
 import termios
 
 import pytest
-from conftest import TIMEOUT, children, eventually, exists, need
-from launches import Launches, launches_of, name_of_process, skeletons
+from conftest import TIMEOUT, eventually, need
 
 pexpect = pytest.importorskip("pexpect")
 PROMPT = "READY> "
-# of the build, and of all launches: what a shell reads while it starts
-VARIABLES = {"PS1": PROMPT, "TERM": "xterm", "LESS": "", "LESSHISTFILE": "-", "EXINIT": "", "HISTFILE": ""}
+SET_PROMPT = "PS1=READ'Y> '"     # not in the environment, from which a shell that runs a script takes it away
+# of the build, and of all launches
+VARIABLES = {"TERM": "xterm", "LESS": "", "LESSHISTFILE": "-", "EXINIT": "", "HISTFILE": ""}
 
 
 def default_signals():
@@ -75,6 +75,8 @@ class Shell(Terminal):
 
     def quieten(self):
         """Also for one that was started in another"""
+        self.child.expect(r"bash-[0-9.]+[$#] ")
+        self.say(SET_PROMPT)
         self.expect(PROMPT)
         self.run("bind 'set enable-bracketed-paste off' 2>/dev/null; stty -echo; PROMPT_COMMAND=")
 

@@ -142,6 +142,11 @@ def terminal(pid):
     return int(words[3]), int(words[5]), int(words[4])
 
 
+def await_foreground(shell, pid):
+    """`fg` has come to its end: keys are the job's, and it runs"""
+    eventually(lambda: terminal(shell)[1] == os.getpgid(pid) and state(pid) == "S", "the job in the foreground")
+
+
 def files(pid):
     return [os.readlink(f"/proc/{pid}/fd/{n}") for n in range(3)]
 
@@ -421,6 +426,7 @@ def test_shell_with_jobs(window):
     assert "Running" in new.run("jobs") and "100" in new.run("stty size")
     new.say("fg")
     new.expect(r"^sleep 1000\Z")
+    await_foreground(shell, sleeper)
     new.key("C-z")
     new.expect(r"Stopped +sleep 1000\nREADY> \Z")
     assert state(sleeper) == "T"
@@ -447,6 +453,7 @@ def test_process_with_children(window):
     new.expect(r"Stopped +sh parent.sh\nREADY> \Z")
     assert state(pid) == state(parent) == "T"
     new.say("fg")
+    await_foreground(shell, pid)
     new.type("again\n")
     new.expect(r"^again\nagain\Z")
     new.key("C-d")

@@ -222,7 +222,7 @@ static void meanings(void **state)
 	accepted();
 	for (uint32_t bit = 1; bit; bit <<= 1) {
 		run.flags = bit;
-		bit & all ? accepted() : refused();
+		bit &all ? accepted() : refused();
 	}
 	set_good();
 	run.termios_size = WIRE_TERMIOS_SIZE;
@@ -256,7 +256,7 @@ static void launches(void **state)
 	accepted();
 	for (uint32_t bit = 1; bit; bit <<= 1) {
 		run.flags = bit;
-		bit & all ? accepted() : refused();
+		bit &all ? accepted() : refused();
 	}
 }
 

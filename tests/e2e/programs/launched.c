@@ -52,8 +52,9 @@ static void descriptor(int fd)
 	/* pipes of the cold run and of the launch are others */
 	if (link[0] != '/')
 		link[strcspn(link, ":")] = '\0';
-	printf("fd %d: type %o flags %x fd flags %x offset %ld %s\n", fd, st.st_mode & S_IFMT, fcntl(fd, F_GETFL),
-	       fcntl(fd, F_GETFD), S_ISREG(st.st_mode) ? (long)lseek(fd, 0, SEEK_CUR) : 0l, link);
+	printf("fd %d: type %o flags %x fd flags %x offset %ld %s\n", fd, st.st_mode & S_IFMT,
+	       fcntl(fd, F_GETFL), fcntl(fd, F_GETFD),
+	       S_ISREG(st.st_mode) ? (long)lseek(fd, 0, SEEK_CUR) : 0l, link);
 }
 
 /* all that a program can have from its caller */
@@ -325,9 +326,14 @@ static void case_poll_input(void)
 int main(int argc, char **argv)
 {
 	static const struct test_case cases[] = {
-		{ "context", case_context }, { "copy", case_copy },	      { "exit", case_exit },
-		{ "die", case_die },	     { "signals", case_signals },     { "wait", case_wait },
-		{ "overwrite", case_overwrite }, { "attack", case_attack },
+		{ "context", case_context },
+		{ "copy", case_copy },
+		{ "exit", case_exit },
+		{ "die", case_die },
+		{ "signals", case_signals },
+		{ "wait", case_wait },
+		{ "overwrite", case_overwrite },
+		{ "attack", case_attack },
 		{ "poll_input", case_poll_input },
 	};
 
