@@ -238,6 +238,13 @@ static void release_held(struct relay *r)
 		r->keys.held = 0;
 }
 
+/* should we be killed, warmd puts it right */
+static void tell_raw(const struct relay *r)
+{
+	if (r->ring && !is_viewer(r))
+		ring_set_raw(r->ring, r->raw);
+}
+
 static enum relay_result read_failed(struct relay *r, int code)
 {
 	if (code == EAGAIN || code == EINTR)
@@ -245,6 +252,7 @@ static enum relay_result read_failed(struct relay *r, int code)
 	/* in the background with SIGTTIN blocked: the shell took the terminal, with its own settings (n_tty.c: job_control()) */
 	if (code == EIO && !raw_foreground(r->tty) && tcgetpgrp(r->tty) > 0) {
 		r->raw = false;
+		tell_raw(r);
 		return RELAY_OK;
 	}
 	return code == EIO || code == ENXIO ? RELAY_HANGUP : RELAY_ERROR;
@@ -368,6 +376,7 @@ int relay_activate(struct relay *r)
 	else
 		code = raw_enter(r->tty, &r->saved);
 	r->raw = code == 0;
+	tell_raw(r);
 	if (r->raw) {
 		follow_newlines(r);
 		relay_resize(r);
@@ -385,6 +394,7 @@ void relay_suspend(struct relay *r)
 	if (r->raw)
 		raw_leave(r->tty, &r->saved);
 	r->raw = false;
+	tell_raw(r);
 }
 
 void relay_resume(struct relay *r)

@@ -25,6 +25,7 @@ struct ring_header {
 	/* what is written often, on a cache line of its own */
 	_Alignas(64) _Atomic uint64_t head;
 	_Atomic uint32_t viewers;
+	_Atomic uint32_t raw;
 };
 
 _Static_assert(sizeof(struct ring_header) <= DATA_OFFSET, "the header fits before the data");
@@ -224,4 +225,14 @@ void ring_forget_followers(struct ring *r)
 int ring_followers(const struct ring *r)
 {
 	return atomic_load(&r->header->viewers) != 0;
+}
+
+void ring_set_raw(struct ring *r, bool raw)
+{
+	atomic_store_explicit(&r->header->raw, raw, memory_order_relaxed);
+}
+
+bool ring_is_raw(const struct ring *r)
+{
+	return atomic_load_explicit(&r->header->raw, memory_order_relaxed) != 0;
 }

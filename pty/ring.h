@@ -9,6 +9,7 @@
 #define WARM_PTY_RING_H
 
 #include <errno.h>
+#include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
 
@@ -97,5 +98,11 @@ void ring_forget_followers(struct ring *r);
 
 /** ring_followers() - is somebody following? Called after ring_commit(). */
 int ring_followers(const struct ring *r);
+
+/** ring_set_raw() - for the writer: its own terminal is in raw mode from here on, or no longer is */
+void ring_set_raw(struct ring *r, bool raw);
+
+/** ring_is_raw() - for warmd, when the writer is gone: did it leave its terminal in raw mode? A hint only: anybody may write it */
+bool ring_is_raw(const struct ring *r);
 
 #endif

@@ -76,6 +76,7 @@ static void forget_old_notes(const struct terminal *t)
 static void become_writer(struct terminal *t, struct connection *c, struct packet *caller)
 {
 	forget_old_notes(t);
+	ring_set_raw(&t->ring, false);
 	t->writer = c;
 	if (t->pump)
 		sd_event_source_set_enabled(t->pump, SD_EVENT_OFF);

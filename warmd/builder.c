@@ -152,6 +152,24 @@ static bool passes_through(const struct builder *b)
 	return shim && (strcmp(base, "bash") == 0 || strcmp(base, "sh") == 0 || strcmp(base, "dash") == 0);
 }
 
+/*
+ * With auto: is it CPython 3.9 or newer, rather than an older one, or a program that embeds it and never comes to
+ * Py_RunMain (gdb, vim)? Those have their main().
+ */
+static bool is_python(struct builder *b)
+{
+	struct elf_query q[] = { { .name = "Py_RunMain" },
+				 { .name = "Py_BytesMain" },
+				 { .name = "Py_Main" },
+				 { .name = "PyObject_CallNoArgs" } /* 3.9 */ };
+
+	if (b->point.kind == READY_IMPORT)
+		return true;
+	if (elf_lookup(trace_root(b->trace), q, ARRAY_SIZE(q)) < 0 || !q[3].addr)
+		return false;
+	return q[0].in_exe || q[0].exe_wants || q[1].exe_wants || q[2].exe_wants;
+}
+
 static int at_entry(struct builder *b, struct error *err)
 {
 	struct elf_query q[] = { { .name = "Py_RunMain" },
@@ -172,7 +190,7 @@ static int at_entry(struct builder *b, struct error *err)
 		b->state = STATE_RUNNING;
 		return trace_breakpoint(b->trace, SLOT_MAIN, 0, err);
 	}
-	if (b->point.kind != READY_MAIN && q[0].addr && q[4].addr) {
+	if (b->point.kind != READY_MAIN && q[0].addr && q[4].addr && is_python(b)) {
 		b->state = STATE_RUNMAIN;
 		b->runmain = q[0].addr;
 		b->run_string = q[4].addr;

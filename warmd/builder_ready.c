@@ -55,10 +55,14 @@ static int check_children(struct builder *b, struct error *err)
 			 comm ? comm : "?");
 }
 
-/* functions that a clone has hooks in (find_madvise(), find_learning_exit()): no other thread may be behind their first byte */
+/* functions that a clone has hooks in (find_hooked(), find_learning_exit()): no other thread may be behind their first byte */
 static int leave_hooked(struct builder *b, struct error *err)
 {
-	struct elf_query q[] = { { .name = "madvise" }, { .name = "mremap" }, { .name = "exit" } };
+	struct elf_query q[] = { { .name = "madvise" },
+				 { .name = "mremap" },
+				 { .name = "readlink" },
+				 { .name = "readlinkat" },
+				 { .name = "exit" } };
 	int r = 0;
 
 	if ((!trace_tracees(b->trace)->next && b->ready) ||
@@ -171,7 +175,7 @@ static int find_exit(struct builder *b, struct stub_exit *ret, struct error *err
 	ret->arg = e.arg;
 	ret->libc_exit = q[2].addr;
 	ret->libc_fflush = q[3].addr;
-	for (unsigned int i = 0; i < e.n && ret->npatches < STUB_MAX_PATCHES - 3; i++)
+	for (unsigned int i = 0; i < e.n && ret->npatches < STUB_MAX_PATCHES - 5; i++)
 		if (q[4 + i].addr)
 			ret->patches[ret->npatches++] = (struct stub_patch){
 				.addr = q[4 + i].addr,
@@ -196,22 +200,33 @@ static void find_learning_exit(struct builder *b)
 	b->exit.patches[0] = (struct stub_patch){ .addr = q.addr, .kind = STUB_HOOK_FINAL };
 }
 
-/* engine/stub/madvise.c */
-static void find_madvise(struct builder *b)
+static void add_hook(struct builder *b, uint64_t addr, enum stub_hook kind)
 {
-	struct elf_query q[] = { { .name = "madvise" },
-				 { .name = "__errno_location" },
-				 { .name = "mremap" } };
+	if (b->exit.npatches < STUB_MAX_PATCHES)
+		b->exit.patches[b->exit.npatches++] = (struct stub_patch){ .addr = addr, .kind = kind };
+}
+
+/* engine/stub/madvise.c, readlink.c */
+static void find_hooked(struct builder *b)
+{
+	struct elf_query q[] = { { .name = "__errno_location" },
+				 { .name = "madvise" },
+				 { .name = "mremap" },
+				 { .name = "readlink" },
+				 { .name = "readlinkat" } };
 
 	elf_lookup(trace_root(b->trace), q, ARRAY_SIZE(q));
-	if (!q[0].addr || !q[1].addr)
+	if (!q[0].addr)
 		return;
-	b->exit.errno_location = q[1].addr;
-	b->exit.patches[b->exit.npatches++] = (struct stub_patch){ .addr = q[0].addr,
-								   .kind = STUB_HOOK_MADVISE };
-	if (q[2].addr)
-		b->exit.patches[b->exit.npatches++] = (struct stub_patch){ .addr = q[2].addr,
-									   .kind = STUB_HOOK_MREMAP };
+	b->exit.errno_location = q[0].addr;
+	if (q[1].addr)
+		add_hook(b, q[1].addr, STUB_HOOK_MADVISE);
+	if (q[1].addr && q[2].addr)
+		add_hook(b, q[2].addr, STUB_HOOK_MREMAP);
+	/* not what a preloaded library (fakeroot) has in their place */
+	for (unsigned int i = 3; i < 5; i++)
+		if (q[i].addr && q[i].bias == q[0].bias)
+			add_hook(b, q[i].addr, i == 3 ? STUB_HOOK_READLINK : STUB_HOOK_READLINKAT);
 }
 
 static void find_main_symbols(struct builder *b, struct plan_options *o)
@@ -333,6 +348,25 @@ static int fill_outputs(struct builder *b, struct plan_options *po)
 	return 0;
 }
 
+/* env(1) does it, and pyenv's shims: the environment that the process got with its last execve is not the request's */
+static bool environment_changed(const struct builder *b)
+{
+	_cleanup_free_ char *env = NULL;
+	char **had = b->req->envp, path[64];
+	size_t len;
+
+	snprintf(path, sizeof(path), "/proc/%d/environ", trace_root(b->trace));
+	if (read_file(path, &env, &len) < 0)
+		return true;
+	for (const char *p = env; p < env + len; p += strlen(p) + 1) {
+		if (b->child.announce && strncmp(p, "WARM_FD=", 8) == 0)
+			continue;
+		if (!*had || strcmp(*had++, p) != 0)
+			return true;
+	}
+	return *had;
+}
+
 int builder_take(struct builder *b, struct plan_options *po, struct error *err)
 {
 	struct dump_options d = { .ready = b->ready,
@@ -366,6 +400,9 @@ int builder_take(struct builder *b, struct plan_options *po, struct error *err)
 		r = check_children(b, err);
 	if (r == 0)
 		r = check_stdio(b, err);
+	b->env_changed = environment_changed(b);
+	if (r == 0 && b->env_changed && d.resume == STUB_RESUME_MAIN)
+		r = error_set(err, EOPNOTSUPP, "it was executed by a program that changed its environment");
 	for (size_t i = 0; i < b->lines.nmodules && r == 0; i++)
 		r = observe_modules_dir(b->observe, b->lines.modules[i]);
 	for (size_t i = 0; i < b->lines.nlisted && r == 0; i++)
@@ -391,7 +428,7 @@ int builder_take(struct builder *b, struct plan_options *po, struct error *err)
 		if (r < 0)
 			return r;
 	}
-	find_madvise(b);
+	find_hooked(b);
 	po->exit = &b->exit;
 	po->start_cwd = b->req->cwd;
 	po->build_env = b->req->envp;

@@ -293,8 +293,8 @@ void terminal_end(struct terminal *t, int wstatus, const struct connection *told
 
 static void restore_caller(const struct terminal *t)
 {
-	/* the relay's own settings are still there: it did not come to put them back */
-	if (t->caller >= 0 && raw_is(t->caller))
+	/* the relay did not come to put them back, and nobody else has: raw mode may be somebody's who came after it */
+	if (t->caller >= 0 && ring_is_raw(&t->ring) && raw_is(t->caller))
 		tcsetattr(t->caller, TCSANOW, &t->caller_settings);
 }
 

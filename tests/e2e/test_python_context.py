@@ -340,6 +340,7 @@ def test_cwd_umask_limits(warm, python, script, tmp_path):
 
 
 def test_ignored_and_blocked_signals(same, python, script):
+    # SigQ counts those of all processes of the user
     s = script("import json, signal\nfrom pathlib import Path\n"
                "print([l for l in Path('/proc/self/status').read_text().splitlines() if l.startswith('Sig') and not l.startswith('SigQ')])\n"
                "print(signal.getsignal(signal.SIGHUP), signal.getsignal(signal.SIGINT), signal.pthread_sigmask(signal.SIG_BLOCK, []))\n")
