@@ -142,7 +142,7 @@ void clone_run(struct clone *cl, struct launch *l, uint32_t way)
 	cl->state = CLONE_RUNNING;
 	cl->channel = fd_close(cl->channel);
 	if (cl->terminal)
-		cl->terminal->slave = fd_close(cl->terminal->slave);
+		terminal_given(cl->terminal);
 	cl->label = strdup(t->label);
 	cl->template_id = t->id;
 	cl->started_ns = clock_ns(CLOCK_REALTIME);

@@ -51,15 +51,22 @@ static bool counts_always(const char *name)
 	return false;
 }
 
+/* before main() nothing acts on the terminal's type, or it was seen to ask for it */
+static bool looked_at_later(const struct template *t, const char *setting)
+{
+	return strcmp(t->result->ready, "main") == 0 && strncmp(setting, "TERM=", 5) == 0;
+}
+
 /* @config: NULL: what it ignores counts too */
-static bool all_of_one_differ(const struct request *a, const struct request *b, bool everything,
-			      const struct config *config, char *reason, size_t size)
+static bool all_of_one_differ(const struct template *t, const struct request *a, const struct request *b,
+			      bool everything, const struct config *config, char *reason, size_t size)
 {
 	for (char **e = a->envp; *e; e++) {
 		size_t len = strcspn(*e, "=");
 
 		if (!counts_always(*e) &&
-		    (!everything || (config && config_ignores_variable(config, *e, len))))
+		    (!everything ||
+		     (config && (config_ignores_variable(config, *e, len) || looked_at_later(t, *e)))))
 			continue;
 		if (variable_differs(a, b, *e, len)) {
 			snprintf(reason, size, "variable %.*s differs", (int)(len < 100 ? len : 100), *e);
@@ -89,8 +96,8 @@ bool template_environment_differs(const struct template *t, const struct request
 	}
 	if (exact)
 		config = NULL;
-	return all_of_one_differ(t->request, req, everything, config, reason, size) ||
-	       all_of_one_differ(req, t->request, everything, config, reason, size);
+	return all_of_one_differ(t, t->request, req, everything, config, reason, size) ||
+	       all_of_one_differ(t, req, t->request, everything, config, reason, size);
 }
 
 /* SIGCANCEL and SIGSETXID of glibc, which no program sees: its posix_spawn(3) leaves them ignored, its fork(2) does not */

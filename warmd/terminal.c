@@ -210,6 +210,14 @@ bool terminal_is_callers(const struct terminal *t, int fd)
 	return (st.st_rdev == own.st_rdev || st.st_rdev == makedev(5, 0)) && isatty(fd);
 }
 
+void terminal_given(struct terminal *t)
+{
+	t->slave = fd_close(t->slave);
+	/* without a writer there is nobody whose terminal could have to be put right */
+	if (!t->writer)
+		t->caller = fd_close(t->caller);
+}
+
 /* --- its end ---------------------------------------------------------------- */
 
 static bool attached(const struct terminal *t)

@@ -62,6 +62,9 @@ size_t terminal_descriptors(const struct terminal *t, bool writer, int *fds);
 /** terminal_is_callers() - is @fd the terminal that the launch came from? */
 bool terminal_is_callers(const struct terminal *t, int fd);
 
+/** terminal_given() - the clone has its order: what was needed for that alone is closed */
+void terminal_given(struct terminal *t);
+
 /**
  * terminal_end() - its clone has ended. Freed, unless somebody is attached or its output is to be kept
  * @told: a connection that has heard of it already; NULL: none

@@ -13,6 +13,7 @@ import tempfile
 import termios
 from pathlib import Path
 
+import pexpect
 import pytest
 from conftest import BUILD, PYTHON, TIMEOUT, TOOL, base_environment, children, eventually, exists, need, state
 
@@ -713,3 +714,24 @@ def test_killed_warm_leaves_the_process_to_its_terminals_end(window):
     os.kill(new.child("warm-tool"), signal.SIGKILL)
     # it ignores that signal, so it reads the end of a hung up terminal
     eventually(lambda: not exists(pid), "the end of cat")
+
+
+def test_refused_a_clone(launches):
+    """It is left as it is, and the words say how to come to it"""
+    program = launches.warm.directory / "waits.py"
+    program.write_text("import sys\n\ndef main():\n    sys.stdin.readline()\n\nmain()\n", encoding="ascii")
+    name = launches.build([PYTHON, program], stdin="tty", stdout="tty", stderr="tty")
+
+    def in_a_terminal(*words):
+        child = pexpect.spawn(str(launches.warm.program), list(words), env=launches.warm.environment(), encoding="utf-8", timeout=TIMEOUT)
+        out = child.read()  # to the end: nobody else holds this terminal open
+        child.close()
+        return child.exitstatus, out
+    status, out = in_a_terminal("launch", "-d", name)
+    assert status == 0
+    pid = int(out)
+    status, out = in_a_terminal("attach", "--steal", str(pid))
+    assert status == 125 and f"process {pid} is a clone of warmd's: 'warm attach {pid}' comes to it" in " ".join(out.split()), out
+    assert state(pid) == "S"
+    os.kill(pid, signal.SIGKILL)
+    launches.remove(name)
