@@ -34,6 +34,8 @@ static const char *const volatile_variables[] = {
 	"WARM_*",
 	/* terminals and multiplexers */
 	"TERM_SESSION_ID",
+	"TERM_PROGRAM",
+	"TERM_PROGRAM_VERSION",
 	"WINDOWID",
 	"WINDOW",
 	"STY",

@@ -329,17 +329,24 @@ void terminal_leave(struct connection *c)
 	}
 }
 
-void terminal_release(struct terminal *t)
+/* the leader, which would pass a hang-up on, shall not: the clone has no terminal, or has been told */
+static void silence_leader(const struct terminal *t)
 {
 	struct stub_session m = { .kind = STUB_SESSION_RELEASE };
 
 	if (send(t->session, &m, sizeof(m), MSG_DONTWAIT | MSG_NOSIGNAL) < 0)
 		log_debug("the leader of a session is not told: %s", strerror(errno));
+}
+
+void terminal_release(struct terminal *t)
+{
+	silence_leader(t);
 	terminal_free(t);
 }
 
 void terminal_hangup(struct terminal *t)
 {
+	silence_leader(t);
 	t->pump = sd_event_source_disable_unref(t->pump);
 	t->master = fd_close(t->master);
 }

@@ -352,7 +352,7 @@ enum stub_session_kind {
 	STUB_SESSION_STOPPED, /* leader: the clone was stopped; value: by which signal */
 	STUB_SESSION_FOREGROUND, /* to the leader: the clone's group into the foreground, and SIGCONT to it */
 	STUB_SESSION_BACKGROUND, /* the same, into the background */
-	STUB_SESSION_RELEASE, /* the pty will be hung up, as the launch has no terminal: the clone gets no SIGHUP */
+	STUB_SESSION_RELEASE, /* the pty will be hung up: the clone gets no SIGHUP for it */
 };
 
 struct stub_session {

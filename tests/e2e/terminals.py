@@ -112,6 +112,9 @@ class Clones:
         """Of the one clone that runs"""
         return eventually(self.running, "a clone")[0]["pid"]
 
+    def logs(self, pid):
+        return self.warm.command("logs", str(pid)).stdout
+
     def none(self):
         eventually(lambda: not self.running(), "an end of all clones")
 

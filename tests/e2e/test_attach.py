@@ -87,7 +87,7 @@ def test_launched_detached(sh, open_terminal):
     first, second = open_terminal(), open_terminal(rows=40, columns=120)
     clone = detached(sh, first)
     # it prints before anybody is there
-    eventually(lambda: "ready 24 80" in sh.warm.command("logs", clone).stdout, "its first line")
+    eventually(lambda: "ready 24 80" in sh.logs(clone), "its first line")
     second.say(sh.words("attach", clone))
     second.expect("ready 24 80\r\n")
     second.say("one")
@@ -96,7 +96,7 @@ def test_launched_detached(sh, open_terminal):
     second.expect("got end\r\n")
     second.prompt()
     assert second.status() == 7
-    assert sh.warm.command("logs", clone).stdout == "ready 24 80\ngot one\ngot end\n"
+    assert sh.logs(clone) == "ready 24 80\ngot one\ngot end\n"
 
 
 def test_size_at_attach(sh, open_terminal):
@@ -158,9 +158,10 @@ def test_viewer_stops_nobody(sh, open_terminal):
     viewer.expect("ready\r\n")
     pid = next(p for p in children(viewer.child.pid) if name_of_process(p) == "warm")
     os.kill(pid, signal.SIGSTOP)
+    viewer.expect("Stopped")
+    viewer.prompt()
     writer.say("")
     writer.expect("line 59999\r\n")
-    viewer.run("fg >/dev/null &" if False else "")
     viewer.say("fg")
     viewer.expect("line 59999\r\n")
     writer.send(KEYS)
@@ -176,9 +177,6 @@ def test_terminal_is_closed_while_attached(sh, open_terminal):
     second.child.close(force=False)
     first.say(sh.words("attach", clone))
     first.expect("ready 24 80\r\n")
-    # the other one may still be leaving
-    first.send("\x03") if state(clone) == "X" else None
-    eventually(lambda: not sh.warm.json("ps")[0].get("x"), "")
     assert exists(clone)
 
 
@@ -186,7 +184,7 @@ def test_stopped_and_left(sh, open_terminal):
     """One that was stopped goes on when somebody comes"""
     first, second = open_terminal(), open_terminal()
     clone = detached(sh, first)
-    eventually(lambda: "ready" in sh.warm.command("logs", clone).stdout, "its first line")
+    eventually(lambda: "ready" in sh.logs(clone), "its first line")
     os.kill(clone, signal.SIGSTOP)
     eventually(lambda: state(clone) == "T", "the stop")
     second.say(sh.words("attach", clone))
@@ -220,12 +218,12 @@ def test_refused(sh, open_terminal):
         read_until(p.stdout.fileno(), b"ready\n")
         clone = sh.pid()
         assert f"clone {clone} has no terminal of its own" in shell.run(sh.words("attach", clone))
-        assert "has no terminal of its own" in sh.warm.command("logs", clone, check=False).stderr
+        assert "has no terminal of its own" in sh.warm.command("logs", str(clone), check=False).stderr
         os.write(w, b"\n")
         assert p.wait(TIMEOUT) == 0
     os.close(r)
     os.close(w)
-    said = sh.warm.command("attach", clone, check=False)
+    said = sh.warm.command("attach", str(clone), check=False)
     assert said.returncode == 125 and "neither standard input, output nor error is a terminal" in said.stderr
 
 
@@ -235,7 +233,7 @@ def test_other_rights_are_refused(sh, open_terminal):
     shell = open_terminal()
     clone = detached(sh, shell)
     said = shell.run(f"setpriv --no-new-privs {sh.words('attach', clone)}")
-    assert said.startswith("warm: attach: ") and "no_new_privs" in said, said
+    assert said.startswith("warm: attach: ") and "NoNewPrivs" in said, said
     assert shell.status() == 125
     # reading needs no more than the user
     eventually(lambda: "ready 24 80" in shell.run(f"setpriv --no-new-privs {sh.words('logs', clone)}"), "its record")
@@ -248,7 +246,7 @@ def test_logs(sh, open_terminal):
     shell.say(sh.line(LOOP))
     shell.expect("ready 24 80\r\n")
     clone = sh.pid()
-    assert sh.warm.command("logs", clone).stdout == "ready 24 80\n"
+    assert sh.logs(clone) == "ready 24 80\n"
     p = subprocess.Popen([sh.warm.program, "logs", "-f", str(clone)], stdout=subprocess.PIPE, env=sh.env)
     read_until(p.stdout.fileno(), b"ready 24 80\r\n")
     shell.say("one")
@@ -266,7 +264,7 @@ def test_logs(sh, open_terminal):
     p.stdout.close()
     sh.none()
     # it was never left, so nothing is kept
-    said = sh.warm.command("logs", clone, check=False)
+    said = sh.warm.command("logs", str(clone), check=False)
     assert said.returncode == 125 and "is no clone of warmd's" in said.stderr
 
 
@@ -276,7 +274,7 @@ def test_logs_keep_the_newest(sh, open_terminal):
     clone = detached(sh, shell, "for ((i = 0; i < 40000; i++)); do echo line $i; done")
     eventually(lambda: not exists(clone), "its end")
     sh.none()
-    lines = sh.warm.command("logs", clone).stdout.split("\n")
+    lines = sh.logs(clone).split("\n")
     assert lines[-2:] == ["line 39999", ""] and len(lines) < 40000
     first = int(lines[0].split()[1])
     assert lines[:-1] == [f"line {i}" for i in range(first, 40000)]

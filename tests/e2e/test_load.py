@@ -150,6 +150,7 @@ def test_daemon_killed_under_load(own_warm, programs):
         t.join()
     assert not wrong, wrong[:3]
     assert killed
+    eventually(lambda: not any(map(exists, killed)), "the end of the last one that was killed")
     # one that starts now cleans up after them and works
     own_warm.build(argv, options=MAIN, stdin=b"1")
     assert own_warm.run(argv, options=MAIN, strict=True, stdin=b"3x").out == "out 3x\n"

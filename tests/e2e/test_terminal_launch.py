@@ -202,21 +202,23 @@ def test_two_at_once(sh, open_terminal, tmp_path):
     """One in the background prints while the other has the keyboard"""
     go = tmp_path / "go"
     os.mkfifo(go)
+    fifo = os.open(go, os.O_RDWR | os.O_CLOEXEC)
     shell = open_terminal()
     shell.run(sh.line(f"echo first; read x < {go}; echo first $x; read x < {go}; echo first $x") + " &")
     shell.say(sh.line("echo second; while read x; do echo second $x; done"))
     shell.expect("second\r\n")
-    go.write_text("one\n")
+    os.write(fifo, b"one\n")
     shell.expect("first one\r\n")
     shell.say("a line")
     shell.expect("second a line\r\n")
-    go.write_text("two\n")
+    os.write(fifo, b"two\n")
     shell.expect("first two\r\n")
     shell.say("another")
     shell.expect("second another\r\n")
     shell.send("\x04")
     shell.prompt()
     shell.run("wait 2>/dev/null; jobs")
+    os.close(fifo)
     assert shell.run("stty -a | grep -o -w -e '-*icanon' -e '-*isig'").split() == ["isig", "icanon"]
 
 
@@ -360,7 +362,7 @@ def test_python_repl(sh, screen):
     screen.expect(lambda lines: "KeyboardInterrupt" in lines)
     screen.text("exit(9)\r")
     screen.expect(lambda lines: "READY>" in lines)
-    screen.text("clear; echo status $?\r")
+    screen.text("echo status $?\r")
     screen.expect(lambda lines: "status 9" in lines)
 
 
@@ -468,8 +470,7 @@ def test_flood_that_nobody_reads(sh, open_terminal):
     for _ in range(200):
         shell.child.read_nonblocking(65536, TIMEOUT)
     eventually(lambda: written() > seen[0], "more output")
-    shell.send("\x03")
-    shell.expect("^C")
+    shell.send("\x03")      # the line discipline may drop its echo with the output that it flushes
     shell.prompt()
     assert shell.status() == 130
     assert rss(daemon) < before[1] + 1024
