@@ -17,25 +17,6 @@
 
 #define ANSWER_MS 5000
 
-static const char attach_help[] =
-	"usage: warm attach [--view] [--detach-keys KEYS] PID\n"
-	"       warm attach --steal PID\n"
-	"\n"
-	"Comes to the terminal of a clone (warm ps lists them): what it has printed is shown again, and\n"
-	"what is typed here is typed there. The clone gets this terminal's size. It is left, and goes on,\n"
-	"by the detach keys, by closing this terminal, or by ending this process. While somebody is\n"
-	"attached already, others only look on.\n"
-	"\n"
-	"  --view        only look on; Ctrl-C leaves\n"
-	"  --detach-keys KEYS  \"ctrl-\\\\,ctrl-d\" unless $WARM_DETACH_KEYS says otherwise; \"\": none\n"
-	"  --steal PID   take a process that is no clone away from its terminal to this one\n"
-	"\n"
-	"The exit status is the clone's if it ends meanwhile, else 0.\n"
-	"\n"
-	"examples:\n"
-	"  warm attach $(warm launch -d editor notes.txt)\n"
-	"  warm attach --view 4711\n";
-
 struct attach_options {
 	uint32_t pid;
 	const char *detach_keys;
@@ -70,9 +51,8 @@ static int parse(int argc, char **argv, struct attach_options *o, int *ret_statu
 			break;
 		}
 		if (strcmp(a, "--help") == 0 || strcmp(a, "-h") == 0) {
-			*ret_status = write(STDOUT_FILENO, attach_help, sizeof(attach_help) - 1) < 0
-					      ? EXIT_WARM
-					      : 0;
+			*ret_status = exec_tool(
+				(char *[]){ argv[0], (char *)"help", (char *)"attach", NULL });
 			return -1;
 		}
 		if (strcmp(a, "--view") == 0) {

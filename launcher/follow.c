@@ -146,7 +146,8 @@ static int status_of_orphan(const struct follow *f, int *ret_wstatus, struct err
 	poll(&p, 1, REAPED_MS);
 	if (pidfd_exit_status(f->pidfd, ret_wstatus) < 0)
 		return error_set(err, ECONNRESET,
-				 "process %d has ended, but warmd died before it could tell how", (int)f->pid);
+				 "process %d has ended, but warmd died before it could tell how",
+				 (int)f->pid);
 	return 0;
 }
 

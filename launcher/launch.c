@@ -180,27 +180,6 @@ struct launch_options {
 	char **argv;
 };
 
-static const char launch_help[] =
-	"usage: warm launch [--env K=V]... [--cgroup DIR] [--detach] [--detach-keys KEYS] [-v] NAME [ARG...]\n"
-	"\n"
-	"Launches a clone of the template NAME (warm build --name NAME, or a name of warm ls), with\n"
-	"ARG after the template's own arguments, in this directory, with this environment and these\n"
-	"descriptors. Signals are passed on; the exit status is the clone's. If this process dies the\n"
-	"clone gets SIGHUP.\n"
-	"\n"
-	"  --env K=V     set a variable of the clone's environment; may be repeated\n"
-	"  --cgroup DIR  start in this control group (a directory of cgroup2, which you may write to)\n"
-	"  -d, --detach  print the clone's PID and leave it running; from a terminal it has one of its own\n"
-	"                (warm attach, warm logs)\n"
-	"  --detach-keys KEYS  leave it running while it has the terminal: \"ctrl-\\\\,ctrl-d\" unless\n"
-	"                $WARM_DETACH_KEYS says otherwise; \"\": none\n"
-	"  -v            say on stderr how it was launched\n"
-	"\n"
-	"examples:\n"
-	"  warm build --name report --pool 4 -- python3 report.py\n"
-	"  warm launch report --month 5 > may.txt\n"
-	"  warm launch --env DEBUG=1 --detach server\n";
-
 static int usage(const char *what, const char *word)
 {
 	say(what, word, "; try 'warm launch --help'");
@@ -240,9 +219,8 @@ static int parse(int argc, char **argv, struct launch_options *o, size_t room, i
 			break;
 		}
 		if (strcmp(a, "--help") == 0 || strcmp(a, "-h") == 0) {
-			*ret_status = write(STDOUT_FILENO, launch_help, sizeof(launch_help) - 1) < 0
-					      ? EXIT_WARM
-					      : 0;
+			*ret_status = exec_tool(
+				(char *[]){ argv[0], (char *)"help", (char *)"launch", NULL });
 			return -1;
 		}
 		if (strcmp(a, "--detach") == 0 || strcmp(a, "-d") == 0) {

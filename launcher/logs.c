@@ -14,18 +14,6 @@
 #include "launcher/words.h"
 #include "pty/ring.h"
 
-static const char logs_help[] =
-	"usage: warm logs [-f] PID\n"
-	"\n"
-	"Prints what a clone printed to its terminal, as it is: with escape sequences, and lines that end\n"
-	"in CR LF. The last 256 KiB are kept (scrollback in config.json), also of the last 16 clones that\n"
-	"have ended after they were detached.\n"
-	"\n"
-	"  -f, --follow  go on until it ends\n"
-	"\n"
-	"example:\n"
-	"  warm logs -f $(warm launch -d server)\n";
-
 static int usage(const char *what, const char *word)
 {
 	say(what, word, "; try 'warm logs --help'");
@@ -39,7 +27,7 @@ static int parse(int argc, char **argv, uint32_t *pid, bool *follow, int *ret_st
 	*ret_status = EXIT_WARM;
 	for (; i < argc && argv[i][0] == '-' && argv[i][1]; i++) {
 		if (strcmp(argv[i], "--help") == 0 || strcmp(argv[i], "-h") == 0) {
-			*ret_status = write(STDOUT_FILENO, logs_help, sizeof(logs_help) - 1) < 0 ? EXIT_WARM : 0;
+			*ret_status = exec_tool((char *[]){ argv[0], (char *)"help", (char *)"logs", NULL });
 			return -1;
 		}
 		if (strcmp(argv[i], "-f") != 0 && strcmp(argv[i], "--follow") != 0)

@@ -212,7 +212,7 @@ struct wire_attached {
 	struct wire_header header;
 	int32_t error; /* 0; or an errno: reason */
 	uint32_t
-		nfds; /* pidfd, then WIRE_TERMINAL_FDS or the first two of them; RECORD: the ring, WAKE and, if it runs, the pidfd */
+		nfds; /* pidfd, then WIRE_TERMINAL_FDS or the first two of them; RECORD: the ring and WAKE */
 	uint32_t pid;
 	uint32_t writer; /* PID of the client that writes; 0: this one, or nobody */
 	int32_t ended; /* RECORD: it has ended */

@@ -6,6 +6,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/socket.h>
+#include <termios.h>
 #include <unistd.h>
 
 #include "engine/base/fd.h"
@@ -26,6 +27,23 @@ bool terminal_interactive(const struct wire_run *run)
 	return run->stdio[0] == WIRE_STDIO_TTY && run->stdio[1] == WIRE_STDIO_TTY;
 }
 
+/*
+ * In the background, with somebody in the foreground who has the terminal raw: that is not for us, and newlines of the
+ * clone's shall be newlines. The rest is the caller's once it comes to the foreground (relay_options.inherit).
+ */
+static void set_newlines(struct wire_run *run)
+{
+	tcflag_t
+		flags[4]; /* input, output, control, local: the kernel's struct termios begins as ours does */
+
+	if (run->termios_size < sizeof(flags))
+		return;
+	memcpy(flags, run->termios, sizeof(flags));
+	if (!(flags[3] & ICANON) && !(flags[1] & OPOST))
+		flags[1] |= OPOST | ONLCR;
+	memcpy(run->termios, flags, sizeof(flags));
+}
+
 void terminal_ask(struct wire_run *run)
 {
 	int tty = terminal_tty(run);
@@ -34,8 +52,10 @@ void terminal_ask(struct wire_run *run)
 		return;
 	run->flags |= WIRE_LAUNCH_TERMINAL;
 	/* one that is detached has its terminal to itself */
-	if (!(run->flags & WIRE_LAUNCH_DETACH) && (!terminal_interactive(run) || !raw_foreground(tty)))
+	if (!(run->flags & WIRE_LAUNCH_DETACH) && (!terminal_interactive(run) || !raw_foreground(tty))) {
 		run->flags |= WIRE_LAUNCH_BACKGROUND;
+		set_newlines(run);
+	}
 }
 
 int terminal_keys(const char *option, char *keys, struct error *err)
@@ -61,6 +81,7 @@ int terminal_open(struct terminal *t, int tty, const int *fds, size_t n, const c
 		.replay = replay,
 		.active = active,
 		.shared = shared,
+		.inherit = active && !replay,
 	};
 	int r = ring_map(fds[WIRE_TERMINAL_RING], &t->ring);
 
@@ -114,8 +135,12 @@ static void stop_self(struct terminal *t, int sig)
 		sigprocmask(SIG_SETMASK, &before, NULL);
 	}
 	sigpending(&pending);
-	if (!sigismember(&pending, SIGCONT))
-		terminal_continued(t);
+	if (sigismember(&pending, SIGCONT))
+		return;
+	terminal_continued(t);
+	/* nobody can stop us, and it would be stopped again at once: it waits on its own terminal instead */
+	if (sig == SIGTTIN || sig == SIGTTOU)
+		say_to_leader(t, STUB_SESSION_FOREGROUND);
 }
 
 static void clone_stopped(struct terminal *t, int sig)

@@ -269,10 +269,15 @@ const struct tool_command tool_attach = {
 	.name = "attach",
 	.run = run,
 	.operands = "[--view] [--detach-keys KEYS] PID, or: warm attach --steal PID",
-	.summary = "see and type in a clone that was detached; or take over any process",
+	.summary = "come to the terminal of a clone; or take any process to this one",
 	.details =
-		"A clone of warm launch -d is seen and typed in here: 'warm attach --help' of warm tells more.\n"
+		"Comes to the terminal of a clone (warm ps lists them): what it has printed is shown again, and\n"
+		"what is typed here is typed there. The clone gets this terminal's size. It is left, and goes on,\n"
+		"by the detach keys, by closing this terminal, or by ending this process. While somebody is\n"
+		"attached already, others only look on. The exit status is the clone's if it ends meanwhile.\n"
 		"\n"
+		"  --view   only look on; Ctrl-C leaves\n"
+		"  --detach-keys KEYS  \"ctrl-\\\\,ctrl-d\" unless $WARM_DETACH_KEYS says otherwise; \"\": none\n"
 		"  --steal  take PID, any process that runs in another terminal, to this one\n"
 		"\n"
 		"A process that is alone in its job (not its session's leader, without children in its\n"
@@ -282,13 +287,14 @@ const struct tool_command tool_attach = {
 		"in here are those of before. If the terminal cannot be reached (an sshd of another\n"
 		"user), a process whose children do not use it is taken alone; any other is refused.\n"
 		"\n"
-		"There are no detach keys: closing this terminal hangs it up, as any terminal. Ctrl-Z that stops\n"
+		"Such a process has no detach keys: closing this terminal hangs it up, as any terminal. Ctrl-Z that stops\n"
 		"a process taken alone stops warm too, and fg continues both. The exit status is the\n"
 		"process's; of a whole terminal, that of its session's leader.\n"
 		"\n"
 		"It needs permission to trace: of the same user, and Yama's ptrace_scope 0, or root. What is\n"
 		"in the way is named, with what to change.\n"
 		"\n"
-		"Example:\n"
+		"Examples:\n"
+		"  warm attach $(warm launch -d editor notes.txt)\n"
 		"  warm attach --steal $(pgrep vim)\n",
 };

@@ -187,6 +187,11 @@ static int run_pool(const struct run_options *o, char **envp)
 	run->flags &= ~(uint32_t)(WIRE_RUN_POOL | WIRE_LAUNCH_TERMINAL | WIRE_LAUNCH_BACKGROUND);
 	if (r == -E2BIG)
 		return -1;
+	/* it has begun: not a second time */
+	if (r < 0 && l.reply.status == WIRE_LAUNCHED) {
+		say("launch: ", err.text, NULL);
+		return EXIT_WARM;
+	}
 	if (r < 0)
 		return not_warm(o, err.text);
 	if (l.reply.status == WIRE_LAUNCHED) {

@@ -46,6 +46,7 @@ struct relay {
 	bool wanted; /* active as far as the owner is concerned */
 	bool raw; /* and it is */
 	bool shared; /* options.shared */
+	bool inherit; /* options.inherit, until it is done, or was not needed */
 	struct termios saved;
 
 	bool cr; /* a CR is held back: the caller's terminal puts one before each NL by itself */
@@ -245,6 +246,14 @@ static void tell_raw(const struct relay *r)
 		ring_set_raw(r->ring, r->raw);
 }
 
+/* told before it is so: killed in between, the terminal is looked at for nothing */
+static int enter_raw(struct relay *r)
+{
+	r->raw = true;
+	tell_raw(r);
+	return raw_enter(r->tty, &r->saved);
+}
+
 static enum relay_result read_failed(struct relay *r, int code)
 {
 	if (code == EAGAIN || code == EINTR)
@@ -374,10 +383,14 @@ int relay_activate(struct relay *r)
 	if (r->raw && raw_foreground(r->tty) && raw_is(r->tty))
 		code = 0;
 	else
-		code = raw_enter(r->tty, &r->saved);
+		code = enter_raw(r);
 	r->raw = code == 0;
 	tell_raw(r);
 	if (r->raw) {
+		/* a pty's master sets what its slave has (drivers/tty/tty_ioctl.c: tty_mode_ioctl()) */
+		if (r->inherit)
+			tcsetattr(r->master, TCSANOW, &r->saved);
+		r->inherit = false;
 		follow_newlines(r);
 		relay_resize(r);
 	}
@@ -479,6 +492,7 @@ int relay_open(struct relay **ret, const struct relay_options *o, struct error *
 	/* in the background it stays idle until relay_resume() */
 	if (o->active)
 		relay_activate(r);
+	r->inherit = o->inherit && !is_viewer(r) && !r->raw;
 	*ret = r;
 	return 0;
 }

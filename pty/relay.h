@@ -54,6 +54,7 @@ struct relay_options {
 	const char *detach_keys; /* bytes, at most RELAY_KEYS_MAX; NULL or "": no detaching */
 	bool replay; /* begin with what the ring has */
 	bool active; /* false: idle until relay_activate() */
+	bool inherit; /* begun in the background, the pty gets the terminal's settings when it first comes to the foreground */
 	bool shared; /* others (a pipeline's) print to the terminal too: newlines are theirs also while it is raw */
 	uint64_t (*clock_ms)(void); /* NULL: clock_ms() of engine/base; for tests */
 };

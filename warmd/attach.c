@@ -134,6 +134,9 @@ int attach_request(struct connection *c, const void *packet, size_t len, struct 
 	else if (!record && (!cl || t->ended))
 		refuse(c, m->pid, ESRCH, "clone %u has ended ('warm logs %u' has what it printed)", m->pid,
 		       m->pid);
+	else if (!(m->flags & (WIRE_ATTACH_RECORD | WIRE_ATTACH_VIEW)) && t->master < 0)
+		refuse(c, m->pid, EIO, "the terminal of clone %u was hung up: who launched it went away",
+		       m->pid);
 	else
 		attach(c, m, t, cl, caller);
 	return 0;

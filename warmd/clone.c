@@ -168,11 +168,12 @@ void clone_hangup(struct server *s, const struct connection *c)
 		if (cl->detached)
 			continue;
 		/* as a terminal that is closed: a stopped one shall notice too */
+		if (cl->terminal) {
+			terminal_hangup(cl->terminal);
+			continue;
+		}
 		pidfd_kill(cl->pidfd, cl->pid, SIGHUP, true);
 		pidfd_kill(cl->pidfd, cl->pid, SIGCONT, true);
-		/* afterwards, so that a shell learns of it by the signal, and tells its jobs, and not by the end of its input */
-		if (cl->terminal)
-			terminal_hangup(cl->terminal);
 	}
 }
 

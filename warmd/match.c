@@ -51,10 +51,16 @@ static bool counts_always(const char *name)
 	return false;
 }
 
-/* before main() nothing acts on the terminal's type, or it was seen to ask for it */
+/* before main() nothing acts on what terminal it is, or it was seen to ask for it */
 static bool looked_at_later(const struct template *t, const char *setting)
 {
-	return strcmp(t->result->ready, "main") == 0 && strncmp(setting, "TERM=", 5) == 0;
+	static const char *const names[] = { "TERM=", "TERM_PROGRAM=", "TERM_PROGRAM_VERSION=",
+					     "COLORTERM=" };
+
+	for (size_t i = 0; i < ARRAY_SIZE(names) && strcmp(t->result->ready, "main") == 0; i++)
+		if (strncmp(setting, names[i], strlen(names[i])) == 0)
+			return true;
+	return false;
 }
 
 /* @config: NULL: what it ignores counts too */

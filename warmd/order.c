@@ -81,8 +81,8 @@ static void place_terminal(struct order *o, const struct clone *cl, const struct
 			continue;
 		o->fds[i] = t->slave;
 		o->head.terminal_fd = o->head.targets[i];
-		if (l->request->run.flags & WIRE_LAUNCH_BACKGROUND)
-			o->head.flags |= STUB_ORDER_BACKGROUND;
+		if (!(l->request->run.flags & WIRE_LAUNCH_BACKGROUND))
+			o->head.flags |= STUB_ORDER_FOREGROUND;
 	}
 }
 
@@ -206,6 +206,10 @@ static int fill_json(struct order *o, const struct launch *l, struct error *err)
 	size_t n = 0;
 	ssize_t len;
 
+	if (o->nfds == PACKET_MAX_FDS) {
+		free(v);
+		return error_set(err, E2BIG, "more descriptors are open than can go with the launch context");
+	}
 	if (!v)
 		return error_set(err, ENOMEM, "no memory");
 	for (size_t i = 1; i < o->npieces; i++) {

@@ -429,6 +429,28 @@ static void launch_with_terminal(struct pool *p, struct clone *cl)
 	}
 }
 
+/* the program is made, and waits for its order */
+static void on_parked(struct pool *p, struct clone *cl, pid_t pid)
+{
+	if (cl->terminal && clone_adopt_program(cl, pid) < 0) {
+		pool_lost(cl); /* its launch goes to another */
+		return;
+	}
+	if (cl->launch) {
+		launch_with_terminal(p, cl);
+		return;
+	}
+	take(&p->making, &p->nmaking, cl);
+	cl->state = CLONE_PARKED;
+	metrics_since(p->server, METRICS_PARK, cl->made_ns);
+	cl->next = p->parked;
+	p->parked = cl;
+	p->nparked++;
+	p->failures = 0;
+	serve_waiting(p);
+	refill(p);
+}
+
 static void on_note(struct pool *p, const struct stub_note *n)
 {
 	struct clone *cl = find(p, n->id);
@@ -444,34 +466,26 @@ static void on_note(struct pool *p, const struct stub_note *n)
 		refill(p);
 		break;
 	case STUB_NOTE_FORKED:
-		if (cl && cl->state == CLONE_FORKING)
-			on_forked(p, cl, n->value);
+		if (!cl || cl->state != CLONE_FORKING)
+			break;
+		on_forked(p, cl, n->value);
+		cl = find(p, n->id);
+		/* its program was sooner */
+		if (cl && cl->terminal && cl->pid)
+			on_parked(p, cl, cl->pid);
 		break;
 	case STUB_NOTE_PARKED:
-		/* the child may have been sooner than its skeleton */
+		/* the child may have been sooner than its skeleton, which alone says what its leader's PID is */
+		if (cl && cl->state == CLONE_FORKING && cl->terminal) {
+			cl->pid = n->value;
+			break;
+		}
 		if (cl && cl->state == CLONE_FORKING)
 			on_forked(p, cl, n->value);
 		cl = find(p, n->id);
 		/* one with an order is the server's by now */
-		if (!cl || (cl->launch && !cl->terminal))
-			break;
-		if (cl->terminal && clone_adopt_program(cl, n->value) < 0) {
-			give_back(p, cl);
-			break;
-		}
-		if (cl->launch) {
-			launch_with_terminal(p, cl);
-			break;
-		}
-		take(&p->making, &p->nmaking, cl);
-		cl->state = CLONE_PARKED;
-		metrics_since(p->server, METRICS_PARK, cl->made_ns);
-		cl->next = p->parked;
-		p->parked = cl;
-		p->nparked++;
-		p->failures = 0;
-		serve_waiting(p);
-		refill(p);
+		if (cl && (!cl->launch || cl->terminal))
+			on_parked(p, cl, n->value);
 		break;
 	case STUB_NOTE_FAILED:
 		on_failed(p, cl, n);
@@ -521,6 +535,8 @@ static void start_skeleton(struct pool *p)
 	if (p->state == SKELETON_BROKEN && clock_ns(CLOCK_MONOTONIC) - p->skeleton_ns < RETRY_NS)
 		return;
 	p->skeleton_ns = clock_ns(CLOCK_MONOTONIC);
+	/* of a refill, or of the start that is made now */
+	p->timer = sd_event_source_disable_unref(p->timer);
 	r = skeleton_start(p->template, &p->pid, &p->sock, &err);
 	if (r == 0) {
 		p->state = SKELETON_STARTING;
@@ -730,7 +746,7 @@ static void refill(struct pool *p)
 	uint64_t since = clock_ns(CLOCK_MONOTONIC) - p->last_launch_ns;
 	unsigned int idle = 0, have;
 
-	if (!p->server->short_of_memory)
+	if (!p->server->short_of_memory || p->waiting)
 		want_skeleton(p);
 	if (p->state != SKELETON_READY || p->server->short_of_memory)
 		return;

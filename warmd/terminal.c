@@ -21,6 +21,7 @@
 #include "warmd/pool.h"
 
 #define PUMP_READS 16 /* of 4 KiB at most, in one turn of the loop: launches come first */
+#define FINISH_MAX 65536 /* more than a pty holds: processes that the clone left behind may go on printing */
 #define KEPT_MAX   16 /* terminals of clones that have ended */
 
 int terminal_new(struct server *s, struct terminal **ret)
@@ -183,8 +184,11 @@ int terminal_start(struct terminal *t, const struct clone *cl, const struct laun
 	t->pid = cl->pid;
 	t->kept = detach;
 	t->writer = detach ? NULL : l->connection;
-	if (t->writer)
+	if (t->writer) {
+		/* of a clone that died before its order, or an earlier launch of this client */
+		terminal_leave(t->writer);
 		t->writer->terminal = t;
+	}
 	t->next = t->server->terminals;
 	t->server->terminals = t;
 	t->listed = true;
@@ -271,8 +275,13 @@ static void put_away(struct terminal *t)
 /* nobody writes any more, and nothing more comes: viewers have seen all */
 static void finish(struct terminal *t)
 {
-	while (pump_read(t->master, &t->ring, t->wake) > 0)
-		;
+	ssize_t n;
+
+	for (size_t taken = 0; taken < FINISH_MAX; taken += (size_t)n) {
+		n = pump_read(t->master, &t->ring, t->wake);
+		if (n <= 0)
+			break;
+	}
 	pump_wake(t->wake);
 	for (struct connection *c = t->server->connections; c; c = c->next)
 		if (c->terminal == t)
@@ -346,7 +355,16 @@ void terminal_release(struct terminal *t)
 
 void terminal_hangup(struct terminal *t)
 {
-	silence_leader(t);
+	struct stub_session m = { .kind = STUB_SESSION_HANGUP };
+	struct iovec piece = { &m, sizeof(m) };
+	int r;
+
 	t->pump = sd_event_source_disable_unref(t->pump);
+	/* without a leader to tell, closing it is all that is left */
+	r = t->session >= 0 && t->master >= 0
+		    ? packet_send(t->session, &piece, 1, &t->master, 1, MSG_DONTWAIT)
+		    : 0;
+	if (r < 0)
+		log_debug("the leader of a session is not told of the hang-up: %s", strerror(-r));
 	t->master = fd_close(t->master);
 }

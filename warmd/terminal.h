@@ -77,7 +77,7 @@ void terminal_leave(struct connection *c);
 /** terminal_release() - a launch without a terminal has got a clone with one: freed, and the clone has none then */
 void terminal_release(struct terminal *t);
 
-/** terminal_hangup() - whoever launched the clone is gone, and it is not to live on; it has got SIGHUP */
+/** terminal_hangup() - whoever launched the clone is gone, and it is not to live on: its leader sends SIGHUP, then the pty is hung up */
 void terminal_hangup(struct terminal *t);
 
 /** attach_request() - WIRE_ATTACH. @caller: perhaps the client's terminal. Return: 0, or -EBADMSG: the connection is to be ended */

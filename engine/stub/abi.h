@@ -344,7 +344,7 @@ enum stub_fork_flags {
 
 /*
  * A clone with a terminal is forked twice: the first process, the session's leader, stays (session.c). The terminal is its
- * controlling one, the clone leads the group in the foreground. So that a stop signal stops the clone (a group
+ * controlling one; the clone leads a group of its own. So that a stop signal stops the clone (a group
  * without a parent in its session counts as orphaned), children that outlive the clone get no SIGHUP, and a program
  * that is no session leader in a shell is none here. The leader ends as the clone ended.
  */
@@ -352,6 +352,11 @@ enum stub_session_kind {
 	STUB_SESSION_STOPPED, /* leader: the clone was stopped; value: by which signal */
 	STUB_SESSION_FOREGROUND, /* to the leader: the clone's group into the foreground, and SIGCONT to it */
 	STUB_SESSION_BACKGROUND, /* the same, into the background */
+	/*
+	 * SIGHUP and SIGCONT to the groups, then the pty is hung up: the master comes with the message. In this order, as
+	 * the kernel does it: a shell that finds its terminal gone before it has the signal leaves without a word to its jobs.
+	 */
+	STUB_SESSION_HANGUP,
 	STUB_SESSION_RELEASE, /* the pty will be hung up: the clone gets no SIGHUP for it */
 };
 
@@ -384,8 +389,8 @@ enum stub_order_flags {
 	STUB_ORDER_LEARN = 1 << 2,
 	STUB_ORDER_UMASK = 1 << 3,
 	STUB_ORDER_NICE = 1 << 4,
-	STUB_ORDER_BACKGROUND =
-		1 << 5, /* start in the terminal's background; descriptor terminal_fd is the terminal */
+	STUB_ORDER_FOREGROUND =
+		1 << 5, /* of its terminal, descriptor terminal_fd; a parked clone is in the background */
 };
 
 struct stub_order_limit {
@@ -409,7 +414,7 @@ struct stub_order {
 	uint64_t generation;
 	struct stub_order_limit limits[16];
 	uint16_t targets[STUB_ORDER_FDS + 1];
-	int32_t terminal_fd; /* BACKGROUND */
+	int32_t terminal_fd; /* FOREGROUND */
 };
 
 #endif

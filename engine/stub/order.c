@@ -298,15 +298,16 @@ void stub_launch_clone(struct stub_launch *l)
 	l->notes_fd = -1;
 	n = stub_receive(l->channel_fd, a.order, sizeof(*a.order), a.strings, STUB_ORDER_STRINGS, &got, 0);
 	if (n == 0)
-		SYSCALL1(SYS_exit_group, 0); /* not wanted any more */
+		SYSCALL1(SYS_exit_group,
+			 125); /* not wanted any more, or warmd died between its answer and the order */
 	SYSCALL1(SYS_close, l->channel_fd);
 	l->channel_fd = -1;
 	if (n < 0 || !sane(&a, n, &got))
 		stub_fail(l, "reading the launch order", n < 0 ? n : -EBADMSG);
 	place_descriptors(l, a.order, &got);
 	place_extras(l, a.order, &got);
-	if (a.order->flags & STUB_ORDER_BACKGROUND)
-		stub_to_background(a.order->terminal_fd);
+	if (a.order->flags & STUB_ORDER_FOREGROUND)
+		stub_take_terminal(a.order->terminal_fd);
 	stub_fds_outside(l);
 	apply_caller(l, a.order);
 	if (a.order->flags & STUB_ORDER_LEARN) {

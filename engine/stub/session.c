@@ -24,6 +24,7 @@
 #define CHILD_STOPPED 5
 #define RLIMIT_CORE   4
 #define DONTWAIT      0x4040 /* MSG_DONTWAIT | MSG_NOSIGNAL */
+#define PEEK	      2 /* MSG_PEEK */
 
 struct child_info { /* siginfo_t of SIGCHLD */
 	int32_t signo, error, code, pad;
@@ -60,9 +61,12 @@ static void close_others(int32_t a, int32_t b)
 }
 
 /* as the clone ended; the core, if any, is the clone's */
-static void __attribute__((noreturn)) end_alike(const struct child_info *c)
+static void __attribute__((noreturn)) end_alike(const struct session *s, const struct child_info *c)
 {
 	uint64_t none[2] = { 0, 0 };
+
+	/* a leader's end is a SIGHUP to the foreground group: drivers/tty/tty_jobctrl.c, disassociate_ctty() */
+	set_front(s, (int32_t)SYSCALL0(SYS_getpid));
 
 	if (c->code != CHILD_EXITED) {
 		uint64_t unblock = 1ull << (c->status - 1);
@@ -84,7 +88,7 @@ static void look_at_clone(struct session *s)
 
 	while (SYSCALL5(SYS_waitid, P_PID, s->clone, &c, WEXITED | WSTOPPED | WNOHANG, 0) == 0 && c.pid) {
 		if (c.code != CHILD_STOPPED)
-			end_alike(&c);
+			end_alike(s, &c);
 		if (SYSCALL3(SYS_ioctl, s->terminal, TIOCGPGRP, &front) == 0 && front != SYSCALL0(SYS_getpid))
 			s->front = front;
 		m.value = c.status;
@@ -101,33 +105,45 @@ static void send_groups(const struct session *s, int sig)
 		SYSCALL2(SYS_kill, -(long)s->front, sig);
 }
 
+static void hang_up(struct session *s)
+{
+	send_groups(s, SIGHUP);
+	send_groups(s, SIGCONT);
+	/* once is enough */
+	s->released = 1;
+}
+
 /* Return: 0 when nobody can ask any more */
 static int obey(struct session *s)
 {
 	struct stub_session m;
 	long n;
 
-	while ((n = SYSCALL6(SYS_recvfrom, s->sock, &m, sizeof(m), DONTWAIT, 0, 0)) == sizeof(m)) {
-		if (m.kind == STUB_SESSION_RELEASE) {
-			s->released = 1;
+	/* a descriptor that comes with a message is closed when that is taken */
+	while ((n = SYSCALL6(SYS_recvfrom, s->sock, &m, sizeof(m), DONTWAIT | PEEK, 0, 0)) > 0) {
+		if (n == sizeof(m) && m.kind == STUB_SESSION_HANGUP)
+			hang_up(s);
+		SYSCALL6(SYS_recvfrom, s->sock, &m, sizeof(m), DONTWAIT, 0, 0);
+		if (n != sizeof(m))
 			continue;
-		}
+		if (m.kind == STUB_SESSION_RELEASE)
+			s->released = 1;
+		if (m.kind != STUB_SESSION_FOREGROUND && m.kind != STUB_SESSION_BACKGROUND)
+			continue;
 		set_front(s, m.kind == STUB_SESSION_FOREGROUND ? s->front : (int32_t)SYSCALL0(SYS_getpid));
 		send_groups(s, SIGCONT);
 	}
 	return n != 0;
 }
 
-static void take_signals(const struct session *s, int32_t fd)
+static void take_signals(struct session *s, int32_t fd)
 {
 	struct signal sig[2];
 	long n = SYSCALL3(SYS_read, fd, sig, sizeof(sig));
 
 	for (long i = 0; i < n / (long)sizeof(sig[0]); i++) {
-		if (sig[i].signo != SIGHUP || s->released)
-			continue;
-		send_groups(s, SIGHUP);
-		send_groups(s, SIGCONT);
+		if (sig[i].signo == SIGHUP && !s->released)
+			hang_up(s);
 	}
 }
 
@@ -168,17 +184,14 @@ void stub_session(struct stub_launch *l, int32_t terminal, int32_t sock)
 	if (pid)
 		lead(&s);
 	l->pid = (uint32_t)SYSCALL0(SYS_getpid);
-	s.clone = (int32_t)l->pid;
 	SYSCALL2(SYS_setpgid, 0, 0);
-	set_front(&s, s.clone);
 	SYSCALL1(SYS_close, terminal);
 	SYSCALL1(SYS_close, sock);
 }
 
-void stub_to_background(int32_t terminal)
+void stub_take_terminal(int32_t terminal)
 {
 	struct session s = { .terminal = terminal };
 
-	/* the leader is the parent, and alone in its group */
-	set_front(&s, (int32_t)SYSCALL0(SYS_getppid));
+	set_front(&s, (int32_t)SYSCALL0(SYS_getpid));
 }

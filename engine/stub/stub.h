@@ -90,12 +90,12 @@ uint32_t stub_thread_timers(const struct stub_launch *l, int make) HIDDEN;
 
 /**
  * stub_session() - the caller leads a session: fork, stay as its leader, and return in the child
- * @terminal: becomes the controlling terminal, with the child's new group in its foreground; closed
+ * @terminal: becomes the controlling terminal, with the child's new group in its background; closed in the child
  * @sock: struct stub_session; closed in the child
  */
 void stub_session(struct stub_launch *l, int32_t terminal, int32_t sock) HIDDEN;
-/** stub_to_background() - of @terminal, which is the controlling one */
-void stub_to_background(int32_t terminal) HIDDEN;
+/** stub_take_terminal() - into the foreground of @terminal, which is the controlling one; signals are blocked */
+void stub_take_terminal(int32_t terminal) HIDDEN;
 
 /** stub_skeleton() - wait for orders, fork */
 void stub_skeleton(struct stub_launch *l) HIDDEN __attribute__((noreturn));

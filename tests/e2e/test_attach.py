@@ -9,7 +9,7 @@ import subprocess
 import pytest
 from conftest import TIMEOUT, children, eventually, exists, need, read_until, state
 from launches import name_of_process
-from terminals import PROMPT, VARIABLES, open_terminal, sh, template  # noqa: F401
+from terminals import open_terminal, sh, template  # noqa: F401
 
 KEYS = "\x1c\x04"
 LOOP = "echo ready $(stty size); while read x; do echo got $x; [ \"$x\" = end ] && exit 7; done; exit 9"
@@ -102,6 +102,7 @@ def test_launched_detached(sh, open_terminal):
 def test_size_at_attach(sh, open_terminal):
     first, second = open_terminal(), open_terminal(rows=40, columns=120)
     clone = detached(sh, first, "trap 'echo now $(stty size)' WINCH; echo begin; while :; do read -t 1000 x; done")
+    eventually(lambda: "begin" in sh.logs(clone), "its trap")
     second.say(sh.words("attach", clone))
     second.expect("now 40 120\r\n")
     second.resize(90, 30)

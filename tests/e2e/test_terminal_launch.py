@@ -2,17 +2,18 @@
 """Clones with a terminal of their own, as their caller sees them: redirections, settings afterwards, job control of the
 shell outside and of one inside, sizes, line editing, floods. test_terminal.py compares dialogues with the cold run's"""
 import contextlib
+import hashlib
 import os
 import re
+import shutil
 import signal
-import time
 from pathlib import Path
 
 import pytest
 from conftest import PYTHON, TIMEOUT, children, eventually, exists, need, state
 from launches import descriptors_of, name_of_process, skeletons
 from screens import Screen
-from terminals import PROMPT, SET_PROMPT, VARIABLES, Clones, Terminal, open_terminal, pexpect, sh, template  # noqa: F401
+from terminals import PROMPT, SET_PROMPT, VARIABLES, Clones, open_terminal, sh, template  # noqa: F401
 
 ISATTY = 'for i in 0 1 2; do [ -t $i ] && echo -n "tty " || echo -n "no "; done; '
 
@@ -55,6 +56,18 @@ def test_redirected(sh, open_terminal, tmp_path, program, after, typed, shown, f
     assert shell.run("echo ${PIPESTATUS[0]}") == "0\n"
     assert {name: (tmp_path / name).read_text() for name in files} == files
     assert shell.run("stty -g") == before
+
+
+def test_others_of_the_pipeline_print(sh, open_terminal):
+    """The clone has the terminal, to read a line; what tee(1) prints meanwhile has its carriage returns"""
+    shell = open_terminal()
+    shell.say(sh.line("echo one; read x; echo two; read x; echo got $x") + " | tee /dev/null")
+    shell.expect("one\r\n")
+    eventually(shell.raw, "the clone has the terminal")
+    shell.say("")
+    assert shell.expect("two\r\n") == b""
+    shell.say("typed")
+    assert shell.prompt() == "got typed\n"
 
 
 # --- the caller's terminal afterwards ---
@@ -204,7 +217,8 @@ def test_two_at_once(sh, open_terminal, tmp_path):
     os.mkfifo(go)
     fifo = os.open(go, os.O_RDWR | os.O_CLOEXEC)
     shell = open_terminal()
-    shell.run(sh.line(f"echo first; read x < {go}; echo first $x; read x < {go}; echo first $x") + " &")
+    shell.say(sh.line(f"echo first; read x < {go}; echo first $x; read x < {go}; echo first $x") + " &")
+    shell.expect("first\r\n")
     shell.say(sh.line("echo second; while read x; do echo second $x; done"))
     shell.expect("second\r\n")
     os.write(fifo, b"one\n")
@@ -220,6 +234,26 @@ def test_two_at_once(sh, open_terminal, tmp_path):
     shell.run("wait 2>/dev/null; jobs")
     os.close(fifo)
     assert shell.run("stty -a | grep -o -w -e '-*icanon' -e '-*isig'").split() == ["isig", "icanon"]
+
+
+def test_started_in_the_background_of_a_raw_terminal(sh, open_terminal, tmp_path):
+    """It prints whole newlines, and in the foreground it has the settings that the terminal has then"""
+    go = tmp_path / "go"
+    shell = open_terminal()
+    shell.run(f"(until [ -e {go} ]; do /bin/sleep 0.01; done; exec {sh.line('echo begun; until read x; do :; done; echo got $x; stty -g')}) &")
+    before = shell.run("stty -g")
+    shell.say("stty raw; cat; stty sane; stty -echo")
+    eventually(shell.raw, "a raw terminal")
+    go.write_text("")
+    shell.expect("begun\r\n")
+    os.killpg(os.tcgetpgrp(shell.child.fileno()), signal.SIGTERM)
+    shell.prompt()
+    eventually(lambda: "Stopped" in shell.run("jobs"), "the stop of a job that reads the terminal")
+    shell.run(f"stty {before.strip()}")
+    shell.say("fg >/dev/null")
+    shell.say("typed")
+    shell.expect("got typed\r\n")
+    assert shell.prompt() == before
 
 
 def test_script_is_stopped(sh, open_terminal, tmp_path):
@@ -279,7 +313,7 @@ def test_less_stops_itself(sh, screen, numbers):
     screen.text(f"clear; {sh.line(f'less {numbers}')}\r")
     screen.expect(lambda lines: lines[:19] == page)
     screen.keys("C-z")
-    screen.expect(lambda lines: any("Stopped" in line for line in lines) and lines[-1] == "READY>" or "READY>" in lines)
+    screen.expect(lambda lines: any("Stopped" in line for line in lines) and "READY>" in lines)
     screen.text("clear; stty -a | tr -s ' ;' '\\n' | grep -x -e '-*icanon' -e '-*echo'\r")
     screen.expect(lambda lines: lines[:3] == ["icanon", "echo", "READY>"])
     screen.resize(80, 12)
@@ -294,7 +328,6 @@ def test_less_stops_itself(sh, screen, numbers):
 
 
 def test_vim_inside(sh, screen, tmp_path):
-    import shutil
     vim = shutil.which("vim") or shutil.which("vim.tiny")
     need(vim, "vim")
     (tmp_path / "text").write_text("hello\n")
@@ -406,7 +439,6 @@ if len(sys.argv) > 2:
 
 
 def test_every_byte(sh, open_terminal, tmp_path):
-    import hashlib
     path = tmp_path / "raw.py"
     path.write_text(RAW)
     data = bytes(range(256)) * 2 + "äöü € 🐧 \x1b[31mred\x1b[0m \x1b[200~paste\x1b[201~".encode() + b"\x1c\x1c\x1cx\x04\x1d\x03\x1a"
@@ -421,7 +453,6 @@ def test_every_byte(sh, open_terminal, tmp_path):
 
 @pytest.mark.parametrize("canonical", [False, True], ids=["raw", "lines"])
 def test_paste(sh, open_terminal, tmp_path, canonical):
-    import hashlib
     shell = open_terminal()
     if canonical:
         data = b"".join(b"%05d %s\n" % (i, b"x" * 57) for i in range(1024))
@@ -442,12 +473,6 @@ def rss(pid):
     return int(re.search(r"RssAnon:\s+(\d+)", Path(f"/proc/{pid}/status").read_text())[1])
 
 
-def waits_in_write(pid):
-    """It does nothing: its time does not go on"""
-    first = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
-    return first[0] == "S"
-
-
 def test_flood_that_nobody_reads(sh, open_terminal):
     shell = open_terminal()
     shell.say(sh.line("exec yes"))
@@ -466,6 +491,7 @@ def test_flood_that_nobody_reads(sh, open_terminal):
         return seen[1] > 20
     eventually(stands, "a program that stands")
     assert seen[0] < 1024 * 1024
+    assert rss(relay) < before[0] + 1024
     # and goes on
     for _ in range(200):
         shell.child.read_nonblocking(65536, TIMEOUT)
@@ -504,7 +530,7 @@ def test_many_launches(sh, open_terminal):
 
     def settled():
         now = calm()
-        same = now == before[0]
+        same = now and now == before[0]
         before[0] = now
         return same
     eventually(settled, "rest")
