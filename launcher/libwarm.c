@@ -15,6 +15,7 @@
 #include "engine/base/fd.h"
 #include "launcher/client.h"
 #include "launcher/context.h"
+#include "launcher/libwarm_lease.h"
 
 /* the last failure of a call of this thread */
 static __thread struct {
@@ -61,6 +62,7 @@ void connection_put(struct connection *c)
 {
 	if (--c->refs)
 		return;
+	lease_drop_all(c);
 	close(c->fd);
 	free(c);
 }
@@ -183,7 +185,7 @@ int handle_open(struct warm **ret, const char *socket_path, unsigned int launch_
 	pthread_mutex_init(&w->lock, NULL);
 	w->owner = getpid();
 	w->launch_ms = launch_ms;
-	w->null_fd = -EBADF;
+	w->null_fd = w->mounts_fd = -EBADF;
 	r = find_path(w, socket_path, err);
 	if (r == 0)
 		r = collect(w, err);
@@ -225,6 +227,7 @@ EXPORT void warm_close(struct warm *w)
 		connection_put(w->connection);
 	}
 	fd_close(w->null_fd);
+	fd_close(w->mounts_fd);
 	while (w->chunks) {
 		struct clone_chunk *chunk = w->chunks;
 

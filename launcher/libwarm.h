@@ -8,6 +8,7 @@
  *	libwarm.c		the handle: open, close, words of a failure, records
  *	libwarm_launch.c	options to packet; warm_launch()
  *	libwarm_reader.c	what comes from warmd, and to whom it goes
+ *	libwarm_lease.c		launches that do not wait for warmd
  *	libwarm_wait.c		warm_wait()
  *	libwarm_ready.c		the other side, within a program: nothing of this file
  *
@@ -90,6 +91,7 @@ struct connection {
 	int fd;
 	unsigned int refs;
 	bool lost; /* warm.connection is not this one any more */
+	struct leases *leases; /* libwarm_lease.c; NULL: none */
 	bool reset; /* ECONNRESET was reported: warmd closed it before it had read all */
 };
 
@@ -108,6 +110,9 @@ struct warm {
 	struct clone *asked, *unused, *clones[CLONE_BUCKETS];
 	struct clone_chunk *chunks;
 	struct message *messages;
+	bool asked_before; /* a launch went through warmd */
+	int mounts_fd; /* /proc/self/mountinfo, for leases; -EBADF: not opened yet; -ENOENT: it cannot be */
+	uint64_t incoming[WIRE_MODEL_MAX / 8 + 1]; /* the leader's */
 	char words[sizeof(((struct error *)0)->text)]; /* of the last failure of any thread */
 };
 

@@ -12,6 +12,7 @@
 #include "engine/base/packet.h"
 #include "engine/base/pidfd.h"
 #include "launcher/context.h"
+#include "launcher/libwarm_lease.h"
 
 #define NFDS 4 /* stdin, stdout, stderr, directory */
 
@@ -186,6 +187,7 @@ static int ask(struct warm *w, struct launch *l, struct clone **ret, bool *ret_a
 	conn->refs++;
 	call_begin(w, &l->call);
 	((struct wire_run *)l->message->bytes)->tag = cl->tag;
+	((struct wire_run *)l->message->bytes)->leases = lease_wanted(w);
 	r = send_message(w, l, conn, err);
 	if (not_sent(r)) {
 		call_drain(w, &l->call, conn);
@@ -262,11 +264,13 @@ static int place_pidfd(struct warm *w, struct launch *l, struct clone *cl, int *
 static int launch(struct warm *w, struct launch *l, pid_t *ret_pid, int *ret_pidfd, struct error *err)
 {
 	struct clone *cl;
-	bool again;
-	int r;
+	bool again = false;
+	int r = 0;
 
 	pthread_mutex_lock(&w->lock);
-	r = ask(w, l, &cl, &again, err);
+	cl = lease_launch(w, (struct wire_run *)l->message->bytes, l->fds, NFDS, &l->call.pidfd);
+	if (!cl)
+		r = ask(w, l, &cl, &again, err);
 	if (r < 0 && again)
 		r = ask(w, l, &cl, &again, err);
 	if (r == 0) {

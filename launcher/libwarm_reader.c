@@ -15,14 +15,17 @@
 #include "engine/base/fd.h"
 #include "engine/base/packet.h"
 #include "engine/base/pidfd.h"
+#include "launcher/libwarm_lease.h"
 
-/* what warmd sends; one byte more than the largest, to see that a packet is larger */
+/* what warmd sends, in warm.incoming */
 union incoming {
 	struct wire_header header;
 	struct wire_run_reply reply;
 	struct wire_exited exited;
-	char room[sizeof(struct wire_run_reply) + 1];
+	struct wire_model model;
+	struct wire_lease lease;
 };
+#define INCOMING (WIRE_MODEL_MAX + 1) /* one byte more than the largest, to see that a packet is larger */
 
 void clone_kill(int pidfd, pid_t pid)
 {
@@ -78,6 +81,7 @@ static void lose(struct warm *w, struct connection *conn, const struct error *wh
 	/* other threads that send on it find out */
 	shutdown(conn->fd, SHUT_RDWR);
 	conn->lost = true;
+	lease_drop_all(conn);
 	w->connection = NULL;
 	connection_put(conn);
 	lose_asked(w, unread, why);
@@ -237,6 +241,12 @@ static void on_packet(struct warm *w, struct connection *conn, union incoming *m
 	} else if (h->type == WIRE_EXITED && h->size == p->len && p->len == sizeof(m->exited) &&
 		   p->nfds == 0 && !fds_lost) {
 		on_exited(w, &m->exited);
+	} else if (h->type == WIRE_MODEL && h->size == p->len && p->len >= sizeof(m->model)) {
+		if (lease_model(w, conn, m, p, fds_lost) < 0)
+			lose_malformed(w, conn, "a model");
+	} else if (h->type == WIRE_LEASE && h->size == p->len && p->len == sizeof(m->lease)) {
+		if (lease_granted(w, conn, m, p, fds_lost) < 0)
+			lose_malformed(w, conn, "a lease");
 	} else {
 		lose_malformed(w, conn, "size or type");
 	}
@@ -247,7 +257,7 @@ static void on_packet(struct warm *w, struct connection *conn, union incoming *m
 static void read_one(struct warm *w, int flags)
 {
 	struct connection *conn = w->connection;
-	union incoming m;
+	union incoming *m = (union incoming *)w->incoming;
 	struct packet p;
 	struct error err;
 	bool fds_lost = false;
@@ -255,10 +265,10 @@ static void read_one(struct warm *w, int flags)
 
 	conn->refs++;
 	pthread_mutex_unlock(&w->lock);
-	r = packet_receive_once(conn->fd, &m, sizeof(m), &p, flags);
+	r = packet_receive_once(conn->fd, m, INCOMING, &p, flags);
 	pthread_mutex_lock(&w->lock);
 	/* the packet is whole: then its descriptors are not, because there are too many in this process (MSG_CTRUNC) */
-	if (r == -EBADMSG && p.len < sizeof(m)) {
+	if (r == -EBADMSG && p.len < INCOMING) {
 		fds_lost = true;
 		r = 0;
 	}
@@ -277,7 +287,7 @@ static void read_one(struct warm *w, int flags)
 		error_errno(&err, r, "cannot receive from warmd");
 		lose(w, conn, &err);
 	} else {
-		on_packet(w, conn, &m, &p, fds_lost);
+		on_packet(w, conn, m, &p, fds_lost);
 	}
 	connection_put(conn);
 }

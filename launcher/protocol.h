@@ -53,6 +53,9 @@ enum wire_type {
 	WIRE_ATTACH, /* client: struct wire_attach; answered by WIRE_ATTACHED */
 	WIRE_ATTACHED, /* server: struct wire_attached + descriptors */
 	WIRE_DETACH, /* client: struct wire_detach; no answer */
+	WIRE_MODEL, /* server: struct wire_model + descriptors, to clients that take leases */
+	WIRE_LEASE, /* server: struct wire_lease + descriptors */
+	WIRE_TAKEN, /* client: struct wire_taken; no answer, but WIRE_EXITED later */
 };
 
 struct wire_header {
@@ -125,7 +128,7 @@ struct wire_run {
 	uint32_t tag; /* launches: comes back in the reply */
 	int32_t nice;
 	uint32_t pool; /* build: clones to be kept parked; 0: what the configuration says */
-	uint32_t reserved;
+	uint32_t leases; /* launch: 1: the client takes leases */
 	uint64_t
 		stdio_offset_nonzero; /* bit n: descriptor n is a regular file whose offset or O_APPEND end is not 0 */
 	uint32_t termios_size; /* bytes of termios; 0: no standard descriptor is a terminal */
@@ -224,6 +227,51 @@ struct wire_attached {
 struct wire_detach {
 	struct wire_header header;
 	uint32_t pid, reserved;
+};
+
+/*
+ * Leases: parked clones that the client launches itself (warmd/lease.h). A model is a launch that warmd made for
+ * this connection, and what makes others like it. Behind the struct, in this order: the struct wire_run of the launch;
+ * the struct stub_order that its clone got (engine/stub/abi.h), order_size bytes; strings: those of the wire_run;
+ * fixed_argc arguments that come first in the order, fixed_size bytes; the environment of the order, env_size bytes,
+ * when it is not the launch's own; names of variables that count, names_size bytes.
+ *
+ * Descriptors: warmd's inotify instance, to be asked for its unread bytes and nothing else; struct wire_drain, to be mapped.
+ */
+#define WIRE_MODEL_MAX (32u * 1024)
+
+struct wire_model {
+	struct wire_header header;
+	uint64_t model; /* its number */
+	uint32_t order_size;
+	uint32_t argv_same; /* so many leading arguments are those of the model; UINT32_MAX: all, and no more */
+	uint32_t argv_from; /* the order has the fixed arguments and those from this one on */
+	uint32_t fixed_argc, fixed_size;
+	uint32_t environment_all; /* all variables count */
+	uint32_t env_size, names_size;
+	uint32_t strings_room; /* arguments and environment of an order, at most */
+	uint32_t reserved;
+};
+
+struct wire_drain {
+	uint32_t busy; /* warmd is taking in events */
+};
+
+/* descriptors: the clone's order channel, its pidfd. A model's earlier lease is not used any more */
+struct wire_lease {
+	struct wire_header header;
+	uint64_t model, clone; /* clone: its number, for WIRE_TAKEN */
+	uint64_t generation; /* for the order */
+	uint32_t pid, reserved;
+};
+
+/* the clone has its order. Behind it arguments, or the first of them, each ended by NUL */
+struct wire_taken {
+	struct wire_header header;
+	uint64_t clone;
+	uint64_t start_ns, order_ns; /* CLOCK_MONOTONIC: the call; the order was sent */
+	uint32_t tag; /* 0: it has none, and will not get one from this client */
+	uint32_t argc;
 };
 
 /* pages that a clone of a template wrote, in order of address */

@@ -23,6 +23,7 @@
 #include "engine/base/fd.h"
 #include "engine/base/log.h"
 #include "warmd/builder.h"
+#include "warmd/lease.h"
 #include "warmd/pool.h"
 #include "warmd/server.h"
 
@@ -245,6 +246,8 @@ static void complete(struct build *b)
 	req = request_copy(b->request);
 	if (req) {
 		r = store_add(s->store, req, result, fds, nfds, took, &t, &err);
+		/* its name may have been another's, of which clients have clones */
+		lease_revoke(s, NULL);
 	} else {
 		for (uint32_t i = 0; i < nfds; i++)
 			fd_close(fds[i]);

@@ -59,6 +59,19 @@ void census(const struct server *s, void (*fn)(void *, const struct census_entry
 
 		fn(data, &e);
 	}
+	for (const struct clone *cl = s->leased; cl; cl = cl->next) {
+		struct census_entry e = {
+			.id = cl->id,
+			.pid = cl->pid,
+			.state = CENSUS_PARKED,
+			.template_id = cl->template_id,
+			.label = cl->label,
+			.since_ns = cl->made_ns + clocks,
+		};
+
+		if (cl->pool)
+			fn(data, &e);
+	}
 	for (const struct template *t = s->store->list; t; t = t->next) {
 		const struct pool *p = t->pool;
 

@@ -10,7 +10,7 @@
 #include "engine/base/fd.h"
 #include "engine/base/log.h"
 #include "engine/base/pidfd.h"
-#include "warmd/pool.h"
+#include "warmd/lease.h"
 #include "warmd/terminal.h"
 
 /* Return: 1: it has ended; 0: not yet */
@@ -70,18 +70,29 @@ void clone_release(struct clone *cl)
 static int on_end(sd_event_source *source, int fd, uint32_t events, void *data)
 {
 	struct clone *cl = data;
-	struct server *s = cl->server;
 	int wstatus;
 
 	(void)source;
 	(void)events;
 	if (!reap(cl->leader ? cl->leader : cl->pid, fd, &wstatus))
 		return 0;
+	if (cl->state == CLONE_LEASED) {
+		lease_ended(cl, wstatus);
+		return 0;
+	}
 	if (cl->state != CLONE_RUNNING) {
 		/* without an order it was of no use to anybody */
 		pool_lost(cl);
 		return 0;
 	}
+	clone_ended(cl, wstatus);
+	return 0;
+}
+
+void clone_ended(struct clone *cl, int wstatus)
+{
+	struct server *s = cl->server;
+
 	log_debug("clone %d of '%s' has ended", cl->pid, cl->label);
 	metrics_end(s, cl, wstatus);
 	if (cl->connection) {
@@ -108,7 +119,6 @@ static int on_end(sd_event_source *source, int fd, uint32_t events, void *data)
 	clone_unlink(&s->clones, cl);
 	s->nclones--;
 	clone_free(cl);
-	return 0;
 }
 
 int clone_adopt(struct clone *cl, pid_t pid)
@@ -134,28 +144,35 @@ int clone_adopt_program(struct clone *cl, pid_t pid)
 	return cl->pidfd < 0 ? cl->pidfd : 0;
 }
 
+void clone_begin(struct clone *cl)
+{
+	struct server *s = cl->server;
+
+	cl->state = CLONE_RUNNING;
+	cl->channel = fd_close(cl->channel);
+	cl->started_ns = clock_ns(CLOCK_REALTIME);
+	cl->next = s->clones;
+	s->clones = cl;
+	s->nclones++;
+	s->ways[cl->way]++;
+}
+
 void clone_run(struct clone *cl, struct launch *l, uint32_t way)
 {
 	struct server *s = cl->server;
 	const struct template *t = cl->pool->template;
 
-	cl->state = CLONE_RUNNING;
-	cl->channel = fd_close(cl->channel);
 	if (cl->terminal)
 		terminal_given(cl->terminal);
 	cl->label = strdup(t->label);
 	cl->template_id = t->id;
-	cl->started_ns = clock_ns(CLOCK_REALTIME);
 	cl->connection = l->connection;
 	cl->tag = l->request->run.tag;
 	cl->detached = l->request->run.flags & WIRE_LAUNCH_DETACH;
 	cl->way = way;
 	cl->launch = NULL;
 	cl->pool = NULL;
-	cl->next = s->clones;
-	s->clones = cl;
-	s->nclones++;
-	s->ways[way]++;
+	clone_begin(cl);
 	metrics_order(s, cl, l);
 }
 
@@ -189,6 +206,9 @@ static bool known(const struct server *s, pid_t pid)
 			return true;
 	for (const struct clone *cl = s->leaving; cl; cl = cl->next)
 		if (clone_is(cl, pid))
+			return true;
+	for (const struct clone *cl = s->leased; cl; cl = cl->next)
+		if (!cl->ended && clone_is(cl, pid))
 			return true;
 	for (const struct template *t = s->store->list; t; t = t->next) {
 		if (!t->pool)

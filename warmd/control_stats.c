@@ -19,7 +19,7 @@ Warm__Pool *answer_pool(struct answer *a, const struct pool *p)
 		return NULL;
 	warm__pool__init(m);
 	m->wanted = p->want;
-	m->parked = p->nparked;
+	m->parked = p->nparked + p->nleased;
 	m->making = p->nmaking;
 	m->skeleton = (char *)skeleton_states[p->state];
 	m->skeleton_pid = p->pid > 0 ? (uint32_t)p->pid : 0;

@@ -16,6 +16,7 @@
 #include "engine/base/clock.h"
 #include "engine/base/fd.h"
 #include "engine/base/log.h"
+#include "warmd/lease.h"
 #include "warmd/skeleton.h"
 #include "warmd/terminal.h"
 
@@ -150,6 +151,7 @@ void pool_free(struct pool *p)
 	}
 	drop_clones(&p->making, &p->nmaking);
 	drop_clones(&p->parked, &p->nparked);
+	lease_revoke(p->server, p);
 	stop_skeleton(p);
 	free(p->prefix);
 	free(p->build_argv);
@@ -333,8 +335,10 @@ static bool give_order(struct pool *p, struct clone *cl, struct launch *l, uint3
 	take(&p->parked, &p->nparked, cl);
 	p->failures = 0;
 	clone_run(cl, l, way);
-	if (l->by_name)
+	if (l->by_name) {
 		launch_answer(l, WIRE_LAUNCHED, cl, p->template->label);
+		lease_offer(p, l, &o);
+	}
 	launch_free(l);
 	return true;
 }
@@ -752,7 +756,7 @@ static void refill(struct pool *p)
 		return;
 	for (struct clone *cl = p->making; cl; cl = cl->next)
 		idle += !cl->launch;
-	have = p->nparked + idle;
+	have = p->nparked + p->nleased + idle;
 	if (have < p->want && since < REFILL_USEC * NS_PER_US) {
 		if (!p->timer)
 			sd_event_add_time_relative(p->server->event, &p->timer, CLOCK_MONOTONIC,
@@ -779,6 +783,31 @@ static void shrink(struct pool *p, unsigned int to)
 
 		clone_release(cl);
 	}
+	if (!to)
+		lease_revoke(p->server, p);
+}
+
+void pool_lend(struct pool *p, struct clone *cl)
+{
+	take(&p->parked, &p->nparked, cl);
+	p->nleased++;
+}
+
+void pool_lent_is_gone(struct pool *p)
+{
+	p->nleased--;
+	/* not refill(): this may be the end of the pool, or within a loop over its clones. pool_tick() comes once a second */
+}
+
+void pool_lent_was_used(struct pool *p)
+{
+	p->nleased--;
+	p->hits++;
+	p->server->metrics.pool_hits++;
+	p->last_launch_ns = clock_ns(CLOCK_MONOTONIC);
+	p->want = p->size;
+	p->failures = 0;
+	refill(p);
 }
 
 void pool_new_hot(struct pool *p)

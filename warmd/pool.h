@@ -15,6 +15,7 @@
  *	FORKING   the skeleton was asked; the PID is not known
  *	MAKING    forked; it makes its descriptors, memory and threads. An order may be sent already
  *	PARKED    waits for its order
+ *	LEASED    the same, and a client may give it: lease.h
  *	RUNNING   has its order; listed by `warm ps`
  *
  * A clone that has not got an order ends by itself when its channel is closed, so
@@ -31,7 +32,7 @@
 #include "engine/stub/abi.h"
 #include "warmd/server.h"
 
-enum clone_state { CLONE_FORKING, CLONE_MAKING, CLONE_PARKED, CLONE_RUNNING };
+enum clone_state { CLONE_FORKING, CLONE_MAKING, CLONE_PARKED, CLONE_LEASED, CLONE_RUNNING };
 
 /* a launch that has no clone yet; afterwards the clone has all that is needed of it */
 struct launch {
@@ -67,6 +68,11 @@ struct clone {
 	struct connection *connection;
 	uint32_t tag, way;
 	bool detached;
+	/* LEASED: label, template_id and connection are set; pool: NULL when it was revoked */
+	uint64_t model;
+	unsigned int misses; /* launches that the connection asked warmd for nevertheless */
+	bool ended; /* and reaped: wstatus */
+	int wstatus;
 	/* FORKING, MAKING: whose launch it is for, when it is for one */
 	struct launch *launch;
 };
@@ -85,7 +91,7 @@ struct pool {
 	size_t prefix_len;
 	char *build_argv, *build_env; /* what the build had, as in the control file */
 	struct clone *making, *parked;
-	unsigned int nmaking, nparked;
+	unsigned int nmaking, nparked, nleased; /* nleased: in server.leased */
 	unsigned int want, size; /* parked clones: now, and while there are launches */
 	struct launch *waiting, **waiting_end;
 	uint64_t last_launch_ns, skeleton_ns;
@@ -122,6 +128,13 @@ void pool_new_hot(struct pool *p);
 
 /** pool_tick() - once a second: shrink what is idle, or all when memory is short */
 void pool_tick(struct pool *p, bool short_of_memory);
+
+/** pool_lend() - @cl is not parked any more but leased */
+void pool_lend(struct pool *p, struct clone *cl);
+/** pool_lent_is_gone() - one that was leased will not be launched */
+void pool_lent_is_gone(struct pool *p);
+/** pool_lent_was_used() - one that was leased was launched */
+void pool_lent_was_used(struct pool *p);
 
 /* --- orders: order.c --- */
 
@@ -178,6 +191,10 @@ int clone_adopt(struct clone *cl, pid_t pid);
 int clone_adopt_program(struct clone *cl, pid_t pid);
 /** clone_run() - it has its order and belongs to the server's list from here on; @l is freed */
 void clone_run(struct clone *cl, struct launch *l, uint32_t way);
+/** clone_begin() - the same where all but the state is filled in; it is in no list */
+void clone_begin(struct clone *cl);
+/** clone_ended() - one that ran, and was reaped: told to its client, and freed */
+void clone_ended(struct clone *cl, int wstatus);
 void clone_free(struct clone *cl);
 void clone_unlink(struct clone **list, struct clone *cl);
 /** clone_release() - one without an order: its channel is closed, it ends, and is reaped then */

@@ -14,6 +14,7 @@
 #include "engine/base/fd.h"
 #include "engine/base/log.h"
 #include "warmd/hot.h"
+#include "warmd/lease.h"
 #include "warmd/pool.h"
 #include "warmd/terminal.h"
 
@@ -25,6 +26,7 @@ void connection_close(struct connection *c)
 
 	build_forget_waiter(s, c);
 	launch_forget(s, c);
+	lease_forget(s, c);
 	clone_hangup(s, c);
 	terminal_leave(c);
 	for (struct connection **p = &s->connections; *p; p = &(*p)->next) {
@@ -273,6 +275,8 @@ static int handle_packet(struct connection *c, const void *packet, size_t len, s
 	case WIRE_RUN:
 	case WIRE_LAUNCH:
 		return handle_run(c, packet, len, caller);
+	case WIRE_TAKEN:
+		return lease_taken(c, packet, len);
 	case WIRE_LEARN:
 		return hot_take(c->server->store, packet, len);
 	case WIRE_ATTACH:
@@ -499,6 +503,7 @@ void server_free(struct server *s)
 	build_stop_all(s);
 	/* clones outlive the daemon: no hang-up */
 	clone_forget_all(s);
+	lease_forget_all(s);
 	while (s->connections)
 		connection_close(s->connections);
 	while (s->waiting) {

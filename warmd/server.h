@@ -80,6 +80,8 @@ struct server {
 	/* clones that warmd launches: pool.h */
 	struct clone *clones;
 	struct clone *leaving; /* told to end */
+	struct clone *leased; /* clients may launch them: lease.h */
+	uint64_t next_model;
 	unsigned int nclones;
 	struct terminal *terminals;
 	uint64_t next_clone;

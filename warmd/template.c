@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT */
 #include "warmd/hot.h"
-#include "warmd/pool.h"
+#include "warmd/lease.h"
 #include "warmd/template.h"
 
 #include <errno.h>
@@ -70,6 +70,15 @@ static void on_changed(void *data, const char *path)
 	template_free(t);
 }
 
+/* events do not tell all any more: whoever launches has to look, and that is warmd */
+static void on_unseen(void *data)
+{
+	struct template *t = data;
+
+	if (t->pool)
+		lease_revoke(t->pool->server, t->pool);
+}
+
 int store_new(struct store **ret, const struct config *config, struct error *err)
 {
 	struct store *s = calloc(1, sizeof(*s));
@@ -86,6 +95,7 @@ int store_new(struct store **ret, const struct config *config, struct error *err
 		free(s);
 		return r;
 	}
+	watch_on_unseen(s->watch, on_unseen);
 	the_store = s;
 	*ret = s;
 	return 0;

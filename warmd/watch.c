@@ -36,6 +36,7 @@ int watch_new(struct watch **ret, watch_changed_fn changed, struct error *err)
 		return error_set(err, ENOMEM, "out of memory");
 	w->changed = changed;
 	w->mounts_fd = w->own_mounts_fd = -EBADF;
+	drain_init(&w->drain);
 	w->fd = inotify_init1(IN_NONBLOCK | IN_CLOEXEC);
 	if (w->fd < 0) {
 		r = errno == EMFILE ? error_set(err, EMFILE,
@@ -69,6 +70,7 @@ void watch_free(struct watch *w)
 	fd_close(w->fd);
 	fd_close(w->mounts_fd);
 	fd_close(w->own_mounts_fd);
+	drain_done(&w->drain);
 	free(w);
 }
 
@@ -303,6 +305,8 @@ static void user_verify(struct watch_user *user)
 		unseen_free(&user->unseen);
 		r = user_register(user, &path);
 		entries_free(user->watch, &old);
+		if (r == 0 && user->unseen.count && user->watch->on_unseen)
+			user->watch->on_unseen(user->data);
 	} else {
 		r = dep_set_check(user->set, &path);
 	}
@@ -343,6 +347,7 @@ void watch_drain(struct watch *w)
 	struct pollfd mounts = { .fd = w->own_mounts_fd, .events = POLLPRI };
 	ssize_t n;
 
+	drain_busy(&w->drain, true);
 	do {
 		n = read(w->fd, buf, sizeof(buf)); /* does not block, so there is no EINTR */
 		for (char *p = buf; n > 0 && p < buf + n;) {
@@ -356,6 +361,22 @@ void watch_drain(struct watch *w)
 	if (poll(&mounts, 1, 0) > 0 && (mounts.revents & (POLLPRI | POLLERR)))
 		refresh_all(w);
 	pending_work(w);
+	drain_busy(&w->drain, false);
+}
+
+bool watch_has_unseen(const struct watch_user *user)
+{
+	return user->unseen.count > 0;
+}
+
+void watch_on_unseen(struct watch *w, void (*fn)(void *data))
+{
+	w->on_unseen = fn;
+}
+
+int drain_fd(const struct watch_user *user)
+{
+	return user->watch->drain.fd;
 }
 
 int watch_recheck(struct watch_user *user)

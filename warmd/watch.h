@@ -60,6 +60,15 @@ void watch_drain(struct watch *w);
  */
 int watch_recheck(struct watch_user *user);
 
+/** watch_has_unseen() - is there anything for watch_recheck() to look at? */
+bool watch_has_unseen(const struct watch_user *user);
+
+/** watch_on_unseen() - have @fn called with a registration's data when it got such after watch_add() */
+void watch_on_unseen(struct watch *w, void (*fn)(void *data));
+
+/** drain_fd() - struct wire_drain of the watch of @user, to be mapped for reading. Return: -EBADF: this kernel cannot guard it */
+int drain_fd(const struct watch_user *user);
+
 int watch_fd(const struct watch *w); /* poll for input */
 int watch_mounts_fd(const struct watch *w); /* poll for POLLPRI (/proc/self/mountinfo) */
 size_t watch_count(const struct watch *w); /* inotify watches in use */

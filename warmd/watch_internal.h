@@ -13,6 +13,7 @@
 #include <sys/stat.h>
 
 #include "warmd/deps_map.h"
+#include "warmd/drain.h"
 #include "warmd/watch.h"
 
 /* dep of an entry that stands for a directory on the way to dependencies */
@@ -79,6 +80,8 @@ struct watch {
 	int mounts_fd; /* handed out */
 	int own_mounts_fd; /* polled here: each open file reports a change once */
 	watch_changed_fn changed;
+	struct drain drain;
+	void (*on_unseen)(void *data);
 	struct map nodes; /* wd -> struct node */
 	LIST_HEAD(, watch_user) users;
 	LIST_HEAD(, watch_user) pending;

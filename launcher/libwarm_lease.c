@@ -1,0 +1,477 @@
+/* SPDX-License-Identifier: MIT */
+/* libwarm_lease.c - launches that do not wait for warmd: libwarm_lease.h */
+#include "launcher/libwarm_lease.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <poll.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/ioctl.h>
+#include <sys/mman.h>
+#include <sys/socket.h>
+#include <unistd.h>
+
+#include "engine/base/clock.h"
+#include "engine/base/fd.h"
+#include "engine/stub/abi.h"
+
+#define TAKEN_WORDS 128 /* bytes of arguments that warmd is told, for `warm explain` */
+#define TAKEN_ARGS  16
+
+struct model {
+	struct model *next;
+	uint64_t number;
+	/* its lease; clone 0: none */
+	uint64_t clone, generation;
+	pid_t pid;
+	int channel, pidfd; /* owned */
+	/* pointers into bytes */
+	const struct wire_model *head;
+	const struct wire_run *run;
+	const struct stub_order *order;
+	const char *name, *argv, *envp, *fixed, *env, *names;
+	uint32_t argv_size, envp_size;
+	uint64_t bytes[];
+};
+
+struct leases {
+	struct model *models;
+	int inotify; /* warmd's; to be asked for its unread bytes */
+	const struct wire_drain *drain;
+};
+
+/* behind @n strings, or NULL when there are fewer before @end */
+static const char *skip(const char *at, const char *end, uint32_t n)
+{
+	while (at && n--) {
+		const char *nul = memchr(at, '\0', (size_t)(end - at));
+
+		at = nul ? nul + 1 : NULL;
+	}
+	return at;
+}
+
+/* --- what came -------------------------------------------------------------------------- */
+
+static void lease_close(struct model *m)
+{
+	m->channel = fd_close(m->channel);
+	m->pidfd = fd_close(m->pidfd);
+	m->clone = 0;
+}
+
+/* warmd need not wait for it. When there is no room it learns of it by the launches that come its way */
+static void give_back(const struct connection *conn, struct model *m)
+{
+	struct wire_taken t = { .header = { .magic = WIRE_MAGIC,
+					    .version = WIRE_VERSION_NUMBER,
+					    .type = WIRE_TAKEN,
+					    .size = sizeof(t) },
+				.clone = m->clone };
+
+	if (!m->clone)
+		return;
+	lease_close(m);
+	(void)!send(conn->fd, &t, sizeof(t), MSG_DONTWAIT | MSG_NOSIGNAL);
+}
+
+static void model_remove(struct connection *conn, struct model *m)
+{
+	struct model **at = &conn->leases->models;
+
+	give_back(conn, m);
+	while (*at != m)
+		at = &(*at)->next;
+	*at = m->next;
+	free(m);
+}
+
+void lease_drop_all(struct connection *conn)
+{
+	struct leases *s = conn->leases;
+
+	if (!s)
+		return;
+	while (s->models) {
+		lease_close(s->models);
+		model_remove(conn, s->models);
+	}
+	fd_close(s->inotify);
+	munmap((void *)s->drain, sizeof(*s->drain));
+	free(s);
+	conn->leases = NULL;
+}
+
+/* where the program has closed 0, 1 or 2, it must not find these. Return: false: closed, as there is no room */
+static bool move_up(const struct warm *w, struct packet *p)
+{
+	bool right = p->nfds == 2;
+
+	for (size_t i = 0; i < p->nfds && right; i++) {
+		if (p->fds[i] <= 2) {
+			int up = fcntl(p->fds[i], F_DUPFD_CLOEXEC, 3);
+
+			close(p->fds[i]);
+			p->fds[i] = up;
+		}
+		right = p->fds[i] >= 0 && p->fds[i] < w->fd_budget;
+	}
+	if (right)
+		return true;
+	for (size_t i = 0; i < p->nfds; i++)
+		fd_close(p->fds[i]);
+	p->nfds = 0;
+	return false;
+}
+
+/* @p: inotify instance and struct wire_drain, which are the same each time */
+static bool open_leases(struct connection *conn, struct packet *p)
+{
+	struct leases *s = calloc(1, sizeof(*s));
+	void *at = MAP_FAILED;
+
+	if (s)
+		at = mmap(NULL, sizeof(*s->drain), PROT_READ, MAP_SHARED, p->fds[1], 0);
+	if (at == MAP_FAILED) {
+		free(s);
+		return false;
+	}
+	s->inotify = p->fds[0];
+	s->drain = at;
+	conn->leases = s;
+	p->fds[0] = -EBADF;
+	return true;
+}
+
+/* Return: false: sizes or strings are not right */
+static bool take_apart(struct model *m, size_t len)
+{
+	const struct wire_model *head = m->head = (const struct wire_model *)m->bytes;
+	const struct wire_run *run = m->run = (const struct wire_run *)(head + 1);
+	const struct stub_order *order = m->order = (const struct stub_order *)(run + 1);
+	const char *at = (const char *)(order + 1), *end;
+
+	if (len < sizeof(*head) + sizeof(*run) + sizeof(*order) || head->order_size != sizeof(*order))
+		return false;
+	len -= sizeof(*head) + sizeof(*run) + sizeof(*order);
+	if ((uint64_t)run->strings_size + head->fixed_size + head->env_size + head->names_size != len)
+		return false;
+	end = at + run->strings_size;
+	m->name = at;
+	m->argv = skip(at, end, 3);
+	m->envp = skip(m->argv, end, run->argc);
+	if (!m->envp || skip(m->envp, end, run->envc) != end)
+		return false;
+	m->argv_size = (uint32_t)(m->envp - m->argv);
+	m->envp_size = (uint32_t)(end - m->envp);
+	m->fixed = end;
+	m->env = m->fixed + head->fixed_size;
+	m->names = m->env + head->env_size;
+	return skip(m->fixed, m->env, head->fixed_argc) == m->env &&
+	       (!head->env_size || !m->env[head->env_size - 1]) &&
+	       (!head->names_size || !m->names[head->names_size - 1]);
+}
+
+static void model_enter(struct connection *conn, struct model *m)
+{
+	for (struct model *old = conn->leases->models; old; old = old->next) {
+		if (strcmp(old->name, m->name) == 0) {
+			model_remove(conn, old);
+			break;
+		}
+	}
+	m->next = conn->leases->models;
+	conn->leases->models = m;
+}
+
+int lease_model(struct warm *w, struct connection *conn, const void *packet, struct packet *p, bool fds_lost)
+{
+	struct model *m;
+
+	/* its leases will be given back */
+	if (fds_lost || w->mounts_fd < 0 || !move_up(w, p))
+		return 0;
+	m = malloc(sizeof(*m) + p->len);
+	if (!m)
+		return 0;
+	*m = (struct model){ .number = ((const struct wire_model *)packet)->model,
+			     .channel = -EBADF,
+			     .pidfd = -EBADF };
+	memcpy(m->bytes, packet, p->len);
+	if (!take_apart(m, p->len)) {
+		free(m);
+		return -EBADMSG;
+	}
+	if (conn->lost || (!conn->leases && !open_leases(conn, p)))
+		free(m);
+	else
+		model_enter(conn, m);
+	return 0;
+}
+
+int lease_granted(struct warm *w, struct connection *conn, const void *packet, struct packet *p, bool fds_lost)
+{
+	const struct wire_lease *l = packet;
+	struct model *m = conn->leases ? conn->leases->models : NULL;
+	struct model unknown = { .channel = -EBADF, .pidfd = -EBADF, .clone = l->clone };
+
+	if (!l->clone || l->pid == 0 || l->pid > INT32_MAX || (!fds_lost && p->nfds != 2))
+		return -EBADMSG;
+	while (m && m->number != l->model)
+		m = m->next;
+	if (fds_lost || conn->lost || !m || !move_up(w, p)) {
+		give_back(conn, &unknown);
+		return 0;
+	}
+	give_back(conn, m);
+	m->clone = l->clone;
+	m->generation = l->generation;
+	m->pid = (pid_t)l->pid;
+	m->channel = p->fds[0];
+	m->pidfd = p->fds[1];
+	p->nfds = 0;
+	return 0;
+}
+
+bool lease_wanted(struct warm *w)
+{
+	if (w->asked_before && w->mounts_fd == -EBADF) {
+		int fd = open("/proc/self/mountinfo", O_RDONLY | O_CLOEXEC);
+
+		if (fd >= 0 && fd <= 2) {
+			w->mounts_fd = fcntl(fd, F_DUPFD_CLOEXEC, 3);
+			close(fd);
+		} else {
+			w->mounts_fd = fd;
+		}
+		if (w->mounts_fd < 0)
+			w->mounts_fd = -ENOENT; /* not tried again */
+	}
+	w->asked_before = true;
+	return w->mounts_fd >= 0;
+}
+
+/* --- is it like the model? ------------------------------------------------------------------- */
+
+/* ld.so and setlocale(3) read these behind the program's back: warmd/match.c */
+static bool counts_always(const char *setting)
+{
+	static const char *const starts[] = { "LD_", "GLIBC_TUNABLES=", "LC_", "LANG=", "LANGUAGE=" };
+
+	for (size_t i = 0; i < ARRAY_SIZE(starts); i++)
+		if (strncmp(setting, starts[i], strlen(starts[i])) == 0)
+			return true;
+	return false;
+}
+
+static bool counts(const struct model *m, const char *setting)
+{
+	size_t len = strcspn(setting, "="), n;
+
+	if (m->head->environment_all || counts_always(setting))
+		return true;
+	for (const char *p = m->names, *end = p + m->head->names_size; p < end; p += n + 1) {
+		n = strlen(p);
+		if (n == len && memcmp(p, setting, len) == 0)
+			return true;
+	}
+	return false;
+}
+
+/* those that count are the same, and in the same order */
+static bool same_environment(const struct model *m, const char *b, size_t size)
+{
+	const char *a = m->envp, *a_end = a + m->envp_size, *b_end = b + size;
+
+	if (size == m->envp_size && memcmp(a, b, size) == 0)
+		return true;
+	while (a < a_end || b < b_end) {
+		if (a < a_end && b < b_end && strcmp(a, b) == 0) {
+			a += strlen(a) + 1;
+			b += strlen(b) + 1;
+		} else if (a < a_end && !counts(m, a)) {
+			a += strlen(a) + 1;
+		} else if (b < b_end && !counts(m, b)) {
+			b += strlen(b) + 1;
+		} else {
+			return false;
+		}
+	}
+	return true;
+}
+
+static bool same_arguments(const struct model *m, const struct wire_run *run, const char *argv, size_t size)
+{
+	uint32_t n = m->head->argv_same;
+	const char *a_end;
+
+	if (n == UINT32_MAX || n == run->argc)
+		return run->argc == m->run->argc && size == m->argv_size && memcmp(argv, m->argv, size) == 0;
+	if (run->argc < n || m->run->argc < n)
+		return false;
+	a_end = skip(m->argv, m->argv + m->argv_size, n);
+	return (size_t)(a_end - m->argv) <= size && memcmp(m->argv, argv, (size_t)(a_end - m->argv)) == 0;
+}
+
+/* what the launch says of itself, but its strings */
+static bool same_context(const struct model *m, const struct wire_run *run)
+{
+	struct wire_run a = *m->run;
+
+	a.header.size = run->header.size;
+	a.argc = run->argc;
+	a.envc = run->envc;
+	a.strings_size = run->strings_size;
+	a.tag = run->tag;
+	a.leases = run->leases;
+	return memcmp(&a, run, sizeof(a)) == 0;
+}
+
+struct strings {
+	const char *argv, *envp;
+	uint32_t argv_size, envp_size;
+};
+
+static void find_strings(const struct wire_run *run, struct strings *s)
+{
+	const char *start = (const char *)(run + 1), *end = start + run->strings_size;
+
+	s->argv = skip(start, end, 3);
+	s->envp = skip(s->argv, end, run->argc);
+	s->argv_size = (uint32_t)(s->envp - s->argv);
+	s->envp_size = (uint32_t)(end - s->envp);
+}
+
+/* --- is the template still good? ---------------------------------------------------------------- */
+
+/*
+ * What happened before this launch: an event of it is unread, or was read, and then warmd is still about it
+ * (watch_drain()), or has revoked the lease by now. The table of mounts has no queue: each open file tells of a change
+ * once, and so nothing is left of the leases when it did.
+ */
+static bool fresh(struct warm *w, struct connection *conn)
+{
+	struct pollfd p[2] = { { .fd = conn->fd }, { .fd = w->mounts_fd, .events = POLLPRI } };
+	int unread;
+
+	if (poll(p, 2, 0) < 0 || p[0].revents)
+		return false;
+	if (p[1].revents & (POLLPRI | POLLERR)) {
+		for (struct model *m = conn->leases->models; m; m = m->next)
+			give_back(conn, m);
+		return false;
+	}
+	if (ioctl(conn->leases->inotify, FIONREAD, &unread) < 0 || unread)
+		return false;
+	return !__atomic_load_n(&conn->leases->drain->busy, __ATOMIC_SEQ_CST);
+}
+
+/* --- the launch ------------------------------------------------------------------------------------ */
+
+/* Return: 0 or a negative errno */
+static int send_order(const struct model *m, const struct wire_run *run, const struct strings *s,
+		      const int *fds, size_t nfds)
+{
+	struct stub_order o = *m->order;
+	const char *end = s->envp, *first = skip(s->argv, end, m->head->argv_from);
+	bool own = run->flags & WIRE_LAUNCH_ENV;
+	struct iovec pieces[] = { { &o, sizeof(o) },
+				  { (void *)m->fixed, m->head->fixed_size },
+				  { (void *)first, (size_t)(end - first) },
+				  { (void *)(own ? s->envp : m->env), own ? s->envp_size : m->head->env_size } };
+
+	o.argc = m->head->fixed_argc + run->argc - m->head->argv_from;
+	o.argv_size = (uint32_t)(pieces[1].iov_len + pieces[2].iov_len);
+	if (own) {
+		o.envc = run->envc;
+		o.env_size = s->envp_size;
+	}
+	if (!o.argc || (uint64_t)o.argv_size + o.env_size > m->head->strings_room)
+		return -E2BIG;
+	o.size = (uint32_t)(sizeof(o) + o.argv_size + o.env_size);
+	o.generation = m->generation;
+	if (s->argv_size != m->argv_size || memcmp(s->argv, m->argv, s->argv_size) != 0)
+		o.stdio &= ~STUB_SAME_ARGUMENTS;
+	if (own && (s->envp_size != m->envp_size || memcmp(s->envp, m->envp, s->envp_size) != 0))
+		o.stdio &= ~STUB_SAME_ENVIRONMENT;
+	return packet_send(m->channel, pieces, ARRAY_SIZE(pieces), fds, nfds, MSG_DONTWAIT);
+}
+
+/* warmd's exit notices, `warm ps` and the next lease hang on it. It is behind the order: the clone is on its way by now */
+static void tell(struct warm *w, struct connection *conn, struct wire_taken *t, const struct wire_run *run,
+		 const struct strings *s)
+{
+	char words[TAKEN_WORDS];
+	struct iovec pieces[] = { { t, sizeof(*t) }, { words, 0 } };
+	const char *p = s->argv;
+	int r;
+
+	for (t->argc = 0; t->argc < run->argc && t->argc < TAKEN_ARGS; t->argc++) {
+		size_t n = strlen(p) + 1;
+
+		if (n > sizeof(words) - pieces[1].iov_len)
+			break;
+		memcpy(words + pieces[1].iov_len, p, n);
+		pieces[1].iov_len += n;
+		p += n;
+	}
+	t->header = (struct wire_header){ .magic = WIRE_MAGIC,
+					  .version = WIRE_VERSION_NUMBER,
+					  .type = WIRE_TAKEN,
+					  .size = (uint32_t)(sizeof(*t) + pieces[1].iov_len) };
+	r = packet_send(conn->fd, pieces, 2, NULL, 0, MSG_DONTWAIT);
+	if (r != -EAGAIN)
+		return; /* a connection that is gone is noticed by whoever reads */
+	conn->refs++;
+	pthread_mutex_unlock(&w->lock);
+	r = packet_send(conn->fd, pieces, 2, NULL, 0, 0);
+	/* without it warmd would not tell of the end: then the pidfd does */
+	if (r == -EAGAIN)
+		shutdown(conn->fd, SHUT_RDWR);
+	pthread_mutex_lock(&w->lock);
+	connection_put(conn);
+}
+
+struct clone *lease_launch(struct warm *w, const struct wire_run *run, const int *fds, size_t nfds,
+			   int *ret_pidfd)
+{
+	struct connection *conn = w->connection;
+	struct model *m = conn && conn->leases ? conn->leases->models : NULL;
+	struct wire_taken t = { .start_ns = clock_ns(CLOCK_MONOTONIC) };
+	struct strings s;
+	struct clone *cl;
+	int channel;
+
+	while (m && strcmp(m->name, (const char *)(run + 1)) != 0)
+		m = m->next;
+	if (!m || !m->clone || !same_context(m, run))
+		return NULL;
+	find_strings(run, &s);
+	if (!same_arguments(m, run, s.argv, s.argv_size) ||
+	    ((run->flags & WIRE_LAUNCH_ENV) && !same_environment(m, s.envp, s.envp_size)) || !fresh(w, conn))
+		return NULL;
+	cl = clone_new(w, NULL);
+	if (!cl)
+		return NULL;
+	clone_unlink_asked(w, cl);
+	if (send_order(m, run, &s, fds, nfds) < 0) {
+		/* revoked, or the clone is dead: nobody has the order */
+		clone_free(w, cl);
+		give_back(conn, m);
+		return NULL;
+	}
+	t.order_ns = clock_ns(CLOCK_MONOTONIC);
+	t.clone = m->clone;
+	t.tag = cl->tag;
+	cl->state = CLONE_RUNNING;
+	cl->pid = m->pid;
+	clone_enter(w, cl);
+	*ret_pidfd = m->pidfd;
+	channel = m->channel;
+	m->clone = 0;
+	m->channel = m->pidfd = -EBADF;
+	tell(w, conn, &t, run, &s);
+	close(channel);
+	return cl;
+}
