@@ -206,6 +206,8 @@ static void unlink_lease(struct clone *cl)
 static void drop(struct clone *cl)
 {
 	unlink_lease(cl);
+	cl->connection = NULL;
+	cl->state = CLONE_PARKED;
 	if (cl->ended)
 		clone_free(cl);
 	else
@@ -281,6 +283,7 @@ static void note(struct server *s, struct clone *cl, const struct wire_taken *m,
 
 	server_note_launch(s, cl->connection->pid, &req, WIRE_LAUNCHED, cl->label, start);
 	cl->order_ns = sound ? m->order_ns : now;
+	s->metrics.direct++;
 	latency_add(&s->metrics.phases[METRICS_PARKED_ORDER], cl->order_ns - start);
 	cl->recent = s->nrecent;
 	r = &s->recent[(s->nrecent - 1) % RECENT_LAUNCHES];

@@ -189,6 +189,8 @@ static void builds(const struct server *s, FILE *out)
 	       s->metrics.pool_hits);
 	single(out, "pool_misses_total", "counter", "Launches by warmd that found none.",
 	       s->metrics.pool_misses);
+	single(out, "direct_launches_total", "counter", "Launches that clients made from a lease.",
+	       s->metrics.direct);
 	single(out, "skeletons_started_total", "counter", "Skeletons that were started.",
 	       s->metrics.skeletons);
 }

@@ -50,6 +50,7 @@ struct latency {
 struct metrics {
 	struct latency phases[METRICS_PHASES];
 	uint64_t refused[16]; /* launches by name that were not made: by enum wire_status */
+	uint64_t direct; /* launches from leases */
 	uint64_t pool_hits, pool_misses, skeletons; /* of all pools, those that are gone too */
 };
 
