@@ -210,7 +210,8 @@ int lease_model(struct warm *w, struct connection *conn, const void *packet, str
 	return 0;
 }
 
-int lease_granted(struct warm *w, struct connection *conn, const void *packet, struct packet *p, bool fds_lost)
+int lease_granted(struct warm *w, struct connection *conn, const void *packet, struct packet *p,
+		  bool fds_lost)
 {
 	const struct wire_lease *l = packet;
 	struct model *m = conn->leases ? conn->leases->models : NULL;
@@ -379,7 +380,8 @@ static int send_order(const struct model *m, const struct wire_run *run, const s
 	struct iovec pieces[] = { { &o, sizeof(o) },
 				  { (void *)m->fixed, m->head->fixed_size },
 				  { (void *)first, (size_t)(end - first) },
-				  { (void *)(own ? s->envp : m->env), own ? s->envp_size : m->head->env_size } };
+				  { (void *)(own ? s->envp : m->env),
+				    own ? s->envp_size : m->head->env_size } };
 
 	o.argc = m->head->fixed_argc + run->argc - m->head->argv_from;
 	o.argv_size = (uint32_t)(pieces[1].iov_len + pieces[2].iov_len);

@@ -214,8 +214,7 @@ struct wire_attach {
 struct wire_attached {
 	struct wire_header header;
 	int32_t error; /* 0; or an errno: reason */
-	uint32_t
-		nfds; /* pidfd, then WIRE_TERMINAL_FDS or the first two of them; RECORD: the ring and WAKE */
+	uint32_t nfds; /* pidfd, then WIRE_TERMINAL_FDS or the first two of them; RECORD: the ring and WAKE */
 	uint32_t pid;
 	uint32_t writer; /* PID of the client that writes; 0: this one, or nobody */
 	int32_t ended; /* RECORD: it has ended */
@@ -244,7 +243,8 @@ struct wire_model {
 	struct wire_header header;
 	uint64_t model; /* its number */
 	uint32_t order_size;
-	uint32_t argv_same; /* so many leading arguments are those of the model; UINT32_MAX: all, and no more */
+	uint32_t
+		argv_same; /* so many leading arguments are those of the model; UINT32_MAX: all, and no more */
 	uint32_t argv_from; /* the order has the fixed arguments and those from this one on */
 	uint32_t fixed_argc, fixed_size;
 	uint32_t environment_all; /* all variables count */

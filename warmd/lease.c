@@ -17,9 +17,9 @@
 #include "engine/base/pidfd.h"
 #include "warmd/hot.h"
 
-#define MISSES_MAX   16 /* launches that were not like the model, one after the other: then another model */
-#define LEASES_MAX   16 /* of a connection */
-#define ARGV_MAX     16 /* arguments in WIRE_TAKEN */
+#define MISSES_MAX 16 /* launches that were not like the model, one after the other: then another model */
+#define LEASES_MAX 16 /* of a connection */
+#define ARGV_MAX   16 /* arguments in WIRE_TAKEN */
 
 #define OTHER_FLAGS                                                                                          \
 	(uint32_t)(WIRE_LAUNCH_DETACH | WIRE_LAUNCH_CGROUP | WIRE_LAUNCH_TERMINAL | WIRE_LAUNCH_BACKGROUND)

@@ -14,6 +14,7 @@
  *	metrics.c, metrics_http.c	what is counted and measured, and its way to Prometheus
  *	census.c	the processes that it has
  *	pool.c, launch.c, clone.c, order.c, skeleton.c, peer.c	clones that warmd launches
+ *	lease.c, drain.c	clones that clients launch without asking
  *	terminal.c, attach.c	their terminals, and who looks at them
  *	build.c		the queue of builds and their processes
  *	template.c, match.c	what is there and whom it serves

@@ -4,6 +4,7 @@ import contextlib
 import mmap
 import os
 import re
+import resource
 import signal
 import struct
 import subprocess
@@ -38,10 +39,10 @@ def direct(warm):
 class Client:
     """`leases talk`"""
 
-    def __init__(self, program, warm):
+    def __init__(self, program, warm, **options):
         self.warm = warm
         self.process = subprocess.Popen([program, "talk", f"{warm.runtime_dir}/warmd.sock"], env=warm.environment(NO_CACHE), text=True,
-                                        stdin=subprocess.PIPE, stdout=subprocess.PIPE)
+                                        stdin=subprocess.PIPE, stdout=subprocess.PIPE, **options)
 
     def ask(self, *words):
         self.process.stdin.write("\t".join(str(w) for w in words) + "\n")
@@ -303,3 +304,19 @@ def test_killed_under_load(own, program, tmp_path, victim):
     own.wait_parked(8)
     assert own.warm.pid() == daemon
     eventually(lambda: descriptors_of(daemon) <= fds, "a daemon without more descriptors")
+
+
+def test_no_lease_for_lower_limits(own, program, says):
+    """A client writes the limits of its clones: one that has lower ones than the daemon does not get to"""
+    path = says()
+    name = own.build([PYTHON, path], pool=4, env=NO_CACHE)
+
+    def lower():
+        soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+        resource.setrlimit(resource.RLIMIT_NOFILE, (min(soft, hard - 1), hard - 1))
+    c = Client(program, own.warm, preexec_fn=lower)
+    with contextlib.closing(c):
+        for _ in range(6):
+            assert c.run(name, [PYTHON, path], environment(own)) == (0, "0  ")
+            own.wait_parked(4)
+    assert direct(own.warm) == 0

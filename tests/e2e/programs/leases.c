@@ -43,7 +43,9 @@ static void read_all(int fd, char *ret, size_t size)
 
 static int launch(const char *name, char **argv, char **envp, pid_t *pid, int *ret_out)
 {
-	struct warm_launch_options o = { .size = sizeof(o), .template_name = name, .argv = argv, .envp = envp };
+	struct warm_launch_options o = {
+		.size = sizeof(o), .template_name = name, .argv = argv, .envp = envp
+	};
 	int pair[2], r;
 
 	if (pipe2(pair, O_CLOEXEC) < 0)
@@ -100,7 +102,7 @@ static int talk(void)
 
 static struct {
 	uint64_t written, right, failed, wrong;
-} *counters;
+} * counters;
 static const char *template_name;
 static int done;
 
