@@ -2,12 +2,15 @@
 /*
  * clone_bench.c - times clones through libwarm, beside floors and peers, in one run. clones.py starts it.
  *
- *	clone_bench rounds    latencies: each entry of the configuration once a round, in another order each round
+ *	clone_bench rounds    latencies: each entry of the configuration has one turn a round, in another order each round
  *	clone_bench lives     whole lives, one after the other, for so many seconds; or so many, with some at once
  *
- * Between two runs of `rounds` there is a pause in which this process keeps its processor busy: warmd makes a
- * new parked clone meanwhile, which else would be work beside the next entry's; and a processor that is
- * halted takes tens of microseconds to wake in a virtual machine, which would be measured instead of the launch.
+ * A turn is a burst: so many runs one behind the other. The first of them, behind a pause, is a sample of its own kind, as
+ * caches are cold and processors halted then, for floors as well; the others are the entry's samples.
+ *
+ * Between two turns of `rounds` there is a pause in which this process keeps its processor busy: warmd makes
+ * new parked clones meanwhile, which else would be work beside the next entry's; and a processor that is
+ * halted takes tens of microseconds to wake in a virtual machine.
  */
 #include "clones/clock.h"
 #include "clones/entry.h"
@@ -24,7 +27,7 @@
 #include <string.h>
 
 struct options {
-	unsigned rounds, warmup, pause_us;
+	unsigned rounds, warmup, pause_us, burst;
 	bool idle;
 	const char *json;
 	struct life_options life;
@@ -34,7 +37,8 @@ static const char usage[] =
 	"usage: clone_bench rounds [OPTION...] CONFIG\n"
 	"  -r, --rounds=N        rounds that are measured (default 200)\n"
 	"  -w, --warmup=N        rounds before them that are not (default 5)\n"
-	"  -p, --pause=US        between two entries (default 10000)\n"
+	"  -p, --pause=US        between two turns (default 10000)\n"
+	"  -b, --burst=N         runs in a turn, the first of which is counted apart (default 5)\n"
 	"  -i, --idle            sleep in the pauses instead of keeping the processor busy\n"
 	"  -j, --json=FILE       write the results as JSON\n"
 	"       clone_bench lives [OPTION...] SOCKET TEMPLATE [ARG...]\n"
@@ -47,19 +51,15 @@ static const char usage[] =
 static int parse_options(int argc, char **argv, struct options *o)
 {
 	static const struct option known[] = {
-		{ "rounds", required_argument, NULL, 'r' },
-		{ "warmup", required_argument, NULL, 'w' },
-		{ "pause", required_argument, NULL, 'p' },
-		{ "idle", no_argument, NULL, 'i' },
-		{ "json", required_argument, NULL, 'j' },
-		{ "seconds", required_argument, NULL, 's' },
-		{ "count", required_argument, NULL, 'n' },
-		{ "at-once", required_argument, NULL, 'a' },
-		{ 0 },
+		{ "rounds", required_argument, NULL, 'r' },  { "warmup", required_argument, NULL, 'w' },
+		{ "pause", required_argument, NULL, 'p' },   { "burst", required_argument, NULL, 'b' },
+		{ "idle", no_argument, NULL, 'i' },	     { "json", required_argument, NULL, 'j' },
+		{ "seconds", required_argument, NULL, 's' }, { "count", required_argument, NULL, 'n' },
+		{ "at-once", required_argument, NULL, 'a' }, { 0 },
 	};
 	int c, r = 0;
 
-	while (!r && (c = getopt_long(argc, argv, "+r:w:p:ij:s:n:a:", known, NULL)) >= 0) {
+	while (!r && (c = getopt_long(argc, argv, "+r:w:p:b:ij:s:n:a:", known, NULL)) >= 0) {
 		switch (c) {
 		case 'r':
 			r = parse_unsigned(optarg, &o->rounds);
@@ -69,6 +69,9 @@ static int parse_options(int argc, char **argv, struct options *o)
 			break;
 		case 'p':
 			r = parse_unsigned(optarg, &o->pause_us);
+			break;
+		case 'b':
+			r = parse_unsigned(optarg, &o->burst);
 			break;
 		case 'i':
 			o->idle = true;
@@ -105,7 +108,8 @@ static void take_break(const struct options *o)
 			;
 }
 
-static int run_entry(struct clone_entry *e, unsigned long tag, bool measured)
+/* @to: NULL: it is not measured */
+static int run_entry(struct clone_entry *e, unsigned long tag, struct samples *to)
 {
 	char why[sizeof(e->first_error)] = "";
 	uint64_t ns;
@@ -115,10 +119,10 @@ static int run_entry(struct clone_entry *e, unsigned long tag, bool measured)
 		fprintf(stderr, "clone_bench: %s: %s %s\n", e->name, strerror(-r), why);
 		return r;
 	}
-	if (!measured)
+	if (!to)
 		return 0;
 	if (r)
-		return samples_add(&e->samples, ns);
+		return samples_add(to, ns);
 	if (!e->errors++)
 		memcpy(e->first_error, why, sizeof(why));
 	return 0;
@@ -139,10 +143,24 @@ static size_t round_step(size_t n, unsigned round)
 	return step;
 }
 
-static int run_rounds(const struct options *o, struct clone_config *c, unsigned rounds, bool measured)
+/* the stride of an entry is for such as take long: once is enough of them */
+static int take_turn(const struct options *o, struct clone_entry *e, bool measured)
 {
 	static unsigned long tag = 100000; /* always of the same length */
+	unsigned n = e->stride > 1 ? 1 : o->burst;
+	int r = 0;
 
+	take_break(o);
+	for (unsigned i = 0; i < n && r == 0; i++) {
+		struct samples *to = i || n == 1 ? &e->samples : &e->first;
+
+		r = run_entry(e, tag++, measured ? to : NULL);
+	}
+	return r;
+}
+
+static int run_rounds(const struct options *o, struct clone_config *c, unsigned rounds, bool measured)
+{
 	for (unsigned round = 0; round < rounds; round++) {
 		size_t step = round_step(c->n, round);
 
@@ -152,15 +170,22 @@ static int run_rounds(const struct options *o, struct clone_config *c, unsigned 
 
 			if (measured ? (round + i) % e->stride : e->stride > 1 && round)
 				continue;
-			take_break(o);
 
-			int r = run_entry(e, tag++, measured);
+			int r = take_turn(o, e, measured);
 
 			if (r < 0)
 				return r;
 		}
 	}
 	return 0;
+}
+
+static void json_samples(FILE *f, const char *name, const struct samples *s)
+{
+	fprintf(f, "\n     \"%s\": [", name);
+	for (size_t i = 0; i < s->n; i++)
+		fprintf(f, "%s%llu", i ? ", " : "", (unsigned long long)s->ns[i]);
+	fputs("]", f);
 }
 
 static void json_entry(const struct clone_entry *e, FILE *f)
@@ -170,10 +195,10 @@ static void json_entry(const struct clone_entry *e, FILE *f)
 	report_json_pair(f, "kind", clone_kind_name(e->kind));
 	fprintf(f, "\"errors\": %u, ", e->errors);
 	report_json_pair(f, "first_error", e->first_error);
-	fputs("\n     \"samples_ns\": [", f);
-	for (size_t i = 0; i < e->samples.n; i++)
-		fprintf(f, "%s%llu", i ? ", " : "", (unsigned long long)e->samples.ns[i]);
-	fputs("]}", f);
+	json_samples(f, "samples_ns", &e->samples);
+	fputs(",", f);
+	json_samples(f, "first_ns", &e->first);
+	fputs("}", f);
 }
 
 static int write_json(const struct options *o, const struct clone_config *c, const struct session *s)
@@ -185,8 +210,8 @@ static int write_json(const struct options *o, const struct clone_config *c, con
 	fputs("{\n", f);
 	report_json_machine(s, f);
 	fprintf(f,
-		"  \"settings\": {\"rounds\": %u, \"warmup_rounds\": %u, \"pause_us\": %u, \"idle\": %s},\n",
-		o->rounds, o->warmup, o->pause_us, o->idle ? "true" : "false");
+		"  \"settings\": {\"rounds\": %u, \"warmup_rounds\": %u, \"pause_us\": %u, \"burst\": %u, \"idle\": %s},\n",
+		o->rounds, o->warmup, o->pause_us, o->burst, o->idle ? "true" : "false");
 	fputs("  \"entries\": [\n", f);
 	for (size_t i = 0; i < c->n; i++) {
 		json_entry(&c->entries[i], f);
@@ -257,16 +282,18 @@ static int lives(struct life_options *o, char **words)
 
 int main(int argc, char **argv)
 {
-	struct options o = {
-		.rounds = 200, .warmup = 5, .pause_us = 10000, .life = { .seconds = 10, .at_once = 1 }
-	};
+	struct options o = { .rounds = 200,
+			     .warmup = 5,
+			     .pause_us = 10000,
+			     .burst = 5,
+			     .life = { .seconds = 10, .at_once = 1 } };
 	bool is_rounds = argc > 1 && !strcmp(argv[1], "rounds"),
 	     is_lives = argc > 1 && !strcmp(argv[1], "lives");
 	int first = is_rounds || is_lives ? parse_options(argc - 1, argv + 1, &o) : -EINVAL;
 	int words = first < 0 ? 0 : argc - 1 - first;
 
 	signal(SIGPIPE, SIG_IGN); /* a helper that died is an error of ours to tell */
-	if (is_rounds && words == 1 && o.rounds)
+	if (is_rounds && words == 1 && o.rounds && o.burst)
 		return rounds(&o, argv[1 + first]);
 	if (is_lives && words >= 2 && o.life.at_once)
 		return lives(&o.life, argv + 1 + first);

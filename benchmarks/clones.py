@@ -42,9 +42,10 @@ def options():
     p.add_argument("--warm", default=os.environ.get("WARM", str(ROOT / "build" / "warm")), help="the launcher (build/warm)")
     p.add_argument("--out", default=str(ROOT / "build" / "bench"), type=Path)
     p.add_argument("--only", action="append", choices=PARTS, help="only this part; may be repeated")
-    p.add_argument("--rounds", type=int, default=300)
+    p.add_argument("--rounds", type=int, default=200)
     p.add_argument("--cold-stride", type=int, default=50, help="cold programs run in every so-manieth round")
-    p.add_argument("--pause", type=int, default=10000, help="microseconds between two entries of `latency`")
+    p.add_argument("--pause", type=int, default=10000, help="microseconds between two entries' turns of `latency`")
+    p.add_argument("--burst", type=int, default=5, help="runs in a turn; the first is counted apart, as \"after a pause\"")
     p.add_argument("--idle", action="store_true", help="let the processor sleep in these pauses")
     p.add_argument("--seconds", type=int, default=10, help="of `lives`")
     p.add_argument("--count", type=int, default=1000, help="of `thousand`")
@@ -116,7 +117,8 @@ def latency(o):
         pool.wait_parked(8)
         path = o.out / "clones-samples.json"
         path.unlink(missing_ok=True)
-        argv = [str(o.out / "clone_bench"), "rounds", f"--rounds={o.rounds}", f"--pause={o.pause}", f"--json={path}"]
+        argv = [str(o.out / "clone_bench"), "rounds", f"--rounds={o.rounds}", f"--pause={o.pause}", f"--burst={o.burst}",
+                f"--json={path}"]
         argv += ["--idle"] if o.idle else []
         done = subprocess.run([*argv, str(latency_config(o, pool, fork))], env=o.env, check=False)
         if done.returncode not in (0, 1):
@@ -128,7 +130,8 @@ def latency(o):
     result = {}
     for e in raw["entries"]:
         result[e["name"]] = {**summary(e["samples_ns"]), "errors": e["errors"], "first_error": e["first_error"]}
-    return {"entries": result, "settings": raw["settings"], "machine": raw["machine"]}
+    paused = {e["name"]: {**summary(e["first_ns"]), "errors": 0} for e in raw["entries"] if e["first_ns"]}
+    return {"entries": result, "paused": paused, "settings": raw["settings"], "machine": raw["machine"]}
 
 
 # --- whole processes ------------------------------------------------------------------
@@ -252,10 +255,10 @@ def verdicts(result):
     return rows
 
 
-def print_entries(part, against):
-    floor = part["entries"][against]["p50_us"]
-    print(f"{'microseconds':<34} {'n':>6} {'min':>9} {'p50':>9} {'p99':>9} {'x floor':>8}")
-    for name, e in part["entries"].items():
+def print_entries(entries, against, title):
+    floor = entries[against]["p50_us"]
+    print(f"{title:<34} {'n':>6} {'min':>9} {'p50':>9} {'p99':>9} {'x floor':>8}")
+    for name, e in entries.items():
         ratio = f"{e['p50_us'] / floor:>8.2f}" if floor and e["n"] else f"{'-':>8}"
         print(f"{name:<34} {e['n']:>6} {e['min_us']:>9.1f} {e['p50_us']:>9.1f} {e['p99_us']:>9.1f} {ratio}")
         if e.get("errors"):
@@ -265,12 +268,14 @@ def print_entries(part, against):
 
 def report(result):
     if "latency" in result:
-        print_entries(result["latency"], FLOOR)
+        print_entries(result["latency"]["entries"], FLOOR, "microseconds, in bursts")
+        if result["latency"]["paused"]:
+            print_entries(result["latency"]["paused"], FLOOR, "microseconds, after a pause")
     if "criu" in result:
         print("CRIU, C, restore until it runs: " + (result["criu"].get("why") or
               "n {n}, min {min_us:.0f}, p50 {p50_us:.0f}, p99 {p99_us:.0f} us".format(**result["criu"])) + "\n")
     if "run" in result:
-        print_entries(result["run"], "/bin/true")
+        print_entries(result["run"]["entries"], "/bin/true", "microseconds, spawn to reap")
     if "memory" in result:
         v = result["memory"]
         print(f"one more parked pandas clone, KiB: {v['missing_kib']:.0f} less free, {v['counted_kib']:.0f} counted; private pages {v['populated_kib']:.0f}, "

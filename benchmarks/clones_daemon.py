@@ -12,6 +12,7 @@ from pathlib import Path
 from run import Failure, run
 
 SKELETON = "warm-skeleton"  # PR_SET_NAME in engine/stub/skeleton.c
+HOLDER = "warm-holder"  # the same in holder.c: of a large clone's memory
 WAITING = "skb_wait_for_more_packets"  # where a parked clone sleeps: recvmsg(2) of its order, net/core/datagram.c
 SETTLE = 30  # seconds that making clones may take
 
@@ -76,7 +77,7 @@ class Daemon:
             children = self.children()
             if len(children) > count:
                 for p in children:
-                    if p not in parked and read(f"/proc/{p}/comm").strip() not in ("", SKELETON):
+                    if p not in parked and read(f"/proc/{p}/comm").strip() not in ("", SKELETON, HOLDER):
                         # "0": this kernel, or this user, is not told where
                         where = read(f"/proc/{p}/wchan")
                         if WAITING in where or where == "0":

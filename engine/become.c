@@ -239,7 +239,8 @@ int become(const struct become *b, struct error *err)
 	l->drop_caps = drop;
 	if (b->learn_socket && strlen(b->learn_socket) < sizeof(l->learn_socket)) {
 		/* of a skeleton's clones each is told by its order */
-		if (b->skeleton_fd < 0)
+		if (b->skeleton_fd < 0 &&
+		    (b->learn_kinds >> stub_learn_kind(((const struct stub_context *)l->context)->stdio) & 1))
 			l->flags |= STUB_LAUNCH_LEARN;
 		strcpy(l->learn_socket, b->learn_socket);
 		memcpy(l->learn_prefix, b->learn_prefix, b->learn_prefix_len);

@@ -34,6 +34,7 @@ struct become {
 	const char *learn_socket; /* where to tell which pages were written; NULL: not at all */
 	const void *learn_prefix; /* struct stub_launch */
 	uint32_t learn_prefix_len, learn_size_at;
+	uint32_t learn_kinds; /* bit n: a clone of that stub_learn_kind() tells */
 	int skeleton_fd; /* become a skeleton that takes orders there (engine/stub/skeleton.c); -1: the program */
 };
 

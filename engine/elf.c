@@ -60,8 +60,16 @@ static void match(const char *name, uint64_t value, uint64_t bias, bool exe, str
 	}
 }
 
-static void scan_symbols(Elf *elf, uint64_t bias, bool exe, struct elf_query *queries, size_t n)
+struct lookup {
+	struct elf_query *queries;
+	size_t n;
+};
+
+static int scan_symbols(Elf *elf, uint64_t bias, bool exe, void *data_)
 {
+	const struct lookup *l = data_;
+	struct elf_query *queries = l->queries;
+	size_t n = l->n;
 	Elf_Scn *scn = NULL;
 
 	while ((scn = elf_nextscn(elf, scn))) {
@@ -85,6 +93,51 @@ static void scan_symbols(Elf *elf, uint64_t bias, bool exe, struct elf_query *qu
 				      n);
 		}
 	}
+	return 0;
+}
+
+struct notes {
+	const char *owner;
+	uint32_t type;
+	int (*visit)(void *data, uint64_t addr, const void *desc, size_t len);
+	void *data;
+};
+
+static int scan_note_segment(Elf *elf, uint64_t bias, const GElf_Phdr *ph, const struct notes *n)
+{
+	Elf_Data *data = elf_getdata_rawchunk(elf, (int64_t)ph->p_offset, ph->p_filesz, ELF_T_NHDR);
+	size_t at = 0, next, name, desc, len = strlen(n->owner) + 1;
+	GElf_Nhdr h;
+
+	for (; data && (next = gelf_getnote(data, at, &h, &name, &desc)) > 0; at = next) {
+		const char *bytes = data->d_buf;
+		int r;
+
+		if (h.n_type != n->type || h.n_namesz != len || memcmp(bytes + name, n->owner, len) != 0)
+			continue;
+		r = n->visit(n->data, bias + ph->p_vaddr + desc, bytes + desc, h.n_descsz);
+		if (r < 0)
+			return r;
+	}
+	return 0;
+}
+
+static int scan_notes(Elf *elf, uint64_t bias, bool exe, void *data)
+{
+	size_t n;
+	int r = 0;
+
+	(void)exe;
+	if (elf_getphdrnum(elf, &n) != 0)
+		return 0;
+	for (size_t i = 0; i < n && r == 0; i++) {
+		GElf_Phdr ph;
+
+		/* those aligned to 8 bytes are the linker's own: gnu.property */
+		if (gelf_getphdr(elf, (int)i, &ph) && ph.p_type == PT_NOTE && ph.p_align <= 4)
+			r = scan_note_segment(elf, bias, &ph, data);
+	}
+	return r;
 }
 
 /* addresses in the file are relative to the page of its first PT_LOAD */
@@ -105,26 +158,31 @@ static int load_bias(Elf *elf, uint64_t mapped_at, uint64_t *ret)
 	return -ENOEXEC;
 }
 
-static void scan_file(pid_t pid, const struct proc_map *first, bool exe, struct elf_query *queries, size_t n)
+typedef int scan_fn(Elf *elf, uint64_t bias, bool exe, void *data);
+
+static int scan_file(pid_t pid, const struct proc_map *first, bool exe, scan_fn *scan, void *data)
 {
 	char path[4352];
 	_cleanup_close_ int fd = -EBADF;
 	uint64_t bias;
 	Elf *elf;
+	int r = 0;
 
 	snprintf(path, sizeof(path), "/proc/%d/root%s", pid, first->path);
 	fd = open(path, O_RDONLY | O_CLOEXEC);
 	if (fd < 0)
-		return;
+		return 0;
 	elf = elf_begin(fd, ELF_C_READ_MMAP, NULL);
 	if (!elf)
-		return;
+		return 0;
 	if (elf_kind(elf) == ELF_K_ELF && load_bias(elf, first->start, &bias) == 0)
-		scan_symbols(elf, bias, exe, queries, n);
+		r = scan(elf, bias, exe, data);
 	elf_end(elf);
+	return r;
 }
 
-int elf_lookup(pid_t pid, struct elf_query *queries, size_t n)
+/* @all: also where a file's mapping follows another one of that file */
+static int each_file(pid_t pid, bool all, scan_fn *scan, void *data)
 {
 	struct proc_maps maps;
 	char link[64], exe[4096];
@@ -139,16 +197,32 @@ int elf_lookup(pid_t pid, struct elf_query *queries, size_t n)
 	snprintf(link, sizeof(link), "/proc/%d/exe", pid);
 	len = readlink(link, exe, sizeof(exe) - 1);
 	exe[len > 0 ? len : 0] = '\0';
-	for (size_t i = 0; i < maps.n; i++) {
+	for (size_t i = 0; i < maps.n && r == 0; i++) {
 		const struct proc_map *first = &maps.v[i];
 
 		if (first->path[0] != '/' || first->offset != 0 || first->deleted)
 			continue;
-		if (i > 0 && strcmp(maps.v[i - 1].path, first->path) == 0 && maps.v[i - 1].ino == first->ino)
+		if (!all && i > 0 && strcmp(maps.v[i - 1].path, first->path) == 0 &&
+		    maps.v[i - 1].ino == first->ino)
 			continue;
 		/* of data files that are mapped none is executable nearby; libelf tells them apart cheaply */
-		scan_file(pid, first, strcmp(first->path, exe) == 0, queries, n);
+		r = scan_file(pid, first, strcmp(first->path, exe) == 0, scan, data);
 	}
 	proc_maps_done(&maps);
-	return 0;
+	return r;
+}
+
+int elf_lookup(pid_t pid, struct elf_query *queries, size_t n)
+{
+	struct lookup l = { queries, n };
+
+	return each_file(pid, false, scan_symbols, &l);
+}
+
+int elf_notes(pid_t pid, const char *owner, uint32_t type,
+	      int (*visit)(void *data, uint64_t addr, const void *desc, size_t len), void *data)
+{
+	struct notes n = { owner, type, visit, data };
+
+	return each_file(pid, true, scan_notes, &n);
 }

@@ -28,4 +28,13 @@ int elf_auxv(pid_t pid, unsigned long type, uint64_t *ret);
  */
 int elf_lookup(pid_t pid, struct elf_query *queries, size_t n);
 
+/**
+ * elf_notes() - notes (elf(5)) in all ELF files that @pid has mapped, be it as data
+ * @owner, @type: which ones
+ * @visit: for each: the address of its contents in @pid, and their bytes; a negative result ends the search
+ * Return: 0 or a negative errno, also that of @visit
+ */
+int elf_notes(pid_t pid, const char *owner, uint32_t type,
+	      int (*visit)(void *data, uint64_t addr, const void *desc, size_t len), void *data);
+
 #endif

@@ -314,6 +314,44 @@ static void probe_huge(struct doctor_finding *f)
 	doctor_found(f, DOCTOR_OK, "shmem_enabled is '%s'", word);
 }
 
+/* a number of /proc/meminfo, proc_meminfo(5). Return: false if it is not there */
+static bool meminfo(const char *text, const char *name, uint64_t *ret)
+{
+	const char *p = strstr(text, name);
+
+	if (!p)
+		return false;
+	*ret = strtoull(p + strlen(name), NULL, 10);
+	return true;
+}
+
+/* only looked at: one that was taken to try it could be the last one that a build wants */
+static void probe_hugetlb(struct doctor_finding *f)
+{
+	_cleanup_free_ char *text = NULL;
+	uint64_t size, total, unused, reserved = 0;
+	int fd = (int)syscall(SYS_memfd_create, "warm-doctor", MFD_CLOEXEC | MFD_ALLOW_SEALING | MFD_HUGETLB);
+
+	if (fd < 0) {
+		doctor_failed(f, "a memfd of huge pages");
+		doctor_todo(f, "a kernel with CONFIG_HUGETLBFS");
+		return;
+	}
+	close(fd);
+	if (read_file("/proc/meminfo", &text, NULL) < 0 || !meminfo(text, "\nHugepagesize:", &size) ||
+	    !meminfo(text, "\nHugePages_Total:", &total) || !meminfo(text, "\nHugePages_Free:", &unused)) {
+		doctor_found(f, DOCTOR_MISSING, "/proc/meminfo tells of none");
+		return;
+	}
+	meminfo(text, "\nHugePages_Rsvd:", &reserved);
+	unused -= reserved < unused ? reserved : unused;
+	doctor_found(f, unused ? DOCTOR_OK : DOCTOR_LIMITED,
+		     "%" PRIu64 " of %" PRIu64 " pages of %" PRIu64 " KiB are free", unused, total, size);
+	if (!unused)
+		doctor_todo(f, "as root: sysctl vm.nr_hugepages=N; templates use them if config.json has "
+			       "\"hugetlb\": true");
+}
+
 #define CHECKPOINT_RESTORE "a kernel with CONFIG_CHECKPOINT_RESTORE (distributions have it)"
 
 const struct doctor_probe doctor_memory_probes[] = {
@@ -332,5 +370,7 @@ const struct doctor_probe doctor_memory_probes[] = {
 	{ "userfaultfd", false, "restoring large images lazily from disk", "Linux 5.11 or newer",
 	  probe_userfaultfd },
 	{ "shmem-huge-pages", false, "reading large heaps with fewer page faults", NULL, probe_huge },
+	{ "hugetlb", false, "large memory that is only read, with the option of that name", NULL,
+	  probe_hugetlb },
 };
 const size_t doctor_memory_count = ARRAY_SIZE(doctor_memory_probes);

@@ -43,6 +43,7 @@ int enter_template(const struct wire_run_reply *reply, const int32_t *files, uns
 	program->learn_socket = socket_path[0] ? socket_path : NULL;
 	program->learn_prefix = &learn;
 	program->learn_prefix_len = offsetof(struct wire_learn, count);
+	program->learn_kinds = reply->learn;
 	program->learn_size_at = offsetof(struct wire_header, size);
 	r = become(program, err);
 	for (unsigned int i = 0; i < nfiles; i++)

@@ -11,9 +11,11 @@
 #include <sys/resource.h>
 #include <sys/socket.h>
 #include <sys/syscall.h>
+#include <sys/wait.h>
 
 #include "engine/base/fd.h"
 #include "engine/base/packet.h"
+#include "engine/stub/abi.h"
 #include "launcher/client.h"
 #include "launcher/context.h"
 #include "launcher/words.h"
@@ -169,6 +171,9 @@ int launch_finish(struct launch *l)
 		wstatus = SIGHUP;
 	}
 	launch_close(l);
+	/* only without warmd: a clone that runs may be sent any signal by anybody */
+	if (l->follow.conn < 0 && WIFSIGNALED(wstatus) && WTERMSIG(wstatus) == STUB_NO_ORDER_SIGNAL)
+		return LAUNCH_NOT_BEGUN;
 	return follow_exit(wstatus);
 }
 
@@ -314,8 +319,13 @@ int launch_main(int argc, char **argv, char **envp)
 	if (o.verbose)
 		say("launched from template ", l.reply.reason,
 		    l.reply.way == WIRE_WAY_PARKED ? " (parked)" : " (fork)");
-	if (!o.detach)
-		return launch_finish(&l);
+	if (!o.detach) {
+		status = launch_finish(&l);
+		if (status != LAUNCH_NOT_BEGUN)
+			return status;
+		say("launch: warmd died before the clone had its launch", NULL, NULL);
+		return EXIT_WARM;
+	}
 	nenv = (size_t)snprintf(number, sizeof(number), "%u\n", l.reply.pid);
 	return write_full(STDOUT_FILENO, number, nenv) == 0 ? 0 : EXIT_WARM;
 }

@@ -30,7 +30,12 @@ struct launch {
 int launch_ask(struct launch *l, struct wire_run *run, int cgroup, unsigned int timeout_ms, int *files,
 	       unsigned int max_files, unsigned int *ret_nfiles, struct error *err);
 
-/** launch_finish() - follow the clone to its end, end as it did. Return: an exit status */
+#define LAUNCH_NOT_BEGUN (-1)
+
+/**
+ * launch_finish() - follow the clone to its end, end as it did
+ * Return: an exit status. LAUNCH_NOT_BEGUN: warmd died before the clone had its launch; nothing of the program has run
+ */
 int launch_finish(struct launch *l);
 void launch_close(struct launch *l);
 

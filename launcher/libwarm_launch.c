@@ -6,6 +6,7 @@
 #include <fcntl.h>
 #include <stdlib.h>
 #include <string.h>
+#include <time.h>
 #include <unistd.h>
 
 #include "engine/base/fd.h"
@@ -149,13 +150,29 @@ static bool not_sent(int r)
 	return r == -EPIPE || r == -ECONNRESET || r == -ENOTCONN || r == -ECONNREFUSED;
 }
 
-static int send_message(struct warm *w, struct launch *l, struct connection *conn, struct error *err)
+/*
+ * Descriptors that are on their way, those in warmd's own messages too, count for the user, and no unprivileged process may
+ * send any while they are more than its RLIMIT_NOFILE (unix(7), ETOOMANYREFS). They arrive soon.
+ */
+static int send_patiently(struct connection *conn, struct launch *l)
 {
 	struct iovec piece = { l->message->bytes, ((struct wire_run *)l->message->bytes)->header.size };
+	const struct timespec ms = { 0, 1000000 };
+	int r = packet_send(conn->fd, &piece, 1, l->fds, NFDS, 0);
+
+	for (unsigned int waited = 0; r == -ETOOMANYREFS && waited < CONNECT_MS; waited++) {
+		nanosleep(&ms, NULL);
+		r = packet_send(conn->fd, &piece, 1, l->fds, NFDS, 0);
+	}
+	return r;
+}
+
+static int send_message(struct warm *w, struct launch *l, struct connection *conn, struct error *err)
+{
 	int r;
 
 	pthread_mutex_unlock(&w->lock);
-	r = packet_send(conn->fd, &piece, 1, l->fds, NFDS, 0);
+	r = send_patiently(conn, l);
 	pthread_mutex_lock(&w->lock);
 	if (r == 0 || not_sent(r))
 		return r;

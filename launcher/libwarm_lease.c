@@ -24,6 +24,7 @@ struct model {
 	uint64_t number;
 	/* its lease; clone 0: none */
 	uint64_t clone, generation;
+	uint32_t learn;
 	pid_t pid;
 	int channel, pidfd; /* owned */
 	/* pointers into bytes */
@@ -228,6 +229,7 @@ int lease_granted(struct warm *w, struct connection *conn, const void *packet, s
 	give_back(conn, m);
 	m->clone = l->clone;
 	m->generation = l->generation;
+	m->learn = l->learn;
 	m->pid = (pid_t)l->pid;
 	m->channel = p->fds[0];
 	m->pidfd = p->fds[1];
@@ -370,34 +372,41 @@ static bool fresh(struct warm *w, struct connection *conn)
 
 /* --- the launch ------------------------------------------------------------------------------------ */
 
-/* Return: 0 or a negative errno */
-static int send_order(const struct model *m, const struct wire_run *run, const struct strings *s,
-		      const int *fds, size_t nfds)
+struct order {
+	struct stub_order head;
+	struct iovec pieces[4]; /* the head, arguments that are always there, arguments, environment */
+};
+
+/* Return: false: too large, or warmd learns from such launches */
+static bool fill_order(struct order *order, const struct model *m, const struct wire_run *run,
+		       const struct strings *s)
 {
-	struct stub_order o = *m->order;
+	struct stub_order *o = &order->head;
+	struct iovec *pieces = order->pieces;
 	const char *end = s->envp, *first = skip(s->argv, end, m->head->argv_from);
 	bool own = run->flags & WIRE_LAUNCH_ENV;
-	struct iovec pieces[] = { { &o, sizeof(o) },
-				  { (void *)m->fixed, m->head->fixed_size },
-				  { (void *)first, (size_t)(end - first) },
-				  { (void *)(own ? s->envp : m->env),
-				    own ? s->envp_size : m->head->env_size } };
 
-	o.argc = m->head->fixed_argc + run->argc - m->head->argv_from;
-	o.argv_size = (uint32_t)(pieces[1].iov_len + pieces[2].iov_len);
+	*o = *m->order;
+	pieces[0] = (struct iovec){ o, sizeof(*o) };
+	pieces[1] = (struct iovec){ (void *)m->fixed, m->head->fixed_size };
+	pieces[2] = (struct iovec){ (void *)first, (size_t)(end - first) };
+	pieces[3] = (struct iovec){ (void *)m->env, m->head->env_size };
 	if (own) {
-		o.envc = run->envc;
-		o.env_size = s->envp_size;
+		pieces[3] = (struct iovec){ (void *)s->envp, s->envp_size };
+		o->envc = run->envc;
+		o->env_size = s->envp_size;
 	}
-	if (!o.argc || (uint64_t)o.argv_size + o.env_size > m->head->strings_room)
-		return -E2BIG;
-	o.size = (uint32_t)(sizeof(o) + o.argv_size + o.env_size);
-	o.generation = m->generation;
+	o->argc = m->head->fixed_argc + run->argc - m->head->argv_from;
+	o->argv_size = (uint32_t)(pieces[1].iov_len + pieces[2].iov_len);
+	if (!o->argc || (uint64_t)o->argv_size + o->env_size > m->head->strings_room)
+		return false;
+	o->size = (uint32_t)(sizeof(*o) + o->argv_size + o->env_size);
+	o->generation = m->generation;
 	if (s->argv_size != m->argv_size || memcmp(s->argv, m->argv, s->argv_size) != 0)
-		o.stdio &= ~STUB_SAME_ARGUMENTS;
+		o->stdio &= ~STUB_SAME_ARGUMENTS;
 	if (own && (s->envp_size != m->envp_size || memcmp(s->envp, m->envp, s->envp_size) != 0))
-		o.stdio &= ~STUB_SAME_ENVIRONMENT;
-	return packet_send(m->channel, pieces, ARRAY_SIZE(pieces), fds, nfds, MSG_DONTWAIT);
+		o->stdio &= ~STUB_SAME_ENVIRONMENT;
+	return !(m->learn >> stub_learn_kind(o->stdio) & 1);
 }
 
 /* warmd's exit notices, `warm ps` and the next lease hang on it. It is behind the order: the clone is on its way by now */
@@ -442,6 +451,7 @@ struct clone *lease_launch(struct warm *w, const struct wire_run *run, const int
 	struct model *m = conn && conn->leases ? conn->leases->models : NULL;
 	struct wire_taken t = { .start_ns = clock_ns(CLOCK_MONOTONIC) };
 	struct strings s;
+	struct order order;
 	struct clone *cl;
 	int channel;
 
@@ -451,13 +461,14 @@ struct clone *lease_launch(struct warm *w, const struct wire_run *run, const int
 		return NULL;
 	find_strings(run, &s);
 	if (!same_arguments(m, run, s.argv, s.argv_size) ||
-	    ((run->flags & WIRE_LAUNCH_ENV) && !same_environment(m, s.envp, s.envp_size)) || !fresh(w, conn))
+	    ((run->flags & WIRE_LAUNCH_ENV) && !same_environment(m, s.envp, s.envp_size)) ||
+	    !fill_order(&order, m, run, &s) || !fresh(w, conn))
 		return NULL;
 	cl = clone_new(w, NULL);
 	if (!cl)
 		return NULL;
 	clone_unlink_asked(w, cl);
-	if (send_order(m, run, &s, fds, nfds) < 0) {
+	if (packet_send(m->channel, order.pieces, ARRAY_SIZE(order.pieces), fds, nfds, MSG_DONTWAIT) < 0) {
 		/* revoked, or the clone is dead: nobody has the order */
 		clone_free(w, cl);
 		give_back(conn, m);

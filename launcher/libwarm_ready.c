@@ -23,7 +23,9 @@ struct context {
 
 static int arg_count;
 static char **arg_vector;
-static unsigned long long generation_number;
+
+/* the stub puts the launch's number there, whatever the readiness point is */
+WARM_GENERATION_COUNTER(warm_own_generation);
 
 static int write_all(int fd, const char *s, size_t len)
 {
@@ -78,7 +80,7 @@ static int take_context(char *buf, size_t len)
 	}
 	arg_count = (int)c.argc;
 	arg_vector = argv;
-	generation_number = c.generation;
+	warm_own_generation = c.generation;
 	environ = envp;
 	return 1;
 }
@@ -136,5 +138,5 @@ EXPORT char *const *warm_argv(void)
 
 EXPORT unsigned long long warm_generation(void)
 {
-	return generation_number;
+	return warm_own_generation;
 }

@@ -174,7 +174,7 @@ struct wire_run_reply {
 	uint64_t template_id;
 	uint64_t generation;
 	uint32_t stdio_changed; /* bit n: descriptor n is of another kind than in the build */
-	uint32_t learn; /* the clone shall tell which pages it wrote, at its exit */
+	uint32_t learn; /* bit n: a clone of enum wire_learn_kind n shall tell its pages, at its exit */
 	uint32_t tag, pid, way; /* WIRE_LAUNCHED; way: enum wire_way */
 	uint32_t terminal; /* WIRE_LAUNCHED: WIRE_TERMINAL_FDS follow the pidfd */
 	char reason[256]; /* words for -v, "" when warm */
@@ -262,7 +262,9 @@ struct wire_lease {
 	struct wire_header header;
 	uint64_t model, clone; /* clone: its number, for WIRE_TAKEN */
 	uint64_t generation; /* for the order */
-	uint32_t pid, reserved;
+	uint32_t pid;
+	uint32_t
+		learn; /* bit n: launches of enum wire_learn_kind n go through warmd, which learns from them */
 };
 
 /* the clone has its order. Behind it arguments, or the first of them, each ended by NUL */
@@ -281,10 +283,18 @@ struct wire_range {
 	uint64_t addr, len; /* bytes */
 };
 
+/* taking on another environment than the build's writes other pages than going on with it */
+enum wire_learn_kind {
+	WIRE_LEARN_SAME, /* environment and argv are the build's */
+	WIRE_LEARN_ARGUMENTS, /* argv differs */
+	WIRE_LEARN_ENVIRONMENT, /* the environment does, argv may */
+	WIRE_LEARN_KINDS,
+};
+
 struct wire_learn {
 	struct wire_header header;
 	uint64_t template_id;
-	uint32_t count, reserved;
+	uint32_t count, kind; /* enum wire_learn_kind */
 	struct wire_range ranges[];
 };
 

@@ -123,6 +123,8 @@ cJSON *tool_json_template(const Warm__Template *t, bool details)
 	tool_json_number(json, "last_used_ns", t->last_used_ns);
 	tool_json_number(json, "launches", t->launches);
 	tool_json_number(json, "sealed_bytes", t->sealed_bytes);
+	tool_json_number(json, "huge_bytes", t->huge_bytes);
+	tool_json_text(json, "huge_note", t->huge_note);
 	tool_json_number(json, "mappings", t->mappings);
 	tool_json_number(json, "threads", t->threads);
 	tool_json_number(json, "files", t->files);
@@ -235,6 +237,8 @@ cJSON *tool_json_stats(const Warm__Stats *s, const struct tool_memory *memory)
 	tool_json_number(json, "watches", s->watches);
 	tool_json_number(json, "connections", s->connections);
 	tool_json_number(json, "bad_messages", s->bad_messages);
+	tool_json_number(json, "overfull", s->overfull);
+	tool_json_number(json, "accept_failures", s->accept_failures);
 	add_latencies(json, s);
 	add_memory(json, s, memory);
 	return json;

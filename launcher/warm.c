@@ -198,7 +198,8 @@ static int run_pool(const struct run_options *o, char **envp)
 		if (o->verbose)
 			say("launched from template ", l.reply.reason,
 			    l.reply.way == WIRE_WAY_PARKED ? " (parked)" : " (fork)");
-		return launch_finish(&l);
+		r = launch_finish(&l);
+		return r == LAUNCH_NOT_BEGUN ? not_warm(o, "warmd died before the launch") : r;
 	}
 	launch_close(&l);
 	/* what a child of warmd cannot have, this process may */

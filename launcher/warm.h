@@ -137,8 +137,38 @@ int warm_ready(void);
 int warm_argc(void);
 char *const *warm_argv(void);
 
-/** warm_generation() - a number that no other clone of this boot has; 0 outside a clone */
+/**
+ * warm_generation() - which clone is this?
+ *
+ * For libraries that must not be the same in two clones of a template: keep the number beside what you drew or
+ * opened, and when it is another one now, seed anew, drop connections, forget identifiers. At any readiness point, also where the
+ * program has none of its own (main, import, idle, delay); before it, and outside warm, 0. In a
+ * child made by fork(2) it is the parent's: see MADV_WIPEONFORK in madvise(2) for those.
+ *
+ * Costs as much as reading a variable. It never changes while a clone runs.
+ *
+ * Return: a number that no other clone of this boot has; 0 outside a clone. Of a library that a clone loads
+ * itself, by dlopen(3) behind the readiness point, also 0: nothing of it is shared.
+ */
 unsigned long long warm_generation(void);
+
+/**
+ * WARM_GENERATION_COUNTER() - the same for a library that shall not depend on libwarm
+ * @name: a name of C for the counter, which this defines: volatile unsigned long long, hidden; read it only
+ *
+ * At file scope, in a source file: `WARM_GENERATION_COUNTER(tls_generation);`. It leaves an ELF note (owner "warm", type 1) that
+ * says where the counter is, as 64 bits relative to the note's contents; stripping keeps it. Every such counter gets the number.
+ * Link with nothing; this header is all that is needed.
+ */
+#define WARM_GENERATION_COUNTER(name)                                                                        \
+	__attribute__((visibility("hidden"), used)) volatile unsigned long long name = 0;                    \
+	__asm__(".pushsection .note.warm, \"a\", %note\n"                                                    \
+		".balign 4\n"                                                                                \
+		".long 5, 8, 1\n"                                                                            \
+		".asciz \"warm\"\n"                                                                          \
+		".balign 4\n"                                                                                \
+		".quad " #name " - .\n"                                                                      \
+		".popsection")
 
 #ifdef __cplusplus
 }

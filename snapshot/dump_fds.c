@@ -21,6 +21,7 @@
 #include <sys/socket.h>
 #include <sys/stat.h>
 #include <sys/syscall.h>
+#include <sys/sysmacros.h>
 #include <sys/uio.h>
 
 #include "engine/base/fd.h"
@@ -72,18 +73,76 @@ static struct record_description *new_description(struct source *s)
 	return more;
 }
 
+/*
+ * What a clone opens for the file at @s->link. What lies below /proc/PID belongs to one process: a clone has its own in the
+ * place of the program's. Its first thread opens them, so for that one there is a name; for the others, and for other
+ * processes, there is none. Return: 0, 1 if there is none, or -ENOMEM
+ */
+static int path_in_clone(const struct source *s, char **ret)
+{
+	const char *rest;
+	char *end;
+	long pid;
+
+	if (strncmp(s->link, "/proc/", 6) != 0 || s->link[6] < '0' || s->link[6] > '9') {
+		*ret = strdup(s->link);
+		return *ret ? 0 : -ENOMEM;
+	}
+	pid = strtol(s->link + 6, &end, 10);
+	if (pid != s->p->pid || (*end && *end != '/'))
+		return 1;
+	rest = end;
+	if (strncmp(rest, "/task/", 6) != 0)
+		return asprintf(ret, "/proc/self%s", rest) < 0 ? -ENOMEM : 0;
+	pid = strtol(rest + 6, &end, 10);
+	if (pid != s->p->pid || (*end && *end != '/'))
+		return 1;
+	return asprintf(ret, "/proc/thread-self%s", end) < 0 ? -ENOMEM : 0;
+}
+
 static int dump_path(struct source *s, struct record_description *d, const struct stat *st)
 {
+	_cleanup_close_ int again = -EBADF;
 	struct stat now;
+	int r;
 
 	if (stat(s->link, &now) < 0 || now.st_dev != st->st_dev || now.st_ino != st->st_ino)
 		return refuse(s, "a file that was deleted or replaced");
+	r = path_in_clone(s, &d->path);
+	if (r != 0)
+		return r < 0 ? r : refuse(s, "a file of /proc that belongs to another process or thread");
 	d->kind = STUB_FD_PATH;
-	d->path = strdup(s->link);
 	d->offset = info_number(s, "pos:\t", 10);
+	d->dev = st->st_dev;
+	d->id = st->st_ino;
 	/* what only made sense when it was first opened */
 	d->flags &= ~(uint32_t)(O_CREAT | O_EXCL | O_TRUNC | O_NOCTTY);
-	return d->path ? 0 : -ENOMEM;
+	/* its mode may allow less than when the program opened it */
+	again = open(s->link, (int)d->flags | O_CLOEXEC | O_NOCTTY | O_NONBLOCK);
+	return again < 0 ? refuse(s, "a file that cannot be opened again") : 0;
+}
+
+/*
+ * A device whose open file is more than its name: a tun interface, an ALSA stream. What is opened again by its name is
+ * known to have no such state (Documentation/admin-guide/devices.txt): null, zero, full, random, urandom, kmsg for
+ * writing, and terminals, which are looked at elsewhere.
+ */
+static bool device_has_state(const struct record_description *d, dev_t dev)
+{
+	if (d->flags & O_PATH)
+		return false;
+	if (major(dev) == 1)
+		switch (minor(dev)) {
+		case 3:
+		case 5:
+		case 7:
+		case 8:
+		case 9:
+			return false;
+		case 11:
+			return (d->flags & O_ACCMODE) != O_WRONLY;
+		}
+	return major(dev) != 4 && major(dev) != 5;
 }
 
 /* bytes waiting in a pipe, left where they are: tee(2) into another */
@@ -292,7 +351,11 @@ static int dump_by_kind(struct source *s, struct record_description *d, const st
 		if (strncmp(s->link, "/dev/pts/", 9) == 0 || strcmp(s->link, "/dev/tty") == 0 ||
 		    strcmp(s->link, "/dev/ptmx") == 0)
 			return dump_terminal(s, d, st);
+		if (device_has_state(d, st->st_rdev))
+			return refuse(s, "a device that keeps a state for who has it open");
 		return dump_path(s, d, st);
+	case S_IFBLK:
+		return refuse(s, "a block device");
 	case S_IFIFO:
 		return dump_pipe(s, d, st, fd);
 	case S_IFSOCK:

@@ -125,16 +125,24 @@ static int write_control(struct image *im, uint64_t text_size, int *ret, struct 
 	return r;
 }
 
-/* by which a clone tells the memfd's mappings from others */
-static int put_pages_identity(struct image *im, int pages, struct error *err)
+/* by which a clone tells the memfds' mappings from others */
+static int put_identities(struct image *im, const struct plan *plan, struct error *err)
 {
+	struct stub_data *d = image_head(im);
 	struct stat st;
 
-	if (fstat(pages, &st) < 0)
+	if (fstat(plan->pages, &st) < 0)
 		return error_errno(err, errno, "looking at the pages memfd");
-	image_head(im)->pages_inode = st.st_ino;
-	image_head(im)->pages_major = major(st.st_dev);
-	image_head(im)->pages_minor = minor(st.st_dev);
+	d->pages_inode = st.st_ino;
+	d->pages_major = major(st.st_dev);
+	d->pages_minor = minor(st.st_dev);
+	if (plan->huge < 0)
+		return 0;
+	if (fstat(plan->huge, &st) < 0)
+		return error_errno(err, errno, "looking at the memfd of huge pages");
+	d->huge_inode = st.st_ino;
+	d->huge_major = major(st.st_dev);
+	d->huge_minor = minor(st.st_dev);
 	return 0;
 }
 
@@ -165,7 +173,7 @@ static int build_control(const struct record *rec, const struct plan_options *o,
 	image_head(&im)->exe_file = p->exe_object;
 	image_head(&im)->nmaps = (uint32_t)l->nmaps;
 	image_head(&im)->nadvices = (uint32_t)l->nadvices;
-	r = put_pages_identity(&im, plan->pages, err);
+	r = put_identities(&im, plan, err);
 	if (r < 0) {
 		free(im.v);
 		return r;
@@ -176,11 +184,13 @@ static int build_control(const struct record *rec, const struct plan_options *o,
 		  image_put(&im, l->maps, l->nmaps * sizeof(*l->maps), 64));
 	image_set(&im, offsetof(struct stub_data, advices),
 		  image_put(&im, l->advices, l->nadvices * sizeof(*l->advices), 8));
-	put_signals(&im, p, o->ignored_signals);
+	put_signals(&im, p, o->ignored_signals, o->default_signals);
 	put_fds(&im, rec, p);
 	put_outputs(&im, o);
 	if (!im.failed)
 		r = put_threads(&im, p, data_base, plan->stub_base + table[2], o, err);
+	if (r == 0 && !im.failed)
+		r = put_generations(&im, p, err);
 	if (r == 0 && !im.failed)
 		r = put_exit(&im, p, o->exit, plan->stub_base, err);
 	if (r == 0 && !im.failed) {
@@ -254,12 +264,12 @@ int plan_context_buffer(pid_t pid, long nr, const uint64_t args[6], uint64_t *re
 int plan_build(const struct record *rec, const struct plan_options *o, struct plan *ret, struct error *err)
 {
 	const struct record_process *p = &rec->processes[0];
-	struct plan plan = { .control = -EBADF, .pages = -EBADF };
+	struct plan plan = { .control = -EBADF, .pages = -EBADF, .huge = -EBADF };
 	_cleanup_free_ int *index = calloc(rec->nobjects + 1, sizeof(*index));
 	struct plan_layout layout = { 0 };
 	int r;
 
-	plan.files = calloc(rec->nobjects + 1, sizeof(*plan.files));
+	plan.files = calloc(rec->nobjects + 2, sizeof(*plan.files));
 	if (!index || !plan.files) {
 		free(plan.files);
 		return error_set(err, ENOMEM, "no memory");
@@ -271,6 +281,10 @@ int plan_build(const struct record *rec, const struct plan_options *o, struct pl
 	r = plan_layout(rec, p, index, (uint64_t)sysconf(_SC_PAGESIZE), o->join_text, &layout);
 	if (r < 0)
 		error_errno(err, r, "planning the mappings");
+	if (r == 0 && o->hugetlb)
+		r = plan_huge(p, (int)plan.nfiles + 1, &layout, &plan, err);
+	if (plan.huge >= 0)
+		plan.files[plan.nfiles++] = plan.huge;
 	if (r == 0) {
 		plan.pages = plan_memfd("warm", err);
 		r = plan.pages < 0 ? plan.pages : 0;
@@ -282,7 +296,7 @@ int plan_build(const struct record *rec, const struct plan_options *o, struct pl
 		r = plan_pages(p, &layout, plan.pages, &layout.stored, err);
 	plan.nmaps = (uint32_t)layout.nmaps;
 	plan.nthreads = (uint32_t)p->nthreads;
-	plan.sealed_bytes = layout.stored + plan.text_size + plan.data_size;
+	plan.sealed_bytes = layout.stored + plan.huge_bytes + plan.text_size + plan.data_size;
 	plan_layout_done(&layout);
 	if (r < 0) {
 		plan_done(&plan);
@@ -296,6 +310,7 @@ void plan_done(struct plan *plan)
 {
 	plan->control = fd_close(plan->control);
 	plan->pages = fd_close(plan->pages);
+	plan->huge = fd_close(plan->huge);
 	free(plan->files);
 	plan->files = NULL;
 }

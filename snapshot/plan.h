@@ -46,6 +46,23 @@ int plan_layout(const struct record *rec, const struct record_process *p, const 
 		uint64_t page, bool join_text, struct plan_layout *ret);
 void plan_layout_done(struct plan_layout *l);
 
+/**
+ * plan_layout_huge() - take out of a layout what can lie in hugetlb pages
+ * @p: that @l was made of
+ * @huge: bytes of such a page
+ * @file: index that their maps get; offsets count in that file
+ * @ret_bytes: its size; 0: @l is as it was
+ *
+ * Of stored memory that can be read alone, not executed: each whole, aligned page of @huge bytes of which three quarters or more
+ * are stored. Locked and sealed memory stays, and what has guard pages or is not inherited. The maps are
+ * MAP_SHARED, of a file that nobody can write: a private mapping would copy @huge bytes at the first write after an
+ * mprotect(2), and kill the program when no such page is free.
+ *
+ * Return: 0 or -ENOMEM
+ */
+int plan_layout_huge(const struct record_process *p, uint64_t huge, int file, struct plan_layout *l,
+		     uint64_t *ret_bytes);
+
 #define PLAN_CLEAN_GAP 16
 #define PLAN_HOLE_GAP  64
 
@@ -78,13 +95,18 @@ struct plan_options {
 	uint32_t start_personality;
 	uint64_t start_timerslack_ns; /* 0: nothing is set */
 	uint64_t ignored_signals; /* dispositions that a launcher has anyway */
+	uint64_t default_signals; /* default by the program's own doing */
 	bool join_text; /* for plan_layout() */
+	bool hugetlb; /* read-only memory into hugetlb pages, as far as there are free ones */
 };
 
 struct plan {
 	int control, pages; /* sealed memfds, owned */
-	int *files; /* descriptors to be mapped, owned by the record */
+	int *files; /* descriptors to be mapped, owned by the record; but for huge, which is the last one if it is there */
 	size_t nfiles;
+	int huge; /* sealed memfd of hugetlb pages, open for reading alone, owned; -EBADF: none */
+	uint64_t huge_bytes; /* of it; among sealed_bytes */
+	char huge_note[160]; /* why there is none, where memory would be for it; "" */
 	uint64_t stub_base, text_size, data_size, args_base, context_max;
 	uint64_t sealed_bytes;
 	uint32_t nmaps, nthreads;

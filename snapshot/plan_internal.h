@@ -20,7 +20,7 @@ struct stub_data *image_head(struct image *im);
 /** image_set() - store an offset into a field of struct stub_data, given by offsetof() */
 void image_set(struct image *im, size_t field, uint64_t at);
 
-void put_signals(struct image *im, const struct record_process *p, uint64_t ignored);
+void put_signals(struct image *im, const struct record_process *p, uint64_t ignored, uint64_t own_default);
 int put_threads(struct image *im, const struct record_process *p, uint64_t data_base, uint64_t resume_timed,
 		const struct plan_options *o, struct error *err);
 void put_fds(struct image *im, const struct record *rec, const struct record_process *p);
@@ -28,6 +28,7 @@ int put_exit(struct image *im, const struct record_process *p, const struct stub
 	     struct error *err);
 void put_process(struct image *im, const struct record_process *p, const struct plan_options *o);
 void put_exe(struct image *im, const struct record *rec, const struct record_process *p);
+int put_generations(struct image *im, const struct record_process *p, struct error *err);
 void put_outputs(struct image *im, const struct plan_options *o);
 
 /**
@@ -36,6 +37,15 @@ void put_outputs(struct image *im, const struct plan_options *o);
  */
 int plan_pages(const struct record_process *p, const struct plan_layout *l, int memfd, uint64_t *ret_bytes,
 	       struct error *err);
+
+/**
+ * plan_huge() - a sealed memfd of hugetlb pages, and the layout that uses it
+ * @file: index for plan_layout_huge()
+ * @plan: huge, huge_bytes and huge_note are set. Without free huge pages huge stays -EBADF, and that is no error
+ * Return: 0 or -ENOMEM
+ */
+int plan_huge(const struct record_process *p, int file, struct plan_layout *l, struct plan *plan,
+	      struct error *err);
 
 /* the stub's text: warmd carries it */
 extern const char blob_stub[], blob_stub_end[];

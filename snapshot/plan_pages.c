@@ -54,11 +54,12 @@ static int each_stored(const struct record_vma *v, const struct plan_layout *l, 
 		if (v->object >= 0 && !v->shared)
 			r = visit(c, from, to - from, map->off + (from - start));
 		for (size_t i = 0; i < v->nruns && (v->object < 0 || v->shared) && r == 0; i++) {
-			const struct record_run *run = &v->runs[i];
+			/* what lies in huge pages is not in this memfd: a run may go on there */
+			uint64_t at = v->runs[i].start > from ? v->runs[i].start : from;
+			uint64_t end = v->runs[i].end < to ? v->runs[i].end : to;
 
-			if (run->start >= from && run->end <= to)
-				r = visit(c, run->start, run->end - run->start,
-					  map->off + (run->start - start));
+			if (at < end)
+				r = visit(c, at, end - at, map->off + (at - start));
 		}
 		if (r < 0)
 			return r;

@@ -367,6 +367,26 @@ static bool environment_changed(const struct builder *b)
 	return *had;
 }
 
+/* a clone opens them by their names: once one of them is gone or replaced there, the template is stale */
+static int hold_files(struct builder *b, struct error *err)
+{
+	for (size_t i = 0; i < b->record->ndescriptions; i++) {
+		const struct record_description *d = &b->record->descriptions[i];
+		struct stat st = { .st_dev = d->dev, .st_ino = d->id };
+		int r;
+
+		if (d->kind != STUB_FD_PATH)
+			continue;
+		r = observe_held(b->observe, d->path, &st);
+		if (r == 1)
+			return error_set(err, EOPNOTSUPP, "%s, which it has open, was replaced meanwhile",
+					 d->path);
+		if (r < 0)
+			return error_errno(err, r, "%s", d->path);
+	}
+	return 0;
+}
+
 int builder_take(struct builder *b, struct plan_options *po, struct error *err)
 {
 	struct dump_options d = { .ready = b->ready,
@@ -416,6 +436,8 @@ int builder_take(struct builder *b, struct plan_options *po, struct error *err)
 		r = dump_process(b->trace, &d, &b->record, err);
 	if (r == 0)
 		r = check_identity(b, err);
+	if (r == 0)
+		r = hold_files(b, err);
 	if (r < 0)
 		return r;
 	po->context_raw = d.resume == STUB_RESUME_CONTEXT;
@@ -453,6 +475,7 @@ int builder_take(struct builder *b, struct plan_options *po, struct error *err)
 	po->start_personality = b->start_personality;
 	po->start_timerslack_ns = (uint64_t)prctl(PR_GET_TIMERSLACK);
 	po->ignored_signals = b->req->run.ignored_signals;
+	po->default_signals = observe_keys(b->observe)->signals_default;
 	r = fill_outputs(b, po);
 	return r < 0 ? error_set(err, ENOMEM, "no memory") : plan_build(b->record, po, &b->plan, err);
 }

@@ -155,6 +155,8 @@ static void fill_success(const struct builder *b, Warm__BuildResult *m)
 	m->args_base = b->plan.args_base;
 	m->context_max = b->plan.context_max;
 	m->sealed_bytes = b->plan.sealed_bytes;
+	m->huge_bytes = b->plan.huge_bytes;
+	m->huge_note = (char *)b->plan.huge_note;
 	m->mappings = b->plan.nmaps;
 	m->threads = b->plan.nthreads;
 	m->nfiles = (uint32_t)b->plan.nfiles;

@@ -13,6 +13,12 @@
 #include "warmd/lease.h"
 #include "warmd/terminal.h"
 
+/*
+ * From a clone's end to the look for children that nobody knows: holders of large clones' memory (engine/stub/holder.c) end some
+ * milliseconds later. Once for all clones that end meanwhile.
+ */
+#define REAP_USEC 20000
+
 /* Return: 1: it has ended; 0: not yet */
 static int reap(pid_t pid, int pidfd, int *ret_wstatus)
 {
@@ -67,6 +73,8 @@ void clone_release(struct clone *cl)
 	cl->server->leaving = cl;
 }
 
+static void reap_soon(struct server *s);
+
 static int on_end(sd_event_source *source, int fd, uint32_t events, void *data)
 {
 	struct clone *cl = data;
@@ -76,6 +84,7 @@ static int on_end(sd_event_source *source, int fd, uint32_t events, void *data)
 	(void)events;
 	if (!reap(cl->leader ? cl->leader : cl->pid, fd, &wstatus))
 		return 0;
+	reap_soon(cl->server);
 	if (cl->state == CLONE_LEASED) {
 		lease_ended(cl, wstatus);
 		return 0;
@@ -225,16 +234,43 @@ static bool known(const struct server *s, pid_t pid)
 	return build_is_process(s, pid);
 }
 
-void clone_reap_unknown(struct server *s)
+/* Return: is there one that is known? It has its own source, and hides those behind it until that has reaped it */
+static bool reap_unknown(const struct server *s)
 {
 	siginfo_t si = { 0 };
 
-	/* one that is known has its own source, and hides those behind it until the next time */
-	while (waitid(P_ALL, 0, &si, WEXITED | WNOHANG | WNOWAIT) == 0 && si.si_pid && !known(s, si.si_pid)) {
+	while (waitid(P_ALL, 0, &si, WEXITED | WNOHANG | WNOWAIT) == 0 && si.si_pid) {
+		if (known(s, si.si_pid))
+			return true;
 		log_debug("process %d, which nobody waits for, has ended", si.si_pid);
 		waitid(P_PID, (id_t)si.si_pid, &si, WEXITED | WNOHANG);
 		si.si_pid = 0;
 	}
+	return false;
+}
+
+void clone_reap_unknown(struct server *s)
+{
+	reap_unknown(s);
+}
+
+static int on_reap(sd_event_source *source, uint64_t usec, void *data)
+{
+	struct server *s = data;
+
+	(void)source;
+	(void)usec;
+	s->reaper = sd_event_source_disable_unref(s->reaper);
+	if (reap_unknown(s))
+		reap_soon(s);
+	return 0;
+}
+
+static void reap_soon(struct server *s)
+{
+	/* what is left out here is found in the next second */
+	if (!s->reaper)
+		sd_event_add_time_relative(s->event, &s->reaper, CLOCK_MONOTONIC, REAP_USEC, 0, on_reap, s);
 }
 
 static void forget_all(struct clone **list)
@@ -252,4 +288,5 @@ void clone_forget_all(struct server *s)
 	forget_all(&s->clones);
 	forget_all(&s->leaving);
 	s->nclones = 0;
+	s->reaper = sd_event_source_disable_unref(s->reaper);
 }

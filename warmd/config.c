@@ -226,6 +226,16 @@ static int take_pool_idle(const struct value *v)
 	return take_duration(v, true, &v->cfg->pool_idle_ns);
 }
 
+static int take_memory_reserve(const struct value *v)
+{
+	double n = v->json->valuedouble;
+
+	if (!cJSON_IsNumber(v->json) || n < 0 || n > 100 || n != (unsigned int)n)
+		return bad_value(v, "takes a whole number from 0 to 100: percent of all memory");
+	v->cfg->memory_reserve = (unsigned int)n;
+	return 0;
+}
+
 static int take_scrollback(const struct value *v)
 {
 	const struct unit units[] = {
@@ -250,6 +260,14 @@ static int take_join_text(const struct value *v)
 	if (!cJSON_IsBool(v->json))
 		return bad_value(v, "takes true or false");
 	v->cfg->join_text = cJSON_IsTrue(v->json);
+	return 0;
+}
+
+static int take_hugetlb(const struct value *v)
+{
+	if (!cJSON_IsBool(v->json))
+		return bad_value(v, "takes true or false");
+	v->cfg->hugetlb = cJSON_IsTrue(v->json);
 	return 0;
 }
 
@@ -334,13 +352,21 @@ static const struct key {
 	const char *name;
 	int (*take)(const struct value *v);
 } keys[] = {
-	{ "memory_budget", take_budget },      { "max_age", take_max_age },
-	{ "ignore_paths", take_ignore_paths }, { "ignore_variables", take_ignore_variables },
-	{ "log_level", take_log_level },       { "build_timeout", take_build_timeout },
-	{ "idle_exit", take_idle_exit },       { "templates_max", take_templates_max },
-	{ "disable", take_disable },	       { "join_text", take_join_text },
-	{ "pool_size", take_pool_size },       { "pool_idle", take_pool_idle },
+	{ "memory_budget", take_budget },
+	{ "max_age", take_max_age },
+	{ "ignore_paths", take_ignore_paths },
+	{ "ignore_variables", take_ignore_variables },
+	{ "log_level", take_log_level },
+	{ "build_timeout", take_build_timeout },
+	{ "idle_exit", take_idle_exit },
+	{ "templates_max", take_templates_max },
+	{ "disable", take_disable },
+	{ "join_text", take_join_text },
+	{ "hugetlb", take_hugetlb },
+	{ "pool_size", take_pool_size },
+	{ "pool_idle", take_pool_idle },
 	{ "scrollback", take_scrollback },
+	{ "memory_reserve", take_memory_reserve },
 };
 
 static int unknown_key(const char *file, unsigned int line, const char *name, struct error *err)
@@ -474,6 +500,7 @@ void config_defaults(struct config *ret)
 		.templates_max = 64,
 		.pool_size = 4,
 		.pool_idle_ns = 300 * NS_PER_S,
+		.memory_reserve = 8,
 		.join_text = true,
 		.scrollback = PTY_RING_BYTES,
 		.log_level = LOG_LEVEL_INFO,

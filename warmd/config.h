@@ -15,10 +15,14 @@
  * templates_max     how many templates at most                    64
  * join_text         true, false: text and read-only data of a     true
  *                   library in one mapping
+ * hugetlb           true, false: large read-only memory in        false
+ *                   hugetlb pages, where some are free
  * pool_size         clones that --pool keeps parked; 0: none, so    4
  *                   that launches are forks unless `build --pool`
  * pool_idle         as max_age: without a launch for so long,     "5m"
  *                   parked clones go; 0: never
+ * memory_reserve    percent of all memory: when less is available 8
+ *                   parked clones go; 0: never, 100: at once
  * scrollback        bytes that are kept of what a clone prints    "256K"
  *                   to a terminal of its own
  * disable           globs of commands that are always cold        []
@@ -46,8 +50,10 @@ struct config {
 	unsigned int templates_max;
 	unsigned int pool_size;
 	uint64_t pool_idle_ns; /* 0: parked clones stay */
+	unsigned int memory_reserve; /* percent */
 	size_t scrollback; /* bytes of a terminal's ring */
 	bool join_text;
+	bool hugetlb;
 	enum log_level log_level;
 	struct config_list ignore_paths, ignore_variables, disable;
 };

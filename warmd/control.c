@@ -94,7 +94,7 @@ static void fill_keys(struct answer *a, const struct template *t, Warm__Template
 
 static void fill_dependencies(struct answer *a, const struct template *t, Warm__Template *m)
 {
-	static const char *const kinds[] = { "file", "absent", "listing", "modules", "exists" };
+	static const char *const kinds[] = { "file", "absent", "listing", "modules", "exists", "open" };
 	size_t n = dep_set_count(t->deps);
 	Warm__Dependency *list = answer_own(a, calloc(n + 1, sizeof(*list)));
 	Warm__Dependency **pointers = answer_own(a, calloc(n + 1, sizeof(*pointers)));
@@ -132,6 +132,8 @@ static Warm__Template *fill_template(struct answer *a, const struct template *t,
 	m->last_used_ns = t->last_used_ns;
 	m->launches = t->launches;
 	m->sealed_bytes = t->result->sealed_bytes;
+	m->huge_bytes = t->result->huge_bytes;
+	m->huge_note = t->result->huge_note;
 	m->mappings = t->result->mappings;
 	m->threads = t->result->threads;
 	m->files = t->nfds;

@@ -149,6 +149,8 @@ void answer_stats(struct server *s, struct answer *a)
 	m->watches = watch_count(s->store->watch);
 	m->connections = s->accepted;
 	m->bad_messages = s->bad_messages;
+	m->overfull = s->overfull;
+	m->accept_failures = s->accept_failures;
 	m->pool_hits = s->metrics.pool_hits;
 	m->pool_misses = s->metrics.pool_misses;
 	m->skeletons = s->metrics.skeletons;

@@ -55,6 +55,8 @@ static char kind_class(enum dep_kind kind)
 		return 'A';
 	case DEP_EXISTS:
 		return 'E';
+	case DEP_INODE:
+		return 'I';
 	case DEP_LISTING:
 	case DEP_MODULES:
 		break;
@@ -475,8 +477,9 @@ bool dep_set_racy(const struct dep_set *set, const char **ret_path)
 		const struct dep_item *item = &set->items[i];
 		int64_t age;
 
-		/* ABSENT and EXISTS look at nothing that a time stamp stands for */
-		if (item->dep.kind == DEP_ABSENT || item->dep.kind == DEP_EXISTS)
+		/* these look at nothing that a time stamp stands for */
+		if (item->dep.kind == DEP_ABSENT || item->dep.kind == DEP_EXISTS ||
+		    item->dep.kind == DEP_INODE)
 			continue;
 		/* a file system may tell any ctime */
 		if (__builtin_sub_overflow(item->recorded_ns, item->dep.st.ctime_ns, &age) || age > RACY_NS ||
@@ -510,6 +513,8 @@ static bool item_changed(const struct dep_item *item, const struct stat *st)
 		return false;
 	if (is.dev != was->dev || is.ino != was->ino)
 		return true;
+	if (item->dep.kind == DEP_INODE)
+		return false;
 	if (item->dep.kind == DEP_FILE)
 		return is.size != was->size || is.mtime_ns != was->mtime_ns || is.ctime_ns != was->ctime_ns;
 	return is.mtime_ns != was->mtime_ns && names_changed(item);

@@ -24,6 +24,7 @@ enum dep_kind {
 	DEP_LISTING, /* a directory whose names were read: any name that comes or goes counts */
 	DEP_MODULES, /* a directory searched for Python modules: names that can be modules count */
 	DEP_EXISTS, /* a directory or device that was looked at: only that it exists, its type, owner and mode count */
+	DEP_INODE, /* held open, and opened again by clones: that this very file is at the path counts, what is in it does not */
 };
 
 /* identity and contents of a path as stat(2) tells them */

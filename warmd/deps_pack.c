@@ -70,7 +70,7 @@ static int unpack_item(struct dep_set *set, const char **p, const char *end)
 		return -EBADMSG;
 	memcpy(&fixed, *p, sizeof(fixed));
 	*p += sizeof(fixed);
-	if (fixed.kind > DEP_EXISTS || fixed.path_len == 0 || fixed.path_len >= DEP_PATH_MAX ||
+	if (fixed.kind > DEP_INODE || fixed.path_len == 0 || fixed.path_len >= DEP_PATH_MAX ||
 	    fixed.path_len > (size_t)(end - *p) || **p != '/' || memchr(*p, '\0', fixed.path_len))
 		return -EBADMSG;
 	item.dep.kind = (enum dep_kind)fixed.kind;

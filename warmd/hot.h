@@ -2,15 +2,15 @@
 /*
  * hot.h - the pages that clones of a template write: learned from the first ones, made ahead in the others.
  *
- * HOT_SAMPLES clones tell at their exit (engine/stub/learn.c). What all of
- * them wrote goes into the control file, of which the template gets a new copy,
- * because the old one is sealed.
+ * HOT_SAMPLES clones of each kind (enum wire_learn_kind) tell at their exit (engine/stub/learn.c). What all of one
+ * kind wrote goes into the control file, of which the template gets a new copy, because the old one is sealed.
+ * Who launches with an environment of its own may begin with a launch without.
  */
 #ifndef WARM_WARMD_HOT_H
 #define WARM_WARMD_HOT_H
 
-#include <stdbool.h>
 #include <stddef.h>
+#include <stdint.h>
 
 #include "launcher/protocol.h"
 #include "warmd/template.h"
@@ -22,8 +22,8 @@ struct hot;
 
 void hot_free(struct hot *h);
 
-/** hot_wanted() - shall the next clone of @t tell? */
-bool hot_wanted(const struct template *t);
+/** hot_wanted() - shall the next clone of @t tell? Return: bit n: one of enum wire_learn_kind n shall */
+uint32_t hot_wanted(const struct template *t);
 
 /**
  * hot_take() - a WIRE_LEARN packet

@@ -216,6 +216,7 @@ void launch_request(struct connection *c, struct request *req, struct packet *ca
 		launch_free(l);
 		return;
 	}
+	l->oom_score_adj = c->oom_score_adj;
 	by_name(c->server, l);
 }
 

@@ -40,7 +40,7 @@ static bool template_may(const struct template *t)
 	/* the directory is a descriptor by then: nobody but warmd would look where it leads */
 	bool directory = (t->result->keys & TEMPLATE_KEY_CWD) && strcmp(t->result->ready, "call") != 0;
 
-	return !directory && !hot_wanted(t) && !watch_has_unseen(t->watch) && drain_fd(t->watch) >= 0;
+	return !directory && !watch_has_unseen(t->watch) && drain_fd(t->watch) >= 0;
 }
 
 static bool has_spare(const struct pool *p)
@@ -69,11 +69,19 @@ static void grant(struct pool *p, struct connection *c, uint64_t model)
 		.model = model,
 	};
 	char *label = cl ? strdup(p->template->label) : NULL;
+	struct error err = { 0 };
 	int fds[2];
 
 	if (!label)
 		return;
 	pool_lend(p, cl);
+	if (pool_settle_oom_score(p, cl, c->oom_score_adj, &err) < 0) {
+		/* a launch through warmd says so in words */
+		free(label);
+		pool_lent_is_gone(p);
+		clone_release(cl);
+		return;
+	}
 	cl->state = CLONE_LEASED;
 	cl->label = label;
 	cl->template_id = p->template->id;
@@ -85,6 +93,7 @@ static void grant(struct pool *p, struct connection *c, uint64_t model)
 	m.clone = cl->id;
 	m.pid = (uint32_t)cl->pid;
 	m.generation = ++p->server->store->generation;
+	m.learn = hot_wanted(p->template);
 	fds[0] = cl->channel;
 	fds[1] = cl->pidfd;
 	/* its end is noticed in the loop's next turn, and lease_forget() follows */
@@ -248,6 +257,9 @@ void lease_offer(struct pool *p, const struct launch *l, const struct order *o)
 	int r;
 
 	if (!c || c->dead || !c->checked || !l->request->run.leases || (l->request->run.flags & OTHER_FLAGS))
+		return;
+	/* one that learns is no model */
+	if (o->head.flags & STUB_ORDER_LEARN)
 		return;
 	if (p->head.context_fd >= 0 || !has_spare(p) || !template_may(p->template) || may_raise_limits(c))
 		return;

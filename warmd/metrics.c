@@ -199,6 +199,11 @@ static void daemon_itself(const struct server *s, FILE *out)
 {
 	single(out, "connections_total", "counter", "Connections of clients.", s->accepted);
 	single(out, "bad_messages_total", "counter", "Malformed messages.", s->bad_messages);
+	single(out, "unread_connections_total", "counter",
+	       "Connections that were ended because their clients do not read.", s->overfull);
+	single(out, "accept_failures_total", "counter",
+	       "Times that no connection could be accepted, for want of descriptors or memory.",
+	       s->accept_failures);
 	single(out, "open_connections", "gauge", "Connections that are open.", s->nconnections);
 	single(out, "running_clones", "gauge", "Clones that warmd launched and that run.", s->nclones);
 	single(out, "watches", "gauge", "Files and directories that are watched.",

@@ -328,8 +328,10 @@ static int on_connect(sd_event_source *source, int fd, uint32_t events, void *da
 	struct client *c;
 
 	(void)events;
-	if (peer < 0)
+	if (peer < 0) {
+		server_pause_accepting(h->server, source, errno);
 		return 0;
+	}
 	/* root's agents may read: they can all the same */
 	if (getsockopt(peer, SOL_SOCKET, SO_PEERCRED, &cred, &len) < 0 ||
 	    (cred.uid != geteuid() && cred.uid != 0))

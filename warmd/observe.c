@@ -309,6 +309,11 @@ int observe_modules_listed(struct observe *o, const char *path)
 	return real ? count_path(&o->listed, real, 1) : 0;
 }
 
+int observe_held(struct observe *o, const char *path, const struct stat *st)
+{
+	return path_class(path) == PATH_REAL ? dep_set_add_opened(o->deps, path, DEP_INODE, st) : 0;
+}
+
 static bool is_importers(const struct observe *o, const struct map_slot *candidate)
 {
 	return map_has(&o->confirmed, candidate->key, candidate->len) &&

@@ -23,6 +23,7 @@
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
+#include <sys/stat.h>
 #include <sys/types.h>
 
 #include "engine/base/error.h"
@@ -53,6 +54,8 @@ struct observe_keys {
 	bool termios; /* settings of the terminal, of a program that is live */
 	uint32_t rlimits; /* bit RLIMIT_x */
 	uint64_t signals; /* bit n-1: was signal n ignored at the start */
+	uint64_t
+		signals_default; /* not asked: the program itself set them to their default, before anything else */
 	uint32_t stdio_start; /* bit 0..2: what the descriptor is; before observe_phase_leading() */
 	uint32_t stdio; /* the same, after it */
 	unsigned int
@@ -129,6 +132,14 @@ int observe_modules_dir(struct observe *o, const char *path);
 /** observe_modules_listed() - one of those listings */
 int observe_modules_listed(struct observe *o, const char *path);
 
+/**
+ * observe_held() - the program has @path open at its readiness point, and clones open it again
+ * @st: fstat(2) of it
+ *
+ * After observe_finish(). ignore_paths does not count here: without that file there are no clones.
+ * Return: 0, 1 if the path does not lead to that file any more, or a negative errno.
+ */
+int observe_held(struct observe *o, const char *path, const struct stat *st);
 /**
  * observe_finish() - the readiness point is reached
  *

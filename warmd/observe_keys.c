@@ -119,12 +119,23 @@ int on_prlimit(struct observe *o, struct thread *t, const struct observe_call *c
 /* rt_sigaction(signal, new, old, size) */
 int on_sigaction(struct observe *o, struct thread *t, const struct observe_call *c, const struct rule *rule)
 {
-	uint64_t bit;
+	uint64_t bit, handler; /* the first of its members, but on MIPS */
 
 	(void)rule;
 	if (c->ret != 0 || c->args[0] < 1 || c->args[0] > 64)
 		return 0;
 	bit = 1ULL << (c->args[0] - 1);
+	/*
+	 * The dump cannot tell this from what the caller had. A default that is set later may be what the program found and
+	 * restores, as system(3) does.
+	 */
+	if (c->args[1] && t->proc->pid == o->root &&
+	    peer_read(o, t->tid, c->args[1], &handler, sizeof(handler)) == sizeof(handler)) {
+		if (handler)
+			o->keys.signals_default &= ~bit;
+		else if (!(t->proc->signals_own & bit))
+			o->keys.signals_default |= bit;
+	}
 	if (c->args[2] && !(t->proc->signals_own & bit))
 		o->keys.signals |= bit;
 	if (c->args[1])

@@ -271,7 +271,7 @@ int order_fill(struct order *o, const struct pool *p, const struct clone *cl, co
 	o->head.blocked_signals = run->blocked_signals;
 	o->head.build_blocked_signals = p->template->request->run.blocked_signals;
 	o->head.generation = ++p->server->store->generation;
-	if (hot_wanted(p->template))
+	if (hot_wanted(p->template) >> stub_learn_kind(o->head.stdio) & 1)
 		o->head.flags |= STUB_ORDER_LEARN;
 	return p->head.context_fd >= 0 ? fill_json(o, l, err) : 0;
 }

@@ -7,6 +7,7 @@
 #include <sys/socket.h>
 
 #include "engine/base/fd.h"
+#include "engine/base/log.h"
 #include "engine/base/packet.h"
 #include "warmd/server.h"
 
@@ -33,10 +34,25 @@ static void outgoing_free(struct outgoing *o)
 	free(o);
 }
 
+static bool is_full(const struct connection *c, size_t len, size_t nfds)
+{
+	return c->noutgoing >= OUTGOING_MAX_PACKETS || c->outgoing_fds + nfds > OUTGOING_MAX_FDS ||
+	       c->outgoing_bytes + sizeof(struct outgoing) + len > OUTGOING_MAX_BYTES;
+}
+
 static int keep(struct connection *c, const void *bytes, size_t len, const int *fds, size_t nfds)
 {
-	struct outgoing *o = nfds <= FDS_MAX ? malloc(sizeof(*o) + len) : NULL;
+	struct outgoing *o;
 
+	if (is_full(c, len, nfds)) {
+		log_warning("process %u does not read what it is sent: %zu packets wait, its connection ends",
+			    c->pid, c->noutgoing);
+		c->server->overfull++;
+		connection_drop_outgoing(c);
+		connection_end(c);
+		return -ENOBUFS;
+	}
+	o = nfds <= FDS_MAX ? malloc(sizeof(*o) + len) : NULL;
 	if (!o)
 		return -ENOMEM;
 	o->next = NULL;
@@ -53,6 +69,9 @@ static int keep(struct connection *c, const void *bytes, size_t len, const int *
 	}
 	*c->outgoing_end = o;
 	c->outgoing_end = &o->next;
+	c->noutgoing++;
+	c->outgoing_bytes += sizeof(*o) + len;
+	c->outgoing_fds += nfds;
 	return 0;
 }
 
@@ -63,13 +82,19 @@ static void drop_first(struct connection *c)
 	c->outgoing = o->next;
 	if (!c->outgoing)
 		c->outgoing_end = &c->outgoing;
+	c->noutgoing--;
+	c->outgoing_bytes -= sizeof(*o) + o->len;
+	c->outgoing_fds -= o->nfds;
 	outgoing_free(o);
 }
 
 int connection_send(struct connection *c, const void *bytes, size_t len, const int *fds, size_t nfds)
 {
-	int r = c->outgoing ? -EAGAIN : send_one(c, bytes, len, fds, nfds);
+	int r;
 
+	if (c->dead)
+		return -EPIPE;
+	r = c->outgoing ? -EAGAIN : send_one(c, bytes, len, fds, nfds);
 	if (r != -EAGAIN)
 		return r;
 	r = keep(c, bytes, len, fds, nfds);

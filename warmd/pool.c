@@ -16,7 +16,9 @@
 #include "engine/base/clock.h"
 #include "engine/base/fd.h"
 #include "engine/base/log.h"
+#include "engine/base/pidfd.h"
 #include "warmd/lease.h"
+#include "warmd/oom_score.h"
 #include "warmd/skeleton.h"
 #include "warmd/terminal.h"
 
@@ -24,9 +26,14 @@
 #define SKELETON_USEC  20000 /* from one skeleton's start to the next */
 #define MAKING_MAX     4 /* clones that are being made at once, for the pool */
 #define START_SECONDS  10 /* for a skeleton */
+#define FORK_SECONDS   5 /* for a skeleton to answer, if it says nothing at all meanwhile */
+#define MAKE_SECONDS   30 /* for a clone to be made; a launch is given up after 60 (launcher/launch.c) */
 #define FAILURES_MAX   3 /* in a row: then there is something wrong with the template */
 #define PLAIN_LAUNCHES 32 /* without a terminal, one after the other: then clones are made without */
 #define RETRY_NS       (30 * NS_PER_S)
+#define STARVED_NS                                                                                           \
+	(200 * NS_PER_MS) /* without a fork, after one that failed for want of processes or memory */
+#define STARVED_MAX 3 /* forks of one launch that fail so: they are a second apart, pool_tick() */
 
 static void refill(struct pool *p);
 static void want_skeleton(struct pool *p);
@@ -34,6 +41,7 @@ static int on_refill(sd_event_source *source, uint64_t usec, void *data);
 static void skeleton_gone(struct pool *p, const char *why);
 static void serve_waiting(struct pool *p);
 static void shrink(struct pool *p, unsigned int to);
+static void retire(struct pool *p);
 
 static int read_strings(const struct pool *p, int control, uint64_t at, size_t len, char **ret)
 {
@@ -220,6 +228,7 @@ static struct clone *ask(struct pool *p, struct launch *l)
 	cl->channel = pair[0];
 	cl->id = ++p->server->next_clone;
 	cl->made_ns = clock_ns(CLOCK_MONOTONIC);
+	cl->hot = p->hot;
 	cl->launch = l;
 	fork.id = cl->id;
 	if (!l)
@@ -278,6 +287,35 @@ static int settle_terminal(struct clone *cl, const struct launch *l)
 	return 0;
 }
 
+int pool_settle_oom_score(const struct pool *p, struct clone *cl, int value, struct error *err)
+{
+	int r;
+
+	if (p->head.oom_score_adj || value == p->server->own_oom_score_adj)
+		return 0;
+	r = oom_score_write(cl->pid, value);
+	cl->scored = r == 0;
+	return r < 0 ? error_errno(err, r, "the caller's oom_score_adj %d, warmd has %d", value,
+				   p->server->own_oom_score_adj)
+		     : 0;
+}
+
+/* it has something of one launch already: no other may have it */
+static bool is_used(const struct clone *cl)
+{
+	return cl->terminal || cl->scored;
+}
+
+static void count_launch(struct pool *p, uint32_t way)
+{
+	bool hit = way == WIRE_WAY_PARKED;
+
+	p->hits += hit;
+	p->misses += !hit;
+	p->server->metrics.pool_hits += hit;
+	p->server->metrics.pool_misses += !hit;
+}
+
 /*
  * Return: true: the launch is the clone's, or has been answered; false: the clone is dead.
  * Somebody who waits for `warm run` runs the program cold when no answer comes in time: so the answer goes first, and
@@ -298,10 +336,12 @@ static bool give_order(struct pool *p, struct clone *cl, struct launch *l, uint3
 		give_back(p, cl);
 		return true;
 	}
-	r = order_fill(&o, p, cl, l, &err);
+	r = pool_settle_oom_score(p, cl, l->oom_score_adj, &err);
+	if (r == 0)
+		r = order_fill(&o, p, cl, l, &err);
 	if (r < 0) {
 		refuse(l, WIRE_COLD_MISMATCH, err.text);
-		if (cl->terminal)
+		if (is_used(cl))
 			give_back(p, cl);
 		return true;
 	}
@@ -312,7 +352,7 @@ static bool give_order(struct pool *p, struct clone *cl, struct launch *l, uint3
 		if (!launch_wanted(l)) {
 			fd_close(o.json);
 			launch_free(l);
-			if (cl->terminal)
+			if (is_used(cl))
 				give_back(p, cl);
 			return true;
 		}
@@ -324,7 +364,7 @@ static bool give_order(struct pool *p, struct clone *cl, struct launch *l, uint3
 	if (l->by_name && r < 0) {
 		error_errno(&err, r, "sending a clone its order");
 		refuse(l, WIRE_COLD_ERROR, err.text);
-		if (cl->terminal)
+		if (is_used(cl))
 			give_back(p, cl);
 		return true;
 	}
@@ -334,6 +374,7 @@ static bool give_order(struct pool *p, struct clone *cl, struct launch *l, uint3
 	take(&p->making, &p->nmaking, cl);
 	take(&p->parked, &p->nparked, cl);
 	p->failures = 0;
+	count_launch(p, way);
 	clone_run(cl, l, way);
 	if (l->by_name) {
 		launch_answer(l, WIRE_LAUNCHED, cl, p->template->label);
@@ -378,6 +419,13 @@ void pool_lost(struct clone *cl)
 	refill(p);
 }
 
+/* a file that the program has open is not where it was: what no watch could see (/dev/shm, for one) */
+static bool misses_file(const struct stub_note *n)
+{
+	return strcmp(n->what, "making one of the program's descriptors") == 0 &&
+	       (n->value == -ENOENT || n->value == -ENOTDIR || n->value == -EACCES || n->value == -ELOOP);
+}
+
 static void on_failed(struct pool *p, struct clone *cl, const struct stub_note *n)
 {
 	log_warning("a clone of '%s' could not be made: %.47s: %s", p->template->label, n->what,
@@ -385,22 +433,74 @@ static void on_failed(struct pool *p, struct clone *cl, const struct stub_note *
 	snprintf(p->why, sizeof(p->why), "%.47s: %s", n->what, strerror(-n->value));
 	/* it ends, and pool_lost() sees to its launch */
 	(void)cl;
+	if (misses_file(n))
+		store_unusable(p->server->store, p->template, "a file that it has open"); /* may free @p */
+}
+
+/* the control group's fault, not the template's: the pool stays as it was */
+static void refused_by_cgroup(struct pool *p, struct clone *cl, int code)
+{
+	char words[256];
+
+	snprintf(words, sizeof(words), "it cannot start in that control group: %s%s", strerror(-code),
+		 code == -EBADF ? " (it takes a directory of cgroup2)" : "");
+	log_info("a clone of '%s': %s", p->template->label, words);
+	if (cl->launch)
+		refuse(cl->launch, WIRE_COLD_ERROR, words);
+	cl->launch = NULL;
+	give_back(p, cl);
+}
+
+/*
+ * EAGAIN, ENOMEM: RLIMIT_NPROC, pids.max, no memory. It is not the template's fault, and passes: skeleton and
+ * parked clones stay, and what waits for a fork waits for pool_tick().
+ */
+static void starved(struct pool *p, struct clone *cl, int code)
+{
+	struct launch *l = cl->launch;
+	char words[160];
+
+	if (!p->starved_ns)
+		log_warning("no clone of '%s' can be forked now: %s", p->template->label, strerror(-code));
+	p->starved_ns = clock_ns(CLOCK_MONOTONIC);
+	take(&p->making, &p->nmaking, cl);
+	cl->launch = NULL;
+	clone_free(cl);
+	if (l && ++l->starved >= STARVED_MAX) {
+		snprintf(words, sizeof(words),
+			 "no clone can be forked: %s (see ulimit -u, and pids.max of the control group)",
+			 strerror(-code));
+		refuse(l, WIRE_COLD_ERROR, words);
+	} else if (l) {
+		wait_first(p, l);
+	}
+}
+
+static bool is_starved(const struct pool *p)
+{
+	return p->starved_ns && clock_ns(CLOCK_MONOTONIC) - p->starved_ns < STARVED_NS;
 }
 
 static void on_forked(struct pool *p, struct clone *cl, int pid)
 {
 	struct launch *l = cl->launch;
-	int r = pid < 0 ? pid : clone_adopt(cl, pid);
+	int r;
 
+	if (pid < 0 && cl->cgroup) {
+		refused_by_cgroup(p, cl, pid);
+		serve_waiting(p);
+		return;
+	}
+	if (pid == -EAGAIN || pid == -ENOMEM) {
+		starved(p, cl, pid);
+		return;
+	}
+	p->starved_ns = 0;
+	r = pid < 0 ? pid : clone_adopt(cl, pid);
 	if (r < 0) {
 		log_warning("a clone of '%s' could not be forked: %s", p->template->label, strerror(-r));
 		snprintf(p->why, sizeof(p->why), "fork: %s", strerror(-r));
-		/* the cgroup's fault, not the template's; its channel is closed, so one that was forked ends */
-		if (l && (l->request->run.flags & WIRE_LAUNCH_CGROUP)) {
-			cl->launch = NULL;
-			refuse(l, WIRE_COLD_ERROR, p->why);
-		}
-		pool_lost(cl);
+		pool_lost(cl); /* its channel is closed, so one that was forked ends */
 		return;
 	}
 	cl->state = CLONE_MAKING;
@@ -451,6 +551,7 @@ static void on_parked(struct pool *p, struct clone *cl, pid_t pid)
 	p->parked = cl;
 	p->nparked++;
 	p->failures = 0;
+	retire(p);
 	serve_waiting(p);
 	refill(p);
 }
@@ -459,6 +560,7 @@ static void on_note(struct pool *p, const struct stub_note *n)
 {
 	struct clone *cl = find(p, n->id);
 
+	p->heard_ns = clock_ns(CLOCK_MONOTONIC);
 	switch (n->kind) {
 	case STUB_NOTE_READY:
 		p->state = SKELETON_READY;
@@ -671,7 +773,7 @@ static bool place(struct pool *p, struct launch *l)
 		cl->launch = l;
 		return true;
 	}
-	return p->state == SKELETON_READY && ask(p, l) != NULL;
+	return p->state == SKELETON_READY && !is_starved(p) && ask(p, l) != NULL;
 }
 
 static void serve_waiting(struct pool *p)
@@ -709,13 +811,6 @@ void pool_launch(struct pool *p, struct launch *l)
 	p->last_launch_ns = clock_ns(CLOCK_MONOTONIC);
 	p->want = p->size;
 	learn_kind(p, l);
-	if (p->parked) {
-		p->hits++;
-		p->server->metrics.pool_hits++;
-	} else {
-		p->misses++;
-		p->server->metrics.pool_misses++;
-	}
 	l->next = NULL;
 	*p->waiting_end = l;
 	p->waiting_end = &l->next;
@@ -748,16 +843,18 @@ static int on_refill(sd_event_source *source, uint64_t usec, void *data)
 static void refill(struct pool *p)
 {
 	uint64_t since = clock_ns(CLOCK_MONOTONIC) - p->last_launch_ns;
-	unsigned int idle = 0, have;
+	unsigned int idle = 0, have, old = 0;
 
 	if (!p->server->short_of_memory || p->waiting)
 		want_skeleton(p);
-	if (p->state != SKELETON_READY || p->server->short_of_memory)
+	if (p->state != SKELETON_READY || p->server->short_of_memory || is_starved(p))
 		return;
 	for (struct clone *cl = p->making; cl; cl = cl->next)
 		idle += !cl->launch;
 	have = p->nparked + p->nleased + idle;
-	if (have < p->want && since < REFILL_USEC * NS_PER_US) {
+	for (struct clone *cl = p->parked; cl; cl = cl->next)
+		old += cl->hot != p->hot;
+	if (have - old < p->want && since < REFILL_USEC * NS_PER_US) {
 		if (!p->timer)
 			sd_event_add_time_relative(p->server->event, &p->timer, CLOCK_MONOTONIC,
 						   REFILL_USEC - since / NS_PER_US + 1, 100, on_refill, p);
@@ -765,8 +862,19 @@ static void refill(struct pool *p)
 		if (have + 2 > p->want || have > p->want / 2 || p->nmaking > idle || p->waiting)
 			return;
 	}
-	for (; have < p->want && idle < MAKING_MAX && ask(p, NULL); idle++)
+	for (; have - old < p->want && idle < MAKING_MAX && ask(p, NULL); idle++)
 		have++;
+}
+
+/* a new one has come: one of those that it replaces goes */
+static void retire(struct pool *p)
+{
+	for (struct clone *cl = p->parked; cl && p->nparked + p->nleased > p->want; cl = cl->next) {
+		if (cl->hot != p->hot) {
+			clone_release(take(&p->parked, &p->nparked, cl));
+			return;
+		}
+	}
 }
 
 void pool_keep(struct pool *p, unsigned int want)
@@ -802,8 +910,7 @@ void pool_lent_is_gone(struct pool *p)
 void pool_lent_was_used(struct pool *p)
 {
 	p->nleased--;
-	p->hits++;
-	p->server->metrics.pool_hits++;
+	count_launch(p, WIRE_WAY_PARKED);
 	p->last_launch_ns = clock_ns(CLOCK_MONOTONIC);
 	p->want = p->size;
 	p->failures = 0;
@@ -812,15 +919,42 @@ void pool_lent_was_used(struct pool *p)
 
 void pool_new_hot(struct pool *p)
 {
-	/* those made without it go; refill() makes others */
-	shrink(p, 0);
+	p->hot++;
 	refill(p);
+}
+
+/*
+ * A skeleton, or a clone that is being made, may be stopped or hang: launches that wait for it go on with another.
+ * What was said and not read yet, because warmd itself was stopped, counts as heard.
+ */
+static void replace_hanging(struct pool *p)
+{
+	struct pollfd said = { .fd = p->sock, .events = POLLIN };
+	uint64_t now = clock_ns(CLOCK_MONOTONIC);
+	bool silent = now - p->heard_ns > FORK_SECONDS * NS_PER_S;
+
+	if (p->state != SKELETON_READY || poll(&said, 1, 0) > 0)
+		return;
+	for (struct clone *cl = p->making; cl; cl = cl->next) {
+		if (cl->state == CLONE_FORKING && silent && now - cl->made_ns > FORK_SECONDS * NS_PER_S) {
+			p->failures++;
+			skeleton_gone(p, "it does not answer");
+			return;
+		}
+		/* its end is seen: pool_lost() */
+		if (cl->state == CLONE_MAKING && now - cl->made_ns > MAKE_SECONDS * NS_PER_S) {
+			log_warning("clone %d of '%s' is not made in time", cl->pid, p->template->label);
+			pidfd_kill(cl->leader ? cl->leader_pidfd : cl->pidfd,
+				   cl->leader ? cl->leader : cl->pid, SIGKILL, false);
+		}
+	}
 }
 
 void pool_tick(struct pool *p, bool short_of_memory)
 {
 	uint64_t idle = p->server->config->pool_idle_ns;
 
+	replace_hanging(p);
 	if (short_of_memory || (idle && clock_ns(CLOCK_MONOTONIC) - p->last_launch_ns > idle &&
 				clock_ns(CLOCK_MONOTONIC) - p->skeleton_ns > idle)) {
 		if (p->nparked)

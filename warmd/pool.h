@@ -43,6 +43,8 @@ struct launch {
 	struct connection *connection; /* NULL: gone; the launch goes on only if detached */
 	uint64_t start_ns; /* CLOCK_MONOTONIC, when the request came */
 	bool by_name; /* WIRE_LAUNCH; else WIRE_RUN */
+	unsigned int starved; /* forks for it that failed for want of processes or memory */
+	int oom_score_adj; /* the caller's */
 };
 
 struct clone {
@@ -60,6 +62,8 @@ struct clone {
 	sd_event_source *child; /* pidfd's, or leader_pidfd's */
 	uint64_t made_ns; /* CLOCK_MONOTONIC */
 	bool cgroup; /* forked into the one that its launch asked for */
+	unsigned int hot; /* its pool's, when it was asked for */
+	bool scored; /* has its launch's oom_score_adj */
 	/* RUNNING */
 	char *label;
 	uint64_t template_id, started_ns; /* started_ns: CLOCK_REALTIME */
@@ -92,9 +96,14 @@ struct pool {
 	char *build_argv, *build_env; /* what the build had, as in the control file */
 	struct clone *making, *parked;
 	unsigned int nmaking, nparked, nleased; /* nleased: in server.leased */
+	unsigned int
+		hot; /* lists of pages to be made ahead so far: those made with an older one go as new ones come */
 	unsigned int want, size; /* parked clones: now, and while there are launches */
 	struct launch *waiting, **waiting_end;
 	uint64_t last_launch_ns, skeleton_ns;
+	uint64_t
+		starved_ns; /* CLOCK_MONOTONIC, when fork failed for want of processes or memory; 0: the last did not */
+	uint64_t heard_ns; /* CLOCK_MONOTONIC, when the skeleton or a clone last said something */
 	bool terminals; /* clones that are made ahead get a terminal */
 	unsigned int without_terminal; /* launches, since the last with one */
 	unsigned int failures; /* one after the other */
@@ -123,11 +132,18 @@ void pool_launch(struct pool *p, struct launch *l);
 /** pool_ready() - would a launch be served at once? */
 bool pool_ready(const struct pool *p);
 
-/** pool_new_hot() - the control file has a new list: clones made from here on take it */
+/** pool_new_hot() - the control file has a new list: clones made from here on take it, and replace those without */
 void pool_new_hot(struct pool *p);
 
-/** pool_tick() - once a second: shrink what is idle, or all when memory is short */
+/** pool_tick() - once a second: replace what hangs; shrink what is idle, or all when memory is short */
 void pool_tick(struct pool *p, bool short_of_memory);
+
+/**
+ * pool_settle_oom_score() - give @cl its caller's
+ * @value: oom_score_adj; one that the program has set itself stands
+ * Return: 0 or a negative errno with *err set: it would be lower than the clone may have
+ */
+int pool_settle_oom_score(const struct pool *p, struct clone *cl, int value, struct error *err);
 
 /** pool_lend() - @cl is not parked any more but leased */
 void pool_lend(struct pool *p, struct clone *cl);
@@ -201,7 +217,7 @@ void clone_unlink(struct clone **list, struct clone *cl);
 void clone_release(struct clone *cl);
 /** pool_lost() - a clone that had no order has ended: one of a pool's, or one that was released */
 void pool_lost(struct clone *cl);
-/** clone_reap_unknown() - children that nobody knows: forked by a skeleton that died before it could say so */
+/** clone_reap_unknown() - children that nobody knows: holders (engine/stub/holder.c), and clones of a skeleton that died before it could tell */
 void clone_reap_unknown(struct server *s);
 /** clone_hangup() - the connection is going away: SIGHUP to those that it launched */
 void clone_hangup(struct server *s, const struct connection *c);

@@ -15,10 +15,12 @@
 #include "engine/base/log.h"
 #include "warmd/hot.h"
 #include "warmd/lease.h"
+#include "warmd/memory.h"
+#include "warmd/oom_score.h"
 #include "warmd/pool.h"
 #include "warmd/terminal.h"
 
-#define MEMORY_SHORT_PERCENT 8 /* available of all: parked clones go */
+#define ACCEPT_PAUSE_USEC 50000 /* without descriptors or memory for one more connection */
 
 void connection_close(struct connection *c)
 {
@@ -111,7 +113,7 @@ void connection_reply(struct connection *c, uint32_t status, const struct templa
 		reply.stdio_changed = stdio_changed;
 		snprintf(reply.reason, sizeof(reply.reason), "%s", reason);
 		reply.generation = ++c->server->store->generation;
-		reply.learn = descriptors && hot_wanted(t);
+		reply.learn = descriptors ? hot_wanted(t) : 0;
 	}
 	r = t && descriptors ? template_send(c->fd, &reply, t)
 			     : send_packet(c->fd, &reply, sizeof(reply), NULL, 0);
@@ -163,6 +165,7 @@ static bool launch_by_pool(struct connection *c, struct request *req, struct pac
 	l = launch_new(c, req, caller, start_ns);
 	if (!l)
 		return true;
+	l->oom_score_adj = c->oom_score_adj;
 	if (order_refusal(s, t, l, reason, sizeof(reason))) {
 		/* become has the caller's own */
 		log_debug("run '%s' not by the pool: %s", req->argv[0], reason);
@@ -348,6 +351,32 @@ static int on_readable(sd_event_source *source, int fd, uint32_t events, void *d
 	return 0;
 }
 
+static int on_accept_again(sd_event_source *source, uint64_t usec, void *data)
+{
+	(void)source;
+	(void)usec;
+	return sd_event_source_set_enabled(data, SD_EVENT_ON);
+}
+
+/*
+ * EMFILE, ENFILE, ENOBUFS and ENOMEM leave the connection in its queue (accept(2)), and the socket stays readable: asked
+ * again at once, warmd would do nothing else. Clients wait meanwhile, or run without it.
+ */
+bool server_pause_accepting(struct server *s, sd_event_source *listener, int code)
+{
+	if (code != EMFILE && code != ENFILE && code != ENOBUFS && code != ENOMEM)
+		return false;
+	s->accept_failures++;
+	if (!s->accept_pauses)
+		log_warning("no connection can be accepted: %s; %u are open", strerror(code),
+			    s->nconnections);
+	s->accept_pauses = true;
+	if (sd_event_add_time_relative(s->event, NULL, CLOCK_MONOTONIC, ACCEPT_PAUSE_USEC, 0, on_accept_again,
+				       listener) >= 0)
+		sd_event_source_set_enabled(listener, SD_EVENT_OFF);
+	return true;
+}
+
 static int on_connect(sd_event_source *source, int fd, uint32_t events, void *data)
 {
 	struct server *s = data;
@@ -356,10 +385,13 @@ static int on_connect(sd_event_source *source, int fd, uint32_t events, void *da
 	socklen_t len = sizeof(cred);
 	struct connection *c;
 
-	(void)source;
 	(void)events;
-	if (peer < 0)
+	if (peer < 0) {
+		if (!server_pause_accepting(s, source, errno))
+			log_debug("accept: %s", strerror(errno));
 		return 0;
+	}
+	s->accept_pauses = false;
 	/* the directory's mode keeps others out already; a descriptor that was passed on does not get in either */
 	if (getsockopt(peer, SOL_SOCKET, SO_PEERCRED, &cred, &len) < 0 || cred.uid != geteuid()) {
 		log_warning("a connection of uid %u was refused", cred.uid);
@@ -400,28 +432,13 @@ static int on_watch(sd_event_source *source, int fd, uint32_t events, void *data
 	return 0;
 }
 
-/* pages that are left to processes: proc_meminfo(5) */
-static bool memory_is_short(void)
-{
-	_cleanup_free_ char *text = NULL;
-	const char *total, *available;
-
-	if (read_file("/proc/meminfo", &text, NULL) < 0)
-		return false;
-	total = strstr(text, "MemTotal:");
-	available = strstr(text, "MemAvailable:");
-	return total && available &&
-	       strtoull(available + 13, NULL, 10) <
-		       strtoull(total + 9, NULL, 10) / 100 * MEMORY_SHORT_PERCENT;
-}
-
 static void tick_pools(struct server *s)
 {
 	bool pools = false;
 
 	for (struct template *t = s->store->list; t; t = t->next)
 		pools |= t->pool != NULL;
-	s->short_of_memory = pools && memory_is_short();
+	s->short_of_memory = pools && memory_is_short(&memory_of_system, s->config->memory_reserve);
 	for (struct template *t = s->store->list; t; t = t->next)
 		if (t->pool)
 			pool_tick(t->pool, s->short_of_memory);
@@ -479,6 +496,7 @@ int server_new(struct server **ret, sd_event *event, const struct config *config
 	s->store->on_gone = on_gone;
 	s->store->on_gone_data = s;
 	launch_own_context(&s->own);
+	oom_score_read(getpid(), &s->own_oom_score_adj);
 	/* sources without a handle float: they live as long as the loop */
 	r = sd_event_add_io(event, NULL, listen_fd, EPOLLIN, on_connect, s);
 	if (r >= 0)

@@ -47,7 +47,9 @@ struct connection {
 	bool dead; /* connection_end() */
 	struct terminal *terminal; /* that it writes to or looks at: terminal.h */
 	uint64_t hard_limits[WIRE_RLIMITS]; /* of the process at the other end, when it was checked */
+	int oom_score_adj; /* the same */
 	struct outgoing *outgoing, **outgoing_end; /* what the client's socket had no room for: outgoing.c */
+	size_t noutgoing, outgoing_bytes, outgoing_fds;
 };
 
 struct build;
@@ -75,6 +77,9 @@ struct server {
 	/* statistics */
 	uint64_t launches[WIRE_STATUS_COUNT];
 	uint64_t builds_ok, builds_refused, builds_failed, bad_messages, accepted;
+	uint64_t overfull; /* connections that were ended because their clients do not read */
+	uint64_t accept_failures; /* for want of descriptors or memory */
+	bool accept_pauses;
 	struct metrics metrics;
 	struct recent_launch recent[RECENT_LAUNCHES];
 	uint64_t nrecent;
@@ -84,10 +89,12 @@ struct server {
 	struct clone *leased; /* clients may launch them: lease.h */
 	uint64_t next_model;
 	unsigned int nclones;
+	sd_event_source *reaper; /* clone.c */
 	struct terminal *terminals;
 	uint64_t next_clone;
 	struct launch *waiting; /* for a build */
 	struct wire_run own; /* limits and such of this process */
+	int own_oom_score_adj;
 	uint64_t ways[WIRE_WAY_COUNT];
 	bool short_of_memory;
 };
@@ -96,6 +103,12 @@ struct server {
 int server_new(struct server **ret, sd_event *event, const struct config *config, int listen_fd,
 	       struct error *err);
 void server_free(struct server *s);
+/**
+ * server_pause_accepting() - accept(2) has failed with @code
+ * @listener: its event source, which lives as long as the loop; no more asked for a moment
+ * Return: false: this is not for want of descriptors or memory
+ */
+bool server_pause_accepting(struct server *s, sd_event_source *listener, int code);
 
 /** connection_reply() - send the answer to a run message; ends the connection when it cannot be sent */
 void connection_reply(struct connection *c, uint32_t status, const struct template *t, bool descriptors,
@@ -105,9 +118,21 @@ void connection_close(struct connection *c);
 void connection_end(struct connection *c);
 /* --- outgoing.c --- */
 
+/*
+ * What waits for one client at most. Ends of clones are 32 bytes: a program may leave those of as many clones
+ * unread as a machine has processes. Descriptors are warmd's own, and scarce: RLIMIT_NOFILE.
+ */
+#define OUTGOING_MAX_PACKETS 65536
+#define OUTGOING_MAX_BYTES   (16u << 20) /* with what is kept beside them */
+#define OUTGOING_MAX_FDS     512
+
 /**
  * connection_send() - a packet, as soon as the client reads
  * @fds: @nfds of them go with it; they stay the caller's
+ *
+ * A client that does not read, for which more than the above would have to wait, loses its connection: it is ended
+ * here, counted, and -ENOBUFS.
+ *
  * Return: 0; a negative errno: the connection is of no use, and the caller closes it
  */
 int connection_send(struct connection *c, const void *bytes, size_t len, const int *fds, size_t nfds);

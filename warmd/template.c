@@ -12,7 +12,10 @@
 #include "engine/base/fd.h"
 #include "engine/base/log.h"
 
-#define REFUSAL_NS   (60 * NS_PER_S) /* then it may be tried again: the reason can lie outside files */
+#define REFUSAL_NS (60 * NS_PER_S) /* then it may be tried again: the reason can lie outside files */
+#define AGAIN_NS                                                                                             \
+	(10 *                                                                                                \
+	 NS_PER_S) /* a template that clones cannot be made of, and the next one neither: not in a loop */
 #define MAX_ATTEMPTS 3
 #define REFUSALS_MAX 256
 
@@ -77,6 +80,15 @@ static void on_unseen(void *data)
 
 	if (t->pool)
 		lease_revoke(t->pool->server, t->pool);
+}
+
+void store_unusable(struct store *s, struct template *t, const char *what)
+{
+	for (unsigned int i = 0; i < ARRAY_SIZE(s->stale); i++)
+		if (s->stale[i].when_ns && clock_ns(CLOCK_MONOTONIC) - s->stale[i].when_ns < AGAIN_NS &&
+		    strcmp(s->stale[i].label, t->label) == 0 && strcmp(s->stale[i].path, what) == 0)
+			return;
+	on_changed(t, what);
 }
 
 int store_new(struct store **ret, const struct config *config, struct error *err)
@@ -259,6 +271,8 @@ int store_add(struct store *s, struct request *req, Warm__BuildResult *result, i
 		template_free(t);
 		return r;
 	}
+	if (result->huge_note[0])
+		log_info("template '%s': %s", t->label, result->huge_note);
 	t->id = s->next_id++;
 	t->next = s->list;
 	s->list = t;

@@ -82,6 +82,12 @@ void store_free(struct store *s);
 int store_add(struct store *s, struct request *req, Warm__BuildResult *result, int *fds, uint32_t nfds,
 	      uint64_t build_ns, struct template **ret, struct error *err);
 void store_remove(struct store *s, struct template *t);
+/**
+ * store_unusable() - clones cannot be made of @t, since @what is not as it was: as if a watch had told
+ *
+ * @t is freed. Once in a while only for the templates of one name: nothing is done if that was so a moment ago.
+ */
+void store_unusable(struct store *s, struct template *t, const char *what);
 
 /**
  * store_match() - the template that serves a launch

@@ -203,6 +203,8 @@ static void entry_event(struct entry *entry, uint32_t mask)
 	/* the contents changed, even where the clock's tick hides that from stat(2) */
 	if ((mask & IN_MODIFY) && dep->kind == DEP_FILE)
 		user_changed(user, dep->path, NULL);
+	else if ((mask & IN_MODIFY) && dep->kind == DEP_INODE)
+		return;
 	else if (dep_set_check_one(user->set, entry->dep, NULL) != 0)
 		user_changed(user, dep->path, NULL);
 	else if ((mask & NAMES_CHANGED) && is_partial(entry, dep))

@@ -32,6 +32,7 @@ struct target {
 struct node {
 	int wd; /* -1: the kernel has dropped it */
 	bool remote; /* on a file system that changes without events */
+	bool contents; /* a directory: writes to its files are told too */
 	struct map names; /* name -> struct target */
 	struct target self;
 };
@@ -91,6 +92,8 @@ struct watch {
 
 /** node_watch_dir() - the node of a directory, which may be new. Return: 0 or a negative errno, -ENOTDIR for a link */
 int node_watch_dir(struct watch *w, const char *path, struct node **ret);
+/** node_watch_contents() - of the directory @node at @path: writes to its files too. Return: 0 or a negative errno, -ESTALE: it is no longer there */
+int node_watch_contents(struct watch *w, struct node *node, const char *path);
 int node_watch_file(struct watch *w, const char *path, struct node **ret);
 /** node_release() - stop watching if nobody is interested */
 void node_release(struct watch *w, struct node *node);

@@ -9,10 +9,14 @@
 
 #include "engine/base/fd.h"
 
+/*
+ * The masks are added to what is watched of the inode already. Writes are told only where contents count
+ * (node_watch_contents()): the log that a clone writes to all the time need not wake us each time.
+ */
 #define DIR_MASK                                                                                             \
-	(IN_MODIFY | IN_ATTRIB | IN_CREATE | IN_DELETE | IN_MOVED_FROM | IN_MOVED_TO | IN_DELETE_SELF |      \
+	(IN_MASK_ADD | IN_ATTRIB | IN_CREATE | IN_DELETE | IN_MOVED_FROM | IN_MOVED_TO | IN_DELETE_SELF |    \
 	 IN_MOVE_SELF | IN_ONLYDIR | IN_DONT_FOLLOW)
-#define FILE_MASK (IN_MODIFY | IN_ATTRIB | IN_DELETE_SELF | IN_MOVE_SELF | IN_DONT_FOLLOW)
+#define FILE_MASK (IN_MASK_ADD | IN_MODIFY | IN_ATTRIB | IN_DELETE_SELF | IN_MOVE_SELF | IN_DONT_FOLLOW)
 
 /* file systems that others change: from <linux/magic.h>, which lacks some of them */
 static bool magic_is_remote(unsigned long magic)
@@ -76,6 +80,24 @@ static int node_watch(struct watch *w, const char *path, uint32_t mask, struct n
 int node_watch_dir(struct watch *w, const char *path, struct node **ret)
 {
 	return node_watch(w, path, DIR_MASK, ret);
+}
+
+int node_watch_contents(struct watch *w, struct node *node, const char *path)
+{
+	int wd;
+
+	if (node->contents)
+		return 0;
+	wd = inotify_add_watch(w->fd, path, DIR_MASK | IN_MODIFY);
+	if (wd < 0)
+		return -errno;
+	if (wd != node->wd) { /* another directory by now */
+		if (!node_find(w, wd))
+			inotify_rm_watch(w->fd, wd);
+		return -ESTALE;
+	}
+	node->contents = true;
+	return 0;
 }
 
 int node_watch_file(struct watch *w, const char *path, struct node **ret)

@@ -102,7 +102,9 @@ static bool ends_here(const struct dep *dep, const char *prefix)
 	return !S_ISDIR(st.st_mode);
 }
 
-static int leaf_add(struct registering *reg, struct place *parent, const char *name, size_t len, uint32_t i)
+/* @name, in @parent, is the end of @dep's path, or the place where an absent one ends */
+static int leaf_add(struct registering *reg, struct place *parent, const struct dep *dep, const char *name,
+		    size_t len, uint32_t i)
 {
 	struct watch_user *user = reg->user;
 	int r;
@@ -111,6 +113,18 @@ static int leaf_add(struct registering *reg, struct place *parent, const char *n
 		r = unseen_add(&user->unseen, i, NULL, NULL);
 		if (r < 0 || !parent->node)
 			return r;
+	}
+	if (dep->kind == DEP_FILE) {
+		char dir[2 * PATH_MAX];
+		size_t dir_len = (size_t)(name - dep->path);
+
+		if (dir_len >= sizeof(dir))
+			return -ENAMETOOLONG;
+		memcpy(dir, dep->path, dir_len); /* with its slash */
+		dir[dir_len] = '\0';
+		r = node_watch_contents(user->watch, parent->node, dir);
+		if (r < 0)
+			return r == -ENOENT || r == -ENOTDIR || r == -ELOOP ? -ESTALE : r;
 	}
 	return entry_add(user, parent->node, name, len, i);
 }
@@ -156,7 +170,7 @@ static int chain_add(struct registering *reg, const struct dep *dep, uint32_t i)
 		p += len;
 		rest = p + strspn(p, "/");
 		if (rest[0] == '\0') {
-			r = leaf_add(reg, at, name, len, i);
+			r = leaf_add(reg, at, dep, name, len, i);
 			if (r < 0 || (dep->kind != DEP_LISTING && dep->kind != DEP_MODULES))
 				return r;
 			return self_add(reg, dep->path, at, name, len, i);
@@ -171,7 +185,7 @@ static int chain_add(struct registering *reg, const struct dep *dep, uint32_t i)
 		prefix[prefix_len] = '\0';
 		r = place_enter(reg, prefix, prefix_len, at, name, len, &next);
 		if (r == -ENOENT || r == -ENOTDIR || r == -ELOOP)
-			return ends_here(dep, prefix) ? leaf_add(reg, at, name, len, i) : -ESTALE;
+			return ends_here(dep, prefix) ? leaf_add(reg, at, dep, name, len, i) : -ESTALE;
 		if (r < 0)
 			return r;
 		at = next;

@@ -114,6 +114,7 @@ static void entry_free(struct clone_entry *e)
 		waitpid(e->helper, NULL, 0);
 	warm_close(e->warm);
 	samples_free(&e->samples);
+	samples_free(&e->first);
 	free(e->argv);
 	free(e->line);
 }

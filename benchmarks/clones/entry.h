@@ -42,7 +42,8 @@ struct clone_entry {
 	pid_t helper;
 	int to, from; /* helper: its stdin, its stdout; else the pipe that the programs write to */
 	/* results */
-	struct samples samples;
+	struct samples samples; /* in bursts, without the first of each */
+	struct samples first; /* behind a pause */
 	unsigned errors;
 	char first_error[256];
 };

@@ -24,7 +24,7 @@
 #include <stdint.h>
 
 #define STUB_MAGIC	 0x42545357u /* "WSTB" */
-#define STUB_ABI_VERSION 3
+#define STUB_ABI_VERSION 4
 #define STUB_VDSO_PARTS	 4 /* vvar, vvar_vclock, vdso, and one to come */
 #define STUB_LAUNCH_SIZE 16384 /* launch area: the stub's stack, struct stub_launch at its top */
 #define STUB_MAX_PATCHES 8
@@ -109,6 +109,12 @@ struct stub_context {
 #define STUB_CONTEXT_MAGIC    0x58544357u /* "WCTX" */
 #define STUB_SAME_ENVIRONMENT (1u << 8) /* byte for byte the build's */
 #define STUB_SAME_ARGUMENTS   (1u << 9)
+
+/* @stdio: of struct stub_context. Return: what differs from the build: 0 nothing, 1 argv, 2 the environment */
+static inline uint32_t stub_learn_kind(uint32_t stdio)
+{
+	return !(stdio & STUB_SAME_ENVIRONMENT) ? 2 : !(stdio & STUB_SAME_ARGUMENTS);
+}
 
 /* how a thread goes on */
 enum stub_resume {
@@ -237,6 +243,8 @@ struct stub_data {
 	uint64_t vdso_addr; /* AT_SYSINFO_EHDR that the program expects */
 	uint64_t pages_inode; /* of the pages memfd: see madvise.c */
 	uint32_t pages_major, pages_minor;
+	uint64_t huge_inode; /* the same of the memfd of huge pages; 0: there is none */
+	uint32_t huge_major, huge_minor;
 	uint64_t staging; /* free addresses for the vDSO on its way */
 	uint64_t keep_start, keep_end; /* [text, data, context area) */
 
@@ -246,6 +254,10 @@ struct stub_data {
 	/* pages to be made ahead (struct stub_range): those to be written, in order, then those to be read; filled in by warmd once clones have told */
 	uint64_t hot;
 	uint32_t nhot, hot_room;
+
+	/* uint64_t[ngenerations]: addresses of counters that get the launch's generation (launcher/warm.h: WARM_GENERATION_COUNTER) */
+	uint64_t generations;
+	uint32_t ngenerations, reserved;
 
 	/* the launch context read */
 	uint64_t context_buf, context_max;
@@ -293,7 +305,7 @@ struct stub_launch {
 	int32_t launcher_exe,
 		reserved; /* the launcher, while /proc/self/exe is the program already; -1: none */
 	/*
-	 * A clone that learns sends one datagram there at its exit: these bytes, then uint32_t count, uint32_t 0,
+	 * A clone that learns sends one datagram there at its exit: these bytes, then uint32_t count, uint32_t stub_learn_kind(),
 	 * struct stub_range[count]; the whole's size is put into the uint32_t at learn_size_at.
 	 */
 	char learn_socket[108];
@@ -316,6 +328,7 @@ enum stub_launch_flags {
 	STUB_LAUNCH_FORKED = 1 << 4, /* a skeleton's child */
 	STUB_LAUNCH_PARK = 1 << 6, /* ...that nobody waits for */
 	STUB_LAUNCH_SECCOMP = 1 << 5, /* a filter is on: only system calls that any libc makes */
+	STUB_LAUNCH_HOLD = 1 << 7, /* PARK, and its memory gets a holder: holder.c */
 };
 
 /*
@@ -378,6 +391,12 @@ struct stub_note {
 	uint64_t id;
 	char what[48];
 };
+
+/*
+ * By which a clone ends that gets no order: SIGSTKFLT, which no kernel sends and no program is known to use. `warm run`, told
+ * that the clone is its, sees by it that nothing of the program has run (launcher/launch.c).
+ */
+#define STUB_NO_ORDER_SIGNAL 16
 
 #define STUB_ORDER_MAGIC   0x5244524fu
 #define STUB_ORDER_FDS	   253 /* SCM_MAX_FD */

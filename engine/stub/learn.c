@@ -116,6 +116,7 @@ void stub_learn(void)
 	const struct stub_map *m = stub_at(stub_data.maps);
 	struct learning w = { .page = stub_data.page_size };
 	const uint64_t head = l->learn_prefix_len + 8;
+	uint32_t *tail;
 	long at, fd;
 
 	/* a child of the program shares the launch area, not the task */
@@ -137,7 +138,9 @@ void stub_learn(void)
 		return;
 	memcpy((char *)at, l->learn_prefix, l->learn_prefix_len);
 	*(uint32_t *)(at + (long)l->learn_size_at) = (uint32_t)(head + w.count * sizeof(struct stub_range));
-	*(uint32_t *)(at + (long)l->learn_prefix_len) = w.count;
+	tail = (uint32_t *)(at + (long)l->learn_prefix_len);
+	tail[0] = w.count;
+	tail[1] = stub_learn_kind(((const struct stub_context *)l->context)->stdio);
 	report(l, (const char *)at, head + w.count * sizeof(struct stub_range));
 }
 
@@ -204,7 +207,7 @@ static void populate_reads(const struct stub_launch *l, const struct stub_range 
 		populate(l, pages, n, MADV_POPULATE_READ);
 }
 
-void stub_populate(const struct stub_launch *l)
+void stub_populate(struct stub_launch *l)
 {
 	const struct stub_range *r = stub_at(stub_data.hot);
 	uint32_t written = 0;
@@ -212,7 +215,9 @@ void stub_populate(const struct stub_launch *l)
 	while (written < stub_data.nhot && !(r[written].len & STUB_HOT_READ))
 		written++;
 	populate(l, r, written, MADV_POPULATE_WRITE);
+	if (!(l->flags & STUB_LAUNCH_PARK))
+		return;
 	/* a fault maps neighbours too, so reading ahead pays only where nobody waits */
-	if (l->flags & STUB_LAUNCH_PARK)
-		populate_reads(l, r + written, r + stub_data.nhot);
+	populate_reads(l, r + written, r + stub_data.nhot);
+	stub_hold(l);
 }

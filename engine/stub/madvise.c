@@ -52,8 +52,11 @@ static long query(long fd, uint64_t addr, struct procmap_query *q)
 
 static int ours(const struct procmap_query *q)
 {
-	return q->inode == stub_data.pages_inode && q->dev_major == stub_data.pages_major &&
-	       q->dev_minor == stub_data.pages_minor && !(q->vma_flags & VMA_SHARED);
+	int huge = stub_data.huge_inode && q->inode == stub_data.huge_inode &&
+		   q->dev_major == stub_data.huge_major && q->dev_minor == stub_data.huge_minor;
+
+	return huge || (q->inode == stub_data.pages_inode && q->dev_major == stub_data.pages_major &&
+			q->dev_minor == stub_data.pages_minor && !(q->vma_flags & VMA_SHARED));
 }
 
 /* Return: how many bytes of [addr, addr + len) were the memfd's; with @drop they are anonymous and zero afterwards */

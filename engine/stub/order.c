@@ -277,10 +277,23 @@ static void populate_own(void)
 	populate((uint64_t)stub_at(stub_data.launch), STUB_LAUNCH_SIZE);
 	if (stub_data.context_buf)
 		populate(stub_data.context_buf, stub_data.page_size);
-	/* the first pages of vvar and vdso: what most programs ask first is the time */
+	/* the first page of vvar and all of vdso: what most programs ask first is the time */
 	for (int i = 0; i < STUB_VDSO_PARTS; i++)
-		if (stub_data.vdso[i].len && (stub_data.vdso[i].from_vdso == 0 || i == 0))
-			*(volatile const char *)stub_data.vdso[i].addr;
+		for (uint64_t at = 0; at < stub_data.vdso[i].len; at += stub_data.page_size)
+			if (stub_data.vdso[i].from_vdso == 0 || (i == 0 && at == 0))
+				*(volatile const char *)(stub_data.vdso[i].addr + at);
+}
+
+/* not wanted any more, or warmd died between its answer and the order */
+static void __attribute__((noreturn)) end_without_order(void)
+{
+	uint64_t action[4] = { 0 /* SIG_DFL */ }, set = 1ull << (STUB_NO_ORDER_SIGNAL - 1);
+
+	SYSCALL4(SYS_rt_sigaction, STUB_NO_ORDER_SIGNAL, action, 0, 8);
+	SYSCALL4(SYS_rt_sigprocmask, 1 /* SIG_UNBLOCK */, &set, 0, 8);
+	SYSCALL2(SYS_kill, SYSCALL0(SYS_getpid), STUB_NO_ORDER_SIGNAL);
+	for (;;)
+		SYSCALL1(SYS_exit_group, 125);
 }
 
 void stub_launch_clone(struct stub_launch *l)
@@ -298,8 +311,7 @@ void stub_launch_clone(struct stub_launch *l)
 	l->notes_fd = -1;
 	n = stub_receive(l->channel_fd, a.order, sizeof(*a.order), a.strings, STUB_ORDER_STRINGS, &got, 0);
 	if (n == 0)
-		SYSCALL1(SYS_exit_group,
-			 125); /* not wanted any more, or warmd died between its answer and the order */
+		end_without_order();
 	SYSCALL1(SYS_close, l->channel_fd);
 	l->channel_fd = -1;
 	if (n < 0 || !sane(&a, n, &got))

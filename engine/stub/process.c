@@ -178,9 +178,20 @@ static void fill_randoms(const struct stub_launch *l)
 	}
 }
 
+void stub_set_generation(uint64_t value)
+{
+	const uint64_t *at = stub_at(stub_data.generations);
+
+	for (uint32_t i = 0; i < stub_data.ngenerations; i++)
+		*(volatile uint64_t *)at[i] = value;
+}
+
 void stub_process(const struct stub_launch *l)
 {
 	fill_randoms(l);
+	/* the pages are made while nobody waits for it; the number comes with the order */
+	if (l->flags & STUB_LAUNCH_FORKED)
+		stub_set_generation(0);
 	set_attributes(l);
 	set_signals(l);
 }

@@ -125,6 +125,9 @@ be_clone(struct stub_launch *l, const struct stub_fork *order, const struct stub
 			read_hot(got->fds[i]);
 		SYSCALL1(SYS_close, got->fds[i]);
 	}
+	/* none with a terminal, where it would be a child of the session's leader; in a cgroup of the caller's no clone parks */
+	if ((order->flags & STUB_FORK_PARK) && !terminal && stub_may_hold(l))
+		l->flags |= STUB_LAUNCH_HOLD;
 	SYSCALL0(SYS_setsid);
 	if (terminal)
 		stub_session(l, got->fds[got->n - 2], got->fds[got->n - 1]);

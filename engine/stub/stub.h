@@ -64,7 +64,12 @@ void stub_memory_own(struct stub_launch *l) HIDDEN;
 int stub_only_in_clones(const struct stub_map *m) HIDDEN;
 /** stub_set_mm() - program break, argument and environment bounds: prctl(PR_SET_MM_MAP). Return: 0 or a negative errno */
 long stub_set_mm(struct stub_launch *l) HIDDEN;
-void stub_populate(const struct stub_launch *l) HIDDEN;
+/** stub_populate() - the hot pages are made, and of a clone for which nobody waits its holder */
+void stub_populate(struct stub_launch *l) HIDDEN;
+/** stub_may_hold() - shall this clone's memory have a holder? */
+int stub_may_hold(const struct stub_launch *l) HIDDEN;
+/** stub_hold() - make a holder, if STUB_LAUNCH_HOLD says so; memory is as the program will find it */
+void stub_hold(struct stub_launch *l) HIDDEN;
 void stub_learn(void) HIDDEN;
 void stub_fds(struct stub_launch *l) HIDDEN;
 /** stub_fds_outside() - what refers to descriptors of the caller: their dups, its terminal, and epolls' entries for them */
@@ -75,9 +80,11 @@ void stub_start_timerfds(void) HIDDEN;
 void stub_process(const struct stub_launch *l) HIDDEN;
 /** stub_process_start() - cwd, umask and limits where the program had changed them; timers */
 void stub_process_start(const struct stub_launch *l) HIDDEN;
+/** stub_set_generation() - @value into the counters that libraries keep of it; nothing where there are none */
+void stub_set_generation(uint64_t value) HIDDEN;
 /** stub_make_threads() - all but the main thread. Of a clone they wait for stub_open_gate() */
 void stub_make_threads(const struct stub_launch *l) HIDDEN;
-/** stub_set_context() - the ready thread's result or main()'s arguments */
+/** stub_set_context() - the generation, and the ready thread's result or main()'s arguments */
 void stub_set_context(const struct stub_launch *l) HIDDEN;
 void stub_open_gate(struct stub_launch *l) HIDDEN;
 /** stub_leave() - the main thread goes on as the program */

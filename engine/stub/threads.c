@@ -77,13 +77,32 @@ static void queue_pendings(uint32_t index)
 	}
 }
 
-static void wait_at_gate(void)
+static long wake_at_gate(struct stub_launch *l, int count)
+{
+	return SYSCALL6(SYS_futex, &l->gate, 129 /* FUTEX_WAKE_PRIVATE */, count, 0, 0, 0);
+}
+
+/*
+ * Most of these threads go back to sleep as soon as they have come out, and the launch waits for the one that opens:
+ * so they don't take its processor (a batch thread that wakes up preempts nobody), and it wakes only one, which wakes the others.
+ */
+static void wait_at_gate(const struct stub_thread *t, uint32_t index)
 {
 	struct stub_launch *l = stub_launch_area();
+	const int32_t priority = 0;
+	int batch;
 
-	while (((l->flags & STUB_LAUNCH_FORKED) || stub_thread_timers(l, 0)) &&
-	       !*(volatile uint32_t *)&l->gate)
+	if (!(l->flags & STUB_LAUNCH_FORKED) && !stub_thread_timers(l, 0))
+		return;
+	batch = (l->flags & STUB_LAUNCH_PARK) && !(l->flags & STUB_LAUNCH_SECCOMP) && !(t->sched_flags & 1) &&
+		index != stub_data.ready_thread && SYSCALL1(SYS_sched_getscheduler, 0) == SCHED_NORMAL &&
+		SYSCALL3(SYS_sched_setscheduler, 0, SCHED_BATCH, &priority) == 0;
+	while (!*(volatile uint32_t *)&l->gate)
 		SYSCALL6(SYS_futex, &l->gate, 128 /* FUTEX_WAIT_PRIVATE */, 0, 0, 0, 0);
+	if (stub_data.nthreads > 2 && __atomic_exchange_n(&l->gate, 2, __ATOMIC_RELAXED) == 1)
+		wake_at_gate(l, 0x7fffffff);
+	if (batch)
+		SYSCALL3(SYS_sched_setscheduler, 0, SCHED_NORMAL, &priority);
 }
 
 void stub_open_gate(struct stub_launch *l)
@@ -91,7 +110,7 @@ void stub_open_gate(struct stub_launch *l)
 	stub_thread_timers(l, 1);
 	*(volatile uint32_t *)&l->gate = 1;
 	if (stub_data.nthreads > 1)
-		SYSCALL6(SYS_futex, &l->gate, 129 /* FUTEX_WAKE_PRIVATE */, 0x7fffffff, 0, 0, 0);
+		wake_at_gate(l, 1);
 }
 
 static void thread_start(void *arg)
@@ -100,7 +119,7 @@ static void thread_start(void *arg)
 	uint32_t index = (uint32_t)(t - (struct stub_thread *)stub_at(stub_data.threads));
 
 	adopt(t);
-	wait_at_gate();
+	wait_at_gate(t, index);
 	if (stub_data.npendings)
 		queue_pendings(index);
 	if (index == stub_data.ready_thread)
@@ -177,6 +196,7 @@ void stub_set_context(const struct stub_launch *l)
 	struct stub_thread *ready = (struct stub_thread *)stub_at(stub_data.threads) + stub_data.ready_thread;
 	struct stub_ucontext *uc = stub_at(ready->frame);
 
+	stub_set_generation(((const struct stub_context *)l->context)->generation);
 	if (ready->resume == STUB_RESUME_CONTEXT)
 		stub_set_result(uc, l->context_len);
 	else if (ready->resume == STUB_RESUME_MAIN)

@@ -198,6 +198,8 @@ class Launch:
         self.before = self.environment.before
         self.envc = self.before.count(b"\0").to_bytes(4, sys.byteorder)
         self.strings = b"".join([word + b"\0" for word in words]) + self.before
+        self.entries = self.before.split(b"\0")[:-1]
+        self.final = dict(self.environment.reads.writes)
 
     def take(self, raw):
         """The ways with little to do come first, and make next to no objects: whole parts are compared as bytes"""
@@ -206,7 +208,7 @@ class Launch:
         if raw[21] & SAME_AS_BUILD == SAME_AS_BUILD:
             differs = False
         elif raw[12:16] != self.envc or not raw.endswith(self.before):
-            self.take_parsed(parse_context(raw))
+            self.take_both(raw)
             differs = False
         else:
             differs = not raw.endswith(self.strings) or len(raw) != strings_at(raw) + len(self.strings)
@@ -219,11 +221,17 @@ class Launch:
             self.main_thread["_native_id"] = posix.getpid()     # its kernel id is the process's, always
         self.unique.refresh()
 
-    def take_parsed(self, context):
+    def take_both(self, raw):
+        """What comes from warm itself is not doubted, as parse_context() does"""
+        words = raw[strings_at(raw):].split(b"\0")
+        argc = int.from_bytes(raw[8:12], sys.byteorder)
+        new = words[argc:-1]
         environment = self.environment
-        take_environment(environment.data, environment.before, context.env, environment.reads.writes)
-        self.leaving.full = is_full_exit(context.env)
-        take_arguments(self.arguments, context.argv[self.leading or 0:], self.targets)
+        take_entries(environment.data, self.entries, new, self.final, environment.reads.writes)
+        self.leaving.full = b"WARM_EXIT=full" in new
+        new = words[self.leading or 0:argc]
+        if new != self.arguments:
+            take_arguments(self.arguments, new, self.targets)
 
 
 def keep_alive(thing):

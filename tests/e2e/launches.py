@@ -75,8 +75,8 @@ class Launches:
         def asleep():
             # an answer tells that warmd has seen all that was said to it before
             self.warm.ls()
-            # the leaders of sessions that have terminals are not counted
-            below = [p for p in children(daemon) if name_of_process(p) != "warm-session"]
+            # the leaders of sessions that have terminals, and holders of large clones' memory, are not counted
+            below = [p for p in children(daemon) if name_of_process(p) not in ("warm-session", "warm-holder")]
             skeleton = skeletons(daemon)
             fine = len(skeleton) == 1 and len(below) == n + 1 and all(state(p) == "S" for p in below)
             return sorted(below) if fine else None

@@ -9,9 +9,10 @@ import re
 import shlex
 import signal
 import termios
+from pathlib import Path
 
 import pytest
-from conftest import TIMEOUT, eventually, need
+from conftest import TIMEOUT, eventually, need, state
 
 pexpect = pytest.importorskip("pexpect")
 PROMPT = "READY> "
@@ -24,6 +25,25 @@ def default_signals():
     """Python ignores these, and ptyprocess hands that on"""
     signal.signal(signal.SIGPIPE, signal.SIG_DFL)
     signal.signal(signal.SIGXFSZ, signal.SIG_DFL)
+
+
+def switches(pid):
+    """How often the process went to sleep"""
+    text = Path(f"/proc/{pid}/status").read_text(encoding="latin-1")
+    return int(text.split("\nvoluntary_ctxt_switches:")[1].split()[0])
+
+
+def wait_calm(pid, since=-1):
+    """Until the process, which was last asleep as switches() == since, has taken what was typed and waits for more. Programs
+    that look for signals, and then sleep in their read, forget one that comes in between (readline: SIGINT; less: SIGTSTP)"""
+    last = [since]
+
+    def calm():
+        now = switches(pid)
+        same = now == last[0] and now != since and state(pid) == "S"
+        last[0] = now
+        return same
+    eventually(calm, "a process that waits")
 
 
 class Terminal:

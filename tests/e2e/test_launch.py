@@ -10,7 +10,7 @@ import subprocess
 
 import pytest
 from c_programs import CALL, refused
-from conftest import PYTHON, TIMEOUT, children, eventually, execute, exists, need, read_until, state
+from conftest import BUILD, PYTHON, SAN, TIMEOUT, TREE, children, eventually, execute, exists, need, read_until, state
 from launches import WAYS, Launches, name_of_process
 
 MAIN = ["--ready", "main"]
@@ -477,6 +477,35 @@ def test_nobody_gains_rights_through_the_daemon(launches, programs, prefix, pree
     assert "(parked)" not in r.err and "(fork)" not in r.err
     # and a launch by one who may still works
     assert launches.run(name).status == 0
+    launches.clear()
+
+
+THREADS = [
+    ("no_new_privs", "NoNewPrivs"), ("seccomp", ("Seccomp", "NoNewPrivs")),
+    *(pytest.param(how, words, marks=ROOT) for how, words in (
+        ("gid", "Gid"), ("groups", "Groups"), ("capabilities", "Cap"), ("bounding_set", "Cap"), ("network", "net namespace"),
+        ("root", "root directory")))]
+
+
+@pytest.fixture
+def rights(programs):
+    flags = ["-fsanitize=address,undefined"] if SAN else []
+    return programs.path("rights", f"-I{TREE / 'launcher'}", str(BUILD / "libwarm.a"), *flags)
+
+
+@pytest.mark.parametrize("who", ["first", "second"])
+@pytest.mark.parametrize("how, words", THREADS)
+def test_no_thread_gains_rights_through_the_daemon(launches, programs, rights, how, words, who):
+    """Of a caller's threads one has given up rights: it must not get them back by a launch, nor have another one launch for it"""
+    env = launches.warm.environment({"ASAN_OPTIONS": "detect_leaks=0"})
+    name = launches.build([programs.path("launched"), "exit", "0"], options=MAIN)
+    r = execute([rights, how, who, name], env=env)
+    need(r.status != 77, f"giving up {how}")
+    words = (words,) if isinstance(words, str) else words
+    assert r.status == 0 and r.out.startswith("launch -13 the caller's thread ") and any(w in r.out for w in words), r
+    # two threads that are as warmd is
+    r = execute([rights, "nothing", who, name], env=env)
+    assert (r.status, r.out) == (0, "ended 0\n"), r
     launches.clear()
 
 

@@ -99,8 +99,7 @@ def ignore_some():
 
 
 @pytest.mark.parametrize("way", WAYS)
-@pytest.mark.parametrize("case", ["inherited", pytest.param("own", marks=pytest.mark.xfail(strict=True, reason=
-    "a disposition that the program itself set to the default is not known to be its own, and the caller's SIG_IGN wins"))])
+@pytest.mark.parametrize("case", ["inherited", "own", "restored"])
 def test_signals_that_only_the_caller_ignores(launches, programs, case, way):
     r = launches.same([programs.path("signals"), case], way, options=CALL, preexec=ignore_some, build={}, expect_status=0)
     assert "1 ignored" in r.out
@@ -156,8 +155,7 @@ def own_session(text):
 
 
 @pytest.mark.parametrize("way", WAYS)
-@pytest.mark.parametrize("prepare", [None, limits, pytest.param(score_and_nice, marks=pytest.mark.xfail(strict=True, reason=
-    "the caller's oom_score_adj does not reach a clone of warmd's"))])
+@pytest.mark.parametrize("prepare", [None, limits, score_and_nice])
 def test_inherited_from_the_caller(launches, programs, prepare, way):
     """Of the launch's caller, not of the build's"""
     launches.same([programs.path("process"), "inherited"], way, options=CALL, preexec=prepare, build={}, expect_status=0,

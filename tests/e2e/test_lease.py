@@ -39,9 +39,9 @@ def direct(warm):
 class Client:
     """`leases talk`"""
 
-    def __init__(self, program, warm, **options):
+    def __init__(self, program, warm, prefix=(), **options):
         self.warm = warm
-        self.process = subprocess.Popen([program, "talk", f"{warm.runtime_dir}/warmd.sock"], env=warm.environment(NO_CACHE), text=True,
+        self.process = subprocess.Popen([*prefix, program, "talk", f"{warm.runtime_dir}/warmd.sock"], env=warm.environment(NO_CACHE), text=True,
                                         stdin=subprocess.PIPE, stdout=subprocess.PIPE, **options)
 
     def ask(self, *words):
@@ -92,8 +92,8 @@ class Client:
 @pytest.fixture
 def client(own, program):
     with contextlib.ExitStack() as stack:
-        def make():
-            c = Client(program, own.warm)
+        def make(prefix=()):
+            c = Client(program, own.warm, prefix)
             stack.callback(c.close)
             return c
         yield make
@@ -138,6 +138,27 @@ def test_what_counts_goes_through_the_daemon(own, client, says):
     c.run_direct(name, [PYTHON, path], env, (0, "0  "))
 
 
+def test_a_kind_of_launch_that_is_not_known_yet(own, client, says):
+    """With a lease in hand: warmd learns which pages it writes, and leases serve it then"""
+    path = says()
+    name = own.build([PYTHON, path], pool=4, env=NO_CACHE)
+    c = client()
+    env = environment(own)
+    c.hold(name, [PYTHON, path], env)
+    before = direct(own.warm)
+    assert c.run(name, [PYTHON, path, "x"], env) == (0, "0   x")
+    assert direct(own.warm) == before
+    c.run_direct(name, [PYTHON, path, "x"], env, (0, "0   x"))
+
+
+def test_oom_score_is_the_client_s(own, client, says):
+    path = says(value="open('/proc/self/oom_score_adj').read().strip()")
+    name = own.build([PYTHON, path], pool=4, env=NO_CACHE)
+    choom = "echo 500 >/proc/self/oom_score_adj; exec \"$@\""
+    c = client(prefix=["sh", "-c", choom, "sh"])
+    c.run_direct(name, [PYTHON, path], environment(own), (0, "500  "))
+
+
 def test_exit_status_and_signals(own, client, says):
     path = says(end="sys.exit(int(sys.argv[1])) if sys.argv[1] != 'wait' else __import__('signal').pause()")
     name = own.build([PYTHON, path, "3"], pool=4, env=NO_CACHE)
@@ -156,11 +177,11 @@ def test_exit_status_and_signals(own, client, says):
 
 
 def test_killed_client_hangs_up(own, client, says):
-    path = says(end="__import__('signal').pause() if len(sys.argv) > 1 else None")
+    path = says(end="__import__('signal').pause() if 'wait' in sys.argv else None")
     name = own.build([PYTHON, path], pool=4, env=NO_CACHE)
     c = client()
     env = environment(own)
-    c.hold(name, [PYTHON, path], env)
+    c.hold(name, [PYTHON, path, "go"], env)
     before = direct(own.warm)
     pid = c.start(name, [PYTHON, path, "wait"], env)
     assert direct(own.warm) == before + 1

@@ -18,7 +18,7 @@ def ignore_and_block():
     signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGUSR1, signal.SIGRTMAX])
 
 
-@pytest.mark.parametrize("case", ["inherited", "own"])
+@pytest.mark.parametrize("case", ["inherited", "own", "restored"])
 @pytest.mark.parametrize("prepare", [None, ignore_and_block], ids=["plain", "ignored"])
 def test_what_the_caller_ignores_and_blocks(same, programs, case, prepare):
     r = same([programs.path("signals"), case], warm_options=CALL, preexec=prepare, expect_status=0)

@@ -36,7 +36,7 @@ $(UNIT_PTY:%=$(B)/tests/test_%): $(B)/tests/test_%: $(B)/obj/tests/unit/test_%.o
 
 # what several tests share
 $(patsubst tests/unit/%.c,$(B)/tests/%,$(wildcard tests/unit/test_layout*.c)): $(B)/obj/tests/unit/laid_out.o
-$(B)/tests/test_deps $(B)/tests/test_watch: $(B)/obj/tests/unit/scratch.o
+$(B)/tests/test_deps $(B)/tests/test_watch $(B)/tests/test_memory: $(B)/obj/tests/unit/scratch.o
 $(patsubst tests/unit/%.c,$(B)/tests/%,$(wildcard tests/unit/test_observe*.c)): $(B)/obj/tests/unit/scratch.o \
 	$(B)/obj/tests/unit/observed.o
 

@@ -55,7 +55,9 @@ static void defaults(void **state)
 	assert_int_equal(cfg.build_timeout_ns, 60 * SECOND);
 	assert_int_equal(cfg.idle_exit_ns, 0);
 	assert_int_equal(cfg.templates_max, 64);
+	assert_int_equal(cfg.memory_reserve, 8);
 	assert_true(cfg.join_text);
+	assert_false(cfg.hugetlb);
 	assert_int_equal(cfg.log_level, LOG_LEVEL_INFO);
 	assert_true(cfg.memory_budget > 0);
 	config_done(&cfg);
@@ -72,7 +74,8 @@ static void default_place(void **state)
 	snprintf(path, sizeof(path), "%s/warm", dir);
 	mkdir(path, 0755);
 	snprintf(path, sizeof(path), "%s/warm/config.json", dir);
-	assert_int_equal(load("{\"templates_max\": 3}"), 0);
+	assert_int_equal(load("{\"templates_max\": 3, \"memory_reserve\": 100}"), 0);
+	assert_int_equal(cfg.memory_reserve, 100);
 	config_done(&cfg);
 	assert_int_equal(rename(file, path), 0);
 	assert_int_equal(config_load(&cfg, NULL, &err), 0);
@@ -98,6 +101,7 @@ static void all_keys(void **state)
 			      "  \"idle_exit\": \"5m\",\n"
 			      "  \"templates_max\": 8,\n"
 			      "  \"join_text\": false,\n"
+			      "  \"hugetlb\": true,\n"
 			      "  \"disable\": [\"vim*\", \"/opt/*\"]\n"
 			      "}\n"),
 			 0);
@@ -107,6 +111,7 @@ static void all_keys(void **state)
 	assert_int_equal(cfg.idle_exit_ns, 300 * SECOND);
 	assert_int_equal(cfg.templates_max, 8);
 	assert_false(cfg.join_text);
+	assert_true(cfg.hugetlb);
 	assert_int_equal(cfg.log_level, LOG_LEVEL_DEBUG);
 
 	assert_true(config_ignores_path(&cfg, "/var/log"));
@@ -183,11 +188,15 @@ static void lines_of_values(void **state)
 	refused("{\"max_age\": \"7 days\"}", ":1: \"max_age\" takes");
 	refused("{\"max_age\": \"9999999w\"}", ":1: \"max_age\" takes");
 	refused("{\"templates_max\": 1.5}", ":1: \"templates_max\" takes");
+	refused("{\"memory_reserve\": 101}", ":1: \"memory_reserve\" takes");
+	refused("{\"memory_reserve\": -1}", ":1: \"memory_reserve\" takes");
+	refused("{\"memory_reserve\": \"8%\"}", ":1: \"memory_reserve\" takes");
 	refused("{\"templates_max\": 0}", ":1: \"templates_max\" takes");
 	refused("{\"templates_max\": 1e300}", ":1: \"templates_max\" takes");
 	refused("{\"disable\": [\"\"]}", "which is empty");
 	refused("{\n\"join_text\": \"no\"}", ":2: \"join_text\" takes true or false");
 	refused("{\"join_text\": 1}", ":1: \"join_text\" takes true or false");
+	refused("{\"hugetlb\": \"2M\"}", ":1: \"hugetlb\" takes true or false");
 }
 
 static void syntax(void **state)

@@ -289,6 +289,41 @@ static void refresh(void **state)
 	assert_int_equal(dep_set_count(set), 3);
 }
 
+/* a file that is held open: which file it is counts, what is in it does not */
+static void inode(void **state)
+{
+	struct dep_set *set = *state, *copy;
+	const char *path = NULL;
+	struct stat st;
+	void *buf;
+	size_t len;
+
+	put("a", "one");
+	mkdir(at("d"), 0755);
+	stat(at("a"), &st);
+	assert_int_equal(dep_set_add_opened(set, at("a"), DEP_INODE, &st), 0);
+	assert_int_equal(dep_set_add_opened(set, at("d"), DEP_INODE, &st), 1);
+	assert_int_equal(dep_set_add(set, at("d"), DEP_INODE), 0);
+	assert_non_null(find(set, at("d"), DEP_INODE));
+	assert_false(dep_set_racy(set, NULL));
+	put("a", "three");
+	put("d/b", "");
+	assert_int_equal(dep_set_check(set, NULL), 0);
+	assert_int_equal(dep_set_pack(set, &buf, &len), 0);
+	assert_int_equal(dep_set_unpack(buf, len, &copy), 0);
+	free(buf);
+	rename(at("a"), at("a.1"));
+	assert_int_equal(dep_set_check(set, &path), 1);
+	assert_string_equal(path, at("a"));
+	put("a", "three");
+	assert_int_equal(dep_set_check(copy, NULL), 1);
+	rename(at("a.1"), at("a"));
+	assert_int_equal(dep_set_check(copy, NULL), 0);
+	chmod(at("a"), 0600);
+	assert_int_equal(dep_set_check(copy, NULL), 1);
+	dep_set_free(copy);
+}
+
 static void pack(void **state)
 {
 	struct dep_set *set = *state, *copy;
@@ -378,6 +413,7 @@ int main(void)
 		TEST(listing_wins),
 		TEST(racy),
 		TEST(refresh),
+		TEST(inode),
 		TEST(pack),
 		TEST(unpack_hostile),
 		TEST(many),

@@ -10,6 +10,7 @@
 #include <fcntl.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/resource.h>
 #include <sys/socket.h>
 #include <sys/un.h>
 #include <unistd.h>
@@ -172,6 +173,117 @@ static unsigned int count_fds(void)
 	return n;
 }
 
+/* until it fails. Return: how many were taken */
+static unsigned int send_many(struct connection *c, size_t len, size_t nfds, int *ret)
+{
+	static char packet[WIRE_MAX_SIZE];
+	const int fds[] = { STDERR_FILENO, STDERR_FILENO };
+	unsigned int n = 0;
+
+	while ((*ret = connection_send(c, packet, len, fds, nfds)) == 0)
+		assert_true(++n < 2 * OUTGOING_MAX_PACKETS);
+	return n;
+}
+
+/* a client that does not read loses its connection, whatever it is that waits for it; nothing is left of that */
+static void never_reads(void **state)
+{
+	const struct {
+		size_t len, nfds;
+		unsigned int most; /* of those that are kept */
+	} kinds[] = {
+		{ sizeof(struct wire_exited), 0, OUTGOING_MAX_PACKETS },
+		{ WIRE_MAX_SIZE, 0, OUTGOING_MAX_BYTES / WIRE_MAX_SIZE },
+		{ sizeof(struct wire_run_reply), 2, OUTGOING_MAX_FDS / 2 },
+	};
+	unsigned int before = count_fds();
+
+	(void)state;
+	for (size_t i = 0; i < ARRAY_SIZE(kinds); i++) {
+		int fd = open_client(), r;
+		struct connection *c;
+		unsigned int n;
+
+		turn();
+		c = server->connections;
+		assert_non_null(c);
+		n = send_many(c, kinds[i].len, kinds[i].nfds, &r);
+		assert_int_equal(r, -ENOBUFS);
+		/* the kernel's own buffer takes some: sysctl net.core.wmem_max */
+		assert_true(n < kinds[i].most + 4096);
+		assert_true(n + 1 >= kinds[i].most);
+		assert_int_equal(server->overfull, i + 1);
+		assert_null(c->outgoing);
+		assert_int_equal(connection_send(c, "x", 1, NULL, 0), -EPIPE);
+		turn();
+		assert_int_equal(server->nconnections, 0);
+		close(fd);
+		assert_int_equal(count_fds(), before);
+	}
+}
+
+/* one that reads later gets all of it in order, and may go on */
+static void reads_late(void **state)
+{
+	struct wire_exited m = { .header = { .size = sizeof(m) } };
+	int fd = open_client();
+	struct connection *c;
+
+	(void)state;
+	turn();
+	c = server->connections;
+	for (m.tag = 0; m.tag < 5000; m.tag++)
+		assert_int_equal(connection_send(c, &m, sizeof(m), NULL, 0), 0);
+	assert_non_null(c->outgoing);
+	for (uint32_t i = 0; i < 5000; i++) {
+		if (recv(fd, &m, sizeof(m), 0) < 0) {
+			assert_int_equal(errno, EAGAIN);
+			turn();
+			assert_int_equal(recv(fd, &m, sizeof(m), 0), sizeof(m));
+		}
+		assert_int_equal(m.tag, i);
+	}
+	turn();
+	assert_null(c->outgoing);
+	assert_int_equal(c->noutgoing + c->outgoing_bytes + c->outgoing_fds, 0);
+	assert_int_equal(server->overfull, 0);
+	ask_for_a_build(fd, "x");
+	finish_builds();
+	assert_int_equal(answers(fd), 1);
+	close(fd);
+	turn();
+	assert_int_equal(server->nconnections, 0);
+}
+
+/* none is free for a connection: not asked for again and again, and served when there is one */
+static void no_descriptor_to_accept(void **state)
+{
+	struct rlimit before, few = { .rlim_cur = 100, .rlim_max = 100 };
+	int fd = open_client(), spare[100], n = 0;
+
+	(void)state;
+	getrlimit(RLIMIT_NOFILE, &before);
+	few.rlim_max = before.rlim_max;
+	assert_int_equal(setrlimit(RLIMIT_NOFILE, &few), 0);
+	while ((spare[n] = fcntl(STDERR_FILENO, F_DUPFD_CLOEXEC, 0)) >= 0)
+		n++;
+	turn();
+	assert_int_equal(server->nconnections, 0);
+	/* a pause may have passed meanwhile */
+	assert_in_range(server->accept_failures, 1, 3);
+	while (n > 0)
+		close(spare[--n]);
+	while (!server->nconnections)
+		assert_true(sd_event_run(event, 20000000) > 0);
+	setrlimit(RLIMIT_NOFILE, &before);
+	ask_for_a_build(fd, "x");
+	finish_builds();
+	assert_int_equal(answers(fd), 1);
+	close(fd);
+	turn();
+	assert_int_equal(server->nconnections, 0);
+}
+
 static void unwanted_descriptors(void **state)
 {
 	unsigned int before = count_fds();
@@ -272,8 +384,8 @@ static void long_answers(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		T(waits_twice),		 T(waits_twice_and_goes), T(does_not_read),
-		T(unwanted_descriptors), T(long_answers),
+		T(waits_twice),	 T(waits_twice_and_goes), T(does_not_read), T(unwanted_descriptors),
+		T(long_answers), T(never_reads),	  T(reads_late),    T(no_descriptor_to_accept),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

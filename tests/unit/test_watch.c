@@ -388,6 +388,48 @@ static void exists(void **state)
 	expect_and_free(top, 0, NULL);
 }
 
+static bool anything_queued(void)
+{
+	struct pollfd p = { .fd = watch_fd(watch), .events = POLLIN };
+
+	return poll(&p, 1, 0) > 0;
+}
+
+/* a log that the program has open: writes to it are not even told, until another needs to know of the directory's writes */
+static void held_open(void **state)
+{
+	struct reg *reg, *file;
+
+	(void)state;
+	put("log", "one");
+	put("a", "one");
+	reg = watched("log", DEP_INODE);
+	put("log", "two");
+	assert_false(anything_queued());
+	expect(reg, 0, NULL);
+	file = watched("a", DEP_FILE);
+	put("log", "three");
+	expect(reg, 0, NULL);
+	put("a", "two");
+	expect(file, 1, "a");
+	expect(reg, 0, NULL);
+	reg_free(file);
+	rename(at("log"), at("log.1"));
+	put("log", "");
+	expect(reg, 1, "log");
+	reg_free(reg);
+	reg = watched("log", DEP_INODE);
+	unlink(at("log"));
+	expect_and_free(reg, 1, "log");
+	/* what was there first */
+	file = watched("a", DEP_FILE);
+	reg = watched("log.1", DEP_INODE);
+	put("a", "three");
+	expect(file, 1, "a");
+	reg_free(file);
+	expect_and_free(reg, 0, NULL);
+}
+
 static void stale_at_once(void **state)
 {
 	struct reg *reg;
@@ -584,6 +626,7 @@ int main(void)
 		TEST(modules_directories),
 		TEST(listed_directory_replaced),
 		TEST(exists),
+		TEST(held_open),
 		TEST(stale_at_once),
 		TEST(callback_removes),
 		TEST(shared_and_released),

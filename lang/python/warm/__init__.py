@@ -22,12 +22,12 @@ import os
 import signal
 import sys
 
-from . import _context, _stdio, _unique
+from . import _context, _generation, _stdio, _unique
 
 __all__ = ["ready", "register_before_snapshot", "register_after_restore", "generation"]
 
 _before, _after = [], []
-_generation = 0
+_number = 0
 _leading = 1
 _unique_state = _unique.Uniqueness()
 _modes = _stdio.stream_modes()
@@ -61,12 +61,19 @@ def register_after_restore(function):
 
 
 def generation():
-    """Differs in every clone of this boot; 0 before the readiness point"""
-    return _generation
+    """Differs in every clone of this boot; 0 before the readiness point, and outside warm.
+
+    At any readiness point, with or without ready(). Keep it beside what must not be shared, and make that anew when
+    it has changed. Once it is known it costs nothing; until then the process looks for it, some 30 us.
+    """
+    global _number
+    if not _number:
+        _number = _generation.find_generation()
+    return _number
 
 
 def _snapshot(fd):
-    global _generation
+    global _number
     data = os.environ._data
     before, writes = _context.caller_environment(data)
     lines = [b"CONTEXT=raw"]
@@ -84,7 +91,7 @@ def _snapshot(fd):
     gc.freeze()
     _context.send_lines(fd, lines + [b"READY=1"])
     context = _context.parse_context(_context.read_context(fd))
-    _generation = context.generation
+    _number = context.generation
     _stdio.take_streams(streams or (), context.stdio)
     # the program's own changes to the environment are not told from its caller's: the launch's counts
     _context.take_environment(data, before, context.env, writes)

@@ -148,22 +148,30 @@ def take_environment(data, old, new, writes):
     writes: what the program itself did to it before the readiness point, in
     order, as (name, value or None); it did that on top of its caller's. The
     order of os.environ, and of what a child sees in env(1), is the caller's too.
-
-    Works on the bytes, as looking at an object writes its reference count: going through
-    the strings of 40 variables writes to 100 pages.
     """
-    if old == new:
-        return
-    start = common_start(old, new)
-    end = common_end(old, new, start)
-    final = dict(writes)        # numpy, for one, sets a variable while it is imported, and deletes it again
-    gone = split_entries(old[start:len(old) - end])
-    come = split_entries(new[start:len(new) - end])
-    if [entry[0] for entry in come] == [entry[0] for entry in gone]:
+    if old != new:
+        take_entries(data, old.split(b"\0")[:-1], new.split(b"\0")[:-1], dict(writes), writes)
+
+
+def take_entries(data, old, new, final, writes):
+    """The same with lists of b"NAME=value". final: what the program left of a variable, None if it deleted it
+    (numpy, for one, sets one while it is imported, and deletes it again).
+
+    Few steps, and no way to do something that is not taken anyway: in a clone all of it runs for the first
+    time, and each line of code and each function that it calls are cache misses.
+    """
+    start, limit = 0, min(len(old), len(new))
+    while start < limit and old[start] == new[start]:
+        start += 1
+    end, last = -1, start - limit
+    while end >= last and old[end] == new[end]:
+        end -= 1
+    gone, come = split_entries(old[start:len(old) + end + 1]), split_entries(new[start:len(new) + end + 1])
+    if len(gone) == len(come) and [entry[0] for entry in come] == [entry[0] for entry in gone]:
         for was, now in zip(gone, come):
             if was != now and now[0] not in final:
                 set_variable(data, now[0], now[2])
-    elif not exchange_entries(data, gone, come, final, end == 0):
+    elif not exchange_entries(data, gone, come, final, end == -1):
         # from the start, so that the order is right
         for name in list(data):
             unset_variable(data, name)
@@ -178,17 +186,22 @@ def take_environment(data, old, new, writes):
 def exchange_entries(data, gone, come, final, at_end):
     """Put some entries in the place of others, if that keeps the order: at the end, or when entries only go.
 
-    final: what the program left of a variable, None if it deleted it
+    final: as in take_entries()
     """
-    if any(value is not None for value in final.values()):
-        at_end = False          # what it added comes after its caller's
-        if any(entry[0] in final for entry in gone):
-            return False
-    names = iter([entry[0] for entry in gone])
-    only_go = all(entry[0] in names for entry in come)      # `in` consumes: is it a subsequence?
+    for name in final:
+        if final[name] is not None:
+            at_end = False          # what it added comes after its caller's
+            for entry in gone:
+                if entry[0] in final:
+                    return False
+    at = 0
+    for entry in gone:
+        if at < len(come) and come[at][0] == entry[0]:
+            at += 1
+    only_go = at == len(come)       # a subsequence
     if not (at_end or only_go):
         return False
-    staying = [entry[0] for entry in come] if only_go else []
+    staying = [entry[0] for entry in come] if only_go else ()
     for name, _, _ in gone:
         if name not in staying:
             unset_variable(data, name)
@@ -203,38 +216,9 @@ def put_entries(data, entries, replace=False):
             set_variable(data, name, value)
 
 
-def split_entries(data):
+def split_entries(entries):
     """[(name, b"=", value)...]"""
-    return [entry.partition(b"=") for entry in data.split(b"\0")[:-1]]
-
-
-def common_start(old, new):
-    """Length of the entries that two environments begin with alike"""
-    with memoryview(old) as view:
-        low, high = 0, min(len(old), len(new))
-        while low < high:
-            middle = (low + high + 1) // 2
-            if new.startswith(view[:middle]):
-                low = middle
-            else:
-                high = middle - 1
-    return old.rfind(b"\0", 0, low) + 1
-
-
-def common_end(old, new, start):
-    """Length of the entries that two environments end with alike, behind `start`"""
-    with memoryview(old) as view:
-        size = len(old)
-        low, high = 0, min(size, len(new)) - start
-        while low < high:
-            middle = (low + high + 1) // 2
-            if new.endswith(view[size - middle:]):
-                low = middle
-            else:
-                high = middle - 1
-    # what is alike may begin within an entry: the entry after that
-    first = old.find(b"\0", size - low) if low else -1
-    return 0 if first < 0 else size - first - 1
+    return [entry.partition(b"=") for entry in entries]
 
 
 def take_arguments(old, new, lists):

@@ -323,6 +323,18 @@ static void case_poll_input(void)
 	printf("%.*s", n, buf);
 }
 
+/* are all three /dev/null? By the exit status */
+static void case_null(void)
+{
+	struct stat null, st;
+	int wrong = 0;
+
+	MUST(stat("/dev/null", &null));
+	for (int fd = 0; fd < 3; fd++)
+		wrong |= (fstat(fd, &st) < 0 || st.st_rdev != null.st_rdev || !S_ISCHR(st.st_mode)) << fd;
+	_exit(wrong);
+}
+
 int main(int argc, char **argv)
 {
 	static const struct test_case cases[] = {
@@ -335,6 +347,7 @@ int main(int argc, char **argv)
 		{ "overwrite", case_overwrite },
 		{ "attack", case_attack },
 		{ "poll_input", case_poll_input },
+		{ "null", case_null },
 	};
 
 	words = argv;

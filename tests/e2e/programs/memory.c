@@ -196,7 +196,7 @@ static void case_shared(void)
 		printf("still: %s\n", p);
 }
 
-static char path[] = "mapped-XXXXXX";		/* in the directory of the test */
+static char path[] = "mapped-XXXXXX"; /* in the directory of the test */
 
 static void case_files(void)
 {

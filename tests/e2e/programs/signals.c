@@ -87,6 +87,15 @@ static void case_own(void)
 	case_inherited();
 }
 
+/* as system(3) does: what was found counts, and was the caller's */
+static void case_restored(void)
+{
+	void (*found)(int) = signal(SIGINT, SIG_IGN);
+
+	signal(SIGINT, found);
+	case_inherited();
+}
+
 static pthread_barrier_t barrier;
 static sigset_t thread_pending;
 static int thread_values[8], nthread_values;
@@ -329,6 +338,7 @@ int main(int argc, char **argv)
 		{ "handlers", case_handlers },
 		{ "inherited", case_inherited },
 		{ "own", case_own },
+		{ "restored", case_restored },
 		{ "pending", case_pending },
 		{ "pending_handled", case_pending_handled },
 		{ "itimers", case_itimers },

@@ -1,0 +1,173 @@
+# SPDX-License-Identifier: MIT
+"""Files that a program has open at its readiness point (programs/opened.c): a clone opens those at their paths, so they must be there; files of
+/proc that belong to the program are the clone's; what cannot be opened again is refused by name"""
+import contextlib
+import os
+import stat
+
+import pytest
+from c_programs import CALL, refused
+from conftest import need
+
+LOG = "links 1, the file at its path: 1\n"
+
+
+# --- a log that is rotated -----------------------------------------------------------------------------
+
+def rename(path):
+    path.rename(path.with_suffix(".1"))
+
+
+def unlink(path):
+    path.unlink()
+
+
+def replace(path):
+    path.rename(path.with_suffix(".1"))
+    path.touch()
+
+
+ROTATED = [rename, unlink, replace]
+
+
+def test_what_clones_write_to_their_log_changes_nothing(warm, programs, tmp_path):
+    argv = [programs.path("opened"), "log", tmp_path / "app.log"]
+    warm.build(argv, options=CALL)
+    stale = warm.stats()["dropped_stale"]
+    for _ in range(3):
+        assert warm.run(argv, strict=True, options=CALL).out == LOG
+    # and what others do to its contents
+    with open(tmp_path / "app.log", "r+", encoding="ascii") as f:
+        f.truncate(0)
+    assert warm.run(argv, strict=True, options=CALL).out == LOG
+    assert (tmp_path / "app.log").read_text(encoding="ascii") == "run\n"
+    assert warm.stats()["dropped_stale"] == stale
+
+
+@pytest.mark.parametrize("rotate", ROTATED)
+def test_rotated_log_and_run(warm, programs, tmp_path, rotate):
+    """Cold, to a file made anew, and it says why; then warm"""
+    log = tmp_path / "app.log"
+    argv = [programs.path("opened"), "log", log]
+    warm.build(argv, options=CALL)
+    assert warm.run(argv, strict=True, options=CALL).out == LOG
+    stale = warm.stats()["dropped_stale"]
+    rotate(log)
+    r = warm.run(argv, verbose=True, options=CALL)
+    assert (r.out, r.status) == (LOG, 0) and "running cold" in r.err, r
+    assert warm.stats()["dropped_stale"] == stale + 1 and f"is stale: {log} changed" in warm.log()
+    assert log.read_text(encoding="ascii") == "run\n"
+    warm.build(argv, options=CALL)
+    assert warm.run(argv, strict=True, options=CALL).out == LOG
+    assert log.read_text(encoding="ascii") == "run\nrun\n"
+
+
+@pytest.mark.parametrize("way", ["fork", "parked"])
+@pytest.mark.parametrize("rotate", ROTATED)
+def test_rotated_log_and_launch(launches, programs, tmp_path, rotate, way):
+    """By name: the launch waits for the template that is made anew"""
+    log = tmp_path / "app.log"
+    name = launches.build([programs.path("opened"), "log", log], way=way, options=CALL)
+    for i in range(3):
+        r = launches.run(name)
+        assert (r.out, r.status) == (LOG, 0), r
+        rotate(log)
+        r = launches.run(name)
+        assert (r.out, r.status) == (LOG, 0), r
+        assert log.read_text(encoding="ascii") == "run\n", i
+    launches.clear()
+
+
+@pytest.mark.parametrize("way", ["fork", "parked"])
+def test_lost_file_that_no_watch_sees(launches, programs, way):
+    """/dev is not watched: the first clone that cannot open the file tells, and what comes later is right"""
+    need(os.access("/dev/shm", os.W_OK), "/dev/shm")
+    path = f"/dev/shm/warm-test-{os.getpid()}"
+    try:
+        name = launches.build([programs.path("opened"), "log", path], way=way, name=f"lost-{way}", options=CALL)
+        assert launches.run(name).out == LOG
+        os.unlink(path)
+        # of two at most: one that is parked has it open still, one that is given its launch before it is made has none
+        for _ in range(2):
+            launches.run(name)
+        r = launches.run(name)
+        assert (r.out, r.status) == (LOG, 0), r
+        assert "a file that it has open" in launches.warm.log()
+        launches.clear()
+    finally:
+        with contextlib.suppress(FileNotFoundError):
+            os.unlink(path)
+
+
+def test_replaced_directory(warm, programs, tmp_path):
+    directory = tmp_path / "d"
+    directory.mkdir()
+    argv = [programs.path("opened"), "directory", directory]
+    warm.build(argv, options=CALL)
+    (directory / "file").touch()
+    assert warm.run(argv, strict=True, options=CALL).out == "the file in it: 1\n"
+    stale = warm.stats()["dropped_stale"]
+    directory.rename(tmp_path / "old")
+    directory.mkdir()
+    r = warm.run(argv, verbose=True, options=CALL)
+    assert r.out == "the file in it: 0\n" and "running cold" in r.err, r
+    assert warm.stats()["dropped_stale"] == stale + 1
+
+
+# --- /proc ---------------------------------------------------------------------------------------------
+
+def test_files_of_its_own_process(same, programs):
+    r = same([programs.path("opened", output="opened"), "own_proc"], warm_options=CALL, expect_status=0)
+    assert "no" not in r.out.replace("\n", " ").split(), r
+
+
+@pytest.mark.parametrize("way", ["fork", "parked"])
+def test_files_of_its_own_process_launched(launches, programs, way):
+    r = launches.same([programs.path("opened", output="opened"), "own_proc"], way, options=CALL, expect_status=0)
+    assert r is None or "no" not in r.out.replace("\n", " ").split(), r
+
+
+@pytest.mark.parametrize("case", ["other_proc", "thread_proc"])
+def test_files_of_another_process(warm, programs, case):
+    refused(warm, [programs.path("opened"), case], "a file of /proc that belongs to another process or thread")
+
+
+# --- what is not opened again ------------------------------------------------------------------------------
+
+@pytest.mark.parametrize("path", ["/dev/null", "/dev/zero", "/dev/full", "/dev/random", "/dev/urandom"])
+def test_devices_without_a_state(same, programs, path):
+    same([programs.path("opened"), "read", path], warm_options=CALL, expect_status=0)
+
+
+def can_open(path, flags):
+    try:
+        os.close(os.open(path, flags | os.O_NONBLOCK))
+        return True
+    except OSError:
+        return False
+
+
+def devices(is_kind, paths):
+    """That can be opened here; most containers have none"""
+    there = [p for p in paths if os.path.exists(p) and is_kind(os.stat(p).st_mode) and can_open(p, os.O_RDONLY)]
+    if not there:
+        pytest.skip("host: a device that can be opened")
+    return there
+
+
+def test_devices_with_a_state(warm, programs):
+    for path in devices(stat.S_ISCHR, ["/dev/net/tun", "/dev/fuse", "/dev/kmsg", "/dev/loop-control", "/dev/kvm"])[:3]:
+        refused(warm, [programs.path("opened"), "read", path], "a device that keeps a state for who has it open")
+
+
+def test_block_device(warm, programs):
+    path = devices(stat.S_ISBLK, ["/dev/loop0", "/dev/vda", "/dev/sda", "/dev/nvme0n1"])[0]
+    refused(warm, [programs.path("opened"), "read", path], "a block device")
+
+
+@pytest.mark.skipif(os.geteuid() == 0, reason="root may open anything")
+def test_file_that_cannot_be_opened_again(warm, programs, tmp_path):
+    path = tmp_path / "file"
+    argv = [programs.path("opened"), "closed", path]
+    answer = warm.build(argv, options=CALL, expect=None)
+    assert answer["status"] != "ready" and "a file that cannot be opened again" in answer["reason"], answer
