@@ -59,7 +59,7 @@ static int open_beyond(void)
 
 /*
  * No answer in time. From here on warmd cannot send one, and without an answer it launches nothing for `warm run`
- * (pool.c: give_order()); one that came meanwhile counts.
+ * (pool_give_order()); one that came meanwhile counts.
  */
 static int last_chance(struct launch *l, int *files, unsigned int max_files, unsigned int *ret_nfiles, int r)
 {

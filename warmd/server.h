@@ -13,7 +13,7 @@
  *	control.c, control_*.c	the other commands
  *	metrics.c, metrics_http.c	what is counted and measured, and its way to Prometheus
  *	census.c	the processes that it has
- *	pool.c, launch.c, clone.c, order.c, skeleton.c, peer.c	clones that warmd launches
+ *	pool*.c, lease.c, launch.c, clone.c, order.c, skeleton.c, peer.c	clones that warmd launches
  *	lease.c, drain.c	clones that clients launch without asking
  *	terminal.c, attach.c	their terminals, and who looks at them
  *	build.c		the queue of builds and their processes
