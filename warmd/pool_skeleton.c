@@ -58,6 +58,9 @@ static void start_skeleton(struct pool *p)
 		p->skeletons++;
 		p->server->metrics.skeletons++;
 		r = sd_event_add_io(event, &p->io, p->sock, EPOLLIN, pool_on_notes, p);
+		/* what a clone says, why it fails above all, is heard before its end is */
+		if (r >= 0)
+			r = sd_event_source_set_priority(p->io, SD_EVENT_PRIORITY_IMPORTANT);
 		if (r >= 0)
 			r = sd_event_add_time_relative(event, &p->timer, CLOCK_MONOTONIC,
 						       START_SECONDS * 1000000ull, 0, on_start_timeout, p);
