@@ -240,8 +240,9 @@ static void take_sample(struct template *t, const struct wire_learn *m)
 	fd_close(t->fds[0]);
 	t->fds[0] = fd;
 	/* the second only shortens the list */
-	if (t->pool && (t->hot->kinds[m->kind].samples == 1 || t->hot->kinds[m->kind].samples == HOT_SAMPLES))
-		pool_new_hot(t->pool);
+	if (t->pool)
+		pool_new_hot(t->pool, t->hot->kinds[m->kind].samples == 1 ||
+					      t->hot->kinds[m->kind].samples == HOT_SAMPLES);
 	log_debug("template '%s': %zd ranges are made ahead after %u clones of kind %u", t->label, n,
 		  t->hot->kinds[m->kind].samples, m->kind);
 }

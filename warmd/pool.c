@@ -326,9 +326,10 @@ void pool_lent_was_used(struct pool *p)
 	pool_refill(p);
 }
 
-void pool_new_hot(struct pool *p)
+void pool_new_hot(struct pool *p, bool replace)
 {
-	p->hot++;
+	p->listed = false;
+	p->hot += replace;
 	pool_refill(p);
 }
 

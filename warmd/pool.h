@@ -63,6 +63,7 @@ struct clone {
 	uint64_t made_ns; /* CLOCK_MONOTONIC */
 	bool cgroup; /* forked into the one that its launch asked for */
 	unsigned int hot; /* its pool's, when it was asked for */
+	bool parks; /* forked for the pool: says when it is made */
 	bool scored; /* has its launch's oom_score_adj */
 	/* RUNNING */
 	char *label;
@@ -98,6 +99,7 @@ struct pool {
 	unsigned int nmaking, nparked, nleased; /* nleased: in server.leased */
 	unsigned int
 		hot; /* lists of pages to be made ahead so far: those made with an older one go as new ones come */
+	bool listed; /* the skeleton has the control file's list */
 	unsigned int want, size; /* parked clones: now, and while there are launches */
 	struct launch *waiting, **waiting_end;
 	uint64_t last_launch_ns, skeleton_ns;
@@ -132,8 +134,11 @@ void pool_launch(struct pool *p, struct launch *l);
 /** pool_ready() - would a launch be served at once? */
 bool pool_ready(const struct pool *p);
 
-/** pool_new_hot() - the control file has a new list: clones made from here on take it, and replace those without */
-void pool_new_hot(struct pool *p);
+/**
+ * pool_new_hot() - the control file has a new list, for clones made from here on
+ * @replace: those without it go, as others come
+ */
+void pool_new_hot(struct pool *p, bool replace);
 
 /** pool_tick() - once a second: replace what hangs; shrink what is idle, or all when memory is short */
 void pool_tick(struct pool *p, bool short_of_memory);

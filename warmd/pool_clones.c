@@ -56,7 +56,7 @@ static int add_terminal(struct clone *cl, struct stub_fork *fork, int *fds)
 
 struct clone *pool_ask(struct pool *p, struct launch *l)
 {
-	struct stub_fork fork = { .size = sizeof(fork), .flags = STUB_FORK_CONTROL };
+	struct stub_fork fork = { .size = sizeof(fork) };
 	struct iovec piece = { &fork, sizeof(fork) };
 	int pair[2], fds[5], r, n = 0;
 	struct clone *cl = calloc(1, sizeof(*cl));
@@ -77,10 +77,14 @@ struct clone *pool_ask(struct pool *p, struct launch *l)
 	cl->hot = p->hot;
 	cl->launch = l;
 	fork.id = cl->id;
-	if (!l)
+	cl->parks = !l;
+	if (cl->parks)
 		fork.flags |= STUB_FORK_PARK;
 	fds[n++] = pair[1];
-	fds[n++] = p->template->fds[0];
+	if (!p->listed) {
+		fork.flags |= STUB_FORK_CONTROL;
+		fds[n++] = p->template->fds[0];
+	}
 	if (l && (l->request->run.flags & WIRE_LAUNCH_CGROUP)) {
 		fork.flags |= STUB_FORK_CGROUP;
 		cl->cgroup = true;
@@ -96,6 +100,7 @@ struct clone *pool_ask(struct pool *p, struct launch *l)
 		clone_free(cl);
 		return NULL;
 	}
+	p->listed = true;
 	cl->next = p->making;
 	p->making = cl;
 	p->nmaking++;
@@ -146,10 +151,9 @@ int pool_settle_oom_score(const struct pool *p, struct clone *cl, int value, str
 		     : 0;
 }
 
-/* it has something of one launch already: no other may have it */
-static bool is_used(const struct clone *cl)
+bool pool_is_used(const struct clone *cl)
 {
-	return cl->terminal || cl->scored;
+	return !cl->parks || cl->cgroup || cl->terminal || cl->scored;
 }
 
 void pool_count_launch(struct pool *p, uint32_t way)
@@ -182,7 +186,7 @@ bool pool_give_order(struct pool *p, struct clone *cl, struct launch *l, uint32_
 		r = order_fill(&o, p, cl, l, &err);
 	if (r < 0) {
 		pool_refuse(l, WIRE_COLD_MISMATCH, err.text);
-		if (is_used(cl))
+		if (pool_is_used(cl))
 			pool_give_back(p, cl);
 		return true;
 	}
@@ -193,7 +197,7 @@ bool pool_give_order(struct pool *p, struct clone *cl, struct launch *l, uint32_
 		if (!launch_wanted(l)) {
 			fd_close(o.json);
 			launch_free(l);
-			if (is_used(cl))
+			if (pool_is_used(cl))
 				pool_give_back(p, cl);
 			return true;
 		}
@@ -205,7 +209,7 @@ bool pool_give_order(struct pool *p, struct clone *cl, struct launch *l, uint32_
 	if (l->by_name && r < 0) {
 		error_errno(&err, r, "sending a clone its order");
 		pool_refuse(l, WIRE_COLD_ERROR, err.text);
-		if (is_used(cl))
+		if (pool_is_used(cl))
 			pool_give_back(p, cl);
 		return true;
 	}

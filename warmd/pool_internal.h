@@ -36,6 +36,8 @@ struct clone *pool_ask(struct pool *p, struct launch *l);
  * Return: true: the launch is the clone's, or has been answered; false: the clone is dead
  */
 bool pool_give_order(struct pool *p, struct clone *cl, struct launch *l, uint32_t way);
+/** pool_is_used() - @cl is for one launch, or has something of one already: no other may have it */
+bool pool_is_used(const struct clone *cl);
 /** pool_give_back() - @cl ends: nobody wants it */
 void pool_give_back(struct pool *p, struct clone *cl);
 /** pool_refuse() - @l is answered, and freed */

@@ -133,12 +133,11 @@ static void on_forked(struct pool *p, struct clone *cl, int pid)
 	cl->launch = NULL;
 	if (l && !launch_wanted(l)) {
 		launch_free(l);
-		l = NULL;
-	}
-	if (l && !pool_give_order(p, cl, l, WIRE_WAY_FORK))
+		if (pool_is_used(cl))
+			pool_give_back(p, cl);
+	} else if (l && !pool_give_order(p, cl, l, WIRE_WAY_FORK)) {
 		cl->launch = l; /* pool_lost() will find it */
-	else if (cl->cgroup && cl->state != CLONE_RUNNING)
-		pool_give_back(p, cl); /* in a cgroup where no other launch belongs */
+	}
 	pool_serve_waiting(p);
 }
 

@@ -24,7 +24,7 @@
 #include <stdint.h>
 
 #define STUB_MAGIC	 0x42545357u /* "WSTB" */
-#define STUB_ABI_VERSION 4
+#define STUB_ABI_VERSION 5
 #define STUB_VDSO_PARTS	 4 /* vvar, vvar_vclock, vdso, and one to come */
 #define STUB_LAUNCH_SIZE 16384 /* launch area: the stub's stack, struct stub_launch at its top */
 #define STUB_MAX_PATCHES 8
@@ -329,6 +329,7 @@ enum stub_launch_flags {
 	STUB_LAUNCH_PARK = 1 << 6, /* ...that nobody waits for */
 	STUB_LAUNCH_SECCOMP = 1 << 5, /* a filter is on: only system calls that any libc makes */
 	STUB_LAUNCH_HOLD = 1 << 7, /* PARK, and its memory gets a holder: holder.c */
+	STUB_LAUNCH_QUIET = 1 << 8, /* without STUB_NOTE_PARKED */
 };
 
 /*
@@ -349,7 +350,7 @@ struct stub_fork {
 };
 
 enum stub_fork_flags {
-	STUB_FORK_CONTROL = 1 << 0, /* a newer control file: pages to be made ahead are taken from it */
+	STUB_FORK_CONTROL = 1 << 0, /* a control file: its list of pages counts from here on */
 	STUB_FORK_CGROUP = 1 << 1, /* a cgroup's directory: clone3(CLONE_INTO_CGROUP) */
 	STUB_FORK_PARK = 1 << 2, /* nobody waits for it; no descriptor */
 	STUB_FORK_TERMINAL = 1 << 3, /* with a session of its own: a pty's slave and the session's socket */
@@ -381,7 +382,8 @@ struct stub_session {
 enum stub_note_kind {
 	STUB_NOTE_READY, /* the skeleton takes orders; value: its PID */
 	STUB_NOTE_FORKED, /* value: the clone's PID, or a negative errno */
-	STUB_NOTE_PARKED, /* value: the clone's PID; with STUB_FORK_TERMINAL its own, FORKED has its leader's */
+	/* value: the clone's PID; with STUB_FORK_TERMINAL its own, FORKED has its leader's. Not without that and STUB_FORK_PARK */
+	STUB_NOTE_PARKED,
 	STUB_NOTE_FAILED, /* value: a negative errno; what: the step */
 };
 

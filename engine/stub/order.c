@@ -306,7 +306,8 @@ void stub_launch_clone(struct stub_launch *l)
 	l->gate = 0;
 	widen_table(l);
 	stub_make_threads(l);
-	stub_note(l, STUB_NOTE_PARKED, SYSCALL0(SYS_getpid), NULL);
+	if (!(l->flags & STUB_LAUNCH_QUIET))
+		stub_note(l, STUB_NOTE_PARKED, SYSCALL0(SYS_getpid), NULL);
 	SYSCALL1(SYS_close, l->notes_fd);
 	l->notes_fd = -1;
 	n = stub_receive(l->channel_fd, a.order, sizeof(*a.order), a.strings, STUB_ORDER_STRINGS, &got, 0);

@@ -84,7 +84,7 @@ static void close_all(const struct stub_received *got)
 		SYSCALL1(SYS_close, got->fds[i]);
 }
 
-/* pages to be made ahead, as they are known by now */
+/* pages to be made ahead, as they are known by now: clones have the list from here */
 static void read_hot(int32_t control)
 {
 	uint64_t head = stub_data.text_size;
@@ -117,14 +117,13 @@ be_clone(struct stub_launch *l, const struct stub_fork *order, const struct stub
 	l->flags = (l->flags & ~(uint32_t)(STUB_LAUNCH_SKELETON | STUB_LAUNCH_EXE)) | STUB_LAUNCH_FORKED;
 	if (order->flags & STUB_FORK_PARK)
 		l->flags |= STUB_LAUNCH_PARK;
+	else if (!terminal)
+		l->flags |= STUB_LAUNCH_QUIET;
 	l->fork_id = order->id;
 	l->channel_fd = got->fds[0];
 	l->pid = (uint32_t)SYSCALL0(SYS_getpid);
-	for (uint32_t i = 1; i < got->n - terminal; i++) {
-		if (i == 1 && (order->flags & STUB_FORK_CONTROL))
-			read_hot(got->fds[i]);
+	for (uint32_t i = 1; i < got->n - terminal; i++)
 		SYSCALL1(SYS_close, got->fds[i]);
-	}
 	/* none with a terminal, where it would be a child of the session's leader; in a cgroup of the caller's no clone parks */
 	if ((order->flags & STUB_FORK_PARK) && !terminal && stub_may_hold(l))
 		l->flags |= STUB_LAUNCH_HOLD;
@@ -145,6 +144,8 @@ static void obey(struct stub_launch *l, const struct stub_fork *order, const str
 	long pid = -EBADMSG;
 
 	if (got->n == want && order->size == sizeof(*order)) {
+		if (order->flags & STUB_FORK_CONTROL)
+			read_hot(got->fds[1]);
 		pid = fork_clone(order, got->fds[order->flags & STUB_FORK_CGROUP ? cgroup : 0]);
 		if (pid == 0)
 			be_clone(l, order, got);
