@@ -58,6 +58,8 @@ static int run(const struct tool_command *self, int argc, char **argv)
 		return r;
 	if (args.argc == 0)
 		return tool_usage(self, "which command? none is given");
+	if (name && !*name)
+		return tool_usage(self, "--name needs a name, not ''");
 	if (pool)
 		clones = strtoul(pool, &end, 10);
 	if (pool && (*end || clones < 1 || clones > POOL_MAX))

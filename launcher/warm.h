@@ -26,8 +26,8 @@ struct warm;
  * @ret: the handle, to be given to warm_close()
  * @socket_path: its socket; NULL: $WARM_RUNTIME_DIR/warmd.sock, with the defaults of warm(1)
  *
- * umask, limits, nice value, ignored signals, CPU affinity, groups and rights of the clones are those that this process has now; a
- * later change counts for handles that are opened later. The daemon is not started: `warm build` does that.
+ * umask, limits, nice value, oom_score_adj, ignored signals, CPU affinity, groups and rights of the clones are those
+ * that this process has now; a later change counts for handles that are opened later. The daemon is not started: `warm build` does that.
  *
  * A handle belongs to the process that opened it. In a child made by fork(2) every call but warm_close() fails with
  * -ECHILD. Its descriptors are closed by execve(2).

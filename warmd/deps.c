@@ -28,6 +28,8 @@
 #include "engine/base/clock.h"
 #include "engine/base/fd.h"
 
+#define SHM_DIR "/dev/shm"
+
 #define LINKS_MAX 40 /* as the kernel's MAXSYMLINKS: more is ELOOP */
 #define RACY_NS	  (20 * 1000000LL)
 
@@ -186,11 +188,15 @@ int dep_set_append(struct dep_set *set, const struct dep_item *item)
 /*
  * What the kernel makes up as it is read has no identity that stands for its
  * contents, and what /proc/self is depends on who asks. Also reached by links, such as /etc/mtab.
+ * /dev/shm is a tmpfs, with files as any other has them.
  */
 static bool path_is_synthetic(const char *path)
 {
 	static const char *const prefixes[] = { "/proc", "/sys", "/dev" };
 
+	if (strncmp(path, SHM_DIR, strlen(SHM_DIR)) == 0 &&
+	    (path[strlen(SHM_DIR)] == '/' || path[strlen(SHM_DIR)] == '\0'))
+		return false;
 	for (size_t i = 0; i < ARRAY_SIZE(prefixes); i++) {
 		size_t len = strlen(prefixes[i]);
 
@@ -209,6 +215,9 @@ static int record(struct dep_set *set, const char *path, enum dep_kind kind, con
 	int r;
 
 	if (path_is_synthetic(path))
+		return 0;
+	/* semaphores and shared memory of others come and go there all the time; modules (DEP_MODULES) count */
+	if (kind == DEP_LISTING && strcmp(path, SHM_DIR) == 0)
 		return 0;
 	if (old) {
 		if (kind == DEP_LISTING)

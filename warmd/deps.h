@@ -55,7 +55,7 @@ void dep_set_free(struct dep_set *set);
  *	A LISTING on top of a MODULES of the same directory wins, not the reverse.
  *
  * Symbolic links on the way are added as FILE records of their own (lstat identity).
- * What turns out to lie in /proc, /sys or /dev is left out.
+ * What turns out to lie in /proc, /sys or /dev is left out, but not what lies in /dev/shm.
  * Return: 0, -ENOMEM, -EINVAL (not absolute).
  */
 int dep_set_add(struct dep_set *set, const char *path, enum dep_kind kind);

@@ -245,7 +245,7 @@ int effect_open(struct observe *o, struct thread *t, const char *path, uint64_t 
 			return path_record(o, t, path, 0, 0, fd);
 		if (o->check_effects)
 			return refuse_open(o, t, verdict, path);
-		if ((flags & O_ACCMODE) == O_RDWR && !(flags & O_TRUNC)) {
+		if ((flags & O_ACCMODE) == O_RDWR && !(flags & O_TRUNC) && path_class(path) != PATH_SHM) {
 			int r = path_record(o, t, path, 0, 0, fd);
 
 			if (r != 0)

@@ -165,6 +165,8 @@ int peer_path(struct observe *o, const struct thread *t, const struct observe_ca
 
 enum path_class { PATH_REAL, PATH_PROC, PATH_SYS, PATH_DEV, PATH_SHM };
 enum path_class path_class(const char *path);
+/** path_counts() - can what is at @path be a dependency? What the kernel makes up can not. */
+bool path_counts(const char *path);
 /** path_is_terminal() - one of /dev's terminals */
 bool path_is_terminal(const char *path);
 /** path_as_fd() - the number N of /dev/fd/N, /proc/self/fd/N, /dev/stdin and so on; -1: no such path */

@@ -68,7 +68,7 @@ int path_record(struct observe *o, struct thread *t, const char *path, unsigned 
 		fd_looked_at(o, t, as_fd);
 		return 0;
 	}
-	if (path_class(path) != PATH_REAL) {
+	if (!path_counts(path)) {
 		rest = ret >= 0 ? path_in_proc_self(o, path) : NULL;
 		if (rest)
 			proc_file_looked_at(o, t, rest);
@@ -185,6 +185,8 @@ int on_open(struct observe *o, struct thread *t, const struct observe_call *c, c
 	if (open_is_effect(flags) && path_as_fd(t, path) < 0) {
 		if (fd >= 0)
 			return effect_open(o, t, path, flags, fd);
+		if (path_class(path) == PATH_SHM)
+			return 0; /* a semaphore or shared memory: to be written, which no watch would see */
 		if (c->ret == -EEXIST) /* a lock, perhaps: that it is there counts, not what is in it */
 			return path_record(o, t, path, RULE_EXISTS, c->ret, -1);
 		if (c->ret != -ENOENT)
@@ -266,7 +268,7 @@ int observe_program(struct observe *o, const char *path)
 		return -ENAMETOOLONG;
 	strcpy(file, path);
 	for (int i = 0; i < INTERPRETERS_MAX && file[0] == '/'; i++) {
-		if (path_class(file) == PATH_REAL && !config_ignores_path(o->cfg, file)) {
+		if (path_counts(file) && !config_ignores_path(o->cfg, file)) {
 			int r = dep_result(dep_set_add(o->deps, file, DEP_FILE));
 
 			if (r < 0)
@@ -335,8 +337,8 @@ int on_getdents(struct observe *o, struct thread *t, const struct observe_call *
 	r = fd_put(t->proc, fd, info);
 	if (r < 0)
 		return r;
-	if (peer_fd_path(t->tid, fd, path) < 0 || path_class(path) != PATH_REAL ||
-	    config_ignores_path(o->cfg, path) || own_covers(o, path))
+	if (peer_fd_path(t->tid, fd, path) < 0 || !path_counts(path) || config_ignores_path(o->cfg, path) ||
+	    own_covers(o, path))
 		return 0;
 	if (info.modules) {
 		r = count_path(&o->candidates, path, o->watching);

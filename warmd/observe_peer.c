@@ -157,6 +157,13 @@ enum path_class path_class(const char *path)
 	return PATH_REAL;
 }
 
+bool path_counts(const char *path)
+{
+	enum path_class class = path_class(path);
+
+	return class == PATH_REAL || class == PATH_SHM;
+}
+
 bool path_is_terminal(const char *path)
 {
 	return strncmp(path, "/dev/tty", 8) == 0 || strncmp(path, "/dev/pts/", 9) == 0 ||

@@ -212,7 +212,8 @@ static void replace_same(struct store *s, const struct template *t)
 	for (struct template *o = s->list; o; o = next) {
 		next = o->next;
 		if (o->state == TEMPLATE_REFUSED
-			    ? template_same_command(o, t->request)
+			    ? template_same_command(o, t->request) ||
+				      (t->request->name[0] && strcmp(o->label, t->request->name) == 0)
 			    : !template_mismatch(o, t->request, s->config, reason, sizeof(reason)) ||
 				      (t->request->name[0] && strcmp(o->label, t->request->name) == 0 &&
 				       !template_same_command(o, t->request)))

@@ -5,7 +5,6 @@
 """
 import contextlib
 import os
-import re
 import shlex
 import signal
 import termios

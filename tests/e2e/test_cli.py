@@ -264,6 +264,8 @@ def test_build(runtime):
     with fw.FakeWarmd(runtime, run=lambda r: fw.run_reply("refused", "it has a TCP connection")):
         r = warm(runtime, "build", "x")
         assert (r.returncode, r.stdout) == (125, "") and "it has a TCP connection" in r.stderr
+        r = warm(runtime, "build", "--name", "", "x")
+        assert (r.returncode, r.stdout) == (125, "") and "--name" in r.stderr
         r = warm(runtime, "build", "--json", "x")
         assert r.returncode == 125 and json.loads(r.stdout)["status"] == "refused"
 

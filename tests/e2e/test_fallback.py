@@ -129,6 +129,17 @@ def test_refusal_names_the_thing_and_ls_shows_it(warm, script):
     warm.same([PYTHON, s])
 
 
+def test_refusals_of_one_name(warm, script):
+    """The last attempt is what counts, whatever command it was made with"""
+    main, mod, _ = REFUSED["socket"]
+    # all before the first build: a file that changes afterwards drops a refusal, too
+    scripts = [script(main, f"main{i}.py", **{"mod.py": mod}) for i in range(3)]
+    for s in scripts:
+        warm.build([PYTHON, s], options=["--name", "again"], expect="refused")
+        [row] = [t for t in warm.ls() if t["name"] == "again"]
+        assert row["argv"] == [PYTHON, str(s)]
+
+
 # --- the daemon ------------------------------------------------------------------------------------------
 
 def test_daemon_killed(own_warm, program):

@@ -80,7 +80,7 @@ def test_rotated_log_and_launch(launches, programs, tmp_path, rotate, way):
 
 @pytest.mark.parametrize("way", ["fork", "parked"])
 def test_lost_file_that_no_watch_sees(launches, programs, way):
-    """/dev is not watched: the first clone that cannot open the file tells, and what comes later is right"""
+    """What is written in /dev/shm is not watched: the first clone that cannot open the file tells, and what comes later is right"""
     need(os.access("/dev/shm", os.W_OK), "/dev/shm")
     path = f"/dev/shm/warm-test-{os.getpid()}"
     try:

@@ -6,7 +6,9 @@ version must become possible again."""
 import os
 import shutil
 import subprocess
+import tempfile
 import threading
+from pathlib import Path
 
 import pytest
 from conftest import SAN, PYTHON, TIMEOUT, need
@@ -96,6 +98,24 @@ def test_module_with_the_same_size_and_time(case, program):
     os.utime(mod, ns=(before.st_atime_ns, before.st_mtime_ns))
     assert mod.stat().st_size == before.st_size and mod.stat().st_mtime_ns == before.st_mtime_ns
     c.changed(b"3\n")
+
+
+def test_in_dev_shm(case):
+    """A tmpfs, whose files count as any others, also where they lie in /dev/shm itself"""
+    need(os.access("/dev/shm", os.W_OK), "/dev/shm")
+    directory = Path(tempfile.mkdtemp(prefix="warm-test-", dir="/dev/shm"))
+    script = directory.with_suffix(".py")
+    try:
+        (directory / "mod.py").write_text("VALUE = 1\n", encoding="utf-8")
+        script.write_text(f"import sys\nsys.path.insert(0, {str(directory)!r})\n{PROGRAM}", encoding="utf-8")
+        c = case([PYTHON, "-B", script])
+        (directory / "mod.py").write_text("VALUE = 23\n", encoding="utf-8")
+        c.changed(b"23\n")
+        script.write_text("print('new')\n", encoding="utf-8")
+        c.changed(b"new\n")
+    finally:
+        script.unlink(missing_ok=True)
+        shutil.rmtree(directory)
 
 
 def test_replaced_by_rename(case, program):
