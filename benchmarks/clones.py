@@ -248,7 +248,8 @@ def verdicts(result):
             v["over_kib"], 500)
     if "thousand" in result:
         v = result["thousand"]
-        row(f"{v['count']} parked pandas: seconds until made", f"{v['made_s']:.2f} s", "", v["made_s"], 2)
+        row(f"{v['count']} parked pandas: seconds until made", f"{v['made_s']:.2f} s",
+            f"{v['touch_s']:.2f} s" if v["touch_s"] else "-", v["made_s"], 2)
         row(f"{v['count']} parked pandas: seconds of their lives", f"{v['lives_s']:.2f} s", "", v["lives_s"], 3)
         row(f"{v['count']} parked pandas: MiB of warmd", f"{v['warmd_peak_kib'] / 1024:.1f} MiB", "",
             v["warmd_peak_kib"] / 1024, 64)

@@ -75,7 +75,6 @@ static void print_fields(const Warm__Template *t)
 	field("mappings", tool_number(t->mappings, text));
 	field("threads", tool_number(t->threads, text));
 	field("files held", tool_number(t->files, text));
-	field("generation", tool_number(t->generation, text));
 	print_pool(t);
 }
 

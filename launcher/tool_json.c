@@ -129,7 +129,6 @@ cJSON *tool_json_template(const Warm__Template *t, bool details)
 	tool_json_number(json, "threads", t->threads);
 	tool_json_number(json, "files", t->files);
 	tool_json_number(json, "build_ns", t->build_ns);
-	tool_json_number(json, "generation", t->generation);
 	tool_json_number(json, "running", t->running);
 	tool_json_number(json, "parked", t->pool ? t->pool->parked : 0);
 	if (t->pool)

@@ -60,7 +60,7 @@ TEMPLATE = {
     "id": 12, "name": "python3 report.py", "argv": ["python3", "report.py", "a b"], "cwd": "/srv", "ready": "import",
     "state": "ready", "created_ns": 1700000000123456789, "last_used_ns": 1700000000000000001, "launches": 42,
     "sealed_bytes": 12900000, "mappings": 77, "threads": 2, "files": 9, "build_ns": 350000000,
-    "keys": ["argv[0..2]", "env HOME"], "generation": 3,
+    "keys": ["argv[0..2]", "env HOME"],
     "dependencies": [fw.message({1: f"/srv/mod{i}.py", 2: "file"}) for i in range(20)],
     "descriptors": [fw.message({1: 3, 2: "file", 3: "/srv/data", 4: 0o100000, 5: 8})],
     "memory": [fw.message({1: 0x400000, 2: 0x500000, 3: "r-x", 4: "/usr/bin/python3", 5: 4096})],
