@@ -272,7 +272,10 @@ struct clone *clone_new(struct warm *w, struct call *call)
 		return NULL;
 	cl = w->unused;
 	w->unused = cl->next;
-	*cl = (struct clone){ .next = w->asked, .call = call, .tag = ++w->next_tag, .pidfd = -EBADF };
+	/* 0 is none: WIRE_TAKEN */
+	if (++w->next_tag == 0)
+		w->next_tag = 1;
+	*cl = (struct clone){ .next = w->asked, .call = call, .tag = w->next_tag, .pidfd = -EBADF };
 	w->asked = cl;
 	return cl;
 }

@@ -18,6 +18,7 @@
 
 #define TAKEN_WORDS 128 /* bytes of arguments that warmd is told, for `warm explain` */
 #define TAKEN_ARGS  16
+#define MODELS_MAX  16 /* as LEASES_MAX in warmd/lease.c */
 
 struct model {
 	struct model *next;
@@ -39,6 +40,8 @@ struct model {
 struct leases {
 	struct model *models;
 	int inotify; /* warmd's; to be asked for its unread bytes */
+	bool mounts_changed; /* what warmd sent before it answered a launch behind this one is not used: */
+	uint32_t before; /* the last tag before the change was seen */
 	const struct wire_drain *drain;
 };
 
@@ -174,10 +177,13 @@ static bool take_apart(struct model *m, size_t len)
 	       (!head->names_size || !m->names[head->names_size - 1]);
 }
 
+/* the newest comes first; one of the same name goes, and of too many the oldest */
 static void model_enter(struct connection *conn, struct model *m)
 {
+	unsigned int n = 1;
+
 	for (struct model *old = conn->leases->models; old; old = old->next) {
-		if (strcmp(old->name, m->name) == 0) {
+		if (strcmp(old->name, m->name) == 0 || ++n > MODELS_MAX) {
 			model_remove(conn, old);
 			break;
 		}
@@ -204,7 +210,7 @@ int lease_model(struct warm *w, struct connection *conn, const void *packet, str
 		free(m);
 		return -EBADMSG;
 	}
-	if (conn->lost || (!conn->leases && !open_leases(conn, p)))
+	if (conn->lost || (!conn->leases && !open_leases(conn, p)) || conn->leases->mounts_changed)
 		free(m);
 	else
 		model_enter(conn, m);
@@ -222,7 +228,7 @@ int lease_granted(struct warm *w, struct connection *conn, const void *packet, s
 		return -EBADMSG;
 	while (m && m->number != l->model)
 		m = m->next;
-	if (fds_lost || conn->lost || !m || !move_up(w, p)) {
+	if (fds_lost || conn->lost || !m || conn->leases->mounts_changed || !move_up(w, p)) {
 		give_back(conn, &unknown);
 		return 0;
 	}
@@ -235,6 +241,14 @@ int lease_granted(struct warm *w, struct connection *conn, const void *packet, s
 	m->pidfd = p->fds[1];
 	p->nfds = 0;
 	return 0;
+}
+
+void lease_answered(struct connection *conn, uint32_t tag)
+{
+	struct leases *s = conn->leases;
+
+	if (s && s->mounts_changed && (int32_t)(tag - s->before) > 0)
+		s->mounts_changed = false;
 }
 
 bool lease_wanted(struct warm *w)
@@ -351,23 +365,27 @@ static void find_strings(const struct wire_run *run, struct strings *s)
 /*
  * What happened before this launch: an event of it is unread, or was read, and then warmd is still about it
  * (watch_drain()), or has revoked the lease by now. The table of mounts has no queue: each open file tells of a change
- * once, and so nothing is left of the leases when it did.
+ * once, and so nothing is left of the leases when it did, and none is taken that was granted before warmd knew.
  */
 static bool fresh(struct warm *w, struct connection *conn)
 {
 	struct pollfd p[2] = { { .fd = conn->fd }, { .fd = w->mounts_fd, .events = POLLPRI } };
+	struct leases *s = conn->leases;
 	int unread;
 
-	if (poll(p, 2, 0) < 0 || p[0].revents)
+	if (poll(p, 2, 0) < 0)
 		return false;
 	if (p[1].revents & (POLLPRI | POLLERR)) {
-		for (struct model *m = conn->leases->models; m; m = m->next)
-			give_back(conn, m);
-		return false;
+		while (s->models)
+			model_remove(conn, s->models);
+		s->mounts_changed = true;
+		s->before = w->next_tag;
 	}
-	if (ioctl(conn->leases->inotify, FIONREAD, &unread) < 0 || unread)
+	if (p[0].revents || p[1].revents)
 		return false;
-	return !__atomic_load_n(&conn->leases->drain->busy, __ATOMIC_SEQ_CST);
+	if (ioctl(s->inotify, FIONREAD, &unread) < 0 || unread)
+		return false;
+	return !__atomic_load_n(&s->drain->busy, __ATOMIC_SEQ_CST);
 }
 
 /* --- the launch ------------------------------------------------------------------------------------ */
@@ -432,13 +450,14 @@ static void tell(struct warm *w, struct connection *conn, struct wire_taken *t, 
 					  .type = WIRE_TAKEN,
 					  .size = (uint32_t)(sizeof(*t) + pieces[1].iov_len) };
 	r = packet_send(conn->fd, pieces, 2, NULL, 0, MSG_DONTWAIT);
-	if (r != -EAGAIN)
-		return; /* a connection that is gone is noticed by whoever reads */
+	if (r == 0)
+		return;
 	conn->refs++;
 	pthread_mutex_unlock(&w->lock);
-	r = packet_send(conn->fd, pieces, 2, NULL, 0, 0);
-	/* without it warmd would not tell of the end: then the pidfd does */
 	if (r == -EAGAIN)
+		r = packet_send(conn->fd, pieces, 2, NULL, 0, 0);
+	/* without it warmd would not tell of the end: then the pidfd does. Whoever reads notices */
+	if (r < 0)
 		shutdown(conn->fd, SHUT_RDWR);
 	pthread_mutex_lock(&w->lock);
 	connection_put(conn);

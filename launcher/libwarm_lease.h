@@ -39,6 +39,9 @@ int lease_model(struct warm *w, struct connection *conn, const void *packet, str
 int lease_granted(struct warm *w, struct connection *conn, const void *packet, struct packet *p,
 		  bool fds_lost);
 
+/** lease_answered() - warmd answered a launch: what it sends from here on it granted knowing of all that was before @tag's */
+void lease_answered(struct connection *conn, uint32_t tag);
+
 /** lease_drop_all() - the connection is of no use any more */
 void lease_drop_all(struct connection *conn);
 

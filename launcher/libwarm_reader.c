@@ -188,6 +188,7 @@ static void on_reply(struct warm *w, struct connection *conn, struct wire_run_re
 {
 	struct clone *cl = clone_find_asked(w, reply->tag);
 
+	lease_answered(conn, reply->tag);
 	if (!cl) {
 		lose_malformed(w, conn, "to a launch that nobody asked for");
 	} else if (!reply_valid(reply, p->nfds, fds_lost)) {

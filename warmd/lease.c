@@ -401,9 +401,12 @@ void lease_revoke(struct server *s, const struct pool *p)
 /* with nobody left to send one, and the writing side shut */
 static bool has_order(const struct clone *cl)
 {
-	struct pollfd p = { .fd = cl->channel };
+	struct pollfd p = { .fd = cl->channel }, end = { .fd = cl->pidfd, .events = POLLIN };
 	int unread = 0;
 
+	/* it may have had one, but of a clone that has ended nothing is to be done */
+	if (poll(&end, 1, 0) > 0)
+		return false;
 	if (ioctl(cl->channel, SIOCOUTQ, &unread) == 0 && unread > 0)
 		return true;
 	/* a clone closes its channel when it has read its order; one that ended did not have one, or nobody cares */

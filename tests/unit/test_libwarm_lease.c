@@ -9,11 +9,13 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <pthread.h>
+#include <sched.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/inotify.h>
 #include <sys/mman.h>
+#include <sys/mount.h>
 #include <sys/socket.h>
 #include <unistd.h>
 
@@ -342,6 +344,22 @@ static void revoked(void **state)
 	finish();
 }
 
+static int told[2]; /* script to client: go on */
+
+static void listen_to_script(void)
+{
+	assert_int_equal(pipe2(told, O_CLOEXEC), 0);
+}
+
+static void go_on(void)
+{
+	char byte;
+
+	assert_int_equal(read(told[0], &byte, 1), 1);
+	close(told[0]);
+	close(told[1]);
+}
+
 static void script_gone(void)
 {
 	int conn = begin(), next;
@@ -349,6 +367,7 @@ static void script_gone(void)
 
 	lent[0] = fd_close(lent[0]);
 	close(conn);
+	must(write(told[1], "", 1) == 1);
 	/* the client has let go of the lease, and without an order */
 	next = fake_accept();
 	expect_asked(next);
@@ -359,7 +378,61 @@ static void script_gone(void)
 static void gone(void **state)
 {
 	(void)state;
+	listen_to_script();
 	start(script_gone);
+	go_on();
+	run();
+	finish();
+}
+
+static void script_mounts(void)
+{
+	int conn = begin();
+	struct asked *a;
+
+	expect_direct(conn, 7, 0);
+	a = fake_take(conn);
+	fake_launched(conn, a->run.tag, 0);
+	send_lease(conn, 1, 8);
+	must(mount("none", watched, "tmpfs", 0, NULL) == 0);
+	fake_exited(conn, a->run.tag, getpid(), 0);
+	fake_exited(conn, 1u << 30, getpid(), 0); /* nobody's; unread when the next launch begins */
+	must(write(told[1], "", 1) == 1);
+	/* granted before, or by a warmd that had not read of the change */
+	must(take_taken(conn, 8).tag == 0);
+	a = fake_take(conn);
+	send_model(conn, a, 2);
+	send_lease(conn, 2, 9);
+	fake_launched(conn, a->run.tag, 0);
+	must(take_taken(conn, 9).tag == 0);
+	send_model(conn, a, 3);
+	send_lease(conn, 3, 10);
+	fake_exited(conn, a->run.tag, getpid(), 0);
+	expect_direct(conn, 10, 0);
+	must(umount2(watched, MNT_DETACH) == 0);
+	must(fake_ended(conn));
+}
+
+/* from here on, mounts of its own. Return: false: the host offers none */
+static bool own_mounts(void)
+{
+	if (unshare(CLONE_NEWNS) < 0 && unshare(CLONE_NEWUSER | CLONE_NEWNS) < 0)
+		return false;
+	return mount(NULL, "/", NULL, MS_REC | MS_PRIVATE, NULL) == 0;
+}
+
+/* each open file tells of a change of mounts once: it counts though something else is to be read as well */
+static void mounts(void **state)
+{
+	(void)state;
+	if (!own_mounts())
+		skip();
+	listen_to_script();
+	start(script_mounts);
+	run();
+	run();
+	go_on();
+	run();
 	run();
 	finish();
 }
@@ -492,6 +565,8 @@ int main(void)
 		cmocka_unit_test_setup_teardown(orphan, setup, teardown),
 		cmocka_unit_test_setup_teardown(malformed, setup, teardown),
 		cmocka_unit_test_setup_teardown(threads, setup, teardown),
+		cmocka_unit_test_setup_teardown(mounts, setup,
+						teardown), /* the last: it changes namespaces */
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
