@@ -238,20 +238,19 @@ def test_broken_pipe(warm, python, script):
     """prog | head -1: the same complaint, the same status"""
     s = script("import json, sys\nfor i in range(100000):\n    print(i)\n")
     t = script("import json, sys, signal\nsignal.signal(signal.SIGPIPE, signal.SIG_DFL)\nfor i in range(100000):\n    print(i)\n", "t.py")
-    u = script("import json, sys\nprint('x' * 10)\n", "u.py")      # fails when it is flushed at the end
+    u = script("import json, sys\nsys.stdin.read()\nprint('x' * 10)\n", "u.py")      # fails when it is flushed at the end
     for program in (s, t, u):
-        warm.build([python, program])
+        warm.build([python, program], stdin="pipe")
         found = []
         for prefix in ([], [warm.program, "run", "--strict", "--"]):
             r, w = os.pipe()
-            p = subprocess.Popen([*prefix, python, program], env=warm.env, stdout=w, stderr=subprocess.PIPE, stdin=subprocess.DEVNULL,
-                                 preexec_fn=(lambda r=r: os.close(r)) if program != u else None,
-                                 start_new_session=True)
+            p = subprocess.Popen([*prefix, python, program], env=warm.env, stdout=w, stderr=subprocess.PIPE, stdin=subprocess.PIPE,
+                                 preexec_fn=lambda r=r: os.close(r), start_new_session=True)
             os.close(w)
             if program != u:
                 read_until(r, rb"\n")
             os.close(r)
-            _, err = p.communicate(timeout=TIMEOUT)
+            _, err = p.communicate(timeout=TIMEOUT)     # which ends its input
             found.append((p.returncode, err))
         assert found[0] == found[1], program
 
