@@ -106,19 +106,29 @@ static int compare(const struct rights *a, const struct rights *own, const char 
 	return 0;
 }
 
+/* it ends: exit_task_namespaces() in Linux. Nothing of its own will run again */
+static bool has_no_namespaces(const struct rights *a, const struct rights *own)
+{
+	for (size_t i = 0; i < ARRAY_SIZE(namespaces); i++)
+		if (own->ns[i] && !a->ns[i])
+			return true;
+	return false;
+}
+
 static int compare_thread(pid_t pid, const char *tid, const struct rights *own, struct error *err)
 {
 	struct rights thread;
 	char proc[64], who[64];
-	struct stat st;
+	int r;
 
 	snprintf(proc, sizeof(proc), "/proc/%d/task/%.16s", pid, tid);
 	snprintf(who, sizeof(who), "the caller's thread %.16s", tid);
-	if (read_rights(proc, &thread) == 0)
-		return compare(&thread, own, who, err);
-	if (stat(proc, &st) < 0 && errno == ENOENT)
-		return 0; /* it has ended */
-	return error_set(err, EACCES, "the rights of %s cannot be read", who);
+	r = read_rights(proc, &thread);
+	/* it has ended, or ends and has no root directory any more: exit_fs() */
+	if (r == -ENOENT || r == -ESRCH || (r == 0 && has_no_namespaces(&thread, own)))
+		return 0;
+	return r < 0 ? error_set(err, EACCES, "the rights of %s cannot be read", who)
+		     : compare(&thread, own, who, err);
 }
 
 /* the threads that @seen does not have. Return: how many, or -EACCES with *err set */

@@ -68,6 +68,14 @@ def fine(e):
     return e == (e.number, "ended", e.number % 10 << 8, f"out {e.number % 10}-{e.number}")
 
 
+# --- callers ---------------------------------------------------------------------------------------------------------
+
+def test_threads_that_come_and_go(own, many, cat):
+    """The rights of all threads of a caller are looked at; one that just ends has none to compare"""
+    found = lines(call(own, many, "churn", cat, 150).out)
+    assert len(found) == 150 and all(map(fine, found)), [e for e in found if not fine(e)][:3]
+
+
 # --- the edges -------------------------------------------------------------------------------------------------------
 
 def test_many_threads(own, many, cat):

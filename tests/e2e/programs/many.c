@@ -189,16 +189,55 @@ static int case_closed(char **words)
 	return 0;
 }
 
+static int churning = 1;
+
+static void *nothing(void *arg)
+{
+	return arg;
+}
+
+static void *churn(void *arg)
+{
+	pthread_t thread;
+
+	while (__atomic_load_n(&churning, __ATOMIC_RELAXED))
+		if (pthread_create(&thread, NULL, nothing, NULL) == 0)
+			pthread_join(thread, NULL);
+	return arg;
+}
+
+/* COUNT handles, one launch each, while threads begin and end all the time */
+static int case_churn(char **words)
+{
+	pthread_t threads[2];
+
+	for (int i = 0; i < 2; i++)
+		if (pthread_create(&threads[i], NULL, churn, NULL))
+			return 1;
+	for (int i = 0; i < atoi(words[0]); i++) {
+		int r;
+
+		warm_close(w);
+		r = warm_open(&w, NULL);
+		if (r < 0)
+			fail("warm_open", r);
+		one(i);
+	}
+	__atomic_store_n(&churning, 0, __ATOMIC_RELAXED);
+	for (int i = 0; i < 2; i++)
+		pthread_join(threads[i], NULL);
+	return 0;
+}
+
 int main(int argc, char **argv)
 {
 	static const struct {
 		const char *name;
 		int (*run)(char **words);
 	} cases[] = {
-		{ "many", case_many },
-		{ "outstanding", case_outstanding },
-		{ "null", case_null },
-		{ "closed", case_closed },
+		{ "many", case_many },	 { "outstanding", case_outstanding },
+		{ "null", case_null },	 { "closed", case_closed },
+		{ "churn", case_churn },
 	};
 	int r = warm_open(&w, NULL);
 
