@@ -119,6 +119,7 @@ static int compare_thread(pid_t pid, const char *tid, const struct rights *own, 
 {
 	struct rights thread;
 	char proc[64], who[64];
+	struct stat st;
 	int r;
 
 	snprintf(proc, sizeof(proc), "/proc/%d/task/%.16s", pid, tid);
@@ -126,6 +127,9 @@ static int compare_thread(pid_t pid, const char *tid, const struct rights *own, 
 	r = read_rights(proc, &thread);
 	/* it has ended, or ends and has no root directory any more: exit_fs() */
 	if (r == -ENOENT || r == -ESRCH || (r == 0 && has_no_namespaces(&thread, own)))
+		return 0;
+	/* links of one that is gone say EACCES: proc_fd_access_allowed() */
+	if (r < 0 && stat(proc, &st) < 0 && errno == ENOENT)
 		return 0;
 	return r < 0 ? error_set(err, EACCES, "the rights of %s cannot be read", who)
 		     : compare(&thread, own, who, err);
