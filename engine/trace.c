@@ -32,6 +32,7 @@ struct trace {
 	bool freezing;
 	uint64_t limit_at_ns, limit_quiet_ns; /* trace_set_limit() */
 	uint64_t last_event_ns;
+	unsigned int made; /* by the root's first thread: struct tracee's origin */
 };
 
 static struct tracee *find(const struct trace *tr, pid_t tid)
@@ -42,19 +43,48 @@ static struct tracee *find(const struct trace *tr, pid_t tid)
 	return NULL;
 }
 
-static pid_t tgid_of(pid_t tid)
+bool trace_makes_task(long nr)
 {
-	char path[64], *status, *line;
-	pid_t tgid = tid;
+#ifdef SYS_fork
+	if (nr == SYS_fork || nr == SYS_vfork)
+		return true;
+#endif
+	return nr == SYS_clone || nr == SYS_clone3;
+}
+
+/* a field of /proc/TID/status, or 0 */
+static pid_t status_number(pid_t tid, const char *field)
+{
+	_cleanup_free_ char *status = NULL;
+	char path[64];
+	const char *line;
 
 	snprintf(path, sizeof(path), "/proc/%d/status", tid);
-	if (read_file(path, &status, NULL) == 0) {
-		line = strstr(status, "\nTgid:");
-		if (line)
-			tgid = (pid_t)strtol(line + 6, NULL, 10);
-		free(status);
-	}
-	return tgid;
+	if (read_file(path, &status, NULL) < 0)
+		return 0;
+	line = strstr(status, field);
+	return line ? (pid_t)strtol(line + strlen(field), NULL, 10) : 0;
+}
+
+static pid_t tgid_of(pid_t tid)
+{
+	pid_t tgid = status_number(tid, "\nTgid:");
+
+	return tgid ? tgid : tid;
+}
+
+/* a new task may report before its maker does: that one is in its call still */
+static unsigned int origin_of(const struct trace *tr, pid_t tid, pid_t tgid)
+{
+	pid_t parent = tgid == tid ? status_number(tid, "\nPPid:") : tgid;
+
+	for (const struct tracee *t = tr->list; t; t = t->next)
+		if (t->in_call && trace_makes_task(t->nr) && t->tgid == parent)
+			return t->making;
+	for (const struct tracee *t = tr->list; t; t = t->next)
+		if (t->tgid == parent)
+			return t->making;
+	return tr->made;
 }
 
 static struct tracee *add(struct trace *tr, pid_t tid)
@@ -65,6 +95,8 @@ static struct tracee *add(struct trace *tr, pid_t tid)
 		return NULL;
 	t->tid = tid;
 	t->tgid = tid == tr->root ? tid : tgid_of(tid);
+	t->origin = tid == tr->root ? 0 : origin_of(tr, tid, t->tgid);
+	t->making = t->origin;
 	t->fresh = true;
 	while (*end)
 		end = &(*end)->next;
@@ -231,7 +263,14 @@ static int on_syscall_stop(struct trace *tr, struct tracee *t, struct error *err
 	t->stop = t->in_call ? STOP_ENTRY : STOP_EXIT;
 	if (t->in_call) {
 		arch_syscall_args(&r, &t->nr, t->args);
+		if (t->origin == 0 && trace_makes_task(t->nr))
+			t->making = ++tr->made;
 		t->entered_ns = clock_ns(CLOCK_MONOTONIC);
+	}
+	if (!t->in_call && t->denied) {
+		arch_set_result(&r, t->denied);
+		t->denied = 0;
+		arch_set_regs(t->tid, &r);
 	}
 	if (tr->freezing)
 		return 0;
@@ -406,9 +445,11 @@ static int next_event(struct trace *tr, struct tracee **ret, int *ret_status, st
 	*ret_status = status;
 	*ret = find(tr, tid);
 	if (WIFEXITED(status) || WIFSIGNALED(status)) {
+		unsigned int origin = *ret ? (*ret)->origin : 0;
+
 		forget(tr, tid);
 		if (tr->ops->exited)
-			tr->ops->exited(tr->data, tid);
+			tr->ops->exited(tr->data, tid, origin);
 		*ret = NULL;
 		if (tid == tr->root && WIFEXITED(status))
 			return error_set(err, ECHILD, "it ended with status %d before its readiness point",
@@ -629,6 +670,19 @@ int trace_skip(struct trace *tr, struct tracee *t, struct error *err)
 	t->in_call = false;
 	t->stop = STOP_EVENT;
 	return r;
+}
+
+int trace_deny(struct tracee *t, int error)
+{
+	arch_regs regs;
+	int r = arch_get_regs(t->tid, &regs);
+
+	if (r < 0)
+		return r;
+	/* no call has this number: the kernel passes over it, and reports the exit */
+	arch_leave_call(&regs);
+	t->denied = error;
+	return arch_set_regs(t->tid, &regs);
 }
 
 int trace_step_out(struct trace *tr, uint64_t start, uint64_t end, struct error *err)

@@ -40,7 +40,14 @@ struct tracee {
 	bool in_call; /* the last system call stop was an entry */
 	bool frozen;
 	bool fresh; /* made by clone, its first stop not seen yet */
+	/*
+	 * The root's first thread counts its calls of clone(2), fork(2) and vfork(2) from 1. Which of them made this thread or
+	 * process, or one that it descends from; 0: it is the first thread itself.
+	 */
+	unsigned int origin;
+	unsigned int making; /* what a thread or process that it makes in its present call gets as its origin */
 	int signal; /* to be delivered when it goes on */
+	int denied; /* trace_deny(): the negative errno that its call ends with; 0: none */
 	long nr; /* of the call it is in, or was in last */
 	uint64_t args[6];
 	uint64_t entered_ns; /* CLOCK_MONOTONIC at the entry */
@@ -54,8 +61,8 @@ struct trace_ops {
 	int (*syscall)(void *data, struct tracee *t, bool entry, int64_t ret, struct error *err);
 	/* a new program was executed; breakpoints are gone */
 	int (*exec)(void *data, struct tracee *t, struct error *err);
-	/* a thread or process is gone; its id may be used again */
-	void (*exited)(void *data, pid_t tid);
+	/* a thread or process is gone; its id may be used again. @origin: as struct tracee has it */
+	void (*exited)(void *data, pid_t tid, unsigned int origin);
 	int (*breakpoint)(void *data, struct tracee *t, int slot, struct error *err);
 };
 
@@ -88,6 +95,9 @@ int trace_freeze(struct trace *tr, struct error *err);
 /** trace_others() - how many processes other than the root's own are alive; *ret_pid: one of them */
 size_t trace_others(const struct trace *tr, pid_t *ret_pid);
 
+/** trace_makes_task() - does system call @nr make a thread or process? */
+bool trace_makes_task(long nr);
+
 pid_t trace_root(const struct trace *tr);
 /** trace_tracees() - list of all, in order of appearance; the root's main thread first */
 struct tracee *trace_tracees(const struct trace *tr);
@@ -118,6 +128,14 @@ int trace_step_out(struct trace *tr, uint64_t start, uint64_t end, struct error 
  * for the result register.
  */
 int trace_skip(struct trace *tr, struct tracee *t, struct error *err);
+
+/**
+ * trace_deny() - a tracee in STOP_ENTRY is refused its system call: the kernel does not make it, and it ends with @error
+ * @error: a negative errno
+ *
+ * The exit of the call is reported as ever, with that result.
+ */
+int trace_deny(struct tracee *t, int error);
 
 int trace_read(pid_t pid, uint64_t addr, void *buf, size_t len);
 int trace_write(pid_t pid, uint64_t addr, const void *buf, size_t len);

@@ -187,7 +187,9 @@ static int build_control(const struct record *rec, const struct plan_options *o,
 	put_signals(&im, p, o->ignored_signals, o->default_signals);
 	put_fds(&im, rec, p);
 	put_outputs(&im, o);
-	if (!im.failed)
+	if (o->leave.slot)
+		r = put_leave(&im, p, &o->leave, plan->stub_base + table[8], err);
+	if (r == 0 && !im.failed)
 		r = put_threads(&im, p, data_base, plan->stub_base + table[2], o, err);
 	if (r == 0 && !im.failed)
 		r = put_generations(&im, p, err);

@@ -66,7 +66,21 @@ int plan_layout_huge(const struct record_process *p, uint64_t huge, int file, st
 #define PLAN_CLEAN_GAP 16
 #define PLAN_HOLE_GAP  64
 
+/*
+ * The main thread was called away from what it did, by a function of its own: when that returns, the stub puts an exception
+ * back that was being raised, gives the interpreter's lock back, and the thread goes on as the frame has it
+ */
+struct plan_leave {
+	uint64_t slot; /* where that function's return address lies, on the stack; 0: it was not called away */
+	uint64_t restore; /* void restore(void *, void *, void *): the exception that was being raised */
+	uint64_t exception; /* where its three arguments lie */
+	uint64_t release; /* void release(int gil_state) */
+	uint32_t gil_state;
+	uint64_t frame; /* for rt_sigreturn(2) */
+};
+
 struct plan_options {
+	struct plan_leave leave;
 	uint64_t environ_addr[4];
 	uint64_t libc_argv_addr, progname_full_addr, progname_short_addr;
 	const struct stub_exit

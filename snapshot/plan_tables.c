@@ -132,6 +132,22 @@ int put_threads(struct image *im, const struct record_process *p, uint64_t data_
 	return 0;
 }
 
+int put_leave(struct image *im, const struct record_process *p, const struct plan_leave *l, uint64_t resume_leave,
+	      struct error *err)
+{
+	int r = trace_write(p->pid, l->slot, &resume_leave, sizeof(resume_leave));
+
+	if (r < 0)
+		return error_errno(err, r, "writing to the program's stack");
+	if (!im->failed)
+		image_head(im)->leave = (struct stub_leave){ .restore = l->restore,
+							     .exception = l->exception,
+							     .release = l->release,
+							     .gil_state = l->gil_state,
+							     .frame = l->frame };
+	return 0;
+}
+
 void put_fds(struct image *im, const struct record *rec, const struct record_process *p)
 {
 	struct stub_fd *list = calloc(p->nfds + 1, sizeof(*list));

@@ -44,8 +44,6 @@
 #include "warmd/builder_internal.h"
 #include "warmd/observe.h"
 
-enum { SLOT_MAIN, SLOT_GETENV, SLOT_START };
-
 static int note_env(struct builder *b, const char *name)
 {
 	char **more;
@@ -100,7 +98,6 @@ static int on_exec(void *data, struct tracee *t, struct error *err)
 
 		if (observe_new(&b->observe, b->cfg, t->tid, b->child.warm_fd) < 0)
 			return error_set(err, ENOMEM, "no memory");
-		observe_effects(b->observe, b->point.kind != READY_CALL);
 		if (builder_is_live(b))
 			watch_live(b);
 		{
@@ -121,7 +118,7 @@ static int on_exec(void *data, struct tracee *t, struct error *err)
 	}
 	if (r < 0 || !entry)
 		return error_set(err, ENOEXEC, "cannot read the program's auxiliary vector");
-	return trace_breakpoint(b->trace, SLOT_MAIN, entry, err);
+	return trace_breakpoint(b->trace, BUILDER_SLOT_MAIN, entry, err);
 }
 
 /* programs that only go on to execute another: their main is not what is wanted */
@@ -182,24 +179,24 @@ static int at_entry(struct builder *b, struct error *err)
 	if (r < 0)
 		return error_errno(err, r, "reading the program's symbols");
 	if (q[1].addr)
-		r = trace_breakpoint(b->trace, SLOT_GETENV, q[1].addr, err);
+		r = trace_breakpoint(b->trace, BUILDER_SLOT_GETENV, q[1].addr, err);
 	if (r < 0)
 		return r;
 	b->env_visible &= q[1].addr != 0;
 	if (b->point.kind == READY_CALL || builder_is_live(b)) {
 		b->state = STATE_RUNNING;
-		return trace_breakpoint(b->trace, SLOT_MAIN, 0, err);
+		return trace_breakpoint(b->trace, BUILDER_SLOT_MAIN, 0, err);
 	}
 	if (b->point.kind != READY_MAIN && q[0].addr && q[4].addr && is_python(b)) {
 		b->state = STATE_RUNMAIN;
 		b->runmain = q[0].addr;
 		b->run_string = q[4].addr;
-		return trace_breakpoint(b->trace, SLOT_MAIN, b->runmain, err);
+		return trace_breakpoint(b->trace, BUILDER_SLOT_MAIN, b->runmain, err);
 	}
 	if (passes_through(b)) {
 		b->env_visible = false;
 		b->state = STATE_RUNNING;
-		return trace_breakpoint(b->trace, SLOT_MAIN, 0, err);
+		return trace_breakpoint(b->trace, BUILDER_SLOT_MAIN, 0, err);
 	}
 	if (b->point.kind == READY_IMPORT)
 		return error_set(err, EOPNOTSUPP,
@@ -207,12 +204,12 @@ static int at_entry(struct builder *b, struct error *err)
 				 b->req->argv[0]);
 	if (q[2].addr) {
 		b->state = STATE_START;
-		r = trace_breakpoint(b->trace, SLOT_MAIN, q[2].addr, err);
-		return r < 0 || !q[2].other ? r : trace_breakpoint(b->trace, SLOT_START, q[2].other, err);
+		r = trace_breakpoint(b->trace, BUILDER_SLOT_MAIN, q[2].addr, err);
+		return r < 0 || !q[2].other ? r : trace_breakpoint(b->trace, BUILDER_SLOT_START, q[2].other, err);
 	}
 	if (q[3].in_exe) {
 		b->state = STATE_MAIN;
-		return trace_breakpoint(b->trace, SLOT_MAIN, q[3].in_exe, err);
+		return trace_breakpoint(b->trace, BUILDER_SLOT_MAIN, q[3].in_exe, err);
 	}
 	return error_set(err, EOPNOTSUPP,
 			 "no main() to be found: %s is static and stripped (--ready call needs none)",
@@ -228,8 +225,8 @@ static int at_start(struct builder *b, struct tracee *t, struct error *err)
 	if (r < 0)
 		return error_errno(err, r, "reading registers");
 	b->state = STATE_MAIN;
-	r = trace_breakpoint(b->trace, SLOT_START, 0, err);
-	return r < 0 ? r : trace_breakpoint(b->trace, SLOT_MAIN, arch_call_arg(&regs, 0), err);
+	r = trace_breakpoint(b->trace, BUILDER_SLOT_START, 0, err);
+	return r < 0 ? r : trace_breakpoint(b->trace, BUILDER_SLOT_MAIN, arch_call_arg(&regs, 0), err);
 }
 
 /* the process's own arguments: with those that a shebang line put in front */
@@ -284,7 +281,7 @@ static int inject(struct builder *b, struct tracee *t, struct error *err)
 	if (r < 0)
 		return error_errno(err, r, "writing the adaptor");
 	regs = b->saved;
-	arch_prepare_call(&regs, b->run_string, b->injected, 0, &slot);
+	arch_prepare_call(&regs, b->run_string, (const uint64_t[3]){ b->injected }, &slot);
 	r = trace_write(t->tid, slot, &b->runmain, sizeof(b->runmain));
 	if (r == 0)
 		r = arch_set_regs(t->tid, &regs);
@@ -312,7 +309,7 @@ static int injected(struct builder *b, struct tracee *t, struct error *err)
 	b->state = STATE_RUNNING;
 	b->adaptor_used = true;
 	observe_phase_leading(b->observe);
-	return trace_breakpoint(b->trace, SLOT_MAIN, 0, err);
+	return trace_breakpoint(b->trace, BUILDER_SLOT_MAIN, 0, err);
 }
 
 static int on_getenv(struct builder *b, struct tracee *t)
@@ -329,8 +326,9 @@ static int on_getenv(struct builder *b, struct tracee *t)
 static int on_breakpoint(void *data, struct tracee *t, int slot, struct error *err)
 {
 	struct builder *b = data;
+	int r;
 
-	if (slot == SLOT_GETENV)
+	if (slot == BUILDER_SLOT_GETENV)
 		return on_getenv(b, t);
 	switch (b->state) {
 	case STATE_ENTRY:
@@ -344,6 +342,13 @@ static int on_breakpoint(void *data, struct tracee *t, int slot, struct error *e
 	case STATE_MAIN:
 		b->ready = t;
 		return 1;
+	case STATE_ENSURE:
+	case STATE_FETCH:
+		return builder_leave_next(b, t, err);
+	case STATE_LEAVING:
+		r = builder_drain(b, err);
+		return r < 0 ? r : error_set(err, EOPNOTSUPP, "the Python adaptor could not stop where the program %s",
+					     b->boundary);
 	default:
 		return 0;
 	}
@@ -354,8 +359,7 @@ static bool reads(long nr)
 	return nr == SYS_read || nr == SYS_readv || nr == SYS_recvfrom || nr == SYS_recvmsg;
 }
 
-/* what has come over the readiness socket so far */
-static int drain(struct builder *b, struct error *err)
+int builder_drain(struct builder *b, struct error *err)
 {
 	char buf[4096];
 	ssize_t n;
@@ -378,10 +382,12 @@ static int on_syscall(void *data, struct tracee *t, bool entry, int64_t ret, str
 	bool warm = t->tgid == trace_root(b->trace) && (int64_t)t->args[0] == b->child.warm_fd;
 	int r;
 
+	if (entry && b->stop_at && t->making == b->stop_at && t->origin == 0 && trace_makes_task(t->nr))
+		return builder_boundary(b, t, b->stop_words, err);
 	if (entry && warm && t->nr == SYS_write && b->adaptor_used)
 		observe_phase_adaptor(b->observe);
 	if (entry && warm && (reads(t->nr) || t->nr == SYS_close)) {
-		r = drain(b, err);
+		r = builder_drain(b, err);
 		if (r < 0)
 			return r;
 		if (reads(t->nr) && b->lines.ready) {
@@ -393,14 +399,28 @@ static int on_syscall(void *data, struct tracee *t, bool entry, int64_t ret, str
 		return 0;
 	memcpy(call.args, t->args, sizeof(call.args));
 	r = observe_syscall(b->observe, &call, err);
-	if (r == 1)
+	switch (r) {
+	case OBSERVE_DENIED:
+		r = trace_deny(t, observe_denied(b->observe));
+		return r < 0 ? error_errno(err, r, "denying a system call") : 0;
+	case OBSERVE_BOUNDARY:
+		return builder_boundary(b, t, observe_refusal(b->observe)->text, err);
+	case OBSERVE_REFUSED:
 		return error_set(err, EOPNOTSUPP, "%s", observe_refusal(b->observe)->text);
-	return r;
+	default:
+		return r;
+	}
 }
 
-static void on_exited(void *data, pid_t tid)
+static void on_exited(void *data, pid_t tid, unsigned int origin)
 {
 	struct builder *b = data;
+	struct builder_ended *more = reallocarray(b->ended, b->nended + 1, sizeof(*more));
+
+	if (more) {
+		b->ended = more;
+		b->ended[b->nended++] = (struct builder_ended){ tid, origin };
+	}
 
 	if (b->observe)
 		observe_exited(b->observe, tid);
@@ -466,7 +486,7 @@ static int start(struct builder *b, struct error *err)
 	return 0;
 }
 
-static int build(struct builder *b, struct plan_options *po, struct error *err)
+static int build_once(struct builder *b, struct plan_options *po, struct error *err)
 {
 	int r = start(b, err);
 
@@ -477,7 +497,7 @@ static int build(struct builder *b, struct plan_options *po, struct error *err)
 		struct error words;
 
 		/* its last words may be a reason */
-		if (drain(b, &words) < 0)
+		if (builder_drain(b, &words) < 0)
 			r = error_set(err, words.code, "%s", words.text);
 		else
 			r = -EOPNOTSUPP;
@@ -486,6 +506,42 @@ static int build(struct builder *b, struct plan_options *po, struct error *err)
 		return r < 0 ? r : error_set(err, EIO, "the trace ended without a reason");
 	r = builder_split_arguments(b, po, &b->argv_count, err);
 	return r < 0 ? r : builder_take(b, po, err);
+}
+
+/* for another build by the same process: what the one before has left */
+static void begin_anew(struct builder *b)
+{
+	trace_free(TAKE_PTR(b->trace));
+	observe_free(TAKE_PTR(b->observe));
+	adaptor_done(&b->lines);
+	b->lines = (struct adaptor_lines){ .argv = LONG_MAX };
+	builder_stdio_close(&b->child.stdio);
+	b->child.stdio.terminal = -1;
+	b->warm_outer = fd_close(b->warm_outer);
+	for (size_t i = 0; i < b->nenv; i++)
+		free(b->env[i]);
+	b->nenv = b->nended = 0;
+	b->env_visible = true;
+	b->adaptor_used = b->early = false;
+	b->ready = NULL;
+	b->leave = (struct builder_leave){ 0 };
+	b->boundary[0] = '\0';
+	b->state = STATE_ENTRY;
+}
+
+static int build(struct builder *b, struct plan_options *po, struct error *err)
+{
+	for (;;) {
+		const struct plan_options fresh = *po;
+		int r = build_once(b, po, err);
+
+		if (r != -ERESTART)
+			return r;
+		record_free(TAKE_PTR(b->record));
+		begin_anew(b);
+		b->attempts++;
+		*po = fresh;
+	}
 }
 
 int builder_run(const struct request *req, const struct config *cfg, int sock)

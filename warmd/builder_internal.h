@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT */
-/* builder_internal.h - one build's state, shared by builder.c and builder_report.c */
+/* builder_internal.h - one build's state, shared by the files of the builder */
 #ifndef WARM_WARMD_BUILDER_INTERNAL_H
 #define WARM_WARMD_BUILDER_INTERNAL_H
 
@@ -29,8 +29,32 @@ enum builder_state {
 	STATE_INJECTED, /* the adaptor's start runs; next: Py_RunMain again */
 	STATE_START, /* next: __libc_start_main */
 	STATE_MAIN, /* next: main, the readiness point */
-	STATE_RUNNING, /* next: the read of the readiness descriptor */
+	STATE_RUNNING, /* next: the read of the readiness descriptor, or a boundary */
+	STATE_ENSURE, /* at a boundary: PyGILState_Ensure runs; next: its return */
+	STATE_FETCH, /* PyErr_Fetch runs: an exception may be on its way; next: its return */
+	STATE_LEAVING, /* the adaptor ends the leading part; next: the read of the readiness descriptor */
 };
+
+/* debug registers by their use */
+enum { BUILDER_SLOT_MAIN, BUILDER_SLOT_GETENV, BUILDER_SLOT_START };
+
+#define BUILDER_ATTEMPTS 4 /* how often one build begins anew, to stop in front of a child or thread */
+
+/* the adaptor is called in the middle of the program: builder_boundary.c */
+struct builder_leave {
+	uint64_t fetch, restore, release, is_true; /* functions of the interpreter */
+	uint64_t exception; /* three words on the thread's stack: what PyErr_Fetch found */
+	uint64_t frame; /* what the thread goes back to; 0: the adaptor was not called so */
+	uint64_t slot; /* where the return address of the call lies */
+	uint32_t gil_state; /* what PyGILState_Ensure returned */
+};
+
+/* a child of the program that has ended */
+struct builder_ended {
+	pid_t pid;
+	unsigned int origin; /* struct tracee */
+};
+
 
 struct builder {
 	const struct request *req;
@@ -40,7 +64,16 @@ struct builder {
 	struct observe *observe;
 	struct builder_point point;
 	enum builder_state state;
-	struct tracee *ready; /* DELAY, IDLE: NULL */
+	struct tracee *ready; /* DELAY, IDLE: NULL, unless early */
+	bool early; /* stopped at a boundary, with nothing to tell it of its launch */
+	char boundary[512]; /* words of the boundary that the template stands in front of; "": its readiness point */
+	struct builder_leave leave;
+	/* of the builds before this one */
+	unsigned int attempts;
+	unsigned int stop_at; /* the first thread's own call of clone(2) that is a boundary; 0: none */
+	char stop_words[512];
+	struct builder_ended *ended;
+	size_t nended;
 	int warm_outer;
 	char stdio_links[3][256];
 	struct adaptor_lines lines;
@@ -76,6 +109,23 @@ int builder_read_cmdline(struct builder *b, struct error *err);
  * @ret_count: leading arguments of the request that count, -1: all
  */
 int builder_split_arguments(struct builder *b, struct plan_options *o, int *ret_count, struct error *err);
+/** builder_drain() - take in what has come over the readiness socket so far. Return: 0; -EOPNOTSUPP with the adaptor's reason, or another negative errno */
+int builder_drain(struct builder *b, struct error *err);
+/**
+ * builder_boundary() - @t is about to make a call that no build makes
+ * @words: what the call would do: "writes to /x"
+ * Return: 0: the program goes on, with the adaptor; 1: the template is to be taken now; -ERESTART: the build is to begin anew;
+ *	-EOPNOTSUPP with words
+ */
+int builder_boundary(struct builder *b, struct tracee *t, const char *words, struct error *err);
+/** builder_leave_next() - the breakpoint of STATE_ENSURE or STATE_FETCH. Return: 0 or a negative errno */
+int builder_leave_next(struct builder *b, struct tracee *t, struct error *err);
+/**
+ * builder_stop_before() - the build is to begin anew, and stop in front of what made a child or thread
+ * @origin: of that child or thread (struct tracee)
+ * Return: -ERESTART; -EOPNOTSUPP if that is no help, with "@words before its readiness point"
+ */
+int builder_stop_before(struct builder *b, unsigned int origin, const char *words, struct error *err);
 /** builder_take() - at the readiness point: freeze, check, dump, plan. Return: 0, -EOPNOTSUPP with the reason, or another negative errno */
 int builder_take(struct builder *b, struct plan_options *po, struct error *err);
 

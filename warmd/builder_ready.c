@@ -27,15 +27,19 @@
 /* children that ended and were not waited for: the tracer has seen their end, the program has not */
 static int check_zombies(struct builder *b, struct error *err)
 {
+	unsigned int origin = 0;
+
 	for (const struct tracee *t = trace_tracees(b->trace); t; t = t->next) {
 		_cleanup_free_ char *children = NULL;
 		char path[64];
 
 		snprintf(path, sizeof(path), "/proc/%d/task/%d/children", t->tgid, t->tid);
-		if (read_file(path, &children, NULL) == 0 && children[0])
-			return error_set(err, EOPNOTSUPP,
-					 "it has a child process that ended and was not waited for: %ld",
-					 strtol(children, NULL, 10));
+		if (read_file(path, &children, NULL) < 0 || !children[0])
+			continue;
+		for (size_t i = 0; i < b->nended; i++)
+			if (b->ended[i].pid == (pid_t)strtol(children, NULL, 10))
+				origin = b->ended[i].origin;
+		return builder_stop_before(b, origin, "starts a process that ends, and does not wait for it", err);
 	}
 	return 0;
 }
@@ -43,16 +47,20 @@ static int check_zombies(struct builder *b, struct error *err)
 static int check_children(struct builder *b, struct error *err)
 {
 	pid_t pid;
-	char path[64];
+	char path[64], words[128];
 	_cleanup_free_ char *comm = NULL;
+	unsigned int origin = 0;
 
 	if (!trace_others(b->trace, &pid))
 		return check_zombies(b, err);
 	snprintf(path, sizeof(path), "/proc/%d/comm", pid);
 	if (read_file(path, &comm, NULL) == 0)
 		comm[strcspn(comm, "\n")] = '\0';
-	return error_set(err, EOPNOTSUPP, "it has a child process at its readiness point: %d (%s)", pid,
-			 comm ? comm : "?");
+	for (const struct tracee *t = trace_tracees(b->trace); t; t = t->next)
+		if (t->tgid == pid)
+			origin = t->origin;
+	snprintf(words, sizeof(words), "starts a process (%s) that does not end", comm ? comm : "?");
+	return builder_stop_before(b, origin, words, err);
 }
 
 /* functions that a clone has hooks in (find_hooked(), find_learning_exit()): no other thread may be behind their first byte */
@@ -403,13 +411,13 @@ int builder_take(struct builder *b, struct plan_options *po, struct error *err)
 		d.terminal_fd = b->child.stdio.terminal;
 		d.resize = builder_is_live(b);
 	}
-	if (builder_is_live(b)) {
+	if (!b->ready) {
 		d.resume = STUB_RESUME_FRAME;
 	} else if (b->ready->stop == STOP_ENTRY) {
 		r = trace_skip(b->trace, b->ready, err);
 		if (r < 0)
 			return r;
-		d.resume = b->lines.raw ? STUB_RESUME_CONTEXT : DUMP_RESUME_AGAIN;
+		d.resume = b->lines.raw && !b->early ? STUB_RESUME_CONTEXT : DUMP_RESUME_AGAIN;
 	} else {
 		d.resume = STUB_RESUME_MAIN;
 	}
@@ -427,11 +435,8 @@ int builder_take(struct builder *b, struct plan_options *po, struct error *err)
 		r = observe_modules_dir(b->observe, b->lines.modules[i]);
 	for (size_t i = 0; i < b->lines.nlisted && r == 0; i++)
 		r = observe_modules_listed(b->observe, b->lines.listed[i]);
-	if (r == 0) {
+	if (r == 0)
 		r = observe_finish(b->observe, err);
-		if (r == 1)
-			r = error_set(err, EOPNOTSUPP, "%s", observe_refusal(b->observe)->text);
-	}
 	if (r == 0)
 		r = dump_process(b->trace, &d, &b->record, err);
 	if (r == 0)
@@ -441,7 +446,14 @@ int builder_take(struct builder *b, struct plan_options *po, struct error *err)
 	if (r < 0)
 		return r;
 	po->context_raw = d.resume == STUB_RESUME_CONTEXT;
-	po->context_fd = d.resume == DUMP_RESUME_AGAIN ? b->child.warm_fd : -1;
+	po->context_fd = d.resume == DUMP_RESUME_AGAIN && !b->early ? b->child.warm_fd : -1;
+	if (b->leave.frame)
+		po->leave = (struct plan_leave){ .slot = b->leave.slot,
+						 .restore = b->leave.restore,
+						 .exception = b->leave.exception,
+						 .release = b->leave.release,
+						 .gil_state = b->leave.gil_state,
+						 .frame = b->leave.frame };
 	if (d.resume == STUB_RESUME_MAIN)
 		find_main_symbols(b, po);
 	find_learning_exit(b);

@@ -126,6 +126,7 @@ static Warm__Template *fill_template(struct answer *a, const struct template *t,
 	m->n_argv = t->request->run.argc;
 	m->cwd = (char *)t->request->cwd;
 	m->ready = t->result->ready;
+	m->boundary = t->result->boundary;
 	m->state = (char *)(t->state == TEMPLATE_READY ? "ready" : "refused");
 	m->reason = t->result->message;
 	m->created_ns = t->created_ns;

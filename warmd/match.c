@@ -161,7 +161,7 @@ bool template_looked_at_differs(const struct template *t, const struct request *
 
 bool template_takes_context(const struct template *t)
 {
-	return strncmp(t->result->ready, "delay=", 6) != 0 && strncmp(t->result->ready, "idle", 4) != 0;
+	return !t->result->early && strncmp(t->result->ready, "delay=", 6) != 0 && strncmp(t->result->ready, "idle", 4) != 0;
 }
 
 bool template_descriptors_clash(const struct template *t, const struct request *req, char *reason,

@@ -62,7 +62,6 @@ int observe_new(struct observe **ret, const struct config *cfg, pid_t root, int 
 	o->root = root;
 	o->own_fd = own_fd;
 	o->read = read_vm;
-	o->check_effects = true;
 	o->terminal_master = -EBADF;
 	proc = proc_new(o, root);
 	if (proc)
@@ -83,8 +82,6 @@ void observe_free(struct observe *o)
 		return;
 	map_done(&o->threads, thread_free);
 	map_done(&o->procs, proc_free);
-	map_done(&o->own, NULL);
-	map_done(&o->written, NULL);
 	map_done(&o->candidates, NULL);
 	map_done(&o->confirmed, NULL);
 	map_done(&o->listed, NULL);
@@ -115,7 +112,7 @@ __attribute__((format(printf, 4, 0))) static int refuse_va(struct observe *o, co
 	snprintf(refusal->text + len, sizeof(refusal->text) - len, " before its readiness point");
 	refusal->retryable = retryable;
 	refusal->tid = t ? t->tid : o->root;
-	return 1;
+	return OBSERVE_REFUSED;
 }
 
 int refuse(struct observe *o, const struct thread *t, bool retryable, const char *fmt, ...)
@@ -129,17 +126,27 @@ int refuse(struct observe *o, const struct thread *t, bool retryable, const char
 	return r;
 }
 
-int refuse_effect(struct observe *o, const struct thread *t, bool retryable, const char *fmt, ...)
+int boundary(struct observe *o, const struct thread *t, const char *fmt, ...)
 {
 	va_list ap;
-	int r;
 
-	if (!o->check_effects)
-		return 0;
 	va_start(ap, fmt);
-	r = refuse_va(o, t, retryable, fmt, ap);
+	vsnprintf(o->refusal.text, sizeof(o->refusal.text), fmt, ap);
 	va_end(ap);
-	return r;
+	o->refusal.retryable = false;
+	o->refusal.tid = t->tid;
+	return OBSERVE_BOUNDARY;
+}
+
+int deny(struct observe *o, int error)
+{
+	o->denied = -error;
+	return OBSERVE_DENIED;
+}
+
+int observe_denied(const struct observe *o)
+{
+	return o->denied;
 }
 
 bool in_tree(const struct observe *o, pid_t pid)
@@ -259,11 +266,6 @@ int observe_syscall(struct observe *o, const struct observe_call *c, struct erro
 	return r < 0 ? error_errno(err, r, "observing system call %ld of %d", c->nr, c->tid) : r;
 }
 
-void observe_effects(struct observe *o, bool check)
-{
-	o->check_effects = check;
-}
-
 void observe_live(struct observe *o, int master, int fd)
 {
 	struct winsize size = { 0 };
@@ -324,25 +326,12 @@ int observe_finish(struct observe *o, struct error *err)
 {
 	const struct map_slot *slot;
 	size_t pos = 0;
-	int r, news = 0;
 
-	while ((slot = map_next(&o->own, &pos)))
-		news |= refuse_effect(o, NULL, true, "makes %s", (const char *)slot->key);
-	pos = 0;
 	while ((slot = map_next(&o->candidates, &pos))) {
-		if (is_importers(o, slot))
-			continue;
-		r = dep_set_add(o->deps, slot->key, DEP_LISTING);
-		if (r == -ENOMEM)
+		if (!is_importers(o, slot) && dep_set_add(o->deps, slot->key, DEP_LISTING) == -ENOMEM)
 			return error_set(err, ENOMEM, "out of memory");
 	}
-	pos = 0;
-	while ((slot = map_next(&o->written, &pos))) {
-		r = dep_set_refresh(o->deps, slot->key);
-		if (r == -ENOMEM)
-			return error_set(err, ENOMEM, "out of memory");
-	}
-	return news;
+	return 0;
 }
 
 struct dep_set *observe_deps(struct observe *o)

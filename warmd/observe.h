@@ -9,10 +9,9 @@
  *   dependencies  files that were read, looked at or looked for (deps.h)
  *   keys          properties of the launch that were asked for
  *   output        what was written to the standard streams, to replay in clones
+ *   a boundary    the call that is about to be made would change something outside, ask about others at this
+ *                 moment, or take in what cannot be taken in twice. No build makes it: the template is taken in front of it
  *   a refusal     why this program, as run now, cannot be a template
- *
- * A refusal is raised at the call's entry where that can be told, so that the
- * caller can be stopped before anything outside has changed.
  *
  * No tracing here: calls come in as structs, memory through a callback, and
  * the rest (names of descriptors, cwd) is read from /proc.
@@ -70,10 +69,18 @@ struct observe_output {
 	const char *data;
 };
 
+/* a refusal, or a boundary */
 struct observe_refusal {
-	bool retryable; /* the next build may not meet it: what it made or removed stays so */
+	bool retryable; /* the next build may not meet it */
 	pid_t tid;
-	char text[512]; /* "writes to /x before its readiness point" */
+	char text[512]; /* "reads /x, which was replaced meanwhile, before its readiness point"; a boundary: "writes to /x" */
+};
+
+/* what observe_syscall() says beside 0 and a negative errno */
+enum observe_verdict {
+	OBSERVE_REFUSED = 1, /* observe_refusal() is new or has become a final one */
+	OBSERVE_BOUNDARY, /* only at the entry: observe_refusal() says what the call, which the kernel has not seen, would do */
+	OBSERVE_DENIED, /* only at the entry: the call is to end with observe_denied(), unmade */
 };
 
 /**
@@ -88,7 +95,7 @@ typedef ssize_t (*observe_read_fn)(void *data, pid_t tid, uint64_t addr, void *b
  * @root: the program's process, stopped, its descriptors in place (they are "from outside")
  * @own_fd: the descriptor number of the readiness protocol in it, whose use does not count; -1: none
  *
- * Effects are checked until observe_effects() says otherwise. Memory is read with process_vm_readv(2).
+ * Memory is read with process_vm_readv(2).
  */
 int observe_new(struct observe **ret, const struct config *cfg, pid_t root, int own_fd);
 void observe_free(struct observe *o);
@@ -100,17 +107,16 @@ bool observe_wants(long nr);
 /**
  * observe_syscall() - take in one stop of one thread
  *
- * Return: 0: go on. 1: observe_refusal() is new or has become a final one; at
- * entry the call has not been carried out yet. A negative errno: observing itself failed.
+ * Return: 0: go on; enum observe_verdict; a negative errno: observing itself failed
  */
 int observe_syscall(struct observe *o, const struct observe_call *c, struct error *err);
+/** observe_denied() - a negative errno, of the last call that was denied */
+int observe_denied(const struct observe *o);
 /** observe_exited() - a thread or process is gone (its number may be used again) */
 void observe_exited(struct observe *o, pid_t tid);
 
 /** observe_program() - record an executable with its interpreters, for an exec that was not seen */
 int observe_program(struct observe *o, const char *path);
-/** observe_effects() - whether effects on the outside are refused (readiness `call`: they are not). Reading what cannot be read again always is. */
-void observe_effects(struct observe *o, bool check);
 /**
  * observe_live() - the program will be checkpointed while it waits: it may try to read its standard descriptors, and
  * change and write to its terminal
@@ -143,8 +149,7 @@ int observe_held(struct observe *o, const char *path, const struct stat *st);
 /**
  * observe_finish() - the readiness point is reached
  *
- * Files made and left behind become a (retryable) refusal, listings that no adaptor explained count in full, and
- * caches that the program wrote itself are recorded as they are now. Return: as observe_syscall().
+ * Listings that no adaptor explained count in full. Return: 0 or a negative errno
  */
 int observe_finish(struct observe *o, struct error *err);
 
@@ -152,7 +157,7 @@ int observe_finish(struct observe *o, struct error *err);
 struct dep_set *observe_deps(struct observe *o);
 const struct observe_keys *observe_keys(const struct observe *o);
 const struct observe_output *observe_output(const struct observe *o, size_t *ret_count);
-/** observe_refusal() - the reason; a final one takes the place of a retryable one. NULL: none */
+/** observe_refusal() - the reason; a final one takes the place of a retryable one, a boundary that of both. NULL: none */
 const struct observe_refusal *observe_refusal(const struct observe *o);
 /** observe_fd_origin() - the number that a process's descriptor had in the launch, through dup and dup2. -1: the program's own */
 int observe_fd_origin(const struct observe *o, pid_t pid, int fd);

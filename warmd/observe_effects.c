@@ -2,18 +2,16 @@
 /*
  * Theory of operation
  *
- * The build runs the program for real, beside the cold run that the user
- * waits for. So it may change nothing that anybody could notice. What it may:
+ * The build runs the program for real, beside the cold run that the user waits for, and may be ended at any
+ * moment. So it changes nothing outside itself. Each call that would is a boundary (observe.h), raised at its entry: the
+ * kernel has not made it, and the builder takes the template in front of it, for the clones to make it.
  *
- *   - bytecode caches (__pycache__), as they are the same whoever writes them;
- *   - things of its own: made with O_EXCL, mkdir or under such a directory, and
- *     removed before the readiness point. What is left then is a
- *     refusal, retryable, since the next build finds it made.
+ * The path is judged by what is there. A call that the kernel would let fail is no boundary: it has looked at most. Where the
+ * judgement and the call could be overtaken by somebody else (a lock that is released between the two), the
+ * call is denied with the very error that it was judged to get.
  *
- * At the entry the path is judged by what is there. If the call would change
- * something real, and the kernel would let it, the refusal is raised then and
- * the caller can stop the program first. A new file without O_EXCL is refused
- * at its entry too, retryable: the cold run makes it.
+ * Bytecode is the one thing that a build may want to write: an importer that cannot write it goes on without a word, and
+ * the cold run beside the build writes the same. So it is denied, as if the file system were read-only.
  */
 #include "warmd/observe_internal.h"
 
@@ -28,76 +26,30 @@
 
 #include "engine/base/fd.h"
 
-/* the key of a path among the program's own: its directory resolved, its last name as it is */
-static int own_key(const char *path, char *key)
-{
-	_cleanup_free_ char *real = NULL;
-	char dir[OBSERVE_PATH_MAX];
-	size_t len = strlen(path);
-	char *slash;
-	int n;
-
-	while (len > 1 && path[len - 1] == '/')
-		len--;
-	if (len >= sizeof(dir))
-		return -ENAMETOOLONG;
-	memcpy(dir, path, len);
-	dir[len] = '\0';
-	slash = strrchr(dir, '/');
-	if (!slash)
-		return -EINVAL;
-	*slash = '\0';
-	real = realpath(slash == dir ? "/" : dir, NULL);
-	if (!real)
-		return -errno;
-	n = snprintf(key, OBSERVE_PATH_MAX, "%s/%s", real[1] ? real : "", slash + 1);
-	return n < 0 || n >= OBSERVE_PATH_MAX ? -ENAMETOOLONG : 0;
-}
-
-bool own_covers(const struct observe *o, const char *path)
-{
-	size_t len = strlen(path);
-
-	if (o->own.count == 0)
-		return false;
-	while (len > 1) {
-		if (map_has(&o->own, path, len))
-			return true;
-		while (len > 1 && path[--len] != '/')
-			;
-	}
-	return false;
-}
-
-static int own_add(struct observe *o, const char *path)
-{
-	char key[OBSERVE_PATH_MAX];
-
-	if (!o->check_effects || own_key(path, key) < 0 || own_covers(o, key))
-		return 0;
-	return map_put(&o->own, key, strlen(key), NULL);
-}
-
-static void own_remove(struct observe *o, const char *path)
-{
-	char key[OBSERVE_PATH_MAX];
-
-	if (own_key(path, key) == 0)
-		map_remove(&o->own, key, strlen(key));
-}
-
-/* changed with our leave: what was recorded of it before is not what the next run will find */
-static int note_written(struct observe *o, const char *path)
-{
-	return map_put(&o->written, path, strlen(path), NULL);
-}
-
-static bool is_cache(const char *path)
+bool path_is_bytecode(const char *path)
 {
 	static const char name[] = "/__pycache__";
 	const char *p = strstr(path, name);
 
 	return p && (p[sizeof(name) - 1] == '/' || p[sizeof(name) - 1] == '\0');
+}
+
+/* importlib._bootstrap_external._write_atomic() makes NAME.pyc.NUMBER, and moves it to NAME.pyc */
+static bool is_importers_file(const char *path)
+{
+	const char *dot = strrchr(path, '.');
+
+	if (!path_is_bytecode(path) || !dot || dot - path < 4 || strncmp(dot - 4, ".pyc", 4) != 0)
+		return false;
+	return dot[1] && dot[1 + strspn(dot + 1, "0123456789")] == '\0';
+}
+
+static bool is_importers_directory(const char *path)
+{
+	static const char name[] = "/__pycache__";
+	size_t len = strlen(path);
+
+	return len >= sizeof(name) - 1 && strcmp(path + len - (sizeof(name) - 1), name) == 0;
 }
 
 static enum verdict verdict_of_device(dev_t dev)
@@ -109,13 +61,21 @@ static enum verdict verdict_of_device(dev_t dev)
 		return VERDICT_FREE;
 	if (major(dev) == 4 || major(dev) == 5 || (major(dev) >= 136 && major(dev) <= 143))
 		return VERDICT_TTY;
-	return VERDICT_REAL;
+	return VERDICT_DEVICE;
+}
+
+static enum verdict verdict_of(const struct stat *st)
+{
+	if (S_ISCHR(st->st_mode))
+		return verdict_of_device(st->st_rdev);
+	if (S_ISBLK(st->st_mode))
+		return VERDICT_DEVICE;
+	return S_ISFIFO(st->st_mode) ? VERDICT_FIFO : VERDICT_REAL;
 }
 
 /* what a change of @path would touch; @follow: through a link at its end */
 static enum verdict judge(const struct observe *o, const char *path, bool follow)
 {
-	char key[OBSERVE_PATH_MAX];
 	enum path_class class = path_class(path);
 	struct stat st;
 
@@ -123,15 +83,9 @@ static enum verdict judge(const struct observe *o, const char *path, bool follow
 		return path_in_proc_self(o, path) ? VERDICT_FREE : VERDICT_REAL;
 	if (class == PATH_SYS)
 		return VERDICT_REAL;
-	if (own_covers(o, path) || (o->own.count > 0 && own_key(path, key) == 0 && own_covers(o, key)))
-		return VERDICT_OWN;
-	if (is_cache(path))
-		return VERDICT_CACHE;
 	if ((follow ? stat(path, &st) : lstat(path, &st)) < 0)
 		return errno == ENOENT ? VERDICT_NEW : VERDICT_NONE;
-	if (S_ISCHR(st.st_mode))
-		return verdict_of_device(st.st_rdev);
-	return VERDICT_REAL;
+	return verdict_of(&st);
 }
 
 /* would the kernel let the name be made, removed or replaced? warmd runs as the same user */
@@ -147,22 +101,6 @@ static bool parent_is_writable(const char *path)
 	memcpy(dir, path, len);
 	dir[len] = '\0';
 	return faccessat(AT_FDCWD, dir, W_OK | X_OK, AT_EACCESS) == 0;
-}
-
-/* a directory for everybody's temporary files: nobody looks for what has a new name there */
-static bool parent_is_shared(const char *path)
-{
-	char dir[OBSERVE_PATH_MAX];
-	struct stat st;
-	size_t len = strlen(path);
-
-	while (len > 1 && path[len - 1] == '/')
-		len--;
-	while (len > 1 && path[len - 1] != '/')
-		len--;
-	memcpy(dir, path, len);
-	dir[len] = '\0';
-	return stat(dir, &st) == 0 && (st.st_mode & S_ISVTX);
 }
 
 /* would it let the attributes be changed? */
@@ -182,45 +120,42 @@ bool open_is_effect(uint64_t flags)
 	return (flags & O_ACCMODE) != O_RDONLY || (flags & (O_CREAT | O_TRUNC));
 }
 
-/* does opening a file that is there change it, or allow to? */
-static bool open_changes(uint64_t flags)
+static int open_new(struct observe *o, struct thread *t, const char *path, uint64_t flags)
 {
-	return (flags & O_ACCMODE) != O_RDONLY || (flags & O_TRUNC);
+	if (!(flags & O_CREAT) || !parent_is_writable(path))
+		return 0; /* will fail */
+	return is_importers_file(path) ? deny(o, EROFS) : boundary(o, t, "makes %s", path);
 }
 
-static bool open_is_exclusive(uint64_t flags)
+static int open_real(struct observe *o, struct thread *t, const char *path, uint64_t flags)
 {
-	return (flags & O_CREAT) && (flags & O_EXCL);
-}
-
-static int refuse_open(struct observe *o, const struct thread *t, enum verdict verdict, const char *path)
-{
-	if (verdict == VERDICT_NEW)
-		return refuse_effect(o, t, true, "makes %s", path);
-	return refuse_effect(o, t, false, "opens %s for writing", path);
+	if ((flags & O_CREAT) && (flags & O_EXCL))
+		return deny(o, EEXIST);
+	/* to have it open for writing is no effect yet; the first write is */
+	if (!(flags & O_TRUNC) || faccessat(AT_FDCWD, path, W_OK, AT_EACCESS) < 0)
+		return 0;
+	return boundary(o, t, "truncates %s", path);
 }
 
 int effect_open_entry(struct observe *o, struct thread *t, const char *path, uint64_t flags)
 {
-	enum verdict verdict = judge(o, path, !(flags & O_NOFOLLOW) && !open_is_exclusive(flags));
-	struct stat st;
+	bool exclusive = (flags & O_CREAT) && (flags & O_EXCL);
+	bool nameless = (flags & O_TMPFILE) == O_TMPFILE;
 
-	t->verdicts[0] = verdict;
-	switch (verdict) {
+	if (flags & O_PATH || nameless)
+		return 0;
+	if (path_is_strangers(o, path))
+		return boundary(o, t, "looks at another process (%s)", path);
+	t->verdicts[0] = judge(o, path, !(flags & O_NOFOLLOW) && !exclusive);
+	switch (t->verdicts[0]) {
+	case VERDICT_FIFO: /* whoever waits at its other end goes on */
+		return boundary(o, t, "opens the named pipe %s", path);
+	case VERDICT_DEVICE:
+		return boundary(o, t, "opens the device %s", path);
 	case VERDICT_NEW:
-		if (!(flags & O_CREAT) || !parent_is_writable(path))
-			return 0;
-		/* one that waits for its user may wait with such a file open: an editor's, by which others see that it runs */
-		if ((flags & O_EXCL) && (!o->live || parent_is_shared(path)))
-			return 0;
-		return refuse_open(o, t, verdict, path);
+		return open_new(o, t, path, flags);
 	case VERDICT_REAL:
-		if (open_is_exclusive(flags) || !open_changes(flags))
-			return 0;
-		if (stat(path, &st) < 0 || S_ISDIR(st.st_mode) ||
-		    faccessat(AT_FDCWD, path, W_OK, AT_EACCESS) < 0)
-			return 0; /* will fail */
-		return refuse_open(o, t, verdict, path);
+		return open_is_effect(flags) ? open_real(o, t, path, flags) : 0;
 	default:
 		return 0;
 	}
@@ -228,55 +163,39 @@ int effect_open_entry(struct observe *o, struct thread *t, const char *path, uin
 
 int effect_open(struct observe *o, struct thread *t, const char *path, uint64_t flags, int fd)
 {
-	enum verdict verdict = t->verdicts[0];
-
-	/* without a verdict from the entry, take what cannot be told from a new file as the program's own */
-	if (verdict == VERDICT_NONE)
-		verdict = open_is_exclusive(flags) ? VERDICT_NEW : judge(o, path, true);
-	switch (verdict) {
+	switch (t->verdicts[0]) {
 	case VERDICT_NEW:
-		if (!o->check_effects)
-			return note_written(o, path);
-		return own_add(o, path);
-	case VERDICT_CACHE:
-		return note_written(o, path);
+		return refuse(o, t, true, "makes %s, which nobody else had made when it was looked for,", path);
 	case VERDICT_REAL:
-		if (!open_changes(flags)) /* O_CREAT of what is there */
-			return path_record(o, t, path, 0, 0, fd);
-		if (o->check_effects)
-			return refuse_open(o, t, verdict, path);
-		if ((flags & O_ACCMODE) == O_RDWR && !(flags & O_TRUNC) && path_class(path) != PATH_SHM) {
-			int r = path_record(o, t, path, 0, 0, fd);
-
-			if (r != 0)
-				return r;
-		}
-		return note_written(o, path);
+		/* what is written alone is not read */
+		return path_record(o, t, path, (flags & O_ACCMODE) == O_WRONLY ? RULE_EXISTS : 0, 0, fd);
 	default:
 		return 0;
 	}
 }
 
-/* may this verdict on what is there be changed freely? */
-static bool is_allowed(enum verdict verdict)
+int effect_on_fd(struct observe *o, struct thread *t, int fd, const char *verb)
 {
-	return verdict == VERDICT_FREE || verdict == VERDICT_OWN || verdict == VERDICT_CACHE;
+	char path[OBSERVE_PATH_MAX], link[64];
+	struct stat st;
+
+	/* a nameless file, a memfd or a pipe between the program's own processes is nobody else's */
+	if (peer_fd_path(t->tid, fd, path) < 0 || path_class(path) == PATH_PROC)
+		return 0;
+	snprintf(link, sizeof(link), "/proc/%d/fd/%d", t->tid, fd);
+	if (stat(link, &st) < 0 || verdict_of(&st) == VERDICT_FREE || verdict_of(&st) == VERDICT_TTY)
+		return 0;
+	return boundary(o, t, "%s %s", verb, path);
 }
 
-static int rename_entry(struct observe *o, struct thread *t, const struct observe_call *c)
+static int rename_entry(struct observe *o, struct thread *t)
 {
 	enum verdict from = t->verdicts[0], to = t->verdicts[1];
-	bool exchange = c->nr == SYS_renameat2 && (c->args[4] & RENAME_EXCHANGE);
-	bool noreplace = c->nr == SYS_renameat2 && (c->args[4] & RENAME_NOREPLACE);
 
 	if (from == VERDICT_NEW || from == VERDICT_NONE || to == VERDICT_NONE ||
-	    !parent_is_writable(t->paths[1]))
+	    !parent_is_writable(t->paths[0]) || !parent_is_writable(t->paths[1]))
 		return 0; /* will fail */
-	if (!is_allowed(from))
-		return refuse_effect(o, t, false, "renames %s", t->paths[0]);
-	if (is_allowed(to) || noreplace || (to == VERDICT_NEW && !exchange))
-		return 0;
-	return refuse_effect(o, t, false, "replaces %s", t->paths[1]);
+	return boundary(o, t, "renames %s", t->paths[0]);
 }
 
 /* the path that the effect is on */
@@ -284,18 +203,14 @@ static int effect_paths(struct observe *o, struct thread *t, const struct observ
 			const struct rule *rule)
 {
 	char path[OBSERVE_PATH_MAX];
-	bool cwd;
+	bool cwd = false;
 	int r;
 
-	if (rule->effect == EFFECT_CHANGE_FD) {
-		r = peer_fd_path(t->tid, (int)c->args[rule->path - 1], path) == 0;
-	} else {
-		r = peer_path(o, t, c, rule->dirfd, rule->path, path, &cwd);
-		if (r == 0 && rule->effect == EFFECT_CHANGE && rule->dirfd) /* utimensat(fd, NULL) */
-			r = peer_fd_path(t->tid, (int)c->args[rule->dirfd - 1], path) == 0;
-		else if (r > 0 && cwd)
-			cwd_used(o, t);
-	}
+	r = peer_path(o, t, c, rule->dirfd, rule->path, path, &cwd);
+	if (r == 0 && rule->effect == EFFECT_CHANGE && rule->dirfd) /* utimensat(fd, NULL) */
+		r = peer_fd_path(t->tid, (int)c->args[rule->dirfd - 1], path) == 0;
+	else if (r > 0 && cwd)
+		cwd_used(o, t);
 	if (r <= 0)
 		return 0;
 	t->paths[0] = strdup(path);
@@ -328,16 +243,35 @@ static bool effect_follows(const struct observe_call *c, const struct rule *rule
 	return c->nr != SYS_lsetxattr && c->nr != SYS_lremovexattr;
 }
 
+static int create_entry(struct observe *o, struct thread *t, const struct rule *rule)
+{
+	const char *path = t->paths[0];
+
+	switch (t->verdicts[0]) {
+	case VERDICT_NONE:
+		return 0; /* will fail */
+	case VERDICT_NEW:
+		if (!parent_is_writable(path))
+			return 0;
+		return is_importers_directory(path) ? deny(o, EROFS) :
+						      boundary(o, t, "%s %s", rule->verb, path);
+	default:
+		return deny(o, EEXIST);
+	}
+}
+
 int on_effect_entry(struct observe *o, struct thread *t, const struct observe_call *c,
 		    const struct rule *rule)
 {
-	int origin, r;
+	bool there;
+	int r;
 
 	if (rule->effect == EFFECT_CHANGE_FD) {
-		origin = fd_get(t->proc, (int)c->args[rule->path - 1]).origin;
+		int fd = (int)c->args[rule->path - 1], origin = fd_get(t->proc, fd).origin;
+
 		if (origin >= 0)
-			return refuse_effect(o, t, false, "%s descriptor %d, which it inherited,", rule->verb,
-					     origin);
+			return boundary(o, t, "%s descriptor %d, which it inherited,", rule->verb, origin);
+		return effect_on_fd(o, t, fd, rule->verb);
 	}
 	r = effect_paths(o, t, c, rule);
 	if (r <= 0)
@@ -345,68 +279,33 @@ int on_effect_entry(struct observe *o, struct thread *t, const struct observe_ca
 	t->verdicts[0] = judge(o, t->paths[0], effect_follows(c, rule));
 	if (t->paths[1])
 		t->verdicts[1] = judge(o, t->paths[1], false);
+	there = t->verdicts[0] != VERDICT_NEW && t->verdicts[0] != VERDICT_NONE;
 	switch (rule->effect) {
 	case EFFECT_RENAME:
-		return rename_entry(o, t, c);
+		return rename_entry(o, t);
 	case EFFECT_REMOVE:
-		if (t->verdicts[0] != VERDICT_REAL && t->verdicts[0] != VERDICT_TTY)
-			return 0;
-		if (!parent_is_writable(t->paths[0]))
-			return 0;
-		return refuse_effect(o, t, true, "%s %s", rule->verb, t->paths[0]);
+		return there && parent_is_writable(t->paths[0]) ?
+			       boundary(o, t, "%s %s", rule->verb, t->paths[0]) :
+			       0;
 	case EFFECT_CREATE:
-		return 0; /* fails, or makes something of its own */
+		return create_entry(o, t, rule);
 	default:
-		if (t->verdicts[0] != VERDICT_REAL && t->verdicts[0] != VERDICT_TTY)
-			return 0;
-		if (!is_changeable(t->paths[0]))
-			return 0;
-		return refuse_effect(o, t, false, "%s %s", rule->verb, t->paths[0]);
+		return there && t->verdicts[0] != VERDICT_FREE && is_changeable(t->paths[0]) ?
+			       boundary(o, t, "%s %s", rule->verb, t->paths[0]) :
+			       0;
 	}
 }
 
-/* a call that failed has looked at least */
-static int effect_failed(struct observe *o, struct thread *t, const struct observe_call *c,
-			 const struct rule *rule)
+/* what was not held up at its entry has failed, and looked at least; or it was overtaken by somebody else */
+int on_effect(struct observe *o, struct thread *t, const struct observe_call *c, const struct rule *rule)
 {
+	if (!t->paths[0] || (rule->path2 && !t->paths[1]))
+		return 0;
+	if (c->ret >= 0)
+		return t->verdicts[0] == VERDICT_FREE ? 0 :
+							refuse(o, t, true, "%s %s, which was about to change,",
+							       rule->verb, t->paths[0]);
 	if (rule->effect == EFFECT_RENAME || (c->ret != -ENOENT && c->ret != -EEXIST && c->ret != -ENOTDIR))
 		return 0;
 	return path_record(o, t, t->paths[0], RULE_NOFOLLOW | RULE_EXISTS, c->ret, -1);
-}
-
-static int effect_made(struct observe *o, const char *path, enum verdict verdict)
-{
-	if (verdict == VERDICT_CACHE || !o->check_effects)
-		return note_written(o, path);
-	return verdict == VERDICT_OWN ? 0 : own_add(o, path);
-}
-
-int on_effect(struct observe *o, struct thread *t, const struct observe_call *c, const struct rule *rule)
-{
-	enum verdict verdict = t->verdicts[0];
-	int r;
-
-	if (!t->paths[0] || (rule->path2 && !t->paths[1]))
-		return 0;
-	if (c->ret < 0)
-		return effect_failed(o, t, c, rule);
-	switch (rule->effect) {
-	case EFFECT_CREATE:
-		return effect_made(o, t->paths[0], verdict);
-	case EFFECT_REMOVE:
-		if (verdict == VERDICT_REAL && o->check_effects)
-			return refuse_effect(o, t, true, "%s %s", rule->verb, t->paths[0]);
-		own_remove(o, t->paths[0]);
-		return verdict == VERDICT_OWN ? 0 : note_written(o, t->paths[0]);
-	case EFFECT_RENAME:
-		own_remove(o, t->paths[0]);
-		r = verdict == VERDICT_OWN ? 0 : note_written(o, t->paths[0]);
-		return r < 0 ? r : effect_made(o, t->paths[1], t->verdicts[1]);
-	default:
-		if (verdict == VERDICT_OWN || verdict == VERDICT_FREE)
-			return 0;
-		if (verdict == VERDICT_REAL && o->check_effects)
-			return refuse_effect(o, t, false, "%s %s", rule->verb, t->paths[0]);
-		return note_written(o, t->paths[0]);
-	}
 }

@@ -10,6 +10,7 @@
 #include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
+#include <linux/fs.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -17,6 +18,8 @@
 #include <sys/mman.h>
 #include <sys/param.h>
 #include <sys/socket.h>
+#include <sys/stat.h>
+#include <sys/sysmacros.h>
 #include <sys/uio.h>
 #include <unistd.h>
 
@@ -158,18 +161,46 @@ int on_close(struct observe *o, struct thread *t, const struct observe_call *c, 
  * Status flags belong to the description, which the launch shares with its
  * caller: a change would reach the caller's, and a clone's would lack it.
  */
-int on_fcntl_entry(struct observe *o, struct thread *t, const struct observe_call *c, const struct rule *rule)
+static int on_setfl(struct observe *o, struct thread *t, int fd, int wanted)
 {
 	const int mask = O_APPEND | O_NONBLOCK | O_ASYNC | O_DIRECT | O_NOATIME;
-	int fd = (int)c->args[0], flags;
+	int flags;
 
-	(void)rule;
-	if ((int)c->args[1] != F_SETFL || fd_get(t->proc, fd).origin < 0)
+	if (fd_get(t->proc, fd).origin < 0)
 		return 0;
 	flags = peer_fd_flags(t->tid, fd);
-	if (flags < 0 || ((flags ^ (int)c->args[2]) & mask) == 0)
+	if (flags < 0 || ((flags ^ wanted) & mask) == 0)
 		return 0;
-	return refuse_effect(o, t, false, "changes the flags of descriptor %d", fd_get(t->proc, fd).origin);
+	return boundary(o, t, "changes the flags of descriptor %d", fd_get(t->proc, fd).origin);
+}
+
+int on_fcntl_entry(struct observe *o, struct thread *t, const struct observe_call *c, const struct rule *rule)
+{
+	int fd = (int)c->args[0];
+
+	(void)rule;
+	switch ((int)c->args[1]) {
+	case F_SETFL:
+		return on_setfl(o, t, fd, (int)c->args[2]);
+	case F_GETLK:
+	case F_OFD_GETLK:
+		return effect_on_fd(o, t, fd, "asks for locks of");
+	case F_SETLK:
+	case F_SETLKW:
+	case F_OFD_SETLK:
+	case F_OFD_SETLKW:
+		return effect_on_fd(o, t, fd, "locks");
+	case F_SETLEASE:
+		return effect_on_fd(o, t, fd, "takes a lease of");
+	default:
+		return 0;
+	}
+}
+
+int on_lock_entry(struct observe *o, struct thread *t, const struct observe_call *c, const struct rule *rule)
+{
+	(void)rule;
+	return effect_on_fd(o, t, (int)c->args[0], "locks");
 }
 
 int on_fcntl(struct observe *o, struct thread *t, const struct observe_call *c, const struct rule *rule)
@@ -280,31 +311,43 @@ static bool is_own_change(struct observe *o, const struct thread *t, const struc
 	}
 }
 
-int on_ioctl(struct observe *o, struct thread *t, const struct observe_call *c, const struct rule *rule)
+static bool is_terminal(const struct thread *t, int fd)
+{
+	char link[64];
+	struct stat st;
+
+	snprintf(link, sizeof(link), "/proc/%d/fd/%d", t->tid, fd);
+	return stat(link, &st) == 0 && S_ISCHR(st.st_mode) && major(st.st_rdev) != 1 /* null and its like */;
+}
+
+/* those that change a file, from linux/fs.h */
+static int change_of_file(struct observe *o, struct thread *t, const struct observe_call *c)
+{
+	switch ((unsigned int)c->args[1]) {
+	case FICLONE:
+	case FICLONERANGE:
+	case FIDEDUPERANGE:
+		return effect_on_fd(o, t, (int)c->args[0], "writes to");
+	case FS_IOC_SETFLAGS:
+	case FS_IOC_FSSETXATTR:
+		return effect_on_fd(o, t, (int)c->args[0], "changes attributes of");
+	default:
+		return 0;
+	}
+}
+
+int on_ioctl_entry(struct observe *o, struct thread *t, const struct observe_call *c, const struct rule *rule)
 {
 	int fd = (int)c->args[0], origin = fd_get(t->proc, fd).origin;
 
 	(void)rule;
 	if (origin < 0 && origin != ORIGIN_TTY)
+		return change_of_file(o, t, c);
+	if (o->live && is_own_change(o, t, c))
 		return 0;
-	fd_looked_at(o, t, fd);
-	if (o->live && c->ret >= 0 && is_own_change(o, t, c))
-		return note_termios(o);
 	switch ((unsigned int)c->args[1]) {
-	case TIOCGWINSZ:
-		if (c->ret >= 0)
-			o->keys.window_size = true;
-		return 0;
-	case TCGETS:
-	case TCGETS2:
-	case TCGETA:
-		if (c->ret >= 0 && o->live)
-			o->keys.termios = true;
-		return 0;
 	case FIONREAD:
-		return c->ret >= 0 && origin == 0 && !o->live
-			       ? refuse(o, t, false, "asks how much standard input there is")
-			       : 0;
+		return origin == 0 && !o->live ? boundary(o, t, "asks how much standard input there is") : 0;
 	case TCSETS:
 	case TCSETSW:
 	case TCSETSF:
@@ -325,7 +368,33 @@ int on_ioctl(struct observe *o, struct thread *t, const struct observe_call *c, 
 	case TIOCSTI:
 	case TIOCSETD:
 	case TIOCEXCL:
-		return c->ret >= 0 ? refuse_effect(o, t, false, "changes the terminal") : 0;
+		return is_terminal(t, fd) ? boundary(o, t, "changes the terminal") : 0;
+	default:
+		return 0;
+	}
+}
+
+int on_ioctl(struct observe *o, struct thread *t, const struct observe_call *c, const struct rule *rule)
+{
+	int fd = (int)c->args[0], origin = fd_get(t->proc, fd).origin;
+
+	(void)rule;
+	if (origin < 0 && origin != ORIGIN_TTY)
+		return 0;
+	fd_looked_at(o, t, fd);
+	if (c->ret < 0)
+		return 0;
+	if (o->live && is_own_change(o, t, c))
+		return note_termios(o);
+	switch ((unsigned int)c->args[1]) {
+	case TIOCGWINSZ:
+		o->keys.window_size = true;
+		return 0;
+	case TCGETS:
+	case TCGETS2:
+	case TCGETA:
+		o->keys.termios |= o->live;
+		return 0;
 	default:
 		return 0;
 	}
@@ -337,29 +406,38 @@ static bool is_outside(int origin)
 	return origin >= 0 || origin == ORIGIN_TTY;
 }
 
-static int refuse_reading(struct observe *o, const struct thread *t, int origin)
+static int reads_outside(struct observe *o, const struct thread *t, int origin)
 {
 	if (origin == ORIGIN_TTY)
-		return refuse(o, t, false, "reads the terminal");
+		return boundary(o, t, "reads the terminal");
 	if (origin == 0)
-		return refuse(o, t, false, "reads standard input");
-	return refuse(o, t, false, "reads descriptor %d, which it inherited,", origin);
+		return boundary(o, t, "reads standard input");
+	return boundary(o, t, "reads descriptor %d, which it inherited,", origin);
 }
 
-static int refuse_writing(struct observe *o, const struct thread *t, int origin)
+static int writes_outside(struct observe *o, const struct thread *t, int origin)
 {
 	if (origin == ORIGIN_TTY)
-		return refuse(o, t, false, "writes to the terminal");
-	return refuse(o, t, false, "writes to descriptor %d, which it inherited,", origin);
+		return boundary(o, t, "writes to the terminal");
+	return boundary(o, t, "writes to descriptor %d, which it inherited,", origin);
+}
+
+/* has a stand-in of this kind nothing to wait for? Nobody ever writes to the others */
+static bool answers_at_once(const struct thread *t, int fd)
+{
+	char link[64];
+	struct stat st;
+
+	snprintf(link, sizeof(link), "/proc/%d/fd/%d", t->tid, fd);
+	return stat(link, &st) < 0 || S_ISREG(st.st_mode) || (S_ISCHR(st.st_mode) && major(st.st_rdev) == 1);
 }
 
 int on_read_entry(struct observe *o, struct thread *t, const struct observe_call *c, const struct rule *rule)
 {
-	int origin = fd_get(t->proc, (int)c->args[0]).origin;
+	int fd = (int)c->args[0], origin = fd_get(t->proc, fd).origin;
 
 	(void)rule;
-	/* whether there was anything is told by its end */
-	return is_outside(origin) && !o->live ? refuse_reading(o, t, origin) : 0;
+	return is_outside(origin) && (!o->live || answers_at_once(t, fd)) ? reads_outside(o, t, origin) : 0;
 }
 
 int on_read(struct observe *o, struct thread *t, const struct observe_call *c, const struct rule *rule)
@@ -367,21 +445,39 @@ int on_read(struct observe *o, struct thread *t, const struct observe_call *c, c
 	int origin = fd_get(t->proc, (int)c->args[0]).origin;
 
 	(void)rule;
-	return c->ret >= 0 && is_outside(origin) ? refuse_reading(o, t, origin) : 0;
+	if (c->ret < 0 || !is_outside(origin))
+		return 0;
+	return refuse(o, t, false, origin <= 0 ? "reads standard input" : "reads a descriptor that it inherited");
 }
 
 /* from one descriptor to another within the kernel, so that there is nothing to record */
 int on_copy_entry(struct observe *o, struct thread *t, const struct observe_call *c, const struct rule *rule)
 {
-	int origin;
+	int fd = (int)c->args[rule->path - 1], origin;
 
 	if (rule->dirfd) {
 		origin = fd_get(t->proc, (int)c->args[rule->dirfd - 1]).origin;
 		if (is_outside(origin))
-			return refuse_reading(o, t, origin);
+			return reads_outside(o, t, origin);
 	}
-	origin = fd_get(t->proc, (int)c->args[rule->path - 1]).origin;
-	return is_outside(origin) ? refuse_writing(o, t, origin) : 0;
+	origin = fd_get(t->proc, fd).origin;
+	return is_outside(origin) ? writes_outside(o, t, origin) : effect_on_fd(o, t, fd, "writes to");
+}
+
+/* how much a call is about to write; of a vector only what can be read of it */
+static uint64_t bytes_to_write(struct observe *o, const struct thread *t, const struct observe_call *c)
+{
+	struct iovec iov; /* the caller's layout is ours */
+	uint64_t sum = 0;
+
+	if (c->nr == SYS_write || c->nr == SYS_pwrite64)
+		return c->args[2];
+	for (uint64_t i = 0; i < c->args[2] && i < UIO_MAXIOV; i++) {
+		if (peer_read(o, t->tid, c->args[1] + i * sizeof(iov), &iov, sizeof(iov)) < 0)
+			break;
+		sum += iov.iov_len;
+	}
+	return sum;
 }
 
 int on_write_entry(struct observe *o, struct thread *t, const struct observe_call *c, const struct rule *rule)
@@ -390,10 +486,14 @@ int on_write_entry(struct observe *o, struct thread *t, const struct observe_cal
 
 	(void)rule;
 	if (info.origin > 2 || (info.origin == ORIGIN_TTY && o->terminal_master < 0))
-		return refuse_writing(o, t, info.origin);
+		return writes_outside(o, t, info.origin);
+	if (info.origin >= 0 || info.origin == ORIGIN_TTY)
+		return o->output_len + bytes_to_write(o, t, c) > OBSERVE_OUTPUT_MAX
+			       ? boundary(o, t, "writes more than %d KiB of output", OBSERVE_OUTPUT_MAX / 1024)
+			       : 0;
 	if (info.family == AF_INET || info.family == AF_INET6)
-		return refuse_effect(o, t, false, "sends to the network");
-	return 0;
+		return boundary(o, t, "sends to the network");
+	return info.origin == ORIGIN_OWN || info.family ? 0 : effect_on_fd(o, t, (int)c->args[0], "writes to");
 }
 
 /* which standard descriptor it is written to again; -1: none */
@@ -404,7 +504,7 @@ static int output_origin(const struct observe *o, const struct thread *t, const 
 	return origin == ORIGIN_TTY ? o->terminal_fd : origin;
 }
 
-/* room for @len bytes of output, or *ret NULL if that is too much or not wanted. Return: as a rule */
+/* room for what was written, or *ret NULL if that is not wanted. Return: as a rule */
 static int output_room(struct observe *o, const struct thread *t, const struct observe_call *c, char **ret)
 {
 	int origin = output_origin(o, t, c);
@@ -412,8 +512,6 @@ static int output_room(struct observe *o, const struct thread *t, const struct o
 	*ret = NULL;
 	if (c->ret <= 0 || origin < 0 || origin > 2)
 		return 0;
-	if (o->output_len + (size_t)c->ret > OBSERVE_OUTPUT_MAX)
-		return refuse(o, t, false, "writes more than %d KiB of output", OBSERVE_OUTPUT_MAX / 1024);
 	*ret = malloc((size_t)c->ret);
 	return *ret ? 0 : -ENOMEM;
 }
@@ -471,14 +569,21 @@ int on_writev(struct observe *o, struct thread *t, const struct observe_call *c,
 				     .fd = output_origin(o, t, c), .data = data, .len = (size_t)c->ret });
 }
 
-/* mmap(addr, len, prot, flags, fd, offset) reads as well */
-int on_mmap(struct observe *o, struct thread *t, const struct observe_call *c, const struct rule *rule)
+/*
+ * mmap(addr, len, prot, flags, fd, offset) reads as well. A shared mapping of a file that is open for writing can be
+ * written to at any time, or made writable, and no call would tell.
+ */
+int on_mmap_entry(struct observe *o, struct thread *t, const struct observe_call *c, const struct rule *rule)
 {
-	int origin;
+	int type = (int)c->args[3] & MAP_TYPE, fd = (int)c->args[4], origin;
 
 	(void)rule;
-	if ((c->args[3] & MAP_ANONYMOUS) || (c->ret < 0 && c->ret > -4096))
+	if (c->args[3] & MAP_ANONYMOUS)
 		return 0;
-	origin = fd_get(t->proc, (int)c->args[4]).origin;
-	return is_outside(origin) ? refuse_reading(o, t, origin) : 0;
+	origin = fd_get(t->proc, fd).origin;
+	if (is_outside(origin))
+		return reads_outside(o, t, origin);
+	if ((type != MAP_SHARED && type != MAP_SHARED_VALIDATE) || (peer_fd_flags(t->tid, fd) & O_ACCMODE) != O_RDWR)
+		return 0;
+	return effect_on_fd(o, t, fd, "maps for writing");
 }

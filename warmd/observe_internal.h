@@ -6,8 +6,8 @@
  *   observe_table.c    which call is whose
  *   observe_peer.c     the caller's memory and the paths in it
  *   observe_paths.c    calls that look at the file system; exec
- *   observe_effects.c  calls that change it, and what is allowed
- *   observe_outside.c  effects that are no files: sockets, signals, mounts
+ *   observe_effects.c  calls that change it
+ *   observe_outside.c  effects that are no files: sockets, signals, mounts; questions about other processes
  *   observe_fds.c      descriptors from outside: input, output, what they are
  *   observe_keys.c     calls that ask for properties of the launch
  */
@@ -53,10 +53,10 @@ struct proc {
 enum verdict {
 	VERDICT_NONE, /* nothing, or not known */
 	VERDICT_FREE, /* no effect: /dev/null, /proc/self/comm */
-	VERDICT_OWN, /* made by the program, or below what it made */
-	VERDICT_CACHE, /* bytecode */
 	VERDICT_NEW, /* is not there */
-	VERDICT_REAL, /* is there, and not the program's */
+	VERDICT_REAL, /* is there */
+	VERDICT_FIFO,
+	VERDICT_DEVICE, /* one with a state that is not the program's */
 	VERDICT_TTY, /* a terminal: what is done with the descriptor tells */
 };
 
@@ -75,7 +75,7 @@ struct observe {
 	int own_fd;
 	observe_read_fn read;
 	void *read_data;
-	bool check_effects, leading;
+	bool leading;
 	bool live; /* observe_live() */
 	int terminal_master, terminal_fd;
 	uint16_t rows, columns; /* that the terminal began with */
@@ -86,8 +86,7 @@ struct observe {
 	struct dep_set *deps;
 	struct observe_keys keys;
 	struct observe_refusal refusal; /* text "": none */
-	struct map own; /* canonical paths that the program made */
-	struct map written; /* paths it changed with our leave: recorded anew at the end */
+	int denied; /* errno of the call that deny() was for */
 	struct map
 		candidates; /* canonical directories listed as an importer does -> how often since the adaptor watches */
 	struct map confirmed; /* canonical directories of the adaptor */
@@ -100,7 +99,7 @@ struct observe {
 /* what a file system change is */
 enum effect {
 	EFFECT_NONE,
-	EFFECT_CREATE, /* mkdir, mknod, symlink, link: path2 if there is one, else path */
+	EFFECT_CREATE, /* mkdir, mknod, symlink, link */
 	EFFECT_REMOVE,
 	EFFECT_RENAME,
 	EFFECT_CHANGE, /* attributes, length */
@@ -135,12 +134,14 @@ const struct rule *rule_find(long nr);
 
 /** count_path() - add to the number that is @path's value. Return: 0 or -ENOMEM */
 int count_path(struct map *m, const char *path, unsigned int more);
-/** refuse() - raise a refusal, to which " before its readiness point" is added. Return: 1 if it is news, 0 if not */
+/** refuse() - raise a refusal, to which " before its readiness point" is added. Return: OBSERVE_REFUSED if it is news, 0 if not */
 int refuse(struct observe *o, const struct thread *t, bool retryable, const char *fmt, ...)
 	__attribute__((format(printf, 4, 5)));
-/** refuse_effect() - the same if effects are checked */
-int refuse_effect(struct observe *o, const struct thread *t, bool retryable, const char *fmt, ...)
-	__attribute__((format(printf, 4, 5)));
+/** boundary() - at the entry of a call: no build makes it. Return: OBSERVE_BOUNDARY */
+int boundary(struct observe *o, const struct thread *t, const char *fmt, ...)
+	__attribute__((format(printf, 3, 4)));
+/** deny() - at the entry of a call: it is to end with @error, unmade. Return: OBSERVE_DENIED */
+int deny(struct observe *o, int error);
 struct thread *thread_get(struct observe *o, pid_t tid);
 /** in_tree() - is this a thread or process of the program? */
 bool in_tree(const struct observe *o, pid_t pid);
@@ -173,12 +174,15 @@ bool path_is_terminal(const char *path);
 int path_as_fd(const struct thread *t, const char *path);
 /** path_in_proc_self() - what follows "/proc/self/", or the like for another process of the tree. NULL: another path */
 const char *path_in_proc_self(const struct observe *o, const char *path);
+/** path_is_strangers() - is it /proc/PID, or below it, of a process that is none of the program's? */
+bool path_is_strangers(const struct observe *o, const char *path);
 
 /* observe_paths.c */
 
 void cwd_used(struct observe *o, const struct thread *t);
 /** path_record() - a path that was looked at with result @ret; @fd: the descriptor that came of it, or -1; @how: enum rule_flags */
 int path_record(struct observe *o, struct thread *t, const char *path, unsigned int how, int64_t ret, int fd);
+int on_look_entry(struct observe *o, struct thread *t, const struct observe_call *c, const struct rule *rule);
 int on_look(struct observe *o, struct thread *t, const struct observe_call *c, const struct rule *rule);
 int on_open_entry(struct observe *o, struct thread *t, const struct observe_call *c, const struct rule *rule);
 int on_open(struct observe *o, struct thread *t, const struct observe_call *c, const struct rule *rule);
@@ -187,15 +191,19 @@ int on_chdir_entry(struct observe *o, struct thread *t, const struct observe_cal
 int on_chdir(struct observe *o, struct thread *t, const struct observe_call *c, const struct rule *rule);
 int on_exec_entry(struct observe *o, struct thread *t, const struct observe_call *c, const struct rule *rule);
 int on_exec(struct observe *o, struct thread *t, const struct observe_call *c, const struct rule *rule);
+int on_getdents_entry(struct observe *o, struct thread *t, const struct observe_call *c,
+		      const struct rule *rule);
 int on_getdents(struct observe *o, struct thread *t, const struct observe_call *c, const struct rule *rule);
 
 /* observe_effects.c */
 
-/** own_covers() - did the program make this, or a directory above it? */
-bool own_covers(const struct observe *o, const char *path);
+/** path_is_bytecode() - is it a __pycache__ directory, or something in one? What is missing there an importer makes */
+bool path_is_bytecode(const char *path);
 bool open_is_effect(uint64_t flags);
 int effect_open_entry(struct observe *o, struct thread *t, const char *path, uint64_t flags);
 int effect_open(struct observe *o, struct thread *t, const char *path, uint64_t flags, int fd);
+/** effect_on_fd() - a boundary if what descriptor @fd is open on would be changed, or asked about others; @verb: "writes to" */
+int effect_on_fd(struct observe *o, struct thread *t, int fd, const char *verb);
 int on_effect_entry(struct observe *o, struct thread *t, const struct observe_call *c,
 		    const struct rule *rule);
 int on_effect(struct observe *o, struct thread *t, const struct observe_call *c, const struct rule *rule);
@@ -203,13 +211,18 @@ int on_effect(struct observe *o, struct thread *t, const struct observe_call *c,
 /* observe_outside.c */
 
 int on_socket(struct observe *o, struct thread *t, const struct observe_call *c, const struct rule *rule);
+int on_connect_entry(struct observe *o, struct thread *t, const struct observe_call *c,
+		     const struct rule *rule);
 int on_connect(struct observe *o, struct thread *t, const struct observe_call *c, const struct rule *rule);
-int on_bind(struct observe *o, struct thread *t, const struct observe_call *c, const struct rule *rule);
+int on_bind_entry(struct observe *o, struct thread *t, const struct observe_call *c, const struct rule *rule);
 int on_send_entry(struct observe *o, struct thread *t, const struct observe_call *c, const struct rule *rule);
 int on_kill_entry(struct observe *o, struct thread *t, const struct observe_call *c, const struct rule *rule);
-int on_outside(struct observe *o, struct thread *t, const struct observe_call *c, const struct rule *rule);
-int on_unobservable(struct observe *o, struct thread *t, const struct observe_call *c,
-		    const struct rule *rule);
+/** on_process_entry() - a call that asks about the process in args[path - 1], or changes it */
+int on_process_entry(struct observe *o, struct thread *t, const struct observe_call *c,
+		     const struct rule *rule);
+int on_prctl_entry(struct observe *o, struct thread *t, const struct observe_call *c, const struct rule *rule);
+int on_outside_entry(struct observe *o, struct thread *t, const struct observe_call *c,
+		     const struct rule *rule);
 
 /* observe_fds.c */
 
@@ -228,6 +241,9 @@ int on_fcntl_entry(struct observe *o, struct thread *t, const struct observe_cal
 		   const struct rule *rule);
 int on_fcntl(struct observe *o, struct thread *t, const struct observe_call *c, const struct rule *rule);
 int on_fstat(struct observe *o, struct thread *t, const struct observe_call *c, const struct rule *rule);
+int on_lock_entry(struct observe *o, struct thread *t, const struct observe_call *c, const struct rule *rule);
+int on_ioctl_entry(struct observe *o, struct thread *t, const struct observe_call *c,
+		   const struct rule *rule);
 int on_ioctl(struct observe *o, struct thread *t, const struct observe_call *c, const struct rule *rule);
 int on_read_entry(struct observe *o, struct thread *t, const struct observe_call *c, const struct rule *rule);
 int on_read(struct observe *o, struct thread *t, const struct observe_call *c, const struct rule *rule);
@@ -236,7 +252,7 @@ int on_write_entry(struct observe *o, struct thread *t, const struct observe_cal
 		   const struct rule *rule);
 int on_write(struct observe *o, struct thread *t, const struct observe_call *c, const struct rule *rule);
 int on_writev(struct observe *o, struct thread *t, const struct observe_call *c, const struct rule *rule);
-int on_mmap(struct observe *o, struct thread *t, const struct observe_call *c, const struct rule *rule);
+int on_mmap_entry(struct observe *o, struct thread *t, const struct observe_call *c, const struct rule *rule);
 
 /* observe_keys.c */
 

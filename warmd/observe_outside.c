@@ -1,8 +1,9 @@
 /* SPDX-License-Identifier: MIT */
-/* Effects that are no files: sockets, signals to strangers, what root may do. */
+/* Effects that are no files: sockets, signals to strangers, what root may do; and questions about strangers. */
 #include "warmd/observe_internal.h"
 
 #include <errno.h>
+#include <limits.h>
 #include <netinet/in.h>
 #include <arpa/inet.h>
 #include <stddef.h>
@@ -10,6 +11,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/param.h>
+#include <sys/prctl.h>
 #include <sys/socket.h>
 #include <sys/un.h>
 #include <unistd.h>
@@ -92,27 +94,51 @@ static bool is_local_family(unsigned int family)
 	return family == AF_NETLINK || family == AF_ALG || family == AF_UNSPEC;
 }
 
-int on_connect(struct observe *o, struct thread *t, const struct observe_call *c, const struct rule *rule)
+/* addresses whose connections ask, and change nothing */
+static bool is_harmless(const struct peer_address *a)
+{
+	return is_local_family(a->any.sa_family) || is_name_service(a->path);
+}
+
+/* is there a file of that name? Relative ones start from the caller's directory */
+static bool is_missing(const struct thread *t, const char *path)
+{
+	char full[PATH_MAX];
+
+	if (path[0] == '/')
+		snprintf(full, sizeof(full), "%s", path);
+	else
+		snprintf(full, sizeof(full), "/proc/%d/cwd/%s", t->tid, path);
+	return access(full, F_OK) < 0 && errno == ENOENT;
+}
+
+int on_connect_entry(struct observe *o, struct thread *t, const struct observe_call *c,
+		     const struct rule *rule)
 {
 	struct fd_info info = fd_get(t->proc, (int)c->args[0]);
-	char path[OBSERVE_PATH_MAX];
 	struct peer_address a;
 
 	(void)rule;
-	if (info.origin == ORIGIN_OWN || address_read(o, t, c->args[1], c->args[2], &a) < 0)
-		return 0;
-	if (a.path && a.path[0] == '/') {
-		strcpy(path, a.path);
-		path_record(o, t, path, RULE_EXISTS, c->ret == -ECONNREFUSED ? 0 : c->ret, -1);
-	}
-	if (is_local_family(a.any.sa_family) || is_name_service(a.path))
-		return 0;
-	if (c->ret < 0 && c->ret != -EINPROGRESS)
+	if (info.origin == ORIGIN_OWN || address_read(o, t, c->args[1], c->args[2], &a) < 0 || is_harmless(&a))
 		return 0;
 	/* no packet goes out: getaddrinfo(3) does it to learn the source address. Sends are judged themselves. */
 	if (info.datagram && a.any.sa_family != AF_UNIX)
 		return 0;
-	return refuse_effect(o, t, false, "connects to %s", a.words);
+	if (a.path && is_missing(t, a.path))
+		return 0; /* will fail */
+	return boundary(o, t, "connects to %s", a.words);
+}
+
+int on_connect(struct observe *o, struct thread *t, const struct observe_call *c, const struct rule *rule)
+{
+	struct peer_address a;
+	char path[OBSERVE_PATH_MAX];
+
+	(void)rule;
+	if (address_read(o, t, c->args[1], c->args[2], &a) < 0 || !a.path || a.path[0] != '/')
+		return 0;
+	strcpy(path, a.path);
+	return path_record(o, t, path, RULE_EXISTS, c->ret == -ECONNREFUSED ? 0 : c->ret, -1);
 }
 
 /*
@@ -126,15 +152,15 @@ static bool is_unnamed_port(const struct peer_address *a)
 	       (a->any.sa_family == AF_INET6 && a->in6.sin6_port == 0);
 }
 
-int on_bind(struct observe *o, struct thread *t, const struct observe_call *c, const struct rule *rule)
+int on_bind_entry(struct observe *o, struct thread *t, const struct observe_call *c, const struct rule *rule)
 {
 	struct peer_address a;
 
 	(void)rule;
-	if (c->ret < 0 || address_read(o, t, c->args[1], c->args[2], &a) < 0 ||
-	    is_local_family(a.any.sa_family) || is_unnamed_port(&a))
+	if (address_read(o, t, c->args[1], c->args[2], &a) < 0 || is_local_family(a.any.sa_family) ||
+	    is_unnamed_port(&a))
 		return 0;
-	return refuse_effect(o, t, false, "binds a socket to %s", a.words);
+	return boundary(o, t, "binds a socket to %s", a.words);
 }
 
 int on_send_entry(struct observe *o, struct thread *t, const struct observe_call *c, const struct rule *rule)
@@ -147,7 +173,7 @@ int on_send_entry(struct observe *o, struct thread *t, const struct observe_call
 	if (info.origin == ORIGIN_OWN)
 		return 0;
 	if (info.origin >= 0)
-		return refuse(o, t, false, "sends over descriptor %d, which it inherited,", info.origin);
+		return boundary(o, t, "sends over descriptor %d, which it inherited,", info.origin);
 	if (info.family == 0 || is_local_family(info.family))
 		return 0; /* of a pair, or accepted: both within the program, as listen is refused */
 	if (rule->path) {
@@ -158,9 +184,9 @@ int on_send_entry(struct observe *o, struct thread *t, const struct observe_call
 		len = msg.msg_namelen;
 	}
 	if (address_read(o, t, addr, len, &a) == 0)
-		return is_name_service(a.path) ? 0 : refuse_effect(o, t, false, "sends to %s", a.words);
+		return is_name_service(a.path) ? 0 : boundary(o, t, "sends to %s", a.words);
 	/* connected: a unix socket's connect has been judged already */
-	return info.family == AF_UNIX ? 0 : refuse_effect(o, t, false, "sends to the network");
+	return info.family == AF_UNIX ? 0 : boundary(o, t, "sends to the network");
 }
 
 /* the process behind a pidfd, from its fdinfo; -1: gone or unknown */
@@ -185,8 +211,6 @@ int on_kill_entry(struct observe *o, struct thread *t, const struct observe_call
 	int sig = (int)c->args[three ? 2 : 1];
 
 	(void)rule;
-	if (sig == 0)
-		return 0;
 	if (c->nr == SYS_pidfd_send_signal)
 		pid = pid_of_pidfd(t->tid, (int)c->args[0]);
 	else if (pid == 0)
@@ -195,16 +219,40 @@ int on_kill_entry(struct observe *o, struct thread *t, const struct observe_call
 		pid = -pid;
 	if (pid != -1 && in_tree(o, pid))
 		return 0;
-	return refuse_effect(o, t, false, "sends signal %d to process %d", sig, pid);
+	if (sig == 0)
+		return boundary(o, t, "asks whether process %d is there", pid);
+	return boundary(o, t, "sends signal %d to process %d", sig, pid);
 }
 
-int on_outside(struct observe *o, struct thread *t, const struct observe_call *c, const struct rule *rule)
+int on_process_entry(struct observe *o, struct thread *t, const struct observe_call *c,
+		     const struct rule *rule)
 {
-	return c->ret >= 0 ? refuse_effect(o, t, false, "%s", rule->verb) : 0;
+	pid_t pid = (pid_t)c->args[rule->path - 1];
+
+	if (pid == 0 || in_tree(o, pid))
+		return 0;
+	return boundary(o, t, "%s process %d", rule->verb, pid);
 }
 
-int on_unobservable(struct observe *o, struct thread *t, const struct observe_call *c,
-		    const struct rule *rule)
+int on_outside_entry(struct observe *o, struct thread *t, const struct observe_call *c,
+		     const struct rule *rule)
 {
-	return c->ret >= 0 ? refuse(o, t, false, "%s", rule->verb) : 0;
+	(void)c;
+	return boundary(o, t, "%s", rule->verb);
+}
+
+/* what cannot be carried, and what kills the program when the tracer makes calls for it */
+int on_prctl_entry(struct observe *o, struct thread *t, const struct observe_call *c, const struct rule *rule)
+{
+	(void)rule;
+	switch ((int)c->args[0]) {
+	case PR_SET_SECCOMP:
+		return boundary(o, t, "installs a seccomp filter");
+	case PR_SET_SECUREBITS:
+	case PR_CAPBSET_DROP:
+	case PR_CAP_AMBIENT:
+		return boundary(o, t, "changes its capabilities");
+	default:
+		return 0;
+	}
 }

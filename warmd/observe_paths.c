@@ -74,7 +74,10 @@ int path_record(struct observe *o, struct thread *t, const char *path, unsigned 
 			proc_file_looked_at(o, t, rest);
 		return 0;
 	}
-	if (says_nothing(ret) || config_ignores_path(o->cfg, path) || own_covers(o, path))
+	if (says_nothing(ret) || config_ignores_path(o->cfg, path))
+		return 0;
+	/* the cold run writes the same bytecode at any moment; the source is what counts */
+	if (ret == -ENOENT && path_is_bytecode(path))
 		return 0;
 	if (ret == -ENOENT)
 		return dep_result(dep_set_add(o->deps, path, DEP_ABSENT));
@@ -91,6 +94,16 @@ static void set_looked_at(struct thread *t, const char *path)
 {
 	free(t->looked_at);
 	t->looked_at = path ? strdup(path) : NULL;
+}
+
+int on_look_entry(struct observe *o, struct thread *t, const struct observe_call *c, const struct rule *rule)
+{
+	char path[OBSERVE_PATH_MAX];
+	bool cwd;
+
+	if (peer_path(o, t, c, rule->dirfd, rule->path, path, &cwd) <= 0 || !path_is_strangers(o, path))
+		return 0;
+	return boundary(o, t, "looks at another process (%s)", path);
 }
 
 int on_look(struct observe *o, struct thread *t, const struct observe_call *c, const struct rule *rule)
@@ -138,7 +151,7 @@ int on_open_entry(struct observe *o, struct thread *t, const struct observe_call
 	char path[OBSERVE_PATH_MAX];
 	bool cwd;
 
-	if (!open_is_effect(flags) || peer_path(o, t, c, rule->dirfd, rule->path, path, &cwd) <= 0)
+	if (peer_path(o, t, c, rule->dirfd, rule->path, path, &cwd) <= 0)
 		return 0;
 	if (path_as_fd(t, path) >= 0)
 		return 0;
@@ -324,6 +337,17 @@ int on_exec(struct observe *o, struct thread *t, const struct observe_call *c, c
 	return dep_result(observe_program(o, path));
 }
 
+int on_getdents_entry(struct observe *o, struct thread *t, const struct observe_call *c,
+		      const struct rule *rule)
+{
+	char path[OBSERVE_PATH_MAX];
+
+	(void)rule;
+	if (peer_fd_path(t->tid, (int)c->args[0], path) < 0 || strcmp(path, "/proc") != 0)
+		return 0;
+	return boundary(o, t, "lists all processes (/proc)");
+}
+
 int on_getdents(struct observe *o, struct thread *t, const struct observe_call *c, const struct rule *rule)
 {
 	int fd = (int)c->args[0], r;
@@ -337,8 +361,7 @@ int on_getdents(struct observe *o, struct thread *t, const struct observe_call *
 	r = fd_put(t->proc, fd, info);
 	if (r < 0)
 		return r;
-	if (peer_fd_path(t->tid, fd, path) < 0 || !path_counts(path) || config_ignores_path(o->cfg, path) ||
-	    own_covers(o, path))
+	if (peer_fd_path(t->tid, fd, path) < 0 || !path_counts(path) || config_ignores_path(o->cfg, path))
 		return 0;
 	if (info.modules) {
 		r = count_path(&o->candidates, path, o->watching);

@@ -220,6 +220,17 @@ int path_as_fd(const struct thread *t, const char *path)
 	return number_of(rest + 3);
 }
 
+bool path_is_strangers(const struct observe *o, const char *path)
+{
+	char *end;
+	long pid;
+
+	if (strncmp(path, "/proc/", 6) != 0 || path[6] < '0' || path[6] > '9')
+		return false;
+	pid = strtol(path + 6, &end, 10);
+	return (*end == '/' || *end == '\0') && !in_tree(o, (pid_t)pid);
+}
+
 const char *path_in_proc_self(const struct observe *o, const char *path)
 {
 	pid_t pid;

@@ -10,7 +10,7 @@
 /* arguments are numbered from 1 in rules */
 #define LOOK(d, p, f, h)                                                                                     \
 	{                                                                                                    \
-		.exit = on_look, .dirfd = (d), .path = (p), .flags = (f), .how = (h)                         \
+		.entry = on_look_entry, .exit = on_look, .dirfd = (d), .path = (p), .flags = (f), .how = (h) \
 	}
 #define CHANGE(e, d, p, d2, p2, v)                                                                           \
 	{                                                                                                    \
@@ -19,11 +19,12 @@
 	}
 #define OUTSIDE(v)                                                                                           \
 	{                                                                                                    \
-		.exit = on_outside, .verb = (v)                                                              \
+		.entry = on_outside_entry, .verb = (v)                                                       \
 	}
-#define UNOBSERVABLE(v)                                                                                      \
+/* of or about the process that argument @p names */
+#define PROCESS(p, v, e)                                                                                     \
 	{                                                                                                    \
-		.exit = on_unobservable, .verb = (v)                                                         \
+		.entry = on_process_entry, .exit = (e), .path = (p), .verb = (v)                             \
 	}
 
 static const struct rule rules[OBSERVE_NR_MAX] = {
@@ -35,7 +36,7 @@ static const struct rule rules[OBSERVE_NR_MAX] = {
 	[SYS_lstat] = LOOK(0, 1, 0, RULE_NOFOLLOW),
 	[SYS_access] = LOOK(0, 1, 0, 0),
 	[SYS_readlink] = LOOK(0, 1, 0, RULE_NOFOLLOW),
-	[SYS_getdents] = { .exit = on_getdents },
+	[SYS_getdents] = { .entry = on_getdents_entry, .exit = on_getdents },
 #endif
 	[SYS_openat] = { .entry = on_open_entry, .exit = on_open, .dirfd = 1, .path = 2, .flags = 3 },
 	[SYS_openat2] = { .entry = on_open_entry, .exit = on_open, .dirfd = 1, .path = 2, .flags = 3 },
@@ -54,7 +55,7 @@ static const struct rule rules[OBSERVE_NR_MAX] = {
 #endif
 	[SYS_inotify_add_watch] = LOOK(0, 2, 0, 0),
 	[SYS_statfs] = LOOK(0, 1, 0, RULE_EXISTS),
-	[SYS_getdents64] = { .exit = on_getdents },
+	[SYS_getdents64] = { .entry = on_getdents_entry, .exit = on_getdents },
 	[SYS_chdir] = { .entry = on_chdir_entry, .exit = on_chdir, .path = 1 },
 	[SYS_fchdir] = { .exit = on_chdir },
 	[SYS_execve] = { .entry = on_exec_entry, .exit = on_exec, .path = 1 },
@@ -96,6 +97,8 @@ static const struct rule rules[OBSERVE_NR_MAX] = {
 	[SYS_lsetxattr] = CHANGE(EFFECT_CHANGE, 0, 1, 0, 0, "changes attributes of"),
 	[SYS_removexattr] = CHANGE(EFFECT_CHANGE, 0, 1, 0, 0, "changes attributes of"),
 	[SYS_lremovexattr] = CHANGE(EFFECT_CHANGE, 0, 1, 0, 0, "changes attributes of"),
+	[SYS_ftruncate] = CHANGE(EFFECT_CHANGE_FD, 0, 1, 0, 0, "truncates"),
+	[SYS_fallocate] = CHANGE(EFFECT_CHANGE_FD, 0, 1, 0, 0, "writes to"),
 	[SYS_fchmod] = CHANGE(EFFECT_CHANGE_FD, 0, 1, 0, 0, "changes the mode of"),
 	[SYS_fchown] = CHANGE(EFFECT_CHANGE_FD, 0, 1, 0, 0, "changes the owner of"),
 	[SYS_fsetxattr] = CHANGE(EFFECT_CHANGE_FD, 0, 1, 0, 0, "changes attributes of"),
@@ -111,7 +114,6 @@ static const struct rule rules[OBSERVE_NR_MAX] = {
 	[SYS_timerfd_create] = { .exit = on_fd_made },
 	[SYS_signalfd4] = { .exit = on_fd_made },
 	[SYS_inotify_init1] = { .exit = on_fd_made },
-	[SYS_pidfd_open] = { .exit = on_fd_made },
 	[SYS_pipe2] = { .exit = on_fd_made, .path = 1 },
 	[SYS_socketpair] = { .exit = on_fd_made, .path = 4 },
 #ifdef SYS_pipe
@@ -126,13 +128,14 @@ static const struct rule rules[OBSERVE_NR_MAX] = {
 	[SYS_dup3] = { .exit = on_dup },
 	[SYS_close] = { .exit = on_close },
 	[SYS_close_range] = { .exit = on_close },
+	[SYS_flock] = { .entry = on_lock_entry },
 	[SYS_fcntl] = { .entry = on_fcntl_entry, .exit = on_fcntl },
 	[SYS_fstat] = { .exit = on_fstat },
 	[SYS_lseek] = { .exit = on_fstat },
 	[SYS_fstatfs] = { .exit = on_fstat },
 	[SYS_getsockname] = { .exit = on_fstat },
 	[SYS_getsockopt] = { .exit = on_fstat },
-	[SYS_ioctl] = { .exit = on_ioctl },
+	[SYS_ioctl] = { .entry = on_ioctl_entry, .exit = on_ioctl },
 	[SYS_read] = { .entry = on_read_entry, .exit = on_read },
 	[SYS_readv] = { .entry = on_read_entry, .exit = on_read },
 	[SYS_pread64] = { .entry = on_read_entry, .exit = on_read },
@@ -152,11 +155,11 @@ static const struct rule rules[OBSERVE_NR_MAX] = {
 	[SYS_sendfile] = { .entry = on_copy_entry, .dirfd = 2, .path = 1 },
 	[SYS_copy_file_range] = { .entry = on_copy_entry, .dirfd = 1, .path = 3 },
 	[SYS_vmsplice] = { .entry = on_copy_entry, .path = 1 },
-	[SYS_mmap] = { .exit = on_mmap },
+	[SYS_mmap] = { .entry = on_mmap_entry },
 
 	/* the outside */
-	[SYS_connect] = { .exit = on_connect },
-	[SYS_bind] = { .exit = on_bind },
+	[SYS_connect] = { .entry = on_connect_entry, .exit = on_connect },
+	[SYS_bind] = { .entry = on_bind_entry },
 	[SYS_listen] = OUTSIDE("listens on a socket"),
 	[SYS_sendto] = { .entry = on_send_entry, .path = 5 },
 	[SYS_sendmsg] = { .entry = on_send_entry },
@@ -187,8 +190,60 @@ static const struct rule rules[OBSERVE_NR_MAX] = {
 	[SYS_mq_open] = OUTSIDE("opens a message queue"),
 	[SYS_mq_unlink] = OUTSIDE("removes a message queue"),
 	[SYS_add_key] = OUTSIDE("adds a key to a keyring"),
-	[SYS_io_uring_setup] = UNOBSERVABLE("uses io_uring, whose operations cannot be observed,"),
-	[SYS_open_by_handle_at] = UNOBSERVABLE("opens a file by handle, so that its path is unknown,"),
+	[SYS_request_key] = OUTSIDE("asks for a key of a keyring"),
+	[SYS_keyctl] = OUTSIDE("uses a keyring"),
+	[SYS_io_setup] = OUTSIDE("uses asynchronous I/O"),
+	[SYS_fanotify_init] = OUTSIDE("uses fanotify"),
+	[SYS_perf_event_open] = OUTSIDE("opens a performance counter"),
+	[SYS_bpf] = OUTSIDE("uses bpf(2)"),
+	[SYS_quotactl] = OUTSIDE("uses quotas"),
+	[SYS_reboot] = OUTSIDE("reboots"),
+	[SYS_vhangup] = OUTSIDE("hangs up its terminal"),
+	[SYS_adjtimex] = OUTSIDE("asks how the clock is adjusted, or adjusts it"),
+	[SYS_clock_adjtime] = OUTSIDE("asks how the clock is adjusted, or adjusts it"),
+	[SYS_fsopen] = OUTSIDE("mounts a file system"),
+	[SYS_open_tree] = OUTSIDE("mounts a file system"),
+
+	/* the program's own, but not carried: each clone does it itself */
+	[SYS_setsid] = OUTSIDE("begins a session"),
+	[SYS_setpgid] = OUTSIDE("changes its process group"),
+	[SYS_setuid] = OUTSIDE("changes its user or group ids"),
+	[SYS_setgid] = OUTSIDE("changes its user or group ids"),
+	[SYS_setreuid] = OUTSIDE("changes its user or group ids"),
+	[SYS_setregid] = OUTSIDE("changes its user or group ids"),
+	[SYS_setresuid] = OUTSIDE("changes its user or group ids"),
+	[SYS_setresgid] = OUTSIDE("changes its user or group ids"),
+	[SYS_setfsuid] = OUTSIDE("changes its user or group ids"),
+	[SYS_setfsgid] = OUTSIDE("changes its user or group ids"),
+	[SYS_setgroups] = OUTSIDE("changes its supplementary groups"),
+	[SYS_capset] = OUTSIDE("changes its capabilities"),
+	[SYS_seccomp] = OUTSIDE("installs a seccomp filter"),
+	[SYS_unshare] = OUTSIDE("changes its namespaces"),
+	[SYS_setns] = OUTSIDE("changes its namespaces"),
+	[SYS_chroot] = OUTSIDE("changes its root directory"),
+#ifdef SYS_landlock_restrict_self
+	[SYS_landlock_restrict_self] = OUTSIDE("restricts itself with Landlock"),
+#endif
+	[SYS_prctl] = { .entry = on_prctl_entry },
+
+	/* about other processes */
+	[SYS_pidfd_open] = PROCESS(1, "opens", on_fd_made),
+	[SYS_getpgid] = PROCESS(1, "asks about", NULL),
+	[SYS_getsid] = PROCESS(1, "asks about", NULL),
+	[SYS_sched_getscheduler] = PROCESS(1, "asks about", NULL),
+	[SYS_sched_getparam] = PROCESS(1, "asks about", NULL),
+	[SYS_sched_getattr] = PROCESS(1, "asks about", NULL),
+	[SYS_sched_setscheduler] = PROCESS(1, "changes the scheduling of", NULL),
+	[SYS_sched_setparam] = PROCESS(1, "changes the scheduling of", NULL),
+	[SYS_sched_setattr] = PROCESS(1, "changes the scheduling of", NULL),
+	[SYS_migrate_pages] = PROCESS(1, "moves pages of", NULL),
+	[SYS_move_pages] = PROCESS(1, "moves pages of", NULL),
+	[SYS_process_vm_readv] = PROCESS(1, "reads the memory of", NULL),
+	[SYS_process_vm_writev] = PROCESS(1, "writes to the memory of", NULL),
+	[SYS_get_robust_list] = PROCESS(1, "asks about", NULL),
+	[SYS_ptrace] = OUTSIDE("uses ptrace(2)"),
+	[SYS_io_uring_setup] = OUTSIDE("uses io_uring"),
+	[SYS_open_by_handle_at] = OUTSIDE("opens a file by handle"),
 
 /* properties of the launch */
 #ifdef SYS_fork
@@ -207,13 +262,13 @@ static const struct rule rules[OBSERVE_NR_MAX] = {
 	[SYS_getresgid] = { .exit = on_identity },
 	[SYS_getgroups] = { .exit = on_identity },
 	[SYS_capget] = { .exit = on_identity },
-	[SYS_sched_getaffinity] = { .exit = on_affinity },
-	[SYS_sched_setaffinity] = { .exit = on_set_affinity },
+	[SYS_sched_getaffinity] = PROCESS(1, "asks about", on_affinity),
+	[SYS_sched_setaffinity] = PROCESS(1, "sets the affinity of", on_set_affinity),
 #ifdef SYS_getrlimit
 	[SYS_getrlimit] = { .exit = on_getrlimit },
 	[SYS_setrlimit] = { .exit = on_setrlimit },
 #endif
-	[SYS_prlimit64] = { .exit = on_prlimit },
+	[SYS_prlimit64] = PROCESS(1, "asks for limits of, or sets limits of,", on_prlimit),
 	[SYS_rt_sigaction] = { .exit = on_sigaction },
 	[SYS_rt_sigprocmask] = { .exit = on_sigprocmask },
 };

@@ -24,7 +24,7 @@
 #include <stdint.h>
 
 #define STUB_MAGIC	 0x42545357u /* "WSTB" */
-#define STUB_ABI_VERSION 5
+#define STUB_ABI_VERSION 6
 #define STUB_VDSO_PARTS	 4 /* vvar, vvar_vclock, vdso, and one to come */
 #define STUB_LAUNCH_SIZE 16384 /* launch area: the stub's stack, struct stub_launch at its top */
 #define STUB_MAX_PATCHES 8
@@ -196,6 +196,16 @@ enum stub_hook {
 	STUB_HOOK_READLINKAT,
 };
 
+/* the main thread was called away from what it did (warmd/builder_boundary.c): how it gets back */
+struct stub_leave {
+	uint64_t restore; /* void restore(void *, void *, void *), of the program: an exception that was being raised */
+	uint64_t exception; /* address of its arguments */
+	uint64_t release; /* void release(int gil_state), of the program */
+	uint64_t frame; /* for rt_sigreturn(2) */
+	uint32_t gil_state;
+	uint32_t pad;
+};
+
 struct stub_exit {
 	uint64_t call, arg, value; /* value(call(arg, NULL)) */
 	uint64_t libc_exit, libc_fflush; /* exit(3), fflush(3) */
@@ -250,6 +260,7 @@ struct stub_data {
 
 	struct stub_mm mm;
 	struct stub_exit exit;
+	struct stub_leave leave;
 
 	/* pages to be made ahead (struct stub_range): those to be written, in order, then those to be read; filled in by warmd once clones have told */
 	uint64_t hot;

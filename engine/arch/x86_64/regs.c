@@ -97,14 +97,15 @@ void arch_prepare_syscall(arch_regs *r, uint64_t insn, long nr, const uint64_t a
 	r->r9 = args[5];
 }
 
-void arch_prepare_call(arch_regs *r, uint64_t fn, uint64_t a, uint64_t b, uint64_t *ret_slot)
+void arch_prepare_call(arch_regs *r, uint64_t fn, const uint64_t args[3], uint64_t *ret_slot)
 {
 	/* below the red zone, aligned as the ABI has it at a function's entry */
 	r->rsp = ((r->rsp - 256) & ~15ull) - 8;
 	*ret_slot = r->rsp;
 	r->rip = fn;
-	r->rdi = a;
-	r->rsi = b;
+	r->rdi = args[0];
+	r->rsi = args[1];
+	r->rdx = args[2];
 	r->rax = 0;
 	r->orig_rax = (unsigned long long)-1;
 }

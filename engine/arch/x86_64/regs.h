@@ -35,6 +35,10 @@ static inline uint64_t arch_sp(const arch_regs *r)
 {
 	return r->rsp;
 }
+static inline void arch_set_sp(arch_regs *r, uint64_t sp)
+{
+	r->rsp = sp;
+}
 static inline uint64_t arch_call_arg(const arch_regs *r, int i)
 {
 	return i == 0 ? r->rdi : i == 1 ? r->rsi : i == 2 ? r->rdx : r->rcx;
@@ -43,13 +47,17 @@ static inline uint64_t arch_result(const arch_regs *r)
 {
 	return r->rax;
 }
+static inline void arch_set_result(arch_regs *r, int64_t value)
+{
+	r->rax = (unsigned long long)value;
+}
 
 /* a system call's arguments at its entry stop */
 void arch_syscall_args(const arch_regs *r, long *nr, uint64_t args[6]);
 /** arch_prepare_syscall() - registers that make call @nr at a syscall instruction at @insn */
 void arch_prepare_syscall(arch_regs *r, uint64_t insn, long nr, const uint64_t args[6]);
-/** arch_prepare_call() - registers that call function @fn(a, b) and return to @back; the stack slot for that is *ret_slot, to be written with @back */
-void arch_prepare_call(arch_regs *r, uint64_t fn, uint64_t a, uint64_t b, uint64_t *ret_slot);
+/** arch_prepare_call() - registers that call function @fn with @args; *ret_slot is to be written with the address that it is to return to */
+void arch_prepare_call(arch_regs *r, uint64_t fn, const uint64_t args[3], uint64_t *ret_slot);
 /** arch_find_syscall() - offset of a system call instruction in @code, or -1 */
 ssize_t arch_find_syscall(const uint8_t *code, size_t len);
 

@@ -26,6 +26,7 @@ stub_table:
 	.quad	stub_mremap - stub_entry
 	.quad	stub_readlink - stub_entry
 	.quad	stub_readlinkat - stub_entry
+	.quad	stub_resume_leave - stub_entry
 
 	.section .text, "ax"
 /* long stub_clone_thread(flags rdi, stack rsi, parent_tid rdx, child_tid rcx, tls r8, fn r9, arg 8(%rsp)) */
@@ -68,6 +69,20 @@ stub_resume_timed:
 	mov	24(%rsp), %rcx
 	lea	32+128(%rsp), %rsp
 	jmp	*%rcx
+
+/*
+ * A function that the main thread was called away for has returned to here. The frame has all registers of what the
+ * thread did before.
+ */
+	.globl	stub_resume_leave
+	.hidden	stub_resume_leave
+stub_resume_leave:
+	and	$-16, %rsp
+	call	stub_left
+	mov	%rax, %rsp
+	mov	$15, %eax		/* rt_sigreturn */
+	syscall
+	ud2
 
 /*
  * Exit hooks: the first bytes of a function of the program are replaced by a
