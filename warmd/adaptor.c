@@ -105,6 +105,10 @@ static int take_line(struct adaptor_lines *a, char *line)
 		return push(&a->listed, &a->nlisted, value);
 	if (strcmp(line, "RANDOM") == 0)
 		return take_random(a, value);
+	if (strcmp(line, "LEAVE") == 0) {
+		a->leave = strtoull(value, &value, 16);
+		return a->leave && !*value ? 0 : -EBADMSG;
+	}
 	if (strcmp(line, "EXIT") == 0)
 		return keep(&a->exit, value);
 	if (strcmp(line, "REFUSE") == 0)

@@ -26,7 +26,7 @@ struct adaptor_lines {
 		uint64_t addr, len;
 	} * randoms; /* RANDOM lines */
 	size_t nrandoms;
-	uint64_t leave; /* LEAVE line: address of an object whose truth value ends the leading part; 0: none */
+	uint64_t leave; /* address of the LEAVE line's object, 0 */
 	char *exit; /* the EXIT line's value, NULL */
 	char *refuse; /* words, NULL */
 	char *partial; /* bytes of a line that is not complete */

@@ -84,6 +84,14 @@ class MonitoringWatcher:
         self.stop()
         self.reached(frame, foreign)
 
+    def cancel(self):
+        """Stop watching, at whatever point of the program; why it cannot be a template here, or None"""
+        if self.tool is None:
+            return None
+        foreign = self.is_foreign()
+        self.stop()
+        return foreign
+
     def is_foreign(self):
         if sys.gettrace() is not None or sys.getprofile() is not None:
             return "the program has set a trace or profile function"
@@ -99,7 +107,7 @@ class MonitoringWatcher:
         for event in (events.PY_START, events.LINE, events.INSTRUCTION, events.PY_RETURN):
             monitoring.register_callback(self.tool, event, None)
         monitoring.free_tool_id(self.tool)
-        self.code = None
+        self.tool = self.code = None
 
 
 class TracingWatcher:
@@ -109,7 +117,7 @@ class TracingWatcher:
         self.found, self.reached = found, reached
         self.boundary = None
         self.foreign = None
-        self.running = False
+        self.running = self.left = False
         import builtins     # always loaded
         self.builtins = builtins
         self.original_import = builtins.__import__
@@ -122,6 +130,10 @@ class TracingWatcher:
             watcher.pause()
             try:
                 return original(name, globals, locals, fromlist, level)
+            except BaseException as error:
+                if watcher.left:        # nobody else takes this frame out: see hide_import()
+                    error.__traceback__ = error.__traceback__.tb_next
+                raise
             finally:
                 watcher.resume()
         __import__.__code__ = __import__.__code__.replace(co_filename=IMPORTLIB)
@@ -194,6 +206,29 @@ class TracingWatcher:
         self.reached(frame, foreign)
         return None
 
+    def cancel(self):
+        """As MonitoringWatcher's. In the middle of an import the trace function is off, and a frame of ours below"""
+        if not self.running:
+            return None
+        self.left = True
+        trace = sys.gettrace()
+        foreign = None
+        if self.builtins.__import__ is not self.tracing_import and self.builtins.__import__ is not self.original_import:
+            foreign = "the program has replaced builtins.__import__"
+        elif sys.getprofile() is not None or not (trace is None or self.is_own(trace)):
+            foreign = "the program has set a trace or profile function"
+        frame = sys._getframe()
+        while frame is not None and not self.is_own(frame.f_trace):
+            frame = frame.f_back
+        if foreign:
+            self.running = False
+        else:
+            self.stop(frame)
+        return foreign
+
+    def is_own(self, function):
+        return type(function) is type(self.stop) and function.__self__ is self
+
     def stop(self, frame):
         self.running = False
         sys.settrace(None)
@@ -218,6 +253,7 @@ class ModuleHooks:
 
     def __init__(self, hooks):
         self.hooks = {name: hook for name, hook in hooks.items() if name not in sys.modules}
+        self.active = True
         self.meta_path = sys.meta_path
         self.meta_path.insert(0, self)
 
@@ -230,19 +266,20 @@ class ModuleHooks:
                 spec = finder.find_spec(name, path, target)
                 if spec is not None:
                     if hasattr(spec.loader, "exec_module"):
-                        spec.loader = HookedLoader(spec.loader, hook)
+                        spec.loader = HookedLoader(self, spec.loader, hook)
                     return spec
         return None
 
     def remove(self):
+        self.active = False
         for path in (self.meta_path, sys.meta_path):
             if self in path:
                 path.remove(self)
 
 
 class HookedLoader:
-    def __init__(self, loader, hook):
-        self.loader, self.hook = loader, hook
+    def __init__(self, hooks, loader, hook):
+        self.hooks, self.loader, self.hook = hooks, loader, hook
 
     def create_module(self, spec):
         spec.loader = self.loader       # before module_from_spec() copies it to __loader__
@@ -254,7 +291,8 @@ class HookedLoader:
     def exec_module(self, module):
         module.__spec__.loader = module.__loader__ = self.loader
         self.loader.exec_module(module)
-        self.hook(module)
+        if self.hooks.active:       # else the leading part ended while the module was executed
+            self.hook(module)
 
 
 for function in (ModuleHooks.find_spec, HookedLoader.exec_module):

@@ -53,6 +53,7 @@ class Adaptor:
         self.unique = Uniqueness()
         self.leaving = Leaving(self.gc, borrow("_weakref"))
         self.watcher = make_watcher(self.found, self.reached)
+        self.left = False
 
     # When the interpreter is up
 
@@ -67,6 +68,9 @@ class Adaptor:
         reason = self.watcher.start()
         if reason:
             raise Refused(reason)
+        leaver = Leaver(self)
+        keep_alive(leaver)
+        send_lines(self.fd, [b"LEAVE=%x" % id(leaver)])
 
     def check(self):
         if sys.version_info < (3, 9) or sys.implementation.name != "cpython":
@@ -94,6 +98,9 @@ class Adaptor:
     # When it has reached its boundary, with the watch taken off
 
     def reached(self, frame, error):
+        if self.left:
+            return
+        self.left = True
         try:
             if error:
                 raise Refused(error)
@@ -103,7 +110,14 @@ class Adaptor:
         except Exception as error:
             self.refuse("the adaptor failed: %r" % error)
 
+    def leave(self):
+        """The end of the leading part is here, wherever the main thread is: in the middle of an import, with locks held
+        and modules half executed. What comes later has nothing more to do"""
+        if not self.left:
+            self.reached(None, self.watcher.cancel())
+
     def refuse(self, reason):
+        self.left = True
         try:
             self.put_back()
         except Refused:
@@ -131,7 +145,20 @@ class Adaptor:
         return lines, targets
 
     def template(self):
-        """Become a template: returns in clones only"""
+        """Become a template: returns in clones only.
+
+        No garbage is collected: that would run the program's finalisers and its gc.callbacks, at a time of ours and
+        perhaps in the middle of a library that holds a lock.
+        """
+        collecting = self.gc.isenabled()
+        self.gc.disable()
+        try:
+            self.freeze()
+        finally:
+            if collecting:
+                self.gc.enable()
+
+    def freeze(self):
         send_lines(self.fd, [b"CONTEXT=raw"])   # at once: what is looked at from here on is not the program's doing
         lines, targets = self.put_back()
         streams = find_streams(self.modes)
@@ -142,7 +169,6 @@ class Adaptor:
         launch = Launch(self, streams or (), targets)
         keep_alive((self, launch, self.watcher))    # a clone would pay for freeing them
         self.leaving.holders = (self, launch, self.unique, self.environment, self.watcher)
-        self.gc.collect()
         objects = self.gc.get_objects()
         lines += self.unique.settle(objects, self.fill)
         self.leaving.remember(objects)
@@ -176,6 +202,17 @@ class Adaptor:
         leave = self.leaving.leave
         keep_alive(leave)
         return b"EXIT=Py_FinalizeEx,Py_Exit!:PyObject_CallObject,PyLong_AsLong:%x" % id(leave)
+
+
+class Leaver:
+    """warmd ends the leading part early by PyObject_IsTrue() of this: the LEAVE line of docs/adaptor.md"""
+
+    def __init__(self, adaptor):
+        self.adaptor = adaptor
+
+    def __bool__(self):
+        self.adaptor.leave()
+        return True
 
 
 class Launch:

@@ -4,14 +4,15 @@
  * command and answers its read with a launch context, in the same process.
  *
  *   inject [-o REPORT] [-e NAME=VALUE]... [-u NAME]... [-a ARG]... [-n KEEP]
- *          [-s MASK] [-t TID] [-r] [-E FILE] [-S] ADAPTOR CMD [ARG...]
+ *          [-s MASK] [-t TID] [-r] [-E FILE] [-S] [-L NR] ADAPTOR CMD [ARG...]
  *
  * The context is the command's own argv and environment, with -e set, -u unset,
  * argv cut after its first KEEP words and each -a appended. -s is the stdio
  * mask, -t the new id of another thread, -r lets the adaptor send RANDOM
  * lines (which this program only reports), -E is the launch's whole environment,
  * -S starts the command on pipes and gives it our descriptors 0 to 2 with the
- * context. REPORT takes the pid and the lines of
+ * context. -L ends the leading part at the main thread's first system call NR, as warmd does in front of
+ * an effect: by PyObject_IsTrue() of the object that the LEAVE line names. REPORT takes the pid and the lines of
  * the protocol. Ends as the command ends. x86-64 only: a test, not the product.
  */
 #define _GNU_SOURCE
@@ -282,6 +283,77 @@ static char **process_argv(void)
 	return words;
 }
 
+/* function(a, b, c) in the child, which is stopped with `base`; it returns to a trap at `back` */
+static unsigned long call(const struct user_regs_struct *base, unsigned long back, const char *function,
+			  unsigned long a, unsigned long b, unsigned long c)
+{
+	struct user_regs_struct regs = *base;
+
+	regs.rsp = ((regs.rsp - 4096) & ~15UL) - 8;
+	poke(regs.rsp, &back, sizeof(back));
+	regs.rip = remote_symbol(function);
+	regs.rdi = a;
+	regs.rsi = b;
+	regs.rdx = c;
+	regs.orig_rax = -1;
+	ptrace(PTRACE_SETREGS, child, 0, &regs);
+	run_to_trap();
+	ptrace(PTRACE_GETREGS, child, 0, &regs);
+	return regs.rax;
+}
+
+/* run the main thread to the entry of its first system call `nr`, and undo that call; 0: it ended before */
+static int run_to_syscall(long nr, struct user_regs_struct *ret_regs)
+{
+	int status, sig = 0, entry = 0;
+
+	ptrace(PTRACE_SETOPTIONS, child, 0, PTRACE_O_TRACESYSGOOD);
+	for (;;) {
+		ptrace(PTRACE_SYSCALL, child, 0, sig);
+		if (waitpid(child, &status, __WALL) < 0 || !WIFSTOPPED(status))
+			return 0;
+		sig = 0;
+		if (WSTOPSIG(status) != (SIGTRAP | 0x80)) {
+			sig = WSTOPSIG(status) == SIGTRAP ? 0 : WSTOPSIG(status);
+			continue;
+		}
+		entry = !entry;
+		ptrace(PTRACE_GETREGS, child, 0, ret_regs);
+		if (entry && (long)ret_regs->orig_rax == nr)
+			break;
+	}
+	struct user_regs_struct none = *ret_regs;
+	none.orig_rax = -1;
+	ptrace(PTRACE_SETREGS, child, 0, &none);
+	ptrace(PTRACE_SYSCALL, child, 0, 0);
+	waitpid(child, &status, __WALL);
+	return 1;
+}
+
+/* what warmd does in front of an effect; `at` is code that the child runs no more */
+static void leave_early(unsigned long at, long nr, unsigned long object)
+{
+	struct user_regs_struct regs, back;
+	unsigned char trap = 0xcc;
+	unsigned long state, error[3], where;
+
+	if (!run_to_syscall(nr, &regs))
+		exit(125);
+	poke(at, &trap, 1);
+	back = regs;
+	where = ((regs.rsp - 1024) & ~15UL);
+	state = call(&regs, at, "PyGILState_Ensure", 0, 0, 0);
+	call(&regs, at, "PyErr_Fetch", where, where + 8, where + 16);
+	peek(where, error, sizeof(error));
+	call(&regs, at, "PyObject_IsTrue", object, 0, 0);
+	call(&regs, at, "PyErr_Restore", error[0], error[1], error[2]);
+	call(&regs, at, "PyGILState_Release", state, 0, 0);
+	back.rip -= 2; /* the syscall instruction again */
+	back.rax = nr;
+	back.orig_rax = -1;
+	ptrace(PTRACE_SETREGS, child, 0, &back);
+}
+
 struct launch {
 	char *set[MAX_WORDS], *append[MAX_WORDS], *unset[MAX_WORDS];
 	int nset, nappend, nunset, keep;
@@ -416,8 +488,10 @@ int main(int argc, char **argv, char **envp)
 	FILE *report = NULL, *lines;
 	char *line = NULL;
 	size_t size = 0;
+	long leave = -1;
+	pid_t leaver = 0;
 
-	while ((opt = getopt(argc, argv, "+o:e:u:a:n:s:t:rE:S")) != -1) {
+	while ((opt = getopt(argc, argv, "+o:e:u:a:n:s:t:rE:SL:")) != -1) {
 		switch (opt) {
 		case 'o':
 			report = fopen(optarg, "we");
@@ -445,6 +519,9 @@ int main(int argc, char **argv, char **envp)
 			break;
 		case 'E':
 			launch.env_file = optarg;
+			break;
+		case 'L':
+			leave = atol(optarg);
 			break;
 		case 'S':
 			launch.on_pipes = 1;
@@ -483,11 +560,26 @@ int main(int argc, char **argv, char **envp)
 	unsigned long at = remote_symbol("Py_RunMain");
 	run_to(at);
 	run_python(at, adaptor_text(adaptor, argv, fill));
-	ptrace(PTRACE_DETACH, child, 0, 0);
 	if (report)
 		fprintf(report, "PID=%d\n", child);
 	lines = fdopen(pair[0], "r");
-	while (getline(&line, &size, lines) > 0) {
+	if (leave >= 0) {
+		unsigned long object = 0;
+
+		if (getline(&line, &size, lines) < 0 || sscanf(line, "LEAVE=%lx", &object) != 1)
+			die("no LEAVE line");
+		if (report)
+			fflush(report);
+		/* the lines are read and answered by another process while this one traces */
+		leaver = fork();
+		if (leaver) {
+			leave_early(at, leave, object);
+			report = NULL;
+		}
+	}
+	if (leaver || leave < 0)
+		ptrace(PTRACE_DETACH, child, 0, 0);
+	while (!leaver && getline(&line, &size, lines) > 0) {
 		if (report)
 			fputs(line, report);
 		if (!strcmp(line, "READY=1\n")) {
@@ -501,6 +593,11 @@ int main(int argc, char **argv, char **envp)
 	}
 	if (report)
 		fclose(report);
+	if (leave >= 0 && !leaver)
+		_exit(0);
+	close(pair[0]);
+	if (leaver)
+		waitpid(leaver, &status, 0);
 	/* the terminal's and the test's signals are for the command */
 	signal(SIGINT, SIG_IGN);
 	if (waitpid(child, &status, 0) < 0)

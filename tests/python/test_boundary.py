@@ -37,16 +37,16 @@ CASES = [
 
 @pytest.mark.parametrize("source,names", CASES, ids=[c[0].strip().split("\n")[0][:30] + str(i) for i, c in enumerate(CASES)])
 def test_boundary(runner, python, source, names):
-    """The adaptor collects garbage at the readiness point: a gc.callbacks hook, set by sitecustomize,
-    looks at the main module then"""
+    """The adaptor waits in posix.read(): one of ours, put there by sitecustomize, looks at the main module then"""
     runner.write("watch/sitecustomize.py", (
-        "import gc, sys, os\n"
-        "def look(phase, info):\n"
-        "    main = sys.modules['__main__'].__dict__\n"
-        "    with open(os.environ['SEEN'], 'w') as f:\n"
-        "        f.write(' '.join(n for n in main if not n.startswith('__')))\n"
-        "    gc.callbacks.remove(look)\n"
-        "gc.disable()\ngc.callbacks.append(look)\n"))
+        "import sys, os, posix\n"
+        "def look(fd, size, read=posix.read):\n"
+        "    if size == 256 * 1024:\n"
+        "        main = sys.modules['__main__'].__dict__\n"
+        "        with open(os.environ['SEEN'], 'w') as f:\n"
+        "            f.write(' '.join(n for n in main if not n.startswith('__')))\n"
+        "    return read(fd, size)\n"
+        "posix.read = look\n"))
     seen = runner.tmp / "seen"
     result = runner.warm([python, runner.write("script.py", source)],
                          env={"PYTHONPATH": str(runner.tmp / "watch"), "SEEN": str(seen)})

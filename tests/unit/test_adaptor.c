@@ -47,7 +47,7 @@ static void every_line(void **state)
 	(void)state;
 	assert_int_equal(
 		feed("CONTEXT=raw\nTRACK=env\nENV=HOME\nENV=A=B\nTRACK=argv\nARGV=2\nSTDIO=1\nMODULES=/usr/lib\n"
-		     "MODULES=/x y\nLISTED=/a b\nLISTED=/a b\nEXIT=f:c,v:1\nREADY=1\n"),
+		     "MODULES=/x y\nLISTED=/a b\nLISTED=/a b\nLEAVE=7f00aa10\nEXIT=f:c,v:1\nREADY=1\n"),
 		0);
 	assert_true(a.ready && a.raw && a.track_env && a.track_argv && a.stdio);
 	assert_false(a.env_all);
@@ -61,6 +61,7 @@ static void every_line(void **state)
 	assert_int_equal(a.nlisted, 2);
 	assert_string_equal(a.listed[1], "/a b");
 	assert_string_equal(a.exit, "f:c,v:1");
+	assert_int_equal(a.leave, 0x7f00aa10);
 	assert_null(a.refuse);
 	assert_int_equal(a.partial_len, 0);
 }

@@ -350,13 +350,14 @@ static void arguments(void **state)
 	assert_memory_equal(got, args, sizeof(args));
 	for (uint64_t sp = 0x7000; sp < 0x7010; sp++) {
 		r.rsp = sp;
-		arch_prepare_call(&r, 0x5000, 8, 9, &slot);
+		arch_prepare_call(&r, 0x5000, (const uint64_t[3]){ 8, 9, 10 }, &slot);
 		/* at a function's entry, and clear of the red zone */
 		assert_int_equal(r.rsp % 16, 8);
 		assert_int_equal(slot, r.rsp);
 		assert_true(slot + 8 <= sp - RED_ZONE);
 		assert_int_equal(arch_call_arg(&r, 0), 8);
 		assert_int_equal(arch_call_arg(&r, 1), 9);
+		assert_int_equal(arch_call_arg(&r, 2), 10);
 	}
 }
 
