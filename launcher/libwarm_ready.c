@@ -3,6 +3,7 @@
 #include "launcher/warm.h"
 
 #include <errno.h>
+#include <fcntl.h>
 #include <stdint.h>
 #include <stdlib.h>
 #include <string.h>
@@ -85,6 +86,44 @@ static int take_context(char *buf, size_t len)
 	return 1;
 }
 
+/*
+ * A clone that was made in front of a call of its own, before it came here. The context lies in front of the arguments that
+ * /proc shows (docs/adaptor.md, "Raw context"); its header names the number of thread pairs between them. Return: NULL: not found
+ */
+static char *find_context(size_t *ret_len)
+{
+	char stat[1024], *p;
+	ssize_t n;
+	uint64_t arg_start;
+	int fd = open("/proc/self/stat", O_RDONLY | O_CLOEXEC);
+
+	n = fd < 0 ? -1 : read(fd, stat, sizeof(stat) - 1);
+	if (fd >= 0)
+		close(fd);
+	stat[n > 0 ? n : 0] = '\0';
+	p = strrchr(stat, ')');
+	for (int field = 2; p && field < 48; field++)
+		p = strchr(p + 1, ' ');
+	arg_start = p ? strtoull(p, NULL, 10) : 0;
+	for (uint32_t pairs = 0; arg_start && pairs < CONTEXT_MAX / 8; pairs++) {
+		const struct context *c = (const struct context *)(arg_start - sizeof(*c) - 8ul * pairs);
+
+		if (c->magic == CONTEXT_MAGIC && c->nthreads == pairs) {
+			*ret_len = c->size;
+			return (char *)(uintptr_t)c;
+		}
+	}
+	return NULL;
+}
+
+static int ready_already(void)
+{
+	size_t len = 0;
+	char *context = find_context(&len);
+
+	return context && !arg_vector ? take_context(context, len) : 1;
+}
+
 /* what clones do first, once for all of them: the dynamic linker has bound what it calls */
 static void rehearse(void)
 {
@@ -103,6 +142,8 @@ EXPORT int warm_ready(void)
 
 	if (!number || !*number)
 		return 0;
+	if (warm_own_generation)
+		return ready_already();
 	fd = atoi(number);
 	buf = mmap(NULL, CONTEXT_MAX, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1,
 		   0);

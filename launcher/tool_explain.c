@@ -67,6 +67,11 @@ static int print_words(uint32_t status, const char *reason, const Warm__Template
 	printf(", %s at '%s', ", t->state, t->ready);
 	printf("%s old, ", tool_since(t->created_ns, text));
 	printf("%s\n", tool_bytes(t->sealed_bytes, text));
+	if (t->boundary[0]) {
+		fputs("it was taken early, because the program ", stdout);
+		tool_print_safe(stdout, t->boundary);
+		puts(": no build does that, each launch does");
+	}
 	if (t->n_keys > 0)
 		puts("it serves launches that agree in:");
 	for (size_t i = 0; i < t->n_keys; i++) {

@@ -65,6 +65,8 @@ static void print_fields(const Warm__Template *t)
 	field("command", command ? command : "?");
 	field("directory", t->cwd);
 	field("ready", t->ready);
+	if (t->boundary[0])
+		field("stands before", t->boundary);
 	field("age", tool_since(t->created_ns, text));
 	field("used", tool_since(t->last_used_ns, text));
 	field("launches", tool_number(t->launches, text));

@@ -117,6 +117,7 @@ cJSON *tool_json_template(const Warm__Template *t, bool details)
 	tool_json_list(json, "argv", t->n_argv, t->argv);
 	tool_json_text(json, "cwd", t->cwd);
 	tool_json_text(json, "ready", t->ready);
+	tool_json_text(json, "boundary", t->boundary);
 	tool_json_text(json, "state", t->state);
 	tool_json_text(json, "reason", t->reason);
 	tool_json_number(json, "created_ns", t->created_ns);

@@ -97,6 +97,7 @@ struct plan_options {
 	size_t output_size;
 	bool context_raw; /* raw context into the read's buffer */
 	int context_fd; /* else JSON at this descriptor, -1: none */
+	bool context_late; /* the program has not asked yet: it will write to the descriptor first */
 	char *const *argv_prefix; /* what an argv begins with */
 	uint32_t argv_prefix_n, argv_drop; /* argv_drop: how many of the caller's that replaces */
 	const char *start_cwd; /* where the program was started; NULL or equal to the record's: not set */

@@ -329,6 +329,7 @@ void put_process(struct image *im, const struct record_process *p, const struct 
 	d->progname_full_addr = o->progname_full_addr;
 	d->progname_short_addr = o->progname_short_addr;
 	d->context_fd = o->context_raw ? -1 : o->context_fd;
+	d->context_late = o->context_late;
 	d->argv_prefix_n = o->argv_prefix_n;
 	d->argv_drop = o->argv_drop;
 	d->umask = p->umask == o->start_umask ? -1 : (int32_t)p->umask;

@@ -7,6 +7,7 @@
  *
  *   a thread of the program, no adaptor	its registers are as before the call, and the dump is taken right there
  *			(*early*). Nothing tells such a clone of its launch, so that arguments and environment are part of the key.
+ *			With `call` it asks when it comes to its readiness point, and the answer lies there.
  *   Python's first thread, adaptor in place	the adaptor is called where the thread stands, and ends the leading part as it
  *			does at its ordinary end: what was read is reported, the launch context taken. The way back from that call
  *			to the interrupted one is the stub's (stub_resume_leave), because no tracer is there in a clone.
@@ -35,7 +36,7 @@
 
 int builder_stop_before(struct builder *b, unsigned int origin, const char *words, struct error *err)
 {
-	if (origin == 0 || b->attempts >= BUILDER_ATTEMPTS || b->point.kind == READY_CALL)
+	if (origin == 0 || b->attempts >= BUILDER_ATTEMPTS)
 		return error_set(err, EOPNOTSUPP, "%s before its readiness point", words);
 	b->stop_at = origin;
 	snprintf(b->stop_words, sizeof(b->stop_words), "%s", words);
@@ -157,7 +158,7 @@ int builder_boundary(struct builder *b, struct tracee *t, const char *words, str
 
 	if (t->tgid != trace_root(b->trace) || (adaptor && t->origin != 0))
 		return by_another(b, t, words, err);
-	if (b->point.kind == READY_CALL || b->leave.frame)
+	if (b->leave.frame)
 		return error_set(err, EOPNOTSUPP, "%s before its readiness point", words);
 	snprintf(b->boundary, sizeof(b->boundary), "%s", words);
 	if (adaptor)

@@ -446,7 +446,8 @@ int builder_take(struct builder *b, struct plan_options *po, struct error *err)
 	if (r < 0)
 		return r;
 	po->context_raw = d.resume == STUB_RESUME_CONTEXT;
-	po->context_fd = d.resume == DUMP_RESUME_AGAIN && !b->early ? b->child.warm_fd : -1;
+	po->context_late = b->early && b->point.kind == READY_CALL;
+	po->context_fd = po->context_late || (d.resume == DUMP_RESUME_AGAIN && !b->early) ? b->child.warm_fd : -1;
 	if (b->leave.frame)
 		po->leave = (struct plan_leave){ .slot = b->leave.slot,
 						 .restore = b->leave.restore,

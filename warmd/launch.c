@@ -88,7 +88,7 @@ static bool directory_differs(const struct template *t, const struct launch *l, 
 	ssize_t len;
 
 	/* at the readiness point `call` the program is told of it, and of its arguments */
-	if (!(t->result->keys & TEMPLATE_KEY_CWD) || strcmp(t->result->ready, "call") == 0 ||
+	if (!(t->result->keys & TEMPLATE_KEY_CWD) || template_asks_for_context(t) ||
 	    l->caller.nfds < extras)
 		return false;
 	snprintf(path, sizeof(path), "/proc/self/fd/%d", l->caller.fds[l->caller.nfds - extras]);
@@ -176,7 +176,7 @@ static void by_name(struct server *s, struct launch *l)
 	}
 	/* a program that asks for its context is told its environment */
 	if (((req->run.flags & WIRE_LAUNCH_ENV) &&
-	     template_environment_differs(t, req, s->config, strcmp(t->result->ready, "call") == 0, reason,
+	     template_environment_differs(t, req, s->config, template_asks_for_context(t), reason,
 					  sizeof(reason))) ||
 	    template_looked_at_differs(t, req, reason, sizeof(reason)) ||
 	    streams_differ(t, l, reason, sizeof(reason)) || directory_differs(t, l, reason, sizeof(reason)) ||

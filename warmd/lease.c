@@ -38,7 +38,7 @@ static bool may_raise_limits(const struct connection *c)
 static bool template_may(const struct template *t)
 {
 	/* the directory is a descriptor by then: nobody but warmd would look where it leads */
-	bool directory = (t->result->keys & TEMPLATE_KEY_CWD) && strcmp(t->result->ready, "call") != 0;
+	bool directory = (t->result->keys & TEMPLATE_KEY_CWD) && !template_asks_for_context(t);
 
 	return !directory && !watch_has_unseen(t->watch) && drain_fd(t->watch) >= 0;
 }
@@ -112,7 +112,7 @@ static void *add(void *at, const void *from, size_t len)
 static size_t put_names(const struct template *t, char *at, bool *ret_all)
 {
 	const Warm__BuildResult *r = t->result;
-	bool listed_only = strcmp(r->ready, "call") == 0;
+	bool listed_only = template_asks_for_context(t);
 	size_t n = 0;
 
 	*ret_all = !listed_only && (r->environment_all || r->environment_exact);

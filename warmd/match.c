@@ -159,6 +159,11 @@ bool template_looked_at_differs(const struct template *t, const struct request *
 	return false;
 }
 
+bool template_asks_for_context(const struct template *t)
+{
+	return !t->result->early && strcmp(t->result->ready, "call") == 0;
+}
+
 bool template_takes_context(const struct template *t)
 {
 	return !t->result->early && strncmp(t->result->ready, "delay=", 6) != 0 && strncmp(t->result->ready, "idle", 4) != 0;

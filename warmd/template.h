@@ -118,6 +118,8 @@ bool template_looked_at_differs(const struct template *t, const struct request *
  */
 bool template_environment_differs(const struct template *t, const struct request *req,
 				  const struct config *config, bool listed_only, char *reason, size_t size);
+/** template_asks_for_context() - is a clone told all of its launch, at the readiness point `call`? */
+bool template_asks_for_context(const struct template *t);
 /** template_takes_context() - can a clone have other arguments than the build? At the points `delay` and `idle` none can */
 bool template_takes_context(const struct template *t);
 /** template_descriptors_clash() - does the caller have one of a number that the program uses? Return: as above */

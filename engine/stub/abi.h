@@ -282,6 +282,7 @@ struct stub_data {
 	uint64_t argv_prefix;
 	uint32_t argv_prefix_n, argv_drop;
 	int32_t context_fd; /* the JSON context is put at this descriptor; -1: raw, into the read's buffer */
+	uint32_t context_late; /* the program will write to that descriptor before it reads */
 	int32_t exe_file; /* index into files, -1: none */
 	uint32_t exe_right; /* set by the stub: /proc/self/exe is the program */
 	uint64_t exe_path; /* offset of what /proc/self/exe read at the readiness point */

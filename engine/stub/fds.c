@@ -14,6 +14,8 @@
 #include <sys/syscall.h>
 
 #define AF_UNIX	      1 /* <sys/socket.h> is the libc's */
+#define SOCK_STREAM   1
+#define SHUT_WR	      1
 #define SOCK_CLOEXEC  O_CLOEXEC
 #define SOCK_NONBLOCK O_NONBLOCK
 
@@ -61,6 +63,44 @@ static int32_t lift(const struct stub_launch *l, long fd, long high)
 		stub_fail(l, "making one of the program's descriptors (see ulimit -n)", up);
 	SYSCALL1(SYS_close, fd);
 	return (int32_t)up;
+}
+
+/*
+ * A program that has not come to its readiness point yet writes to the descriptor first, as it would in a build, and reads
+ * its context then: from a socket whose other end takes the words, and is nobody's.
+ */
+static long late_context(const struct stub_launch *l, long context)
+{
+	int32_t pair[2];
+	long r = SYSCALL4(SYS_socketpair, AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0, pair);
+
+	while (r == 0 && (r = SYSCALL4(SYS_sendfile, pair[1], context, 0, 1 << 30)) > 0)
+		r = 0;
+	if (r == 0)
+		r = SYSCALL2(SYS_shutdown, pair[1], SHUT_WR);
+	if (r < 0)
+		stub_fail(l, "handing on the launch context", r);
+	SYSCALL3(SYS_fcntl, pair[0], F_SETFL, 0);
+	SYSCALL1(SYS_close, context);
+	if (pair[1] <= stub_data.context_fd)
+		lift(l, pair[1], stub_data.context_fd + 1);
+	return pair[0];
+}
+
+void stub_place_context(const struct stub_launch *l, long context)
+{
+	long r = 0;
+
+	if (stub_data.context_late)
+		context = late_context(l, context);
+	if (context == stub_data.context_fd)
+		SYSCALL3(SYS_fcntl, context, F_SETFD, 0);
+	else
+		r = SYSCALL3(SYS_dup3, context, stub_data.context_fd, 0);
+	if (r < 0)
+		stub_fail(l, "placing the launch context", r);
+	if (context != stub_data.context_fd)
+		SYSCALL1(SYS_close, context);
 }
 
 static void refill(const struct stub_launch *l, long fd, uint64_t data, uint64_t len)
@@ -314,10 +354,8 @@ void stub_fds(struct stub_launch *l)
 		place(l, up[2 * i], d[i].fd, d[i].flags, d[i].cloexec & 1);
 		place(l, up[2 * i + 1], d[i].peer, d[i].peer_flags, d[i].cloexec & 2);
 	}
-	if (l->context_fd >= 0) {
-		SYSCALL3(SYS_dup3, up[2 * n], stub_data.context_fd, 0);
-		SYSCALL1(SYS_close, up[2 * n]);
-	}
+	if (l->context_fd >= 0)
+		stub_place_context(l, up[2 * n]);
 	for (uint32_t i = 0; i < n; i++) {
 		if (d[i].kind == STUB_FD_TTY)
 			continue;

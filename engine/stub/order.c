@@ -151,16 +151,8 @@ static void place_extras(struct stub_launch *l, const struct stub_order *o, cons
 		if (r < 0)
 			stub_fail(l, "changing to the caller's directory", r);
 	}
-	if (o->flags & STUB_ORDER_JSON) {
-		if (got->fds[at] == stub_data.context_fd) {
-			SYSCALL3(SYS_fcntl, got->fds[at], F_SETFD, 0);
-			return;
-		}
-		r = SYSCALL3(SYS_dup3, got->fds[at], stub_data.context_fd, 0);
-		SYSCALL1(SYS_close, got->fds[at]);
-		if (r < 0)
-			stub_fail(l, "placing the launch context", r);
-	}
+	if (o->flags & STUB_ORDER_JSON)
+		stub_place_context(l, got->fds[at]);
 }
 
 static void ignore_signals(uint64_t ignored)

@@ -87,6 +87,8 @@ void stub_make_threads(const struct stub_launch *l) HIDDEN;
 /** stub_set_context() - the generation, and the ready thread's result or main()'s arguments */
 void stub_set_context(const struct stub_launch *l) HIDDEN;
 void stub_open_gate(struct stub_launch *l) HIDDEN;
+/** stub_place_context() - the JSON context, which @context is open on, goes to the descriptor that the program reads it from */
+void stub_place_context(const struct stub_launch *l, long context) HIDDEN;
 /** stub_leave() - the main thread goes on as the program */
 void stub_leave(void) HIDDEN __attribute__((noreturn));
 void stub_replay_outputs(void) HIDDEN;

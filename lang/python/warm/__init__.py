@@ -42,7 +42,10 @@ def ready():
     del os.environ["WARM_FD"]       # no child of ours is to say it is ready
     for function in reversed(_before):
         function()
-    _snapshot(fd)
+    if generation():        # a clone already, made in front of a call that no build makes
+        os.close(fd)
+    else:
+        _snapshot(fd)
     for function in _after:
         function()
     return True
