@@ -45,7 +45,8 @@ struct tracee {
 	 * process, or one that it descends from; 0: it is the first thread itself.
 	 */
 	unsigned int origin;
-	unsigned int making; /* what a thread or process that it makes in its present call gets as its origin */
+	unsigned int
+		making; /* what a thread or process that it makes in its present call gets as its origin */
 	int signal; /* to be delivered when it goes on */
 	int denied; /* trace_deny(): the negative errno that its call ends with; 0: none */
 	long nr; /* of the call it is in, or was in last */

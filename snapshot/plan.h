@@ -71,7 +71,8 @@ int plan_layout_huge(const struct record_process *p, uint64_t huge, int file, st
  * back that was being raised, gives the interpreter's lock back, and the thread goes on as the frame has it
  */
 struct plan_leave {
-	uint64_t slot; /* where that function's return address lies, on the stack; 0: it was not called away */
+	uint64_t
+		slot; /* where that function's return address lies, on the stack; 0: it was not called away */
 	uint64_t restore; /* void restore(void *, void *, void *): the exception that was being raised */
 	uint64_t exception; /* where its three arguments lie */
 	uint64_t release; /* void release(int gil_state) */

@@ -24,8 +24,8 @@ void put_signals(struct image *im, const struct record_process *p, uint64_t igno
 int put_threads(struct image *im, const struct record_process *p, uint64_t data_base, uint64_t resume_timed,
 		const struct plan_options *o, struct error *err);
 /** put_leave() - the main thread's way back; @resume_leave: address of stub_resume_leave, written into its stack */
-int put_leave(struct image *im, const struct record_process *p, const struct plan_leave *l, uint64_t resume_leave,
-	      struct error *err);
+int put_leave(struct image *im, const struct record_process *p, const struct plan_leave *l,
+	      uint64_t resume_leave, struct error *err);
 void put_fds(struct image *im, const struct record *rec, const struct record_process *p);
 int put_exit(struct image *im, const struct record_process *p, const struct stub_exit *e, uint64_t stub_base,
 	     struct error *err);

@@ -132,8 +132,8 @@ int put_threads(struct image *im, const struct record_process *p, uint64_t data_
 	return 0;
 }
 
-int put_leave(struct image *im, const struct record_process *p, const struct plan_leave *l, uint64_t resume_leave,
-	      struct error *err)
+int put_leave(struct image *im, const struct record_process *p, const struct plan_leave *l,
+	      uint64_t resume_leave, struct error *err)
 {
 	int r = trace_write(p->pid, l->slot, &resume_leave, sizeof(resume_leave));
 

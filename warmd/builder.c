@@ -205,7 +205,8 @@ static int at_entry(struct builder *b, struct error *err)
 	if (q[2].addr) {
 		b->state = STATE_START;
 		r = trace_breakpoint(b->trace, BUILDER_SLOT_MAIN, q[2].addr, err);
-		return r < 0 || !q[2].other ? r : trace_breakpoint(b->trace, BUILDER_SLOT_START, q[2].other, err);
+		return r < 0 || !q[2].other ? r
+					    : trace_breakpoint(b->trace, BUILDER_SLOT_START, q[2].other, err);
 	}
 	if (q[3].in_exe) {
 		b->state = STATE_MAIN;
@@ -347,8 +348,10 @@ static int on_breakpoint(void *data, struct tracee *t, int slot, struct error *e
 		return builder_leave_next(b, t, err);
 	case STATE_LEAVING:
 		r = builder_drain(b, err);
-		return r < 0 ? r : error_set(err, EOPNOTSUPP, "the Python adaptor could not stop where the program %s",
-					     b->boundary);
+		return r < 0 ? r
+			     : error_set(err, EOPNOTSUPP,
+					 "the Python adaptor could not stop where the program %s",
+					 b->boundary);
 	default:
 		return 0;
 	}

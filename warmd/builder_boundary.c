@@ -81,7 +81,8 @@ static int write_frame(struct builder *b, struct tracee *t, struct error *err)
 	frame = r == 0 ? calloc(1, size) : NULL;
 	if (!frame || ret < 0)
 		return error_errno(err, r < 0 ? r : -ENOMEM, "asking for the program's alternate stack");
-	ss[1] = (uint32_t)ss[1] & ~(uint32_t)SS_ONSTACK; /* the kernel works that out from the stack pointer */
+	ss[1] = (uint32_t)ss[1] &
+		~(uint32_t)SS_ONSTACK; /* the kernel works that out from the stack pointer */
 	arch_make_again(&regs);
 	arch_write_frame(frame, at, &regs, xstate, xstate_len, sigmask, ss);
 	r = trace_write(t->tid, at, frame, size);
@@ -90,7 +91,8 @@ static int write_frame(struct builder *b, struct tracee *t, struct error *err)
 }
 
 /* call @fn with three arguments below the frame and the exception, to return to a breakpoint at Py_RunMain */
-static int call_below(struct builder *b, struct tracee *t, uint64_t fn, const uint64_t args[3], struct error *err)
+static int call_below(struct builder *b, struct tracee *t, uint64_t fn, const uint64_t args[3],
+		      struct error *err)
 {
 	arch_regs regs;
 	int r = arch_get_regs(t->tid, &regs);
@@ -109,8 +111,10 @@ static int call_below(struct builder *b, struct tracee *t, uint64_t fn, const ui
 
 static int begin_leaving(struct builder *b, struct tracee *t, struct error *err)
 {
-	struct elf_query q[] = { { .name = "PyGILState_Ensure" }, { .name = "PyErr_Fetch" },
-				 { .name = "PyObject_IsTrue" },	  { .name = "PyErr_Restore" },
+	struct elf_query q[] = { { .name = "PyGILState_Ensure" },
+				 { .name = "PyErr_Fetch" },
+				 { .name = "PyObject_IsTrue" },
+				 { .name = "PyErr_Restore" },
 				 { .name = "PyGILState_Release" } };
 	int r = builder_drain(b, err);
 
@@ -149,7 +153,8 @@ int builder_leave_next(struct builder *b, struct tracee *t, struct error *err)
 		return error_errno(err, r, "reading the program's registers");
 	b->leave.gil_state = (uint32_t)arch_result(&regs);
 	b->state = STATE_FETCH;
-	return call_below(b, t, b->leave.fetch, (const uint64_t[3]){ exception, exception + 8, exception + 16 }, err);
+	return call_below(b, t, b->leave.fetch,
+			  (const uint64_t[3]){ exception, exception + 8, exception + 16 }, err);
 }
 
 int builder_boundary(struct builder *b, struct tracee *t, const char *words, struct error *err)

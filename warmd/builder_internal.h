@@ -55,7 +55,6 @@ struct builder_ended {
 	unsigned int origin; /* struct tracee */
 };
 
-
 struct builder {
 	const struct request *req;
 	const struct config *cfg;
@@ -66,7 +65,8 @@ struct builder {
 	enum builder_state state;
 	struct tracee *ready; /* DELAY, IDLE: NULL, unless early */
 	bool early; /* stopped at a boundary, with nothing to tell it of its launch */
-	char boundary[512]; /* words of the boundary that the template stands in front of; "": its readiness point */
+	char boundary
+		[512]; /* words of the boundary that the template stands in front of; "": its readiness point */
 	struct builder_leave leave;
 	/* of the builds before this one */
 	unsigned int attempts;

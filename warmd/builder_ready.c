@@ -39,7 +39,8 @@ static int check_zombies(struct builder *b, struct error *err)
 		for (size_t i = 0; i < b->nended; i++)
 			if (b->ended[i].pid == (pid_t)strtol(children, NULL, 10))
 				origin = b->ended[i].origin;
-		return builder_stop_before(b, origin, "starts a process that ends, and does not wait for it", err);
+		return builder_stop_before(b, origin, "starts a process that ends, and does not wait for it",
+					   err);
 	}
 	return 0;
 }
@@ -447,7 +448,8 @@ int builder_take(struct builder *b, struct plan_options *po, struct error *err)
 		return r;
 	po->context_raw = d.resume == STUB_RESUME_CONTEXT;
 	po->context_late = b->early && b->point.kind == READY_CALL;
-	po->context_fd = po->context_late || (d.resume == DUMP_RESUME_AGAIN && !b->early) ? b->child.warm_fd : -1;
+	po->context_fd = po->context_late || (d.resume == DUMP_RESUME_AGAIN && !b->early) ? b->child.warm_fd
+											  : -1;
 	if (b->leave.frame)
 		po->leave = (struct plan_leave){ .slot = b->leave.slot,
 						 .restore = b->leave.restore,

@@ -73,7 +73,8 @@ struct observe_output {
 struct observe_refusal {
 	bool retryable; /* the next build may not meet it */
 	pid_t tid;
-	char text[512]; /* "reads /x, which was replaced meanwhile, before its readiness point"; a boundary: "writes to /x" */
+	char text
+		[512]; /* "reads /x, which was replaced meanwhile, before its readiness point"; a boundary: "writes to /x" */
 };
 
 /* what observe_syscall() says beside 0 and a negative errno */

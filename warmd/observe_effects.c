@@ -165,7 +165,8 @@ int effect_open(struct observe *o, struct thread *t, const char *path, uint64_t 
 {
 	switch (t->verdicts[0]) {
 	case VERDICT_NEW:
-		return refuse(o, t, true, "makes %s, which nobody else had made when it was looked for,", path);
+		return refuse(o, t, true, "makes %s, which nobody else had made when it was looked for,",
+			      path);
 	case VERDICT_REAL:
 		/* what is written alone is not read */
 		return path_record(o, t, path, (flags & O_ACCMODE) == O_WRONLY ? RULE_EXISTS : 0, 0, fd);
@@ -253,8 +254,8 @@ static int create_entry(struct observe *o, struct thread *t, const struct rule *
 	case VERDICT_NEW:
 		if (!parent_is_writable(path))
 			return 0;
-		return is_importers_directory(path) ? deny(o, EROFS) :
-						      boundary(o, t, "%s %s", rule->verb, path);
+		return is_importers_directory(path) ? deny(o, EROFS)
+						    : boundary(o, t, "%s %s", rule->verb, path);
 	default:
 		return deny(o, EEXIST);
 	}
@@ -284,15 +285,15 @@ int on_effect_entry(struct observe *o, struct thread *t, const struct observe_ca
 	case EFFECT_RENAME:
 		return rename_entry(o, t);
 	case EFFECT_REMOVE:
-		return there && parent_is_writable(t->paths[0]) ?
-			       boundary(o, t, "%s %s", rule->verb, t->paths[0]) :
-			       0;
+		return there && parent_is_writable(t->paths[0])
+			       ? boundary(o, t, "%s %s", rule->verb, t->paths[0])
+			       : 0;
 	case EFFECT_CREATE:
 		return create_entry(o, t, rule);
 	default:
-		return there && t->verdicts[0] != VERDICT_FREE && is_changeable(t->paths[0]) ?
-			       boundary(o, t, "%s %s", rule->verb, t->paths[0]) :
-			       0;
+		return there && t->verdicts[0] != VERDICT_FREE && is_changeable(t->paths[0])
+			       ? boundary(o, t, "%s %s", rule->verb, t->paths[0])
+			       : 0;
 	}
 }
 
@@ -302,9 +303,10 @@ int on_effect(struct observe *o, struct thread *t, const struct observe_call *c,
 	if (!t->paths[0] || (rule->path2 && !t->paths[1]))
 		return 0;
 	if (c->ret >= 0)
-		return t->verdicts[0] == VERDICT_FREE ? 0 :
-							refuse(o, t, true, "%s %s, which was about to change,",
-							       rule->verb, t->paths[0]);
+		return t->verdicts[0] == VERDICT_FREE
+			       ? 0
+			       : refuse(o, t, true, "%s %s, which was about to change,", rule->verb,
+					t->paths[0]);
 	if (rule->effect == EFFECT_RENAME || (c->ret != -ENOENT && c->ret != -EEXIST && c->ret != -ENOTDIR))
 		return 0;
 	return path_record(o, t, t->paths[0], RULE_NOFOLLOW | RULE_EXISTS, c->ret, -1);

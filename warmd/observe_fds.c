@@ -338,11 +338,12 @@ static int change_of_file(struct observe *o, struct thread *t, const struct obse
 
 int on_ioctl_entry(struct observe *o, struct thread *t, const struct observe_call *c, const struct rule *rule)
 {
-	int fd = (int)c->args[0], origin = fd_get(t->proc, fd).origin;
+	int fd = (int)c->args[0], origin = fd_get(t->proc, fd).origin, r;
 
 	(void)rule;
-	if (origin < 0 && origin != ORIGIN_TTY)
-		return change_of_file(o, t, c);
+	r = change_of_file(o, t, c);
+	if (r || (origin < 0 && origin != ORIGIN_TTY))
+		return r;
 	if (o->live && is_own_change(o, t, c))
 		return 0;
 	switch ((unsigned int)c->args[1]) {
@@ -447,7 +448,8 @@ int on_read(struct observe *o, struct thread *t, const struct observe_call *c, c
 	(void)rule;
 	if (c->ret < 0 || !is_outside(origin))
 		return 0;
-	return refuse(o, t, false, origin <= 0 ? "reads standard input" : "reads a descriptor that it inherited");
+	return refuse(o, t, false,
+		      origin <= 0 ? "reads standard input" : "reads a descriptor that it inherited");
 }
 
 /* from one descriptor to another within the kernel, so that there is nothing to record */
@@ -489,11 +491,13 @@ int on_write_entry(struct observe *o, struct thread *t, const struct observe_cal
 		return writes_outside(o, t, info.origin);
 	if (info.origin >= 0 || info.origin == ORIGIN_TTY)
 		return o->output_len + bytes_to_write(o, t, c) > OBSERVE_OUTPUT_MAX
-			       ? boundary(o, t, "writes more than %d KiB of output", OBSERVE_OUTPUT_MAX / 1024)
+			       ? boundary(o, t, "writes more than %d KiB of output",
+					  OBSERVE_OUTPUT_MAX / 1024)
 			       : 0;
 	if (info.family == AF_INET || info.family == AF_INET6)
 		return boundary(o, t, "sends to the network");
-	return info.origin == ORIGIN_OWN || info.family ? 0 : effect_on_fd(o, t, (int)c->args[0], "writes to");
+	return info.origin == ORIGIN_OWN || info.family ? 0
+							: effect_on_fd(o, t, (int)c->args[0], "writes to");
 }
 
 /* which standard descriptor it is written to again; -1: none */
@@ -583,7 +587,8 @@ int on_mmap_entry(struct observe *o, struct thread *t, const struct observe_call
 	origin = fd_get(t->proc, fd).origin;
 	if (is_outside(origin))
 		return reads_outside(o, t, origin);
-	if ((type != MAP_SHARED && type != MAP_SHARED_VALIDATE) || (peer_fd_flags(t->tid, fd) & O_ACCMODE) != O_RDWR)
+	if ((type != MAP_SHARED && type != MAP_SHARED_VALIDATE) ||
+	    (peer_fd_flags(t->tid, fd) & O_ACCMODE) != O_RDWR)
 		return 0;
 	return effect_on_fd(o, t, fd, "maps for writing");
 }

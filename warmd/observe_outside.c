@@ -119,7 +119,8 @@ int on_connect_entry(struct observe *o, struct thread *t, const struct observe_c
 	struct peer_address a;
 
 	(void)rule;
-	if (info.origin == ORIGIN_OWN || address_read(o, t, c->args[1], c->args[2], &a) < 0 || is_harmless(&a))
+	if (info.origin == ORIGIN_OWN || address_read(o, t, c->args[1], c->args[2], &a) < 0 ||
+	    is_harmless(&a))
 		return 0;
 	/* no packet goes out: getaddrinfo(3) does it to learn the source address. Sends are judged themselves. */
 	if (info.datagram && a.any.sa_family != AF_UNIX)

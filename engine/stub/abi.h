@@ -198,7 +198,8 @@ enum stub_hook {
 
 /* the main thread was called away from what it did (warmd/builder_boundary.c): how it gets back */
 struct stub_leave {
-	uint64_t restore; /* void restore(void *, void *, void *), of the program: an exception that was being raised */
+	uint64_t
+		restore; /* void restore(void *, void *, void *), of the program: an exception that was being raised */
 	uint64_t exception; /* address of its arguments */
 	uint64_t release; /* void release(int gil_state), of the program */
 	uint64_t frame; /* for rt_sigreturn(2) */

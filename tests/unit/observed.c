@@ -18,6 +18,7 @@
 struct config cfg;
 struct observe *o;
 bool allow;
+static int verdict; /* of the last entry */
 
 int tell(long nr, const uint64_t args[6], bool entry, int64_t ret)
 {
@@ -29,6 +30,8 @@ int tell(long nr, const uint64_t args[6], bool entry, int64_t ret)
 	r = observe_syscall(o, &c, &err);
 	if (r < 0)
 		fail_msg("%s", err.text);
+	if (entry)
+		verdict = r;
 	return r;
 }
 
@@ -36,7 +39,12 @@ long observed_call(long nr, const uint64_t a[6])
 {
 	long ret;
 
-	if (tell(nr, a, true, 0) == 1 && !allow)
+	if (tell(nr, a, true, 0) == OBSERVE_DENIED) {
+		ret = observe_denied(o);
+		tell(nr, a, false, ret);
+		return ret;
+	}
+	if (verdict && !allow)
 		return -ECANCELED;
 	ret = syscall(nr, a[0], a[1], a[2], a[3], a[4], a[5]);
 	if (ret == -1)
@@ -95,6 +103,18 @@ void refused(bool retryable, const char *words)
 	if (!strstr(refusal->text, words))
 		fail_msg("\"%s\" is not in \"%s\"", words, refusal->text);
 	assert_int_equal(refusal->retryable, retryable);
+	fresh();
+}
+
+void bounded(const char *words)
+{
+	const struct observe_refusal *refusal = observe_refusal(o);
+
+	if (verdict != OBSERVE_BOUNDARY || !refusal)
+		fail_msg("no boundary: \"%s\"", words);
+	if (!strstr(refusal->text, words))
+		fail_msg("\"%s\" is not in \"%s\"", words, refusal->text);
+	assert_null(strstr(refusal->text, "readiness point"));
 	fresh();
 }
 

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 /*
  * observed.h - the observer, with this process in the part of the traced program. Each call is told to
- * the observer at its entry, made, and told at its exit; where the entry
- * raises a refusal it is not made, as the builder would do.
+ * the observer at its entry, made, and told at its exit; where the entry is a boundary or is denied it is not made, as the
+ * builder would do.
  */
 #ifndef WARM_TESTS_OBSERVED_H
 #define WARM_TESTS_OBSERVED_H
@@ -25,7 +25,7 @@ int observed_teardown(void **state);
 
 /** tell() - of one call, which is not made. Return: as observe_syscall() */
 int tell(long nr, const uint64_t args[6], bool entry, int64_t ret);
-/** call() - tell and make a call. Return: as the kernel does; -ECANCELED when the entry was refused */
+/** call() - tell and make a call. Return: as the kernel does; -ECANCELED at a boundary */
 long observed_call(long nr, const uint64_t a[6]);
 
 #define A(x)	      ((uint64_t)(uintptr_t)(x))
@@ -42,6 +42,8 @@ const struct dep *dep(const char *path, enum dep_kind kind);
 void fresh(void);
 /** refused() - the program was, with @words; then fresh() */
 void refused(bool retryable, const char *words);
+/** bounded() - the last call was a boundary, with @words; then fresh() */
+void bounded(const char *words);
 void not_refused(void);
 void finish(void);
 
