@@ -55,7 +55,7 @@ static bool is_importers_directory(const char *path)
 static enum verdict verdict_of_device(dev_t dev)
 {
 	/* Documentation/admin-guide/devices.txt: null, zero, full, random, urandom; ptmx makes a terminal of one's own */
-	if (major(dev) == 1 && minor(dev) != 1 && minor(dev) != 2 && minor(dev) != 4)
+	if (major(dev) == 1 && (minor(dev) == 3 || minor(dev) == 5 || (minor(dev) >= 7 && minor(dev) <= 9)))
 		return VERDICT_FREE;
 	if (major(dev) == 5 && minor(dev) == 2)
 		return VERDICT_FREE;
@@ -161,15 +161,15 @@ int effect_open_entry(struct observe *o, struct thread *t, const char *path, uin
 	}
 }
 
-int effect_open(struct observe *o, struct thread *t, const char *path, uint64_t flags, int fd)
+int effect_open(struct observe *o, struct thread *t, const char *path, int fd)
 {
 	switch (t->verdicts[0]) {
 	case VERDICT_NEW:
 		return refuse(o, t, true, "makes %s, which nobody else had made when it was looked for,",
 			      path);
 	case VERDICT_REAL:
-		/* what is written alone is not read */
-		return path_record(o, t, path, (flags & O_ACCMODE) == O_WRONLY ? RULE_EXISTS : 0, 0, fd);
+		/* what is written alone is not read: of a log that grows only that it is there counts */
+		return fd_opened_to_write(o, t, path, fd);
 	default:
 		return 0;
 	}

@@ -104,6 +104,32 @@ void fds_after_exec(struct proc *p)
 	}
 }
 
+int fd_opened_to_write(struct observe *o, struct thread *t, const char *path, int fd)
+{
+	struct fd_info info = fd_get(t->proc, fd);
+	int r;
+
+	info.unread = true;
+	r = fd_put(t->proc, fd, info);
+	return r < 0 ? r : path_record(o, t, path, RULE_EXISTS, 0, -1);
+}
+
+/* a file that was opened to be written to is read all the same */
+static int fd_read(struct observe *o, struct thread *t, int fd)
+{
+	struct fd_info info = fd_get(t->proc, fd);
+	char path[OBSERVE_PATH_MAX];
+	int r;
+
+	if (!info.unread)
+		return 0;
+	info.unread = false;
+	r = fd_put(t->proc, fd, info);
+	if (r < 0 || peer_fd_path(t->tid, fd, path) < 0)
+		return r;
+	return path_record(o, t, path, 0, 0, fd);
+}
+
 void fd_looked_at(struct observe *o, const struct thread *t, int fd)
 {
 	int origin = fd_get(t->proc, fd).origin;
@@ -438,7 +464,9 @@ int on_read_entry(struct observe *o, struct thread *t, const struct observe_call
 	int fd = (int)c->args[0], origin = fd_get(t->proc, fd).origin;
 
 	(void)rule;
-	return is_outside(origin) && (!o->live || answers_at_once(t, fd)) ? reads_outside(o, t, origin) : 0;
+	if (!is_outside(origin))
+		return fd_read(o, t, fd);
+	return (!o->live || answers_at_once(t, fd)) ? reads_outside(o, t, origin) : 0;
 }
 
 int on_read(struct observe *o, struct thread *t, const struct observe_call *c, const struct rule *rule)
@@ -455,12 +483,15 @@ int on_read(struct observe *o, struct thread *t, const struct observe_call *c, c
 /* from one descriptor to another within the kernel, so that there is nothing to record */
 int on_copy_entry(struct observe *o, struct thread *t, const struct observe_call *c, const struct rule *rule)
 {
-	int fd = (int)c->args[rule->path - 1], origin;
+	int fd = (int)c->args[rule->path - 1], origin, r;
 
 	if (rule->dirfd) {
 		origin = fd_get(t->proc, (int)c->args[rule->dirfd - 1]).origin;
 		if (is_outside(origin))
 			return reads_outside(o, t, origin);
+		r = fd_read(o, t, (int)c->args[rule->dirfd - 1]);
+		if (r)
+			return r;
 	}
 	origin = fd_get(t->proc, fd).origin;
 	return is_outside(origin) ? writes_outside(o, t, origin) : effect_on_fd(o, t, fd, "writes to");
@@ -579,7 +610,7 @@ int on_writev(struct observe *o, struct thread *t, const struct observe_call *c,
  */
 int on_mmap_entry(struct observe *o, struct thread *t, const struct observe_call *c, const struct rule *rule)
 {
-	int type = (int)c->args[3] & MAP_TYPE, fd = (int)c->args[4], origin;
+	int type = (int)c->args[3] & MAP_TYPE, fd = (int)c->args[4], origin, r;
 
 	(void)rule;
 	if (c->args[3] & MAP_ANONYMOUS)
@@ -587,6 +618,9 @@ int on_mmap_entry(struct observe *o, struct thread *t, const struct observe_call
 	origin = fd_get(t->proc, fd).origin;
 	if (is_outside(origin))
 		return reads_outside(o, t, origin);
+	r = fd_read(o, t, fd);
+	if (r)
+		return r;
 	if ((type != MAP_SHARED && type != MAP_SHARED_VALIDATE) ||
 	    (peer_fd_flags(t->tid, fd) & O_ACCMODE) != O_RDWR)
 		return 0;

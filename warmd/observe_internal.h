@@ -36,6 +36,7 @@ struct fd_info {
 	bool datagram;
 	bool modules; /* a directory opened as an importer does */
 	bool listed;
+	bool unread; /* a file opened for writing too, of which nothing was read: what is in it does not count yet */
 };
 
 struct proc {
@@ -201,7 +202,7 @@ int on_getdents(struct observe *o, struct thread *t, const struct observe_call *
 bool path_is_bytecode(const char *path);
 bool open_is_effect(uint64_t flags);
 int effect_open_entry(struct observe *o, struct thread *t, const char *path, uint64_t flags);
-int effect_open(struct observe *o, struct thread *t, const char *path, uint64_t flags, int fd);
+int effect_open(struct observe *o, struct thread *t, const char *path, int fd);
 /** effect_on_fd() - a boundary if what descriptor @fd is open on would be changed, or asked about others; @verb: "writes to" */
 int effect_on_fd(struct observe *o, struct thread *t, int fd, const char *verb);
 int on_effect_entry(struct observe *o, struct thread *t, const struct observe_call *c,
@@ -231,6 +232,8 @@ struct fd_info fd_get(const struct proc *p, int fd);
 int fd_put(struct proc *p, int fd, struct fd_info info);
 int fds_of_root(struct proc *p, int own_fd);
 int fds_copy(struct proc *to, const struct proc *from);
+/** fd_opened_to_write() - @path was opened at @fd, to be written to and perhaps read */
+int fd_opened_to_write(struct observe *o, struct thread *t, const char *path, int fd);
 /** fds_after_exec() - drop what close-on-exec has closed */
 void fds_after_exec(struct proc *p);
 /** fd_looked_at() - the program asked what a descriptor is */

@@ -197,7 +197,7 @@ int on_open(struct observe *o, struct thread *t, const struct observe_call *c, c
 		return 0; /* the path is only where the nameless file lives */
 	if (open_is_effect(flags) && path_as_fd(t, path) < 0) {
 		if (fd >= 0)
-			return effect_open(o, t, path, flags, fd);
+			return effect_open(o, t, path, fd);
 		if (path_class(path) == PATH_SHM)
 			return 0; /* a semaphore or shared memory: to be written, which no watch would see */
 		if (c->ret == -EEXIST) /* a lock, perhaps: that it is there counts, not what is in it */

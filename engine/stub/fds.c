@@ -87,6 +87,16 @@ static long late_context(const struct stub_launch *l, long context)
 	return pair[0];
 }
 
+/* a limit that is lower than the build's may not allow it; while the launcher's descriptors are as they were, that is no loss */
+static void check_context_number(const struct stub_launch *l)
+{
+	long fd = SYSCALL3(SYS_fcntl, l->context_fd, F_DUPFD_CLOEXEC, stub_data.context_fd);
+
+	if (fd < 0)
+		stub_fail(l, "placing the launch context", fd);
+	SYSCALL1(SYS_close, fd);
+}
+
 void stub_place_context(const struct stub_launch *l, long context)
 {
 	long r = 0;
@@ -343,6 +353,8 @@ void stub_fds(struct stub_launch *l)
 		l->notes_fd = lift(l, l->notes_fd, high);
 		l->channel_fd = lift(l, l->channel_fd, high);
 	}
+	if (l->context_fd >= 0)
+		check_context_number(l);
 	for (uint32_t i = 0; i < n; i++)
 		make(l, d + i, up + 2 * i, high);
 	if (l->context_fd >= 0)

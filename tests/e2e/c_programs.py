@@ -43,6 +43,15 @@ def programs_fixture():
         shutil.rmtree(p.directory, ignore_errors=True)
 
 
+def stands_before(warm, argv, words, *, options=(*CALL,), normalize=None, **context):
+    """The template stands in front of the call that does that, and each run, which makes the call itself, is as a cold one"""
+    answer = warm.build(argv, options=options, **context)
+    boundary = warm.json("inspect", str(answer["id"]))["boundary"]
+    assert words in boundary, boundary
+    for _ in range(2):
+        warm.same(argv, warm_options=options, build=False, normalize=normalize, **context)
+
+
 def refused(warm, argv, words, **options):
     """The build is refused, by that name, and the program runs cold as ever"""
     answer = warm.build(argv, options=CALL, expect=None, **options)

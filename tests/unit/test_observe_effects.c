@@ -117,6 +117,9 @@ static void descriptors(void **state)
 	mark();
 	assert_true(open_at(at("a"), O_RDWR | O_CREAT | O_APPEND) >= 0);
 	not_refused();
+	assert_null(dep(at("a"), DEP_FILE));
+	assert_non_null(dep(at("a"), DEP_EXISTS));
+	call(SYS_read, A(FD), A(&lock), 1);
 	assert_non_null(dep(at("a"), DEP_FILE));
 	assert_true(open_at(at("a"), O_WRONLY) >= 0);
 	call(SYS_write, A(FD), A("x"), 1);
