@@ -136,7 +136,7 @@ void answer_stats(struct server *s, struct answer *a)
 		warm__stats__init(m);
 	if (!m || !fill_launches(s, a, m) || !fill_latencies(s, a, m) || !fill_templates(s, a, m))
 		return answer_fail(a, -ENOMEM, "no memory%s", "");
-	m->uptime_ns = clock_ns(CLOCK_REALTIME) - s->started_ns;
+	m->uptime_ns = clock_ns(CLOCK_BOOTTIME) - s->started_boot_ns;
 	m->builds_ok = s->builds_ok;
 	m->builds_refused = s->builds_refused;
 	m->builds_failed = s->builds_failed;

@@ -83,17 +83,23 @@ void metrics_order(struct server *s, struct clone *cl, const struct launch *l)
 	cl->order_ns = clock_ns(CLOCK_MONOTONIC);
 	latency_add(&s->metrics.phases[parked(cl) ? METRICS_PARKED_ORDER : METRICS_FORK_ORDER],
 		    cl->order_ns - l->start_ns);
+	/* `warm run --pool` had its answer before */
+	if (cl->recent && s->nrecent - cl->recent < RECENT_LAUNCHES)
+		s->recent[(cl->recent - 1) % RECENT_LAUNCHES].order_ns = cl->order_ns - l->start_ns;
 }
 
 void metrics_told(struct server *s, struct clone *cl, const struct launch *l)
 {
 	struct recent_launch *r = &s->recent[(s->nrecent - 1) % RECENT_LAUNCHES];
 
-	metrics_since(s, parked(cl) ? METRICS_PARKED_ANSWER : METRICS_FORK_ANSWER, cl->order_ns);
 	cl->recent = s->nrecent;
 	r->clone = (uint32_t)cl->pid;
 	r->way = cl->way;
 	r->template_id = cl->template_id;
+	/* the answer to `warm run --pool` goes before the order: there is no time from order to answer */
+	if (!cl->order_ns)
+		return;
+	metrics_since(s, parked(cl) ? METRICS_PARKED_ANSWER : METRICS_FORK_ANSWER, cl->order_ns);
 	r->order_ns = cl->order_ns - l->start_ns;
 }
 
@@ -101,7 +107,8 @@ void metrics_end(struct server *s, const struct clone *cl, int wstatus)
 {
 	struct recent_launch *r = &s->recent[(cl->recent - 1) % RECENT_LAUNCHES];
 
-	metrics_since(s, parked(cl) ? METRICS_PARKED_LIFE : METRICS_FORK_LIFE, cl->order_ns);
+	if (cl->order_ns)
+		metrics_since(s, parked(cl) ? METRICS_PARKED_LIFE : METRICS_FORK_LIFE, cl->order_ns);
 	if (!cl->recent || s->nrecent - cl->recent >= RECENT_LAUNCHES)
 		return;
 	r->wstatus = wstatus;

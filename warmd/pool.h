@@ -68,7 +68,7 @@ struct clone {
 	/* RUNNING */
 	char *label;
 	uint64_t template_id, started_ns; /* started_ns: CLOCK_REALTIME */
-	uint64_t order_ns; /* CLOCK_MONOTONIC, when it got its order */
+	uint64_t order_ns; /* CLOCK_MONOTONIC, when it got its order; 0: it has none yet */
 	uint64_t recent; /* 1 + its number among the server's recent launches; 0: not among them */
 	struct connection *connection;
 	uint32_t tag, way;

@@ -197,6 +197,7 @@ bool pool_give_order(struct pool *p, struct clone *cl, struct launch *l, uint32_
 		if (!launch_wanted(l)) {
 			fd_close(o.json);
 			launch_free(l);
+			cl->recent = 0;
 			if (pool_is_used(cl))
 				pool_give_back(p, cl);
 			return true;

@@ -487,6 +487,7 @@ int server_new(struct server **ret, sd_event *event, const struct config *config
 	s->config = config;
 	s->listen_fd = listen_fd;
 	s->started_ns = clock_ns(CLOCK_REALTIME);
+	s->started_boot_ns = clock_ns(CLOCK_BOOTTIME);
 	s->last_request_ns = clock_ns(CLOCK_MONOTONIC);
 	r = store_new(&s->store, config, err);
 	if (r < 0) {

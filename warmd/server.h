@@ -73,7 +73,8 @@ struct server {
 	struct connection *connections;
 	unsigned int nconnections;
 	struct build *builds; /* the first runs, the others wait */
-	uint64_t started_ns, last_request_ns;
+	uint64_t started_ns, last_request_ns; /* CLOCK_REALTIME, CLOCK_MONOTONIC */
+	uint64_t started_boot_ns; /* CLOCK_BOOTTIME: the wall clock may be set while it runs */
 	/* statistics */
 	uint64_t launches[WIRE_STATUS_COUNT];
 	uint64_t builds_ok, builds_refused, builds_failed, bad_messages, accepted;
