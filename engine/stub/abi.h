@@ -27,6 +27,7 @@
 #define STUB_ABI_VERSION 5
 #define STUB_VDSO_PARTS	 4 /* vvar, vvar_vclock, vdso, and one to come */
 #define STUB_LAUNCH_SIZE 16384 /* launch area: the stub's stack, struct stub_launch at its top */
+#define STUB_FDS_MAX	 (STUB_LAUNCH_SIZE / 32) /* numbers wait in the launch area, see fds.c */
 #define STUB_MAX_PATCHES 8
 
 #define STUB_HOT_RANGES 2048
@@ -146,7 +147,7 @@ enum stub_fd_kind {
 	STUB_FD_PIPE, /* both ends: fd and peer; -1 where closed; contents at data; b: size, 0: the default */
 	STUB_FD_EVENTFD, /* a: count; b: EFD_SEMAPHORE or 0 */
 	STUB_FD_EPOLL, /* targets by struct stub_epoll */
-	STUB_FD_SOCKETPAIR, /* a: type; fd, peer; contents at data, peer's at data2 */
+	STUB_FD_SOCKETPAIR, /* a: type; b: as unix_diag.shutdown, of fd; fd, peer; contents at data, peer's at data2 */
 	STUB_FD_DUP, /* dup of fd a */
 	STUB_FD_TIMERFD, /* a: clock; b: value ns; c: interval ns */
 	STUB_FD_SIGNALFD, /* a: mask */

@@ -140,6 +140,9 @@ static void make(const struct stub_launch *l, const struct stub_fd *d, int32_t *
 		/* a pipe's fd is its read end; a socket's data is what fd will read */
 		refill(l, up[1], d->data, d->data_len);
 		refill(l, up[0], d->data2, d->data2_len);
+		/* what was shut down at one end is at the other: unix_shutdown(). SHUT_RD is 0 */
+		if (d->kind == STUB_FD_SOCKETPAIR && d->b)
+			SYSCALL2(SYS_shutdown, up[0], d->b - 1);
 	}
 }
 
@@ -295,7 +298,7 @@ void stub_fds(struct stub_launch *l)
 	uint32_t n = stub_data.nfds;
 	long high = above(d, n);
 
-	if (n > STUB_LAUNCH_SIZE / 32)
+	if (n > STUB_FDS_MAX)
 		stub_fail(l, "too many descriptors", -24);
 	if (l->launcher_exe >= 0)
 		l->launcher_exe = lift(l, l->launcher_exe, high);

@@ -9,7 +9,8 @@ from c_programs import CALL, refused
 from conftest import need
 
 
-@pytest.mark.parametrize("case", ["pipes", "events", "socketpair", "timerfd", "signalfd", "dup_stdio", "async"])
+@pytest.mark.parametrize("case", ["pipes", "events", "socketpair", "timerfd", "signalfd", "dup_stdio", "async", "far_apart",
+                                  "shut_down"])
 def test_descriptors(same, programs, case):
     same([programs.path("descriptors"), case], warm_options=CALL, expect_status=0)
 
@@ -54,10 +55,17 @@ def test_two_clones_share_nothing(warm, programs):
     ("tcp", "internet socket"), ("udp", "internet socket"), ("unix", "unix socket with a name"),
     ("seqpacket", "message boundaries"), ("passed", "in flight"), ("inotify", "inotify"), ("memfd", "memfd"),
     ("memfd_mapped", "memfd"), ("deleted", "deleted"), ("child", "child process at"), ("zombie", "not waited for"),
-    ("fifo", "FIFO"), ("pidfd", "cannot be made again"), ("lock", "lock"), ("posix_lock", "lock"),
+    ("fifo", "FIFO"), ("pidfd", "cannot be made again"), ("lock", "lock"), ("posix_lock", "lock"), ("strangers", "other end is closed"),
+    ("passcred", "options"), ("rcvbuf", "options"), ("many", "600 files"),
 ])
 def test_refused_by_name(warm, programs, tmp_path, case, words):
     refused(warm, [programs.path("descriptors"), case], words, cwd=tmp_path)
+
+
+def test_out_of_band_is_refused_by_name(warm, programs):
+    argv = [programs.path("descriptors"), "out_of_band"]
+    need(warm.cold(argv).status == 0, "MSG_OOB for unix sockets (Linux 5.15)")
+    refused(warm, argv, "out of band")
 
 
 def test_io_uring_is_refused_by_name(warm, programs):
