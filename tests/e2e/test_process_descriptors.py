@@ -9,10 +9,15 @@ from c_programs import CALL, refused
 from conftest import need
 
 
-@pytest.mark.parametrize("case", ["pipes", "events", "socketpair", "timerfd", "signalfd", "dup_stdio", "async", "far_apart",
-                                  "shut_down"])
+@pytest.mark.parametrize("case", ["pipes", "events", "socketpair", "timerfd", "signalfd", "dup_stdio", "async", "shut_down"])
 def test_descriptors(same, programs, case):
     same([programs.path("descriptors"), case], warm_options=CALL, expect_status=0)
+
+
+def test_pair_whose_numbers_are_no_neighbours(same, warm, programs):
+    argv = [programs.path("descriptors"), "far_apart"]
+    need(warm.cold(argv).status != 77, "two processors that give out inode numbers")
+    same(argv, warm_options=CALL, expect_status=0)
 
 
 def test_files(warm, programs, tmp_path):
