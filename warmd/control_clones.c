@@ -173,7 +173,8 @@ static size_t explain_recent_clone(const struct recent_launch *r, struct answer 
 	lines[n++] = answer_text(a, "%s", words);
 	lines[n++] = answer_text(a, "%s", how(r->way));
 	if (r->order_ns)
-		snprintf(words, sizeof(words), "it got its order %" PRIu64 " us after the request of process %u",
+		snprintf(words, sizeof(words),
+			 "it got its order %" PRIu64 " us after the request of process %u",
 			 r->order_ns / 1000, r->pid);
 	else
 		snprintf(words, sizeof(words), "it did not get the order of process %u", r->pid);

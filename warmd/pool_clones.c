@@ -192,28 +192,16 @@ bool pool_give_order(struct pool *p, struct clone *cl, struct launch *l, uint32_
 	}
 	cl->way = way;
 	cl->template_id = p->template->id;
-	if (!l->by_name) {
-		launch_answer(l, WIRE_LAUNCHED, cl, p->template->label);
-		if (!launch_wanted(l)) {
-			fd_close(o.json);
-			launch_free(l);
-			cl->recent = 0;
-			if (pool_is_used(cl))
-				pool_give_back(p, cl);
-			return true;
-		}
-	}
-	r = packet_send(cl->channel, o.pieces, o.npieces, o.fds, o.nfds, MSG_DONTWAIT);
-	fd_close(o.json);
-	if (l->by_name && (r == -EPIPE || r == -ECONNRESET))
-		return false;
-	if (l->by_name && r < 0) {
-		error_errno(&err, r, "sending a clone its order");
-		pool_refuse(l, WIRE_COLD_ERROR, err.text);
+	launch_answer(l, WIRE_LAUNCHED, cl, p->template->label);
+	if (!launch_wanted(l)) {
+		fd_close(o.json);
+		launch_free(l);
+		cl->recent = 0;
 		if (pool_is_used(cl))
 			pool_give_back(p, cl);
 		return true;
 	}
+	r = packet_send(cl->channel, o.pieces, o.npieces, o.fds, o.nfds, MSG_DONTWAIT);
 	/* one that was answered, and died before its order, is told of by its end */
 	if (r < 0)
 		log_warning("clone %d of '%s' gets no order: %s", cl->pid, p->template->label, strerror(-r));
@@ -222,10 +210,9 @@ bool pool_give_order(struct pool *p, struct clone *cl, struct launch *l, uint32_
 	p->failures = 0;
 	pool_count_launch(p, way);
 	clone_run(cl, l, way);
-	if (l->by_name) {
-		launch_answer(l, WIRE_LAUNCHED, cl, p->template->label);
+	if (l->by_name && r == 0)
 		lease_offer(p, l, &o);
-	}
+	fd_close(o.json);
 	launch_free(l);
 	return true;
 }

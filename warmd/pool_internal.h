@@ -31,8 +31,8 @@ struct clone *pool_find(struct pool *p, uint64_t id);
 struct clone *pool_ask(struct pool *p, struct launch *l);
 /**
  * pool_give_order() - launch @l with @cl
- * Somebody who waits for `warm run` runs the program cold when no answer comes in time: so the answer goes first, and
- * without one there is no order.
+ * The answer goes first, and without one there is no order: `warm run` runs the program cold when none comes in time, and
+ * a clone that begins, while warmd is killed, would be one that nobody follows, and that its caller may launch again.
  * Return: true: the launch is the clone's, or has been answered; false: the clone is dead
  */
 bool pool_give_order(struct pool *p, struct clone *cl, struct launch *l, uint32_t way);
