@@ -123,6 +123,7 @@ void pool_free(struct pool *p)
 	pool_drop_clones(&p->parked, &p->nparked);
 	lease_revoke(p->server, p);
 	pool_stop_skeleton(p);
+	sd_event_source_disable_unref(p->hungry);
 	free(p->prefix);
 	free(p->build_argv);
 	free(p->build_env);

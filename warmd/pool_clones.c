@@ -207,7 +207,7 @@ bool pool_give_order(struct pool *p, struct clone *cl, struct launch *l, uint32_
 		log_warning("clone %d of '%s' gets no order: %s", cl->pid, p->template->label, strerror(-r));
 	pool_take(&p->making, &p->nmaking, cl);
 	pool_take(&p->parked, &p->nparked, cl);
-	p->failures = 0;
+	p->failures = p->breaks = 0;
 	pool_count_launch(p, way);
 	clone_run(cl, l, way);
 	if (l->by_name && r == 0)

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT */
-/* pool_internal.h - between pool.c, pool_clones.c, pool_notes.c and pool_skeleton.c; nobody else includes it */
+/* pool_internal.h - between the pool*.c; nobody else includes it */
 #ifndef WARM_WARMD_POOL_INTERNAL_H
 #define WARM_WARMD_POOL_INTERNAL_H
 
@@ -49,8 +49,20 @@ void pool_count_launch(struct pool *p, uint32_t way);
 /* --- pool_notes.c --- */
 
 int pool_on_notes(sd_event_source *source, int fd, uint32_t events, void *data);
-/** pool_is_starved() - did a fork fail just now, for want of processes or memory? */
+
+/* --- pool_starved.c --- */
+
+/** pool_is_shortage() - is @code, a negative errno, one of those that pass by themselves? */
+bool pool_is_shortage(int code);
+/** pool_is_starved() - was there a shortage just now, so that nothing is tried? */
 bool pool_is_starved(const struct pool *p);
+/**
+ * pool_starve() - a fork, or a skeleton's start, failed with @code, a shortage: the next try comes by itself
+ * @what: "forked", say. Launches that have waited for long are refused
+ */
+void pool_starve(struct pool *p, const char *what, int code);
+/** pool_fed() - it works again */
+void pool_fed(struct pool *p);
 
 /* --- pool_skeleton.c --- */
 

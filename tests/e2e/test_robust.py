@@ -152,6 +152,34 @@ def test_skeleton_that_may_not_fork(own, programs):
     assert skeletons(own.warm.pid()) == [skeleton]
 
 
+@pytest.mark.skipif(os.geteuid() == 0, reason="root may have any number of processes")
+@pytest.mark.parametrize("whose", ["skeleton", "warmd"])
+def test_shortage_that_passes(own, programs, whose):
+    """No process for a moment, when the skeleton forks or when it is to be made: launches by name wait for its end"""
+    name = own.build([programs.path("launched"), "exit", "4"], way="fork", pool=0, options=MAIN)
+    assert own.run(name).status == 4
+    daemon = own.warm.pid()
+    [skeleton] = skeletons(daemon)
+    starved = skeleton if whose == "skeleton" else daemon
+    soft, hard = resource.prlimit(starved, resource.RLIMIT_NPROC)
+    resource.prlimit(starved, resource.RLIMIT_NPROC, (0, hard))
+    if whose == "warmd":
+        os.kill(skeleton, signal.SIGKILL)
+        eventually(lambda: not skeletons(daemon), "the skeleton's end")
+    launch = subprocess.Popen(own.argv(name), env=own.warm.environment(), stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+    try:
+        eventually(lambda: "no clone can be forked" in own.warm.log(), "a shortage")
+        resource.prlimit(starved, resource.RLIMIT_NPROC, (soft, hard))
+        assert launch.communicate(timeout=30) == (b"", b"") and launch.returncode == 4
+        for _ in range(4):
+            r = own.run(name)
+            assert (r.status, r.err) == (4, "")
+    finally:
+        launch.kill()
+        launch.communicate()
+    assert own.warm.log().count("no clone can be forked") == 1
+
+
 # --- control groups ------------------------------------------------------------------------------------------------------
 
 def cgroup2():
