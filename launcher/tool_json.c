@@ -237,6 +237,7 @@ cJSON *tool_json_stats(const Warm__Stats *s, const struct tool_memory *memory)
 	tool_json_number(json, "connections", s->connections);
 	tool_json_number(json, "bad_messages", s->bad_messages);
 	tool_json_number(json, "overfull", s->overfull);
+	tool_json_number(json, "refused_connections", s->refused_connections);
 	tool_json_number(json, "accept_failures", s->accept_failures);
 	add_latencies(json, s);
 	add_memory(json, s, memory);

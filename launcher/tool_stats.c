@@ -76,7 +76,8 @@ static int add_rest(struct tool_table *table, const Warm__Stats *s)
 		{ "", "dropped: stale", s->dropped_stale }, { "", "dropped: memory", s->dropped_budget },
 		{ "", "dropped: age", s->dropped_age },	    { "daemon", "connections", s->connections },
 		{ "", "bad messages", s->bad_messages },    { "", "ended: not read", s->overfull },
-		{ "", "not accepted", s->accept_failures }, { "", "file watches", s->watches },
+		{ "", "not accepted", s->accept_failures }, { "", "too many", s->refused_connections },
+		{ "", "file watches", s->watches },
 	};
 	char text[TOOL_TEXT_MAX];
 	int r = 0;

@@ -150,6 +150,7 @@ void answer_stats(struct server *s, struct answer *a)
 	m->connections = s->accepted;
 	m->bad_messages = s->bad_messages;
 	m->overfull = s->overfull;
+	m->refused_connections = s->refused_connections;
 	m->accept_failures = s->accept_failures;
 	m->pool_hits = s->metrics.pool_hits;
 	m->pool_misses = s->metrics.pool_misses;

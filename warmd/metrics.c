@@ -208,6 +208,9 @@ static void daemon_itself(const struct server *s, FILE *out)
 	single(out, "bad_messages_total", "counter", "Malformed messages.", s->bad_messages);
 	single(out, "unread_connections_total", "counter",
 	       "Connections that were ended because their clients do not read.", s->overfull);
+	single(out, "refused_connections_total", "counter",
+	       "Connections on which launches were refused, because there were too many.",
+	       s->refused_connections);
 	single(out, "accept_failures_total", "counter",
 	       "Times that no connection could be accepted, for want of descriptors or memory.",
 	       s->accept_failures);

@@ -4,14 +4,17 @@
 
 #include <errno.h>
 #include <poll.h>
+#include <signal.h>
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
 #include <sys/socket.h>
+#include <sys/wait.h>
 
 #include "engine/base/clock.h"
 #include "engine/base/fd.h"
 #include "engine/base/log.h"
+#include "engine/base/pidfd.h"
 #include "warmd/lease.h"
 #include "warmd/oom_score.h"
 #include "warmd/terminal.h"
@@ -112,6 +115,27 @@ static bool is_dead(const struct clone *cl)
 	struct pollfd p = { .fd = cl->channel };
 
 	return poll(&p, 1, 0) > 0 && (p.revents & (POLLHUP | POLLERR));
+}
+
+bool pool_is_stopped(const struct clone *cl)
+{
+	siginfo_t si = { 0 };
+
+	/* of children alone, and nothing is taken from whoever asks next */
+	return cl->child &&
+	       waitid(P_PIDFD, (id_t)(cl->leader ? cl->leader_pidfd : cl->pidfd), &si,
+		      WSTOPPED | WNOHANG | WNOWAIT) == 0 &&
+	       si.si_pid;
+}
+
+void pool_replace(struct pool *p, struct clone *cl)
+{
+	log_info("clone %d of '%s', which has no order, was stopped: it is replaced", cl->pid,
+		 p->template->label);
+	/* the end of file on its channel would not end it. Its session's leader takes it along */
+	pidfd_kill(cl->leader ? cl->leader_pidfd : cl->pidfd, cl->leader ? cl->leader : cl->pid, SIGKILL,
+		   false);
+	pool_give_back(p, cl);
 }
 
 void pool_refuse(struct launch *l, uint32_t status, const char *words)

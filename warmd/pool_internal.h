@@ -38,6 +38,10 @@ struct clone *pool_ask(struct pool *p, struct launch *l);
 bool pool_give_order(struct pool *p, struct clone *cl, struct launch *l, uint32_t way);
 /** pool_is_used() - @cl is for one launch, or has something of one already: no other may have it */
 bool pool_is_used(const struct clone *cl);
+/** pool_is_stopped() - did somebody stop it (SIGSTOP)? An order would wait for SIGCONT, and its launch with it */
+bool pool_is_stopped(const struct clone *cl);
+/** pool_replace() - one that is stopped ends, and others come in its place */
+void pool_replace(struct pool *p, struct clone *cl);
 /** pool_give_back() - @cl ends: nobody wants it */
 void pool_give_back(struct pool *p, struct clone *cl);
 /** pool_refuse() - @l is answered, and freed */

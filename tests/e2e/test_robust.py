@@ -65,6 +65,41 @@ def test_connections_that_cannot_be_accepted(make_warm, programs):
     assert warm.run(argv, options=MAIN, strict=True, stdin=b"2y").out == "out 2y\n"
 
 
+def test_connections_that_are_too_many(make_warm, programs):
+    """1,024 clients stay connected: launches of others are refused with words, or run cold; commands are answered"""
+    warm = make_warm()
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    need(hard == resource.RLIM_INFINITY or hard > 2000, "2,000 descriptors")
+    argv = [programs.path("tiny"), "cat"]
+    warm.build(argv, options=[*MAIN, "--name", "tiny"], stdin=b"1")
+    resource.setrlimit(resource.RLIMIT_NOFILE, (2000, hard))
+    clients = []
+    try:
+        for _ in range(1024):
+            clients.append(socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET))
+            clients[-1].connect(str(warm.runtime_dir / "warmd.sock"))
+        r = warm.run(argv, options=[*MAIN, "--name", "tiny"], verbose=True, stdin=b"1x")
+        assert (r.out, r.status) == ("out 1x\n", 1) and "has 1024 connections" in r.err, r
+        r = warm.command("launch", "tiny", check=False)
+        assert r.returncode == 125 and "has 1024 connections" in r.stderr, r
+        stats = warm.stats()
+        assert stats["refused_connections"] >= 3
+        # those that say nothing make room for others
+        for _ in range(200):
+            clients.append(socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET))
+            clients[-1].connect(str(warm.runtime_dir / "warmd.sock"))
+        assert warm.stats()["refused_connections"] >= 203
+        assert descriptors_of(warm.pid()) < 1024 + 64 + 100
+        # some are accepted, and closed for the next one, before they are asked
+        assert any(not c.recv(1) for c in clients[1024:1030])
+    finally:
+        for s in clients:
+            s.close()
+        resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+    eventually(lambda: descriptors_of(warm.pid()) < 100, "an end of their connections")
+    assert warm.run(argv, options=[*MAIN, "--name", "tiny"], strict=True, stdin=b"2y").out == "out 2y\n"
+
+
 # --- a skeleton that hangs -------------------------------------------------------------------------------------------
 
 def test_skeleton_that_hangs_is_replaced(own, programs):
