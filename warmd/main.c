@@ -22,6 +22,8 @@
 #include "warmd/metrics_http.h"
 #include "warmd/server.h"
 
+#define LOG_MAX (4u << 20) /* bytes; and as much again in warmd.log.1 */
+
 struct start {
 	struct runtime_dir dir;
 	int lock_fd, ready_fd;
@@ -85,7 +87,6 @@ static int listen_on(const struct start *s, struct error *err)
 static int open_log(const struct start *s, const char *path, enum log_level level)
 {
 	char file[RUNTIME_PATH_MAX];
-	int fd;
 
 	if (!path)
 		path = getenv("WARM_LOG");
@@ -93,11 +94,7 @@ static int open_log(const struct start *s, const char *path, enum log_level leve
 		snprintf(file, sizeof(file), "%s/warmd.log", s->dir.path);
 		path = file;
 	}
-	fd = open(path, O_WRONLY | O_APPEND | O_CREAT | O_CLOEXEC | O_NOCTTY, 0600);
-	if (fd < 0)
-		return -errno;
-	log_open(fd, level);
-	return 0;
+	return log_open_file(path, level, LOG_MAX);
 }
 
 static void raise_limits(void)

@@ -464,6 +464,7 @@ static int on_second(sd_event_source *source, uint64_t usec, void *data)
 	uint64_t idle = s->config->idle_exit_ns;
 
 	(void)usec;
+	log_flush();
 	store_expire(s->store);
 	tick_pools(s);
 	if (idle && !s->nconnections && !s->builds && !s->nclones &&

@@ -100,6 +100,24 @@ def test_connections_that_are_too_many(make_warm, programs):
     assert warm.run(argv, options=[*MAIN, "--name", "tiny"], strict=True, stdin=b"2y").out == "out 2y\n"
 
 
+# --- the log --------------------------------------------------------------------------------------------------------
+
+def test_log_of_malformed_messages(make_warm):
+    """However many come: some are written, the others counted, and the count is written when they end"""
+    warm = make_warm()
+    warm.start()
+    for _ in range(3000):
+        with socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET) as s:
+            s.connect(str(warm.runtime_dir / "warmd.sock"))
+            s.send(b"no message of this protocol")
+            assert not s.recv(1)
+    assert warm.stats()["bad_messages"] == 3000
+    assert warm.log().count("a malformed message ends the connection") <= 100
+    # 10 s after the first of those that were not written
+    eventually(lambda: "more like the next were left out: a malformed message" in warm.log(), "a count")
+    assert len(warm.log()) < 20000
+
+
 # --- a skeleton that hangs -------------------------------------------------------------------------------------------
 
 def test_skeleton_that_hangs_is_replaced(own, programs):
