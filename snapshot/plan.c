@@ -186,13 +186,8 @@ static int build_control(const struct record *rec, const struct plan_options *o,
 		  image_put(&im, l->advices, l->nadvices * sizeof(*l->advices), 8));
 	put_signals(&im, p, o->ignored_signals, o->default_signals);
 	put_fds(&im, rec, p);
-	if (image_head(&im)->nfds > STUB_FDS_MAX)
-		r = error_set(
-			err, EOPNOTSUPP,
-			"process %d has %u files and pairs of its own open, and a clone can be given %d",
-			p->pid, image_head(&im)->nfds, STUB_FDS_MAX);
 	put_outputs(&im, o);
-	if (r == 0 && !im.failed)
+	if (!im.failed)
 		r = put_threads(&im, p, data_base, plan->stub_base + table[2], o, err);
 	if (r == 0 && !im.failed)
 		r = put_generations(&im, p, err);

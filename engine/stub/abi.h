@@ -27,7 +27,6 @@
 #define STUB_ABI_VERSION 5
 #define STUB_VDSO_PARTS	 4 /* vvar, vvar_vclock, vdso, and one to come */
 #define STUB_LAUNCH_SIZE 16384 /* launch area: the stub's stack, struct stub_launch at its top */
-#define STUB_FDS_MAX	 (STUB_LAUNCH_SIZE / 32) /* numbers wait in the launch area, see fds.c */
 #define STUB_MAX_PATCHES 8
 
 #define STUB_HOT_RANGES 2048

@@ -298,7 +298,7 @@ void stub_fds(struct stub_launch *l)
 	uint32_t n = stub_data.nfds;
 	long high = above(d, n);
 
-	if (n > STUB_FDS_MAX)
+	if (n > STUB_LAUNCH_SIZE / 32)
 		stub_fail(l, "too many descriptors", -24);
 	if (l->launcher_exe >= 0)
 		l->launcher_exe = lift(l, l->launcher_exe, high);

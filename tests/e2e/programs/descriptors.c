@@ -274,14 +274,6 @@ static void case_out_of_band(void)
 	show("in band", s[1]);
 }
 
-static void case_many(void)
-{
-	for (int i = 0; i < 600; i++)
-		MUST(open("/dev/null", O_RDONLY));
-	ready();
-	printf("there\n");
-}
-
 static void case_timerfd(void)
 {
 	int t = MUST(timerfd_create(CLOCK_MONOTONIC, TFD_NONBLOCK | TFD_CLOEXEC)),
@@ -627,7 +619,7 @@ int main(int argc, char **argv)
 		{ "zombie", case_zombie },   { "io_uring", case_io_uring },
 		{ "fifo", case_fifo },	     { "pidfd", case_pidfd },
 		{ "async", case_async },     { "strangers", case_strangers },
-		{ "many", case_many },	     { "far_apart", case_far_apart },
+		{ "far_apart", case_far_apart },
 		{ "passcred", case_passcred }, { "shut_down", case_shut_down },
 		{ "rcvbuf", case_rcvbuf },   { "out_of_band", case_out_of_band },
 	};
