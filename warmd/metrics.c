@@ -8,6 +8,7 @@
 #include "engine/base/clock.h"
 #include "engine/base/fd.h"
 #include "engine/base/utf8.h"
+#include "warmd/backoff.h"
 #include "warmd/census.h"
 #include "warmd/pool.h"
 
@@ -184,10 +185,19 @@ static void launches(const struct server *s, FILE *out)
 
 static void builds(const struct server *s, FILE *out)
 {
+	struct backoff_totals totals;
+
 	family(out, "builds_total", "counter", "Builds of templates by result.");
 	labelled(out, "builds_total", "result", "ready", s->builds_ok);
 	labelled(out, "builds_total", "result", "refused", s->builds_refused);
 	labelled(out, "builds_total", "result", "failed", s->builds_failed);
+	family(out, "build_seconds_total", "counter", "Processor time of builds.");
+	backoff_totals(s->store->backoff, clock_ns(CLOCK_MONOTONIC), &totals);
+	fprintf(out, "warm_build_seconds_total %.3f\n", (double)totals.build_cpu_ns / 1e9);
+	single(out, "deferred_builds_total", "counter",
+	       "Builds that were not made for a run, because others failed or brought nothing.",
+	       totals.deferred);
+	single(out, "waiting_programs", "gauge", "Programs whose next build waits.", totals.programs);
 	family(out, "dropped_templates_total", "counter", "Templates that were dropped, by reason.");
 	labelled(out, "dropped_templates_total", "reason", "stale", s->store->dropped_stale);
 	labelled(out, "dropped_templates_total", "reason", "memory", s->store->dropped_budget);
