@@ -13,9 +13,13 @@
 #include <fcntl.h>
 #include <limits.h>
 #include <poll.h>
+#include <sched.h>
 #include <signal.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/personality.h>
+#include <sys/prctl.h>
+#include <sys/resource.h>
 #include <sys/stat.h>
 #include <sys/syscall.h>
 #include <sys/wait.h>
@@ -23,6 +27,7 @@
 
 #include "engine/base/clock.h"
 #include "engine/base/fd.h"
+#include "engine/base/limits.h"
 
 #define START_READY_FD 3 /* WARMD_READY_FD in the daemon */
 #define START_MAX_ENV  4096 /* environment entries handed to the daemon */
@@ -114,6 +119,49 @@ static int is_variable(const char *entry, const char *name)
 	return strncmp(entry, name, len) == 0 && entry[len] == '=';
 }
 
+/*
+ * The daemon serves others too, and outlives whoever happened to start it: what was set for that one alone goes, as far as
+ * the kernel lets it. (A nice value and hard limits can only be put back with privilege; seccomp, no_new_privs, namespaces,
+ * the control group and lost capabilities cannot be.)
+ */
+static void reset_process(void)
+{
+	const struct sched_param normal = { 0 };
+	unsigned char all[1024]; /* 8192 processors: the largest CONFIG_NR_CPUS */
+	int fd;
+
+	limits_raise();
+	umask(077);
+	/* the class first: what is idle or real-time takes no nice value. Bit 30: SCHED_RESET_ON_FORK */
+	syscall(SYS_sched_setscheduler, 0, SCHED_OTHER, &normal);
+	setpriority(PRIO_PROCESS, 0, 0);
+	memset(all, 0xff, sizeof(all));
+	syscall(SYS_sched_setaffinity, 0, sizeof(all), all);
+	syscall(SYS_ioprio_set, 1 /* IOPRIO_WHO_PROCESS */, 0, 0);
+	personality(PER_LINUX);
+	prctl(PR_SET_TIMERSLACK, 50000, 0, 0, 0); /* ns: init_task's */
+	prctl(PR_SET_THP_DISABLE, 0, 0, 0, 0);
+	fd = open("/proc/self/oom_score_adj", O_WRONLY | O_CLOEXEC);
+	if (fd >= 0) {
+		if (write(fd, "0", 1) < 0)
+			errno = 0; /* it was raised by somebody with privilege, and stays */
+		close(fd);
+	}
+}
+
+/* would it change how the daemon is loaded or allocates, for the sake of the program that it was meant for? */
+static int is_for_the_loader(const char *entry)
+{
+	static const char *const names[] = { "LD_PRELOAD=",	 "LD_AUDIT=",	"LD_DEBUG=",
+					     "LD_DEBUG_OUTPUT=", "LD_PROFILE=", "LD_BIND_NOW=",
+					     "GLIBC_TUNABLES=",	 "MALLOC_" };
+
+	for (unsigned int i = 0; i < sizeof(names) / sizeof(names[0]); i++)
+		if (strncmp(entry, names[i], strlen(names[i])) == 0)
+			return 1;
+	return 0;
+}
+
 /* words of a failure, to whoever waits at the other end of the pipe */
 static void __attribute__((noreturn)) give_up(int fd, const char *what, int error)
 {
@@ -149,11 +197,13 @@ static void __attribute__((noreturn)) exec_daemon(const char *path, char *dir_en
 		give_up(ready_fd, "cannot set up descriptors", errno);
 	close_from(START_READY_FD + 1);
 	reset_signals();
+	reset_process();
 	if (chdir("/") < 0)
 		give_up(START_READY_FD, "cannot change to /", errno);
 	for (char **e = environ; e && *e && n < START_MAX_ENV; e++) {
 		if (!is_variable(*e, "WARM_RUNTIME_DIR") && !is_variable(*e, WIRE_READY_ENV) &&
-		    !is_variable(*e, "LISTEN_FDS") && !is_variable(*e, "LISTEN_PID"))
+		    !is_variable(*e, "LISTEN_FDS") && !is_variable(*e, "LISTEN_PID") &&
+		    !is_for_the_loader(*e))
 			envp[n++] = *e;
 	}
 	envp[n++] = dir_env;

@@ -145,6 +145,7 @@ enum wire_status {
 	WIRE_COLD_BUDGET, /* memory budget */
 	WIRE_COLD_ERROR, /* warmd failed: reason */
 	WIRE_COLD_DISABLED, /* configuration says so */
+	WIRE_COLD_WAITS, /* none, and no build for a while: they failed, or brought nothing: reason */
 	WIRE_LAUNCHED, /* by fork or parked: pid, way; a pidfd follows. WIRE_EXITED tells of its end */
 	/* decided by the client itself, for statistics and -v */
 	WIRE_COLD_NO_DAEMON,

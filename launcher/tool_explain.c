@@ -19,6 +19,7 @@ static const char *const outcomes[] = {
 	[WIRE_COLD_BUDGET] = "would run cold: the memory budget for templates is used up",
 	[WIRE_COLD_ERROR] = "would run cold: warmd failed",
 	[WIRE_COLD_DISABLED] = "would run cold: the configuration says so",
+	[WIRE_COLD_WAITS] = "would run cold: there is no template, and the next build waits",
 	[WIRE_COLD_NO_DAEMON] = "would run cold, and start warmd, which builds a template for the next time",
 	[WIRE_COLD_TIMEOUT] = "would run cold: warmd does not answer",
 	[WIRE_COLD_VERSION] = "would run cold: warmd is of another version; run 'warm stop'",

@@ -130,6 +130,7 @@ cJSON *tool_json_template(const Warm__Template *t, bool details)
 	tool_json_number(json, "threads", t->threads);
 	tool_json_number(json, "files", t->files);
 	tool_json_number(json, "build_ns", t->build_ns);
+	tool_json_number(json, "build_wait_ns", t->build_wait_ns);
 	tool_json_number(json, "running", t->running);
 	tool_json_number(json, "parked", t->pool ? t->pool->parked : 0);
 	if (t->pool)
@@ -228,6 +229,9 @@ cJSON *tool_json_stats(const Warm__Stats *s, const struct tool_memory *memory)
 	tool_json_number(json, "builds_ok", s->builds_ok);
 	tool_json_number(json, "builds_refused", s->builds_refused);
 	tool_json_number(json, "builds_failed", s->builds_failed);
+	tool_json_number(json, "builds_deferred", s->builds_deferred);
+	tool_json_number(json, "build_cpu_ns", s->build_cpu_ns);
+	tool_json_number(json, "programs_waiting", s->programs_waiting);
 	tool_json_number(json, "templates", s->templates);
 	tool_json_number(json, "sealed_bytes", s->sealed_bytes);
 	tool_json_number(json, "budget_bytes", s->budget_bytes);
@@ -238,6 +242,7 @@ cJSON *tool_json_stats(const Warm__Stats *s, const struct tool_memory *memory)
 	tool_json_number(json, "connections", s->connections);
 	tool_json_number(json, "bad_messages", s->bad_messages);
 	tool_json_number(json, "overfull", s->overfull);
+	tool_json_number(json, "refused_connections", s->refused_connections);
 	tool_json_number(json, "accept_failures", s->accept_failures);
 	add_latencies(json, s);
 	add_memory(json, s, memory);

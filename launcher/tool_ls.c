@@ -66,7 +66,7 @@ const struct tool_command tool_ls = {
 	.operands = "[--json]",
 	.summary = "list the templates",
 	.details =
-		"One template a line: its name, state (building, ready, refused, stale), readiness\n"
+		"One template a line: its name, state (building, ready, refused, waits, stale), readiness\n"
 		"point, age, time since it was last used, launches, parked clones ('-': no pool), memory\n"
 		"held, and command.\n"
 		"\n"

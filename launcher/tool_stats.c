@@ -69,14 +69,25 @@ static int add_rest(struct tool_table *table, const Warm__Stats *s)
 		const char *group, *what;
 		uint64_t count;
 	} counts[] = {
-		{ "pool", "hits", s->pool_hits },	    { "", "misses", s->pool_misses },
-		{ "", "skeletons", s->skeletons },	    { "clones", "running", s->running },
-		{ "builds", "ready", s->builds_ok },	    { "", "refused", s->builds_refused },
-		{ "", "failed", s->builds_failed },	    { "templates", "now", s->templates },
-		{ "", "dropped: stale", s->dropped_stale }, { "", "dropped: memory", s->dropped_budget },
-		{ "", "dropped: age", s->dropped_age },	    { "daemon", "connections", s->connections },
-		{ "", "bad messages", s->bad_messages },    { "", "ended: not read", s->overfull },
-		{ "", "not accepted", s->accept_failures }, { "", "file watches", s->watches },
+		{ "pool", "hits", s->pool_hits },
+		{ "", "misses", s->pool_misses },
+		{ "", "skeletons", s->skeletons },
+		{ "clones", "running", s->running },
+		{ "builds", "ready", s->builds_ok },
+		{ "", "refused", s->builds_refused },
+		{ "", "failed", s->builds_failed },
+		{ "", "put off", s->builds_deferred },
+		{ "", "programs that wait", s->programs_waiting },
+		{ "templates", "now", s->templates },
+		{ "", "dropped: stale", s->dropped_stale },
+		{ "", "dropped: memory", s->dropped_budget },
+		{ "", "dropped: age", s->dropped_age },
+		{ "daemon", "connections", s->connections },
+		{ "", "bad messages", s->bad_messages },
+		{ "", "ended: not read", s->overfull },
+		{ "", "not accepted", s->accept_failures },
+		{ "", "too many", s->refused_connections },
+		{ "", "file watches", s->watches },
 	};
 	char text[TOOL_TEXT_MAX];
 	int r = 0;

@@ -2,9 +2,8 @@
 /*
  * dump_fds.c - descriptors and the open file descriptions behind them.
  *
- * Which descriptors share a description is asked of kcmp(2); where the kernel
- * has none, files with equal position flags and inode that are not the same are told apart by pid
- * fd order only, and such a pair is refused.
+ * Which descriptors share a description is asked of kcmp(2). Where that says nothing (no CONFIG_KCMP, a seccomp filter)
+ * a process that has descriptors to be told apart is refused.
  */
 #include "snapshot/dump.h"
 
@@ -18,13 +17,12 @@
 #include <unistd.h>
 #include <sys/eventfd.h>
 #include <sys/ioctl.h>
-#include <sys/socket.h>
 #include <sys/stat.h>
 #include <sys/syscall.h>
 #include <sys/sysmacros.h>
-#include <sys/uio.h>
 
 #include "engine/base/fd.h"
+#include "snapshot/dump_sockets.h"
 
 #ifndef SYS_pidfd_getfd
 #define SYS_pidfd_getfd 438
@@ -181,51 +179,12 @@ static int dump_pipe(struct source *s, struct record_description *d, const struc
 	return (d->flags & O_ACCMODE) == O_RDONLY ? peek_pipe(s, d, fd) : 0;
 }
 
-static int dump_socket(struct source *s, struct record_description *d, const struct stat *st, int fd)
+static int dump_one_socket(struct source *s, struct record_description *d, const struct stat *st, int fd)
 {
-	int domain = 0, type = 0, listening = 0, peek_off = 0;
-	socklen_t len = sizeof(domain);
-	struct sockaddr_storage name;
-	socklen_t name_len = sizeof(name);
-	size_t cap = 0;
-	bool in_flight = false;
-	ssize_t n;
+	const char *refusal = "a socket";
+	int r = dump_socket(d, fd, st->st_ino, &refusal);
 
-	getsockopt(fd, SOL_SOCKET, SO_DOMAIN, &domain, &len);
-	len = sizeof(type);
-	getsockopt(fd, SOL_SOCKET, SO_TYPE, &type, &len);
-	len = sizeof(listening);
-	getsockopt(fd, SOL_SOCKET, SO_ACCEPTCONN, &listening, &len);
-	if (domain != AF_UNIX)
-		return refuse(s, domain == AF_INET || domain == AF_INET6 ? "an internet socket" : "a socket");
-	if (getsockname(fd, (struct sockaddr *)&name, &name_len) < 0 || name_len > sizeof(sa_family_t) ||
-	    listening)
-		return refuse(s, "a unix socket with a name");
-	if (type != SOCK_STREAM)
-		return refuse(s, "a unix socket that keeps message boundaries");
-	d->kind = STUB_FD_SOCKETPAIR;
-	d->a = (uint64_t)type;
-	d->id = st->st_ino;
-	len = sizeof(peek_off);
-	setsockopt(fd, SOL_SOCKET, SO_PEEK_OFF, &peek_off, len);
-	do {
-		char *more = realloc(d->data, cap + 65536);
-		struct iovec iov = { more + cap, 65536 };
-		struct msghdr msg = { .msg_iov = &iov, .msg_iovlen = 1 };
-
-		if (!more)
-			return -ENOMEM;
-		d->data = more;
-		n = recvmsg(fd, &msg, MSG_PEEK | MSG_DONTWAIT);
-		if (n > 0)
-			cap += (size_t)n;
-		/* no room was given for what comes beside the bytes */
-		in_flight |= msg.msg_flags & MSG_CTRUNC;
-	} while (n > 0);
-	d->data_len = cap;
-	peek_off = -1;
-	setsockopt(fd, SOL_SOCKET, SO_PEEK_OFF, &peek_off, sizeof(peek_off));
-	return in_flight ? refuse(s, "a unix socket with descriptors or credentials in flight") : 0;
+	return r == -EOPNOTSUPP ? refuse(s, refusal) : r;
 }
 
 static int dump_epoll(struct source *s, struct record_description *d)
@@ -359,7 +318,7 @@ static int dump_by_kind(struct source *s, struct record_description *d, const st
 	case S_IFIFO:
 		return dump_pipe(s, d, st, fd);
 	case S_IFSOCK:
-		return dump_socket(s, d, st, fd);
+		return dump_one_socket(s, d, st, fd);
 	default:
 		return refuse(s, "a kind of file that cannot be made again");
 	}
@@ -383,25 +342,46 @@ static int dump_one(struct source *s)
 	return r < 0 ? r : dump_by_kind(s, d, &st, fd);
 }
 
-/* the description of an earlier descriptor that is the same open file, or -1 */
-static int same_description(const struct source *s)
+/* Return: 1: @a and @b of the process are one open file; 0: they are not; -EOPNOTSUPP: nobody tells */
+static int same_file(const struct source *s, int a, int b)
 {
-	for (size_t i = 0; i < s->p->nfds; i++) {
-		long r = syscall(SYS_kcmp, s->p->pid, s->p->pid, KCMP_FILE, s->p->fds[i].fd, s->fd);
+	long r = syscall(SYS_kcmp, s->p->pid, s->p->pid, KCMP_FILE, a, b);
 
-		if (r == 0)
-			return s->p->fds[i].description;
-	}
-	return -1;
+	if (r >= 0)
+		return r == 0;
+	/* @b is there. @a, one of the caller's, may have been closed by the program */
+	if (errno == EBADF)
+		return 0;
+	return error_set(
+		s->err, EOPNOTSUPP,
+		"process %d: the kernel does not tell whether descriptors %d and %d are one open file (kcmp: %s)",
+		s->p->pid, a, b, strerror(errno));
 }
 
-/* a dup of a descriptor that came from the caller is one in a clone too. Return: that number, or -1 */
-static int dup_of_outside(const struct source *s, const struct dump_options *o)
+/* the description of an earlier descriptor that is the same open file. Return: 1, 0: none, or a negative errno */
+static int same_description(const struct source *s, int *ret)
 {
-	for (size_t i = 0; i < o->noutside; i++)
-		if (o->outside[i] && syscall(SYS_kcmp, s->p->pid, s->p->pid, KCMP_FILE, i, s->fd) == 0)
-			return (int)i;
-	return -1;
+	for (size_t i = 0; i < s->p->nfds; i++) {
+		int r = same_file(s, s->p->fds[i].fd, s->fd);
+
+		*ret = s->p->fds[i].description;
+		if (r != 0)
+			return r;
+	}
+	return 0;
+}
+
+/* a dup of a descriptor that came from the caller is one in a clone too. Return: 1 with its number, 0, or a negative errno */
+static int dup_of_outside(const struct source *s, const struct dump_options *o, int *ret)
+{
+	for (size_t i = 0; i < o->noutside; i++) {
+		int r = o->outside[i] ? same_file(s, (int)i, s->fd) : 0;
+
+		*ret = (int)i;
+		if (r != 0)
+			return r;
+	}
+	return 0;
 }
 
 static int dump_dup(struct source *s, int of)
@@ -413,6 +393,20 @@ static int dump_dup(struct source *s, int of)
 	d->kind = STUB_FD_DUP;
 	d->a = (uint64_t)of;
 	return 0;
+}
+
+/* one that was not met before. Return: 0 with *ret its description, or a negative errno */
+static int add_description(struct source *s, const struct dump_options *o, int *ret)
+{
+	int outside, r = same_description(s, ret);
+
+	if (r != 0)
+		return r < 0 ? r : 0;
+	r = dup_of_outside(s, o, &outside);
+	if (r < 0)
+		return r;
+	*ret = (int)s->rec->ndescriptions;
+	return r ? dump_dup(s, outside) : dump_one(s);
 }
 
 static int add_fd(struct source *s, const struct dump_options *o)
@@ -431,13 +425,7 @@ static int add_fd(struct source *s, const struct dump_options *o)
 	r = read_file(path, &s->fdinfo, NULL);
 	if (r < 0)
 		return error_errno(s->err, r, "reading %s", path);
-	d = same_description(s);
-	if (d < 0) {
-		int outside = dup_of_outside(s, o);
-
-		d = (int)s->rec->ndescriptions;
-		r = outside < 0 ? dump_one(s) : dump_dup(s, outside);
-	}
+	r = add_description(s, o, &d);
 	if (r == 0) {
 		more = realloc(s->p->fds, (s->p->nfds + 1) * sizeof(*more));
 		if (!more)
@@ -454,31 +442,26 @@ static int add_fd(struct source *s, const struct dump_options *o)
 	return r == -ENOMEM ? error_set(s->err, ENOMEM, "no memory") : r;
 }
 
-/* both ends of a pipe or pair must be here; socket peers are told by the inode order of socketpair(2) */
+/* one end of a pipe may have been closed; both of a pair of sockets must be here */
 static int pair_up(struct record *rec, const struct record_process *p, struct error *err)
 {
+	const char *refusal;
+
 	for (size_t i = 0; i < rec->ndescriptions; i++) {
 		struct record_description *d = &rec->descriptions[i];
 
-		if ((d->kind != STUB_FD_PIPE && d->kind != STUB_FD_SOCKETPAIR) || d->peer >= 0)
-			continue;
-		for (size_t j = 0; j < rec->ndescriptions; j++) {
-			const struct record_description *e = &rec->descriptions[j];
+		for (size_t j = 0; d->kind == STUB_FD_PIPE && d->peer < 0 && j < rec->ndescriptions; j++) {
+			struct record_description *e = &rec->descriptions[j];
 
-			if (j == i || e->kind != d->kind || e->peer >= 0)
+			if (j == i || e->kind != STUB_FD_PIPE || e->peer >= 0 || e->id != d->id ||
+			    !((e->flags ^ d->flags) & O_ACCMODE))
 				continue;
-			if (d->kind == STUB_FD_PIPE ? e->id == d->id && ((e->flags ^ d->flags) & O_ACCMODE)
-						    : e->id == d->id + 1 || e->id + 1 == d->id) {
-				d->peer = (int)j;
-				rec->descriptions[j].peer = (int)i;
-				break;
-			}
+			d->peer = (int)j;
+			e->peer = (int)i;
 		}
-		if (d->peer < 0 && d->kind == STUB_FD_SOCKETPAIR)
-			return error_set(err, EOPNOTSUPP,
-					 "process %d has a unix socket connected to somebody outside",
-					 p->pid);
 	}
+	if (dump_socket_pairs(rec, &refusal) < 0)
+		return error_set(err, EOPNOTSUPP, "process %d has %s", p->pid, refusal);
 	return 0;
 }
 

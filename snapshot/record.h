@@ -74,6 +74,7 @@ struct record_description {
 	void *data; /* queued bytes that this end will read */
 	size_t data_len;
 	uint64_t id; /* inode: of the pipe or socket, to find the other end; of STUB_FD_PATH's file */
+	uint64_t peer_id; /* STUB_FD_SOCKETPAIR: inode of the other end */
 	uint64_t dev; /* STUB_FD_PATH */
 	int owner_signo; /* as in struct stub_fd */
 };

@@ -2,6 +2,9 @@
 /*
  * build.c - builds: a queue, one process at a time, and what comes back.
  *
+ * Whoever waits for a build (`warm build`) gets his turn, however many there are, and before what runs have built behind
+ * them: of those no more wait than BACKGROUND_MAX, and none that backoff.h advises against.
+ *
  * A build's process reports on a socket (builder.h) and ends. It may die at any moment, be
  * killed or hang: then its socket closes or its time runs out, and whoever
  * waits is told.
@@ -14,6 +17,7 @@
 #include <string.h>
 #include <unistd.h>
 #include <sys/prctl.h>
+#include <sys/resource.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
 #include <sys/syscall.h>
@@ -22,23 +26,30 @@
 #include "engine/base/clock.h"
 #include "engine/base/fd.h"
 #include "engine/base/log.h"
+#include "warmd/backoff.h"
 #include "warmd/builder.h"
 #include "warmd/lease.h"
 #include "warmd/pool.h"
 #include "warmd/server.h"
 
-#define BUILDS_MAX	16
-#define WAITERS_MAX	32
+#define BACKGROUND_MAX	16
 #define BUILD_FILES_MAX 4096
 #define AGAIN_NAMED	100
+#define SHORT_USEC	50000 /* without a process for it */
+#define SHORT_MAX	100
 #define RACY_USEC	25000 /* a little more than the 20 ms of dep_set_racy() */
 
 struct build {
 	struct build *next;
 	struct server *server;
 	struct request *request;
-	struct connection *waiters[WAITERS_MAX];
-	unsigned int nwaiters;
+	struct connection **waiters;
+	unsigned int nwaiters, waiters_size;
+	bool background; /* wanted whether or not anybody waits */
+	bool ending; /* whoever is told may go away meanwhile */
+	bool retrying; /* timer: until it is started again */
+	unsigned int shortages; /* how often it could not be started for want of processes or descriptors */
+	uint64_t cpu_ns; /* of its process, once that is reaped */
 	unsigned int again; /* how often an input changed during the build, so that it was made once more */
 	/* while it runs */
 	pid_t pid;
@@ -98,16 +109,39 @@ bool build_is_process(const struct server *s, pid_t pid)
 	return false;
 }
 
+static void build_free(struct build *b);
+
 void build_forget_waiter(struct server *s, const struct connection *c)
 {
-	for (struct build *b = s->builds; b; b = b->next) {
-		unsigned int kept = 0;
+	struct build *next;
 
+	for (struct build *b = s->builds; b; b = next) {
+		unsigned int kept = 0, had = b->nwaiters;
+
+		next = b->next;
 		for (unsigned int i = 0; i < b->nwaiters; i++)
 			if (b->waiters[i] != c)
 				b->waiters[kept++] = b->waiters[i];
 		b->nwaiters = kept;
+		/* one that has begun goes on: it is nearly there */
+		if (had && !kept && !b->background && !b->ending && b->pid <= 0)
+			build_free(b);
 	}
+}
+
+static bool add_waiter(struct build *b, struct connection *c)
+{
+	if (b->nwaiters == b->waiters_size) {
+		unsigned int size = b->waiters_size ? 2 * b->waiters_size : 4;
+		struct connection **more = realloc(b->waiters, size * sizeof(*more));
+
+		if (!more)
+			return false;
+		b->waiters = more;
+		b->waiters_size = size;
+	}
+	b->waiters[b->nwaiters++] = c;
+	return true;
 }
 
 static void end_process(struct build *b)
@@ -118,8 +152,12 @@ static void end_process(struct build *b)
 	b->sock = fd_close(b->sock);
 	if (b->pid > 0) {
 		/* it has nothing more to say; what it traced dies with it (PTRACE_O_EXITKILL) */
+		struct rusage used = { 0 };
+
 		kill(b->pid, SIGKILL);
-		waitpid(b->pid, NULL, 0);
+		if (wait4(b->pid, NULL, 0, &used) == b->pid)
+			b->cpu_ns = (uint64_t)(used.ru_utime.tv_sec + used.ru_stime.tv_sec) * NS_PER_S +
+				    (uint64_t)(used.ru_utime.tv_usec + used.ru_stime.tv_usec) * NS_PER_US;
 		b->pid = 0;
 	}
 	b->result_fd = fd_close(b->result_fd);
@@ -142,7 +180,17 @@ static void build_free(struct build *b)
 		}
 	}
 	request_free(b->request);
+	free(b->waiters);
 	free(b);
+}
+
+/* @cpu_ns: as the build's process counted; 0: it could not, and its own is known */
+static void note(struct build *b, enum backoff_outcome outcome, uint64_t cpu_ns, const char *why)
+{
+	b->ending = true;
+	end_process(b);
+	backoff_built(b->server->store->backoff, backoff_program(b->request), outcome,
+		      cpu_ns > b->cpu_ns ? cpu_ns : b->cpu_ns, why, clock_ns(CLOCK_MONOTONIC));
 }
 
 static int on_retry(sd_event_source *source, void *data)
@@ -157,6 +205,7 @@ static void finish(struct build *b, uint32_t status, const struct template *t, c
 {
 	struct server *s = b->server;
 
+	b->ending = true;
 	/* one that cannot be told is closed, and forgotten as often as it waits here */
 	while (b->nwaiters)
 		connection_reply(b->waiters[--b->nwaiters], status, t, false, 0, reason);
@@ -174,19 +223,28 @@ static int on_again(sd_event_source *source, uint64_t usec, void *data)
 	(void)source;
 	(void)usec;
 	b->timer = sd_event_source_disable_unref(b->timer);
+	b->retrying = false;
 	start_next(b->server);
 	return 0;
+}
+
+/* the first of the queue is started after a while, or at once if there is no memory for a timer */
+static void start_later(struct build *b, uint64_t usec)
+{
+	b->retrying = sd_event_add_time_relative(b->server->event, &b->timer, CLOCK_MONOTONIC, usec, 1000,
+						 on_again, b) >= 0;
+	if (!b->retrying)
+		start_next(b->server);
 }
 
 static void run_again(struct build *b, const char *why)
 {
 	log_info("build of '%s' again: %s", b->request->argv[0], why);
 	end_process(b);
+	b->ending = false;
 	b->again++;
 	/* a program in C is built again within the time that a file counts as racy: dep_set_racy() */
-	if (sd_event_add_time_relative(b->server->event, &b->timer, CLOCK_MONOTONIC, RACY_USEC, 1000,
-				       on_again, b) < 0)
-		start_next(b->server);
+	start_later(b, RACY_USEC);
 }
 
 static Warm__BuildResult *read_result(struct build *b)
@@ -201,6 +259,15 @@ static Warm__BuildResult *read_result(struct build *b)
 	if (!bytes || pread_full(b->result_fd, bytes, b->report.result_size, 0) < 0)
 		return NULL;
 	return warm__build_result__unpack(NULL, b->report.result_size, bytes);
+}
+
+/* what may be the reason of a failure to write: memfds count too, and warmd's own limit cannot be raised by it */
+static const char *file_limit(const struct server *s)
+{
+	return s->own.rlimits[RLIMIT_FSIZE][0] == RLIM_INFINITY
+		       ? ""
+		       : ": warmd may not write files as large as that (ulimit -f of whoever started it); end it with "
+			 "'warm stop', and start it from elsewhere";
 }
 
 /* launches come by its name, and cannot run cold: it is worth waiting until nobody writes any more */
@@ -227,14 +294,20 @@ static void complete(struct build *b)
 		finish(b, WIRE_COLD_ERROR, NULL, "the build's report is malformed");
 		return;
 	}
+	b->fds = NULL;
+	b->nfds = 0;
+	note(b,
+	     result->failed  ? BACKOFF_FAILED
+	     : result->error ? BACKOFF_REFUSED
+			     : BACKOFF_BUILT,
+	     result->cpu_ns, result->message);
 	if (result->error && result->error != -EOPNOTSUPP && result->error != -EINVAL) {
 		log_warning("build of '%s' failed: %s", b->request->argv[0], result->message);
 		s->builds_failed++;
-		snprintf(err.text, sizeof(err.text), "the build failed: %s", result->message);
+		snprintf(err.text, sizeof(err.text), "the build failed: %s%s", result->message,
+			 result->error == -EFBIG ? file_limit(s) : "");
 		/* kept as a refusal: the same would fail again at each run */
 	}
-	b->fds = NULL;
-	b->nfds = 0;
 	status = result->error ? WIRE_COLD_REFUSED : WIRE_WARM;
 	if (result->error == -EOPNOTSUPP || result->error == -EINVAL)
 		s->builds_refused++;
@@ -328,6 +401,7 @@ static int read_packet(struct build *b)
 static int on_packet(sd_event_source *source, int fd, uint32_t events, void *data)
 {
 	struct build *b = data;
+	char words[256];
 	int r;
 
 	(void)source;
@@ -340,7 +414,9 @@ static int on_packet(sd_event_source *source, int fd, uint32_t events, void *dat
 		log_warning("the build of '%s' ended without a report: %s", b->request->argv[0],
 			    strerror(-r));
 		b->server->builds_failed++;
-		finish(b, WIRE_COLD_ERROR, NULL, "the build's process died");
+		snprintf(words, sizeof(words), "the build's process died%s", file_limit(b->server));
+		note(b, BACKOFF_FAILED, 0, words);
+		finish(b, WIRE_COLD_ERROR, NULL, words);
 	}
 	return 0;
 }
@@ -356,6 +432,7 @@ static int on_timeout(sd_event_source *source, uint64_t usec, void *data)
 		 (unsigned long long)(b->server->config->build_timeout_ns / 1000000000u));
 	log_warning("the build of '%s': %s", b->request->argv[0], words);
 	b->server->builds_failed++;
+	note(b, BACKOFF_FAILED, 0, words);
 	finish(b, WIRE_COLD_ERROR, NULL, words);
 	return 0;
 }
@@ -386,12 +463,13 @@ static int start(struct build *b)
 		return -errno;
 	b->start_ns = clock_ns(CLOCK_MONOTONIC);
 	b->pid = fork();
+	r = b->pid < 0 ? -errno : 0;
 	if (b->pid == 0)
 		become_builder(b, pair[1]);
 	close(pair[1]);
 	b->sock = pair[0];
-	if (b->pid < 0)
-		return -errno;
+	if (r < 0)
+		return r;
 	b->timer = sd_event_source_disable_unref(b->timer);
 	r = sd_event_add_io(s->event, &b->io, b->sock, EPOLLIN, on_packet, b);
 	if (r >= 0)
@@ -403,50 +481,84 @@ static int start(struct build *b)
 static void start_next(struct server *s)
 {
 	struct build *b = s->builds;
+	char words[128];
 	int r;
 
-	if (!b || b->pid > 0)
+	if (!b || b->pid > 0 || b->retrying)
 		return;
 	log_debug("building '%s'", b->request->argv[0]);
 	r = start(b);
-	if (r < 0) {
-		log_error("starting a build: %s", strerror(-r));
-		s->builds_failed++;
-		finish(b, WIRE_COLD_ERROR, NULL, "the build could not be started");
+	if (r == 0)
+		return;
+	end_process(b);
+	/* RLIMIT_NPROC, pids.max, RLIMIT_NOFILE: it passes, and who waits for the name would find no template */
+	if ((r == -EAGAIN || r == -ENOMEM || r == -EMFILE || r == -ENFILE) && ++b->shortages < SHORT_MAX) {
+		start_later(b, SHORT_USEC);
+		return;
 	}
+	log_error("starting a build: %s", strerror(-r));
+	s->builds_failed++;
+	snprintf(words, sizeof(words), "the build could not be started: %s", strerror(-r));
+	finish(b, WIRE_COLD_ERROR, NULL, words);
+}
+
+/* behind the one that runs, and those that somebody waits for stay in front of the others */
+static void enqueue(struct server *s, struct build *b)
+{
+	struct build **at = &s->builds;
+
+	while (*at && ((*at)->pid > 0 || (*at)->retrying || (*at)->nwaiters || !b->nwaiters))
+		at = &(*at)->next;
+	b->next = *at;
+	*at = b;
+}
+
+/* Return: it waits for @b; false: no memory, and it was told so */
+static bool join(struct build *b, struct connection *waiter)
+{
+	if (!waiter) {
+		b->background = true;
+		return true;
+	}
+	/* what changed before this request is not its fault: it gets its own second try */
+	b->again = 0;
+	if (add_waiter(b, waiter))
+		return true;
+	connection_reply(waiter, WIRE_COLD_ERROR, NULL, false, 0, "no memory for one who waits for a build");
+	return false;
 }
 
 void build_request(struct server *s, struct request *req, struct connection *waiter)
 {
-	struct build *b, **end = &s->builds;
-	unsigned int n = 0;
+	unsigned int background = 0;
+	struct build *b;
 
-	for (b = s->builds; b; b = b->next, n++) {
-		end = &b->next;
-		if (!same_context(b->request, req) || (waiter && b->nwaiters == WAITERS_MAX))
-			continue;
-		if (waiter) {
-			b->waiters[b->nwaiters++] = waiter;
-			/* what changed before this request is not its fault: it gets its own second try */
-			b->again = 0;
+	for (b = s->builds; b; b = b->next) {
+		background += b->background && !b->nwaiters && !is_named(b->request);
+		if (same_context(b->request, req)) {
+			request_free(req);
+			join(b, waiter);
+			return;
 		}
-		request_free(req);
-		return;
 	}
-	b = n < BUILDS_MAX ? calloc(1, sizeof(*b)) : NULL;
+	if (waiter)
+		backoff_forget(s->store->backoff, backoff_program(req));
+	b = waiter || is_named(req) || background < BACKGROUND_MAX ? calloc(1, sizeof(*b)) : NULL;
 	if (!b) {
 		request_free(req);
 		if (waiter)
-			connection_reply(waiter, WIRE_COLD_ERROR, NULL, false, 0,
-					 "too many builds are waiting; try again");
+			connection_reply(waiter, WIRE_COLD_ERROR, NULL, false, 0, "no memory for a build");
 		return;
 	}
 	b->server = s;
 	b->request = req;
 	b->sock = b->result_fd = -EBADF;
-	if (waiter)
-		b->waiters[b->nwaiters++] = waiter;
-	*end = b;
+	if (!join(b, waiter)) {
+		request_free(req);
+		free(b);
+		return;
+	}
+	enqueue(s, b);
 	start_next(s);
 }
 

@@ -479,6 +479,7 @@ static int start(struct builder *b, struct error *err)
 		n = readlink(path, b->stdio_links[i], sizeof(b->stdio_links[i]) - 1);
 		b->stdio_links[i][n > 0 ? n : 0] = '\0';
 	}
+	builder_child_session(&b->child);
 	r = trace_start(&b->trace, &ops, b, builder_child_start, &b->child, err);
 	if (r < 0)
 		return r;
@@ -504,6 +505,7 @@ static int build_once(struct builder *b, struct plan_options *po, struct error *
 			r = error_set(err, words.code, "%s", words.text);
 		else
 			r = -EOPNOTSUPP;
+		b->failed = !b->lines.refuse;
 	}
 	if (r <= 0)
 		return r < 0 ? r : error_set(err, EIO, "the trace ended without a reason");

@@ -221,15 +221,34 @@ static void execute(const struct request *req, char **env)
 	errno = saved;
 }
 
+void builder_child_session(const struct builder_child *c)
+{
+	/* signals to warmd's group, and its terminal if it has one, are not the program's */
+	setsid();
+	if (c->stdio.terminal >= 0)
+		ioctl(c->stdio.inner[c->stdio.terminal], TIOCSCTTY, 0);
+}
+
+/* as a shell with job control starts programs: a group of its own, in the terminal's foreground */
+static void begin_job(int terminal)
+{
+	sigset_t stop, before;
+
+	setpgid(0, 0);
+	sigemptyset(&stop);
+	sigaddset(&stop, SIGTTOU); /* tcsetpgrp(3): it is in the background until then */
+	sigprocmask(SIG_BLOCK, &stop, &before);
+	tcsetpgrp(terminal, getpid());
+	sigprocmask(SIG_SETMASK, &before, NULL);
+}
+
 int builder_child_start(void *child)
 {
 	struct builder_child *c = child;
 	char **env = make_environment(c);
 
-	/* a terminal that is a stand-in, and signals to warmd's group, are not the program's */
-	setsid();
 	if (c->stdio.terminal >= 0)
-		ioctl(c->stdio.inner[c->stdio.terminal], TIOCSCTTY, 0);
+		begin_job(c->stdio.inner[c->stdio.terminal]);
 	if (!env || place_descriptors(c) < 0)
 		return fail("descriptors");
 	if (chdir(c->req->cwd) < 0)

@@ -24,6 +24,14 @@ struct builder_child {
 int builder_stdio_open(const struct request *req, struct builder_stdio *ret, struct error *err);
 void builder_stdio_close(struct builder_stdio *s);
 
+/**
+ * builder_child_session() - in the build's process, before the child is made: a session for it, and its terminal
+ *
+ * The program must not lead it: setpgrp(2) fails in a session's leader, and no shell or script starts a program as one.
+ * With a terminal it leads a group, as a job of an interactive shell; without, it is a member of this process' group, as a
+ * command in a script is.
+ */
+void builder_child_session(const struct builder_child *c);
 /** builder_child_start() - in the child: set everything up and execute; returns an exit status when that fails */
 int builder_child_start(void *child);
 

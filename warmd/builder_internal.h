@@ -78,6 +78,7 @@ struct builder {
 	char stdio_links[3][256];
 	struct adaptor_lines lines;
 	bool adaptor_used, env_visible;
+	bool failed; /* the program ended on its way to the readiness point */
 	bool env_changed; /* a program that executed this one gave it another environment than the request's */
 	char **env; /* names that C's getenv was asked for */
 	size_t nenv;

@@ -5,9 +5,11 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
+#include <sys/resource.h>
 #include <sys/socket.h>
 #include <sys/uio.h>
 
+#include "engine/base/clock.h"
 #include "engine/base/fd.h"
 #include "warmd/builder.h"
 #include "warmd/builder_internal.h"
@@ -219,6 +221,22 @@ static int send_files(const struct builder *b, int sock)
 	return 0;
 }
 
+/* of this process, its children that have ended, and the program */
+static uint64_t processor_time(const struct builder *b)
+{
+	struct timespec t = { 0 };
+	struct rusage ended = { 0 };
+	uint64_t ns = clock_ns(CLOCK_PROCESS_CPUTIME_ID);
+	clockid_t clock;
+
+	if (b->trace && trace_root(b->trace) > 0 && clock_getcpuclockid(trace_root(b->trace), &clock) == 0 &&
+	    clock_gettime(clock, &t) == 0)
+		ns += (uint64_t)t.tv_sec * NS_PER_S + (uint64_t)t.tv_nsec;
+	getrusage(RUSAGE_CHILDREN, &ended);
+	return ns + (uint64_t)(ended.ru_utime.tv_sec + ended.ru_stime.tv_sec) * NS_PER_S +
+	       (uint64_t)(ended.ru_utime.tv_usec + ended.ru_stime.tv_usec) * NS_PER_US;
+}
+
 int builder_report_send(struct builder *b, int r, const struct error *err, int sock)
 {
 	Warm__BuildResult m = WARM__BUILD_RESULT__INIT;
@@ -233,6 +251,8 @@ int builder_report_send(struct builder *b, int r, const struct error *err, int s
 	m.retry = r < 0 && refusal && refusal->retryable;
 	m.ready = (char *)point_word(b);
 	m.argv_count = b->argv_count;
+	m.failed = r < 0 && b->failed;
+	m.cpu_ns = processor_time(b);
 	if (b->observe)
 		code = fill_dependencies(b, &m);
 	if (code == 0 && r == 0) {

@@ -113,6 +113,18 @@ static void fill_dependencies(struct answer *a, const struct template *t, Warm__
 	m->n_dependencies = n;
 }
 
+/* a program whose builds failed: why, and until when there is no next one */
+static void fill_wait(struct answer *a, const struct template *t, Warm__Template *m)
+{
+	char words[256];
+
+	if (t->state != TEMPLATE_REFUSED || !t->result->failed ||
+	    !store_waits(a->server->store, t->request, &m->build_wait_ns, words, sizeof(words)))
+		return;
+	m->state = (char *)"waits";
+	m->reason = answer_text(a, "%s", words);
+}
+
 static Warm__Template *fill_template(struct answer *a, const struct template *t, bool whole)
 {
 	Warm__Template *m = answer_own(a, calloc(1, sizeof(*m)));
@@ -139,6 +151,7 @@ static Warm__Template *fill_template(struct answer *a, const struct template *t,
 	m->threads = t->result->threads;
 	m->files = t->nfds;
 	m->build_ns = t->build_ns;
+	fill_wait(a, t, m);
 	m->pool = answer_pool(a, t->pool);
 	fill_keys(a, t, m);
 	if (whole) {
@@ -234,7 +247,11 @@ static void explain(struct server *s, struct answer *a, const Warm__ExplainReque
 			 t->state == TEMPLATE_READY ? "serves launches that agree in:" : "was refused:");
 		lines[n++] = answer_text(a, "%s", words);
 		if (t->state == TEMPLATE_REFUSED) {
+			Warm__Template *m = fill_template(a, t, false);
+
 			lines[n++] = t->result->message;
+			if (m && m->build_wait_ns)
+				lines[n++] = m->reason;
 		} else {
 			Warm__Template *m = fill_template(a, t, false);
 
@@ -318,6 +335,7 @@ int control_handle(struct connection *c, const uint8_t *payload, size_t len)
 		warm__control_request__free_unpacked(q, NULL);
 		return -ENOMEM;
 	}
+	a->server = s;
 	warm__control_reply__init(&a->reply);
 	watch_drain(s->store->watch);
 	switch (q->command_case) {

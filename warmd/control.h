@@ -13,6 +13,7 @@
 
 /* a reply under construction: what it points to is freed with it */
 struct answer {
+	const struct server *server;
 	Warm__ControlReply reply;
 	char message[256];
 	void **owned;

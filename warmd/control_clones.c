@@ -172,8 +172,12 @@ static size_t explain_recent_clone(const struct recent_launch *r, struct answer 
 		 r->clone, r->reason, r->template_id, ago(r->when_ns, when), r->what);
 	lines[n++] = answer_text(a, "%s", words);
 	lines[n++] = answer_text(a, "%s", how(r->way));
-	snprintf(words, sizeof(words), "it got its order %" PRIu64 " us after the request of process %u",
-		 r->order_ns / 1000, r->pid);
+	if (r->order_ns)
+		snprintf(words, sizeof(words),
+			 "it got its order %" PRIu64 " us after the request of process %u",
+			 r->order_ns / 1000, r->pid);
+	else
+		snprintf(words, sizeof(words), "it did not get the order of process %u", r->pid);
 	lines[n++] = answer_text(a, "%s", words);
 	return n + explain_end(r, a, lines + n);
 }

@@ -5,6 +5,7 @@
 
 #include "engine/base/clock.h"
 #include "engine/base/fd.h"
+#include "warmd/backoff.h"
 #include "warmd/control.h"
 #include "warmd/pool.h"
 
@@ -131,12 +132,13 @@ static bool fill_templates(const struct server *s, struct answer *a, Warm__Stats
 void answer_stats(struct server *s, struct answer *a)
 {
 	Warm__Stats *m = answer_own(a, calloc(1, sizeof(*m)));
+	struct backoff_totals totals;
 
 	if (m)
 		warm__stats__init(m);
 	if (!m || !fill_launches(s, a, m) || !fill_latencies(s, a, m) || !fill_templates(s, a, m))
 		return answer_fail(a, -ENOMEM, "no memory%s", "");
-	m->uptime_ns = clock_ns(CLOCK_REALTIME) - s->started_ns;
+	m->uptime_ns = clock_ns(CLOCK_BOOTTIME) - s->started_boot_ns;
 	m->builds_ok = s->builds_ok;
 	m->builds_refused = s->builds_refused;
 	m->builds_failed = s->builds_failed;
@@ -150,6 +152,11 @@ void answer_stats(struct server *s, struct answer *a)
 	m->connections = s->accepted;
 	m->bad_messages = s->bad_messages;
 	m->overfull = s->overfull;
+	backoff_totals(s->store->backoff, clock_ns(CLOCK_MONOTONIC), &totals);
+	m->build_cpu_ns = totals.build_cpu_ns;
+	m->builds_deferred = totals.deferred;
+	m->programs_waiting = totals.programs;
+	m->refused_connections = s->refused_connections;
 	m->accept_failures = s->accept_failures;
 	m->pool_hits = s->metrics.pool_hits;
 	m->pool_misses = s->metrics.pool_misses;

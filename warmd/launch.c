@@ -150,6 +150,22 @@ static bool arguments_differ(const struct template *t, const struct launch *l, c
 	return true;
 }
 
+/* a program that failed in its build, whose wait is over. Return: true: it is built */
+static bool may_build_again(struct server *s, const struct template *t)
+{
+	struct request *again;
+	char words[256];
+	uint64_t ns;
+
+	if (t->state != TEMPLATE_REFUSED || !t->result->failed ||
+	    store_waits(s->store, t->request, &ns, words, sizeof(words)))
+		return false;
+	again = request_copy(t->request);
+	if (again)
+		build_request(s, again, NULL);
+	return again != NULL;
+}
+
 static void by_name(struct server *s, struct launch *l)
 {
 	const struct request *req = l->request;
@@ -160,6 +176,8 @@ static void by_name(struct server *s, struct launch *l)
 	t = store_find(s->store, req->name);
 	if (t && t->state == TEMPLATE_READY && watch_recheck(t->watch) > 0)
 		t = NULL; /* reported: it is gone */
+	if (t && may_build_again(s, t))
+		t = NULL;
 	if (!t && build_pending_name(s, req->name)) {
 		wait_for_build(s, l);
 		return;

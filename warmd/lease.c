@@ -289,8 +289,8 @@ static void note(struct server *s, struct clone *cl, const struct wire_taken *m,
 		.argv = argv,
 	};
 	struct recent_launch *r;
-	/* its word; a time to come would be a long life */
-	bool sound = m->start_ns <= m->order_ns && m->order_ns <= now;
+	/* its word; a time to come would be a long life, and one before there was such a clone a long launch */
+	bool sound = cl->made_ns <= m->start_ns && m->start_ns <= m->order_ns && m->order_ns <= now;
 	uint64_t start = sound ? m->start_ns : now;
 
 	server_note_launch(s, cl->connection->pid, &req, WIRE_LAUNCHED, cl->label, start);
@@ -302,7 +302,7 @@ static void note(struct server *s, struct clone *cl, const struct wire_taken *m,
 	r->clone = (uint32_t)cl->pid;
 	r->way = cl->way;
 	r->template_id = cl->template_id;
-	r->order_ns = cl->order_ns - start;
+	r->order_ns = cl->order_ns > start ? cl->order_ns - start : 1; /* 0 would be: none yet */
 }
 
 static void grant_next(struct connection *c, uint64_t template_id, uint64_t model)

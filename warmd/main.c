@@ -9,18 +9,20 @@
 #include <unistd.h>
 #include <sys/file.h>
 #include <sys/prctl.h>
-#include <sys/resource.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
 #include <sys/un.h>
 #include <systemd/sd-daemon.h>
 
 #include "engine/base/fd.h"
+#include "engine/base/limits.h"
 #include "engine/base/log.h"
 #include "engine/base/runtime_dir.h"
 #include "launcher/protocol.h"
 #include "warmd/metrics_http.h"
 #include "warmd/server.h"
+
+#define LOG_MAX (4u << 20) /* bytes; and as much again in warmd.log.1 */
 
 struct start {
 	struct runtime_dir dir;
@@ -85,7 +87,6 @@ static int listen_on(const struct start *s, struct error *err)
 static int open_log(const struct start *s, const char *path, enum log_level level)
 {
 	char file[RUNTIME_PATH_MAX];
-	int fd;
 
 	if (!path)
 		path = getenv("WARM_LOG");
@@ -93,22 +94,7 @@ static int open_log(const struct start *s, const char *path, enum log_level leve
 		snprintf(file, sizeof(file), "%s/warmd.log", s->dir.path);
 		path = file;
 	}
-	fd = open(path, O_WRONLY | O_APPEND | O_CREAT | O_CLOEXEC | O_NOCTTY, 0600);
-	if (fd < 0)
-		return -errno;
-	log_open(fd, level);
-	return 0;
-}
-
-static void raise_limits(void)
-{
-	struct rlimit r;
-
-	/* each template keeps its mapped files open */
-	if (getrlimit(RLIMIT_NOFILE, &r) == 0 && r.rlim_cur < r.rlim_max) {
-		r.rlim_cur = r.rlim_max;
-		setrlimit(RLIMIT_NOFILE, &r);
-	}
+	return log_open_file(path, level, LOG_MAX);
 }
 
 static int serve(struct start *s, const struct config *config, int listen_fd, struct error *err)
@@ -198,7 +184,6 @@ static int run(struct start *s, const char *config_path, const char *log_path, s
 	s->logging = open_log(s, log_path, config.log_level) == 0;
 	if (!s->logging)
 		log_warning("cannot open the log; messages go to stderr");
-	raise_limits();
 	if (sd_listen_fds(1) == 1) {
 		s->activated = true;
 		listen_fd = SD_LISTEN_FDS_START;
@@ -231,6 +216,12 @@ int main(int argc, char **argv)
 	unsetenv(WIRE_READY_ENV);
 	if (s.ready_fd >= 0)
 		fcntl(s.ready_fd, F_SETFD, FD_CLOEXEC);
+	/*
+	 * Each template keeps its mapped files open; memfds count for RLIMIT_FSIZE; and a limit that cannot be raised shall
+	 * fail a write, not end the daemon.
+	 */
+	limits_raise();
+	signal(SIGXFSZ, SIG_IGN);
 	/* processes of one user may trace one another: a template's memory is as private as the program's */
 	prctl(PR_SET_NAME, "warmd");
 	r = run(&s, config, log, &err);

@@ -8,6 +8,7 @@
 #include "engine/base/clock.h"
 #include "engine/base/fd.h"
 #include "engine/base/utf8.h"
+#include "warmd/backoff.h"
 #include "warmd/census.h"
 #include "warmd/pool.h"
 
@@ -83,17 +84,23 @@ void metrics_order(struct server *s, struct clone *cl, const struct launch *l)
 	cl->order_ns = clock_ns(CLOCK_MONOTONIC);
 	latency_add(&s->metrics.phases[parked(cl) ? METRICS_PARKED_ORDER : METRICS_FORK_ORDER],
 		    cl->order_ns - l->start_ns);
+	/* `warm run --pool` had its answer before */
+	if (cl->recent && s->nrecent - cl->recent < RECENT_LAUNCHES)
+		s->recent[(cl->recent - 1) % RECENT_LAUNCHES].order_ns = cl->order_ns - l->start_ns;
 }
 
 void metrics_told(struct server *s, struct clone *cl, const struct launch *l)
 {
 	struct recent_launch *r = &s->recent[(s->nrecent - 1) % RECENT_LAUNCHES];
 
-	metrics_since(s, parked(cl) ? METRICS_PARKED_ANSWER : METRICS_FORK_ANSWER, cl->order_ns);
 	cl->recent = s->nrecent;
 	r->clone = (uint32_t)cl->pid;
 	r->way = cl->way;
 	r->template_id = cl->template_id;
+	/* the answer to `warm run --pool` goes before the order: there is no time from order to answer */
+	if (!cl->order_ns)
+		return;
+	metrics_since(s, parked(cl) ? METRICS_PARKED_ANSWER : METRICS_FORK_ANSWER, cl->order_ns);
 	r->order_ns = cl->order_ns - l->start_ns;
 }
 
@@ -101,7 +108,8 @@ void metrics_end(struct server *s, const struct clone *cl, int wstatus)
 {
 	struct recent_launch *r = &s->recent[(cl->recent - 1) % RECENT_LAUNCHES];
 
-	metrics_since(s, parked(cl) ? METRICS_PARKED_LIFE : METRICS_FORK_LIFE, cl->order_ns);
+	if (cl->order_ns)
+		metrics_since(s, parked(cl) ? METRICS_PARKED_LIFE : METRICS_FORK_LIFE, cl->order_ns);
 	if (!cl->recent || s->nrecent - cl->recent >= RECENT_LAUNCHES)
 		return;
 	r->wstatus = wstatus;
@@ -177,10 +185,19 @@ static void launches(const struct server *s, FILE *out)
 
 static void builds(const struct server *s, FILE *out)
 {
+	struct backoff_totals totals;
+
 	family(out, "builds_total", "counter", "Builds of templates by result.");
 	labelled(out, "builds_total", "result", "ready", s->builds_ok);
 	labelled(out, "builds_total", "result", "refused", s->builds_refused);
 	labelled(out, "builds_total", "result", "failed", s->builds_failed);
+	family(out, "build_seconds_total", "counter", "Processor time of builds.");
+	backoff_totals(s->store->backoff, clock_ns(CLOCK_MONOTONIC), &totals);
+	fprintf(out, "warm_build_seconds_total %.3f\n", (double)totals.build_cpu_ns / 1e9);
+	single(out, "deferred_builds_total", "counter",
+	       "Builds that were not made for a run, because others failed or brought nothing.",
+	       totals.deferred);
+	single(out, "waiting_programs", "gauge", "Programs whose next build waits.", totals.programs);
 	family(out, "dropped_templates_total", "counter", "Templates that were dropped, by reason.");
 	labelled(out, "dropped_templates_total", "reason", "stale", s->store->dropped_stale);
 	labelled(out, "dropped_templates_total", "reason", "memory", s->store->dropped_budget);
@@ -201,6 +218,9 @@ static void daemon_itself(const struct server *s, FILE *out)
 	single(out, "bad_messages_total", "counter", "Malformed messages.", s->bad_messages);
 	single(out, "unread_connections_total", "counter",
 	       "Connections that were ended because their clients do not read.", s->overfull);
+	single(out, "refused_connections_total", "counter",
+	       "Connections on which launches were refused, because there were too many.",
+	       s->refused_connections);
 	single(out, "accept_failures_total", "counter",
 	       "Times that no connection could be accepted, for want of descriptors or memory.",
 	       s->accept_failures);

@@ -123,6 +123,7 @@ void pool_free(struct pool *p)
 	pool_drop_clones(&p->parked, &p->nparked);
 	lease_revoke(p->server, p);
 	pool_stop_skeleton(p);
+	sd_event_source_disable_unref(p->hungry);
 	free(p->prefix);
 	free(p->build_argv);
 	free(p->build_env);
@@ -173,6 +174,10 @@ static bool place(struct pool *p, struct launch *l)
 	while (!fork && (cl = ready_clone(p, terminal_wanted(l)))) {
 		uint32_t way = cl->state == CLONE_PARKED ? WIRE_WAY_PARKED : WIRE_WAY_FORK;
 
+		if (pool_is_stopped(cl)) {
+			pool_replace(p, cl);
+			continue;
+		}
 		if (pool_give_order(p, cl, l, way))
 			return true;
 		pool_give_back(p, cl);
@@ -333,6 +338,30 @@ void pool_new_hot(struct pool *p, bool replace)
 	pool_refill(p);
 }
 
+/* clones that somebody stopped are of no use, and would hold up the launch that they get */
+static void replace_stopped(struct pool *p)
+{
+	struct clone *next;
+
+	for (struct clone *cl = p->parked; cl; cl = next) {
+		next = cl->next;
+		if (pool_is_stopped(cl))
+			pool_replace(p, cl);
+	}
+	/* those that are being made may have their launch: pool_lost() sees to it */
+	for (struct clone *cl = p->making; cl; cl = cl->next)
+		if (cl->state == CLONE_MAKING && pool_is_stopped(cl))
+			pidfd_kill(cl->leader ? cl->leader_pidfd : cl->pidfd,
+				   cl->leader ? cl->leader : cl->pid, SIGKILL, false);
+	/* its client may give the order this very moment, which counts then */
+	for (struct clone *cl = p->server->leased; cl; cl = cl->next) {
+		if (cl->pool == p && pool_is_stopped(cl)) {
+			lease_revoke(p->server, p);
+			return;
+		}
+	}
+}
+
 /*
  * A skeleton, or a clone that is being made, may be stopped or hang: launches that wait for it go on with another.
  * What was said and not read yet, because warmd itself was stopped, counts as heard.
@@ -365,6 +394,7 @@ void pool_tick(struct pool *p, bool short_of_memory)
 	uint64_t idle = p->server->config->pool_idle_ns;
 
 	replace_hanging(p);
+	replace_stopped(p);
 	if (short_of_memory || (idle && clock_ns(CLOCK_MONOTONIC) - p->last_launch_ns > idle &&
 				clock_ns(CLOCK_MONOTONIC) - p->skeleton_ns > idle)) {
 		if (p->nparked)

@@ -43,7 +43,8 @@ struct launch {
 	struct connection *connection; /* NULL: gone; the launch goes on only if detached */
 	uint64_t start_ns; /* CLOCK_MONOTONIC, when the request came */
 	bool by_name; /* WIRE_LAUNCH; else WIRE_RUN */
-	unsigned int starved; /* forks for it that failed for want of processes or memory */
+	uint64_t
+		starved_ns; /* CLOCK_MONOTONIC, since when it waits in a shortage: pool_starved.c; 0: it does not */
 	int oom_score_adj; /* the caller's */
 };
 
@@ -64,11 +65,12 @@ struct clone {
 	bool cgroup; /* forked into the one that its launch asked for */
 	unsigned int hot; /* its pool's, when it was asked for */
 	bool parks; /* forked for the pool: says when it is made */
+	int starved; /* a negative errno: it could not be made for want of processes */
 	bool scored; /* has its launch's oom_score_adj */
 	/* RUNNING */
 	char *label;
 	uint64_t template_id, started_ns; /* started_ns: CLOCK_REALTIME */
-	uint64_t order_ns; /* CLOCK_MONOTONIC, when it got its order */
+	uint64_t order_ns; /* CLOCK_MONOTONIC, when it got its order; 0: it has none yet */
 	uint64_t recent; /* 1 + its number among the server's recent launches; 0: not among them */
 	struct connection *connection;
 	uint32_t tag, way;
@@ -103,12 +105,13 @@ struct pool {
 	unsigned int want, size; /* parked clones: now, and while there are launches */
 	struct launch *waiting, **waiting_end;
 	uint64_t last_launch_ns, skeleton_ns;
-	uint64_t
-		starved_ns; /* CLOCK_MONOTONIC, when fork failed for want of processes or memory; 0: the last did not */
+	sd_event_source *hungry; /* in a shortage: until the next try; NULL: there is none */
+	unsigned int starvations; /* tries that failed so, one after the other */
 	uint64_t heard_ns; /* CLOCK_MONOTONIC, when the skeleton or a clone last said something */
 	bool terminals; /* clones that are made ahead get a terminal */
 	unsigned int without_terminal; /* launches, since the last with one */
 	unsigned int failures; /* one after the other */
+	unsigned int breaks; /* how often it was BROKEN, since the last clone that could be made */
 	uint64_t hits, misses, skeletons;
 	char why[160]; /* BROKEN */
 };

@@ -4,14 +4,17 @@
 
 #include <errno.h>
 #include <poll.h>
+#include <signal.h>
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
 #include <sys/socket.h>
+#include <sys/wait.h>
 
 #include "engine/base/clock.h"
 #include "engine/base/fd.h"
 #include "engine/base/log.h"
+#include "engine/base/pidfd.h"
 #include "warmd/lease.h"
 #include "warmd/oom_score.h"
 #include "warmd/terminal.h"
@@ -114,6 +117,27 @@ static bool is_dead(const struct clone *cl)
 	return poll(&p, 1, 0) > 0 && (p.revents & (POLLHUP | POLLERR));
 }
 
+bool pool_is_stopped(const struct clone *cl)
+{
+	siginfo_t si = { 0 };
+
+	/* of children alone, and nothing is taken from whoever asks next */
+	return cl->child &&
+	       waitid(P_PIDFD, (id_t)(cl->leader ? cl->leader_pidfd : cl->pidfd), &si,
+		      WSTOPPED | WNOHANG | WNOWAIT) == 0 &&
+	       si.si_pid;
+}
+
+void pool_replace(struct pool *p, struct clone *cl)
+{
+	log_info("clone %d of '%s', which has no order, was stopped: it is replaced", cl->pid,
+		 p->template->label);
+	/* the end of file on its channel would not end it. Its session's leader takes it along */
+	pidfd_kill(cl->leader ? cl->leader_pidfd : cl->pidfd, cl->leader ? cl->leader : cl->pid, SIGKILL,
+		   false);
+	pool_give_back(p, cl);
+}
+
 void pool_refuse(struct launch *l, uint32_t status, const char *words)
 {
 	launch_answer(l, status, NULL, words);
@@ -192,39 +216,27 @@ bool pool_give_order(struct pool *p, struct clone *cl, struct launch *l, uint32_
 	}
 	cl->way = way;
 	cl->template_id = p->template->id;
-	if (!l->by_name) {
-		launch_answer(l, WIRE_LAUNCHED, cl, p->template->label);
-		if (!launch_wanted(l)) {
-			fd_close(o.json);
-			launch_free(l);
-			if (pool_is_used(cl))
-				pool_give_back(p, cl);
-			return true;
-		}
-	}
-	r = packet_send(cl->channel, o.pieces, o.npieces, o.fds, o.nfds, MSG_DONTWAIT);
-	fd_close(o.json);
-	if (l->by_name && (r == -EPIPE || r == -ECONNRESET))
-		return false;
-	if (l->by_name && r < 0) {
-		error_errno(&err, r, "sending a clone its order");
-		pool_refuse(l, WIRE_COLD_ERROR, err.text);
+	launch_answer(l, WIRE_LAUNCHED, cl, p->template->label);
+	if (!launch_wanted(l)) {
+		fd_close(o.json);
+		launch_free(l);
+		cl->recent = 0;
 		if (pool_is_used(cl))
 			pool_give_back(p, cl);
 		return true;
 	}
+	r = packet_send(cl->channel, o.pieces, o.npieces, o.fds, o.nfds, MSG_DONTWAIT);
 	/* one that was answered, and died before its order, is told of by its end */
 	if (r < 0)
 		log_warning("clone %d of '%s' gets no order: %s", cl->pid, p->template->label, strerror(-r));
 	pool_take(&p->making, &p->nmaking, cl);
 	pool_take(&p->parked, &p->nparked, cl);
-	p->failures = 0;
+	p->failures = p->breaks = 0;
 	pool_count_launch(p, way);
 	clone_run(cl, l, way);
-	if (l->by_name) {
-		launch_answer(l, WIRE_LAUNCHED, cl, p->template->label);
+	if (l->by_name && r == 0)
 		lease_offer(p, l, &o);
-	}
+	fd_close(o.json);
 	launch_free(l);
 	return true;
 }

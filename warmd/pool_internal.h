@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT */
-/* pool_internal.h - between pool.c, pool_clones.c, pool_notes.c and pool_skeleton.c; nobody else includes it */
+/* pool_internal.h - between the pool*.c; nobody else includes it */
 #ifndef WARM_WARMD_POOL_INTERNAL_H
 #define WARM_WARMD_POOL_INTERNAL_H
 
@@ -31,13 +31,17 @@ struct clone *pool_find(struct pool *p, uint64_t id);
 struct clone *pool_ask(struct pool *p, struct launch *l);
 /**
  * pool_give_order() - launch @l with @cl
- * Somebody who waits for `warm run` runs the program cold when no answer comes in time: so the answer goes first, and
- * without one there is no order.
+ * The answer goes first, and without one there is no order: `warm run` runs the program cold when none comes in time, and
+ * a clone that begins, while warmd is killed, would be one that nobody follows, and that its caller may launch again.
  * Return: true: the launch is the clone's, or has been answered; false: the clone is dead
  */
 bool pool_give_order(struct pool *p, struct clone *cl, struct launch *l, uint32_t way);
 /** pool_is_used() - @cl is for one launch, or has something of one already: no other may have it */
 bool pool_is_used(const struct clone *cl);
+/** pool_is_stopped() - did somebody stop it (SIGSTOP)? An order would wait for SIGCONT, and its launch with it */
+bool pool_is_stopped(const struct clone *cl);
+/** pool_replace() - one that is stopped ends, and others come in its place */
+void pool_replace(struct pool *p, struct clone *cl);
 /** pool_give_back() - @cl ends: nobody wants it */
 void pool_give_back(struct pool *p, struct clone *cl);
 /** pool_refuse() - @l is answered, and freed */
@@ -49,8 +53,20 @@ void pool_count_launch(struct pool *p, uint32_t way);
 /* --- pool_notes.c --- */
 
 int pool_on_notes(sd_event_source *source, int fd, uint32_t events, void *data);
-/** pool_is_starved() - did a fork fail just now, for want of processes or memory? */
+
+/* --- pool_starved.c --- */
+
+/** pool_is_shortage() - is @code, a negative errno, one of those that pass by themselves? */
+bool pool_is_shortage(int code);
+/** pool_is_starved() - was there a shortage just now, so that nothing is tried? */
 bool pool_is_starved(const struct pool *p);
+/**
+ * pool_starve() - a fork, or a skeleton's start, failed with @code, a shortage: the next try comes by itself
+ * @what: "forked", say. Launches that have waited for long are refused
+ */
+void pool_starve(struct pool *p, const char *what, int code);
+/** pool_fed() - it works again */
+void pool_fed(struct pool *p);
 
 /* --- pool_skeleton.c --- */
 

@@ -11,22 +11,19 @@
 #include "engine/base/log.h"
 #include "warmd/terminal.h"
 
-#define STARVED_NS                                                                                           \
-	(200 * NS_PER_MS) /* without a fork, after one that failed for want of processes or memory */
-#define STARVED_MAX 3 /* forks of one launch that fail so: they are a second apart, pool_tick() */
-
 void pool_lost(struct clone *cl)
 {
 	struct pool *p = cl->pool;
 	struct launch *l = cl->launch;
+	int starved = cl->starved;
 
 	if (!p) { /* given back: clone_release() */
 		clone_unlink(&cl->server->leaving, cl);
 		clone_free(cl);
 		return;
 	}
-	/* killed while it was parked is no fault of the template's */
-	if (cl->state != CLONE_PARKED)
+	/* killed while it was parked is no fault of the template's, and a shortage neither */
+	if (cl->state != CLONE_PARKED && !starved)
 		p->failures++;
 	pool_take(&p->making, &p->nmaking, cl);
 	pool_take(&p->parked, &p->nparked, cl);
@@ -34,6 +31,8 @@ void pool_lost(struct clone *cl)
 	clone_free(cl);
 	if (l)
 		pool_wait_first(p, l);
+	if (starved)
+		pool_starve(p, "made", starved);
 	if (p->failures >= FAILURES_MAX) {
 		pool_skeleton_gone(p, p->why[0] ? p->why : "clones die while they are made");
 		return;
@@ -49,13 +48,22 @@ static bool misses_file(const struct stub_note *n)
 	       (n->value == -ENOENT || n->value == -ENOTDIR || n->value == -EACCES || n->value == -ELOOP);
 }
 
+/* one of the clone's own processes or threads could not be made */
+static bool is_fork(const struct stub_note *n)
+{
+	return (n->value == -EAGAIN || n->value == -ENOMEM) &&
+	       (strcmp(n->what, "making a thread") == 0 ||
+		strcmp(n->what, "forking below the session's leader") == 0);
+}
+
 static void on_failed(struct pool *p, struct clone *cl, const struct stub_note *n)
 {
 	log_warning("a clone of '%s' could not be made: %.47s: %s", p->template->label, n->what,
 		    strerror(-n->value));
 	snprintf(p->why, sizeof(p->why), "%.47s: %s", n->what, strerror(-n->value));
 	/* it ends, and pool_lost() sees to its launch */
-	(void)cl;
+	if (cl && is_fork(n))
+		cl->starved = n->value;
 	if (misses_file(n))
 		store_unusable(p->server->store, p->template, "a file that it has open"); /* may free @p */
 }
@@ -74,34 +82,17 @@ static void refused_by_cgroup(struct pool *p, struct clone *cl, int code)
 	pool_give_back(p, cl);
 }
 
-/*
- * EAGAIN, ENOMEM: RLIMIT_NPROC, pids.max, no memory. It is not the template's fault, and passes: skeleton and
- * parked clones stay, and what waits for a fork waits for pool_tick().
- */
+/* its launch, if it is for one, waits */
 static void starved(struct pool *p, struct clone *cl, int code)
 {
 	struct launch *l = cl->launch;
-	char words[160];
 
-	if (!p->starved_ns)
-		log_warning("no clone of '%s' can be forked now: %s", p->template->label, strerror(-code));
-	p->starved_ns = clock_ns(CLOCK_MONOTONIC);
 	pool_take(&p->making, &p->nmaking, cl);
 	cl->launch = NULL;
 	clone_free(cl);
-	if (l && ++l->starved >= STARVED_MAX) {
-		snprintf(words, sizeof(words),
-			 "no clone can be forked: %s (see ulimit -u, and pids.max of the control group)",
-			 strerror(-code));
-		pool_refuse(l, WIRE_COLD_ERROR, words);
-	} else if (l) {
+	if (l)
 		pool_wait_first(p, l);
-	}
-}
-
-bool pool_is_starved(const struct pool *p)
-{
-	return p->starved_ns && clock_ns(CLOCK_MONOTONIC) - p->starved_ns < STARVED_NS;
+	pool_starve(p, "forked", code);
 }
 
 static void on_forked(struct pool *p, struct clone *cl, int pid)
@@ -114,11 +105,11 @@ static void on_forked(struct pool *p, struct clone *cl, int pid)
 		pool_serve_waiting(p);
 		return;
 	}
-	if (pid == -EAGAIN || pid == -ENOMEM) {
+	if (pool_is_shortage(pid)) {
 		starved(p, cl, pid);
 		return;
 	}
-	p->starved_ns = 0;
+	pool_fed(p);
 	r = pid < 0 ? pid : clone_adopt(cl, pid);
 	if (r < 0) {
 		log_warning("a clone of '%s' could not be forked: %s", p->template->label, strerror(-r));
@@ -172,7 +163,7 @@ static void on_parked(struct pool *p, struct clone *cl, pid_t pid)
 	cl->next = p->parked;
 	p->parked = cl;
 	p->nparked++;
-	p->failures = 0;
+	p->failures = p->breaks = 0;
 	pool_retire(p);
 	pool_serve_waiting(p);
 	pool_refill(p);

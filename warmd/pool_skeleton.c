@@ -15,7 +15,8 @@
 
 #define SKELETON_USEC 20000 /* from one skeleton's start to the next */
 #define START_SECONDS 10 /* for a skeleton */
-#define RETRY_NS      (30 * NS_PER_S)
+#define RETRY_NS      NS_PER_S /* after three failures in a row; it doubles with every such three */
+#define RETRY_MAX_NS  (30 * NS_PER_S)
 
 void pool_stop_skeleton(struct pool *p)
 {
@@ -41,14 +42,24 @@ static int on_start_timeout(sd_event_source *source, uint64_t usec, void *data)
 	return 0;
 }
 
+static bool may_try_again(const struct pool *p)
+{
+	uint64_t wait = RETRY_NS;
+
+	for (unsigned int i = 1; i < p->breaks && wait < RETRY_MAX_NS; i++)
+		wait *= 2;
+	return clock_ns(CLOCK_MONOTONIC) - p->skeleton_ns >= (wait < RETRY_MAX_NS ? wait : RETRY_MAX_NS);
+}
+
 static void start_skeleton(struct pool *p)
 {
 	struct error err = { 0 };
 	sd_event *event = p->server->event;
 	int r;
 
-	if (p->state == SKELETON_BROKEN && clock_ns(CLOCK_MONOTONIC) - p->skeleton_ns < RETRY_NS)
+	if (p->state == SKELETON_BROKEN && !may_try_again(p))
 		return;
+	p->state = SKELETON_NONE;
 	p->skeleton_ns = clock_ns(CLOCK_MONOTONIC);
 	/* of a refill, or of the start that is made now */
 	p->timer = sd_event_source_disable_unref(p->timer);
@@ -67,7 +78,9 @@ static void start_skeleton(struct pool *p)
 		if (r < 0)
 			error_errno(&err, r, "watching a skeleton");
 	}
-	if (r < 0)
+	if (r < 0 && p->state == SKELETON_NONE && pool_is_shortage(r))
+		pool_starve(p, "forked", r);
+	else if (r < 0)
 		pool_skeleton_gone(p, err.text);
 }
 
@@ -75,7 +88,8 @@ void pool_want_skeleton(struct pool *p)
 {
 	uint64_t since = clock_ns(CLOCK_MONOTONIC) - p->skeleton_ns;
 
-	if ((p->state != SKELETON_NONE && p->state != SKELETON_BROKEN) || (!p->want && !p->waiting))
+	if ((p->state != SKELETON_NONE && p->state != SKELETON_BROKEN) || (!p->want && !p->waiting) ||
+	    pool_is_starved(p))
 		return;
 	if (p->skeletons == 0 || since > SKELETON_USEC * NS_PER_US)
 		start_skeleton(p);
@@ -123,6 +137,7 @@ void pool_skeleton_gone(struct pool *p, const char *why)
 	if (p->failures >= FAILURES_MAX) {
 		log_warning("template '%s' cannot be forked: %s", p->template->label, p->why);
 		p->state = SKELETON_BROKEN;
+		p->breaks++;
 		p->failures = 0;
 		pool_fail_waiting(p);
 		return;

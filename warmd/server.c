@@ -13,6 +13,7 @@
 #include "engine/base/clock.h"
 #include "engine/base/fd.h"
 #include "engine/base/log.h"
+#include "warmd/backoff.h"
 #include "warmd/hot.h"
 #include "warmd/lease.h"
 #include "warmd/memory.h"
@@ -184,6 +185,7 @@ static bool answer_run(struct connection *c, struct request *req, struct packet 
 	uint32_t status = WIRE_COLD_DISABLED, flags = req->run.flags;
 	char reason[256] = "the configuration disables it";
 	struct template *t = NULL;
+	uint64_t wait_ns;
 
 	if (!config_disables(s->config, req->argv[0])) {
 		/* what happened before this request is known after this */
@@ -192,6 +194,11 @@ static bool answer_run(struct connection *c, struct request *req, struct packet 
 		if (wants_build(status) && build_pending(s, req)) {
 			status = WIRE_COLD_BUILDING;
 			snprintf(reason, sizeof(reason), "its template is being built");
+		} else if (wants_build(status) && !(flags & WIRE_RUN_BUILD) &&
+			   store_waits(s->store, req, &wait_ns, reason, sizeof(reason))) {
+			status = WIRE_COLD_WAITS;
+			if (!(flags & (WIRE_RUN_EXPLAIN | WIRE_RUN_NO_BUILD)))
+				backoff_deferred(s->store->backoff);
 		}
 	}
 	if (flags & WIRE_RUN_BUILD) {
@@ -274,6 +281,9 @@ static int handle_packet(struct connection *c, const void *packet, size_t len, s
 		send_packet(c->fd, &h, sizeof(h), NULL, 0);
 		return -EPROTONOSUPPORT;
 	}
+	/* commands are answered: they show who has all the connections */
+	if (c->guest && h.type != WIRE_CONTROL)
+		return guest_answer(c, packet, len);
 	switch (h.type) {
 	case WIRE_RUN:
 	case WIRE_LAUNCH:
@@ -397,10 +407,6 @@ static int on_connect(sd_event_source *source, int fd, uint32_t events, void *da
 		log_warning("a connection of uid %u was refused", cred.uid);
 		return 0;
 	}
-	if (s->nconnections >= CONNECTIONS_MAX) {
-		log_warning("too many connections");
-		return 0;
-	}
 	c = calloc(1, sizeof(*c));
 	if (!c)
 		return 0;
@@ -413,6 +419,7 @@ static int on_connect(sd_event_source *source, int fd, uint32_t events, void *da
 		free(c);
 		return 0;
 	}
+	guest_admit(c);
 	c->next = s->connections;
 	s->connections = c;
 	s->nconnections++;
@@ -449,11 +456,13 @@ static void tick_pools(struct server *s)
 static void on_gone(void *data, const struct template *t)
 {
 	struct server *s = data;
-	struct request *again = t->pool || t->request->name[0] ? request_copy(t->request) : NULL;
+	/* one that was refused has no pool, but may have been built for one */
+	bool pool = t->pool || (t->state == TEMPLATE_REFUSED && (t->request->run.flags & WIRE_RUN_POOL));
+	struct request *again = pool || t->request->name[0] ? request_copy(t->request) : NULL;
 
 	if (!again)
 		return;
-	again->run.flags = t->pool ? WIRE_RUN_POOL : 0;
+	again->run.flags = pool ? WIRE_RUN_POOL : 0;
 	again->run.pool = t->pool ? t->pool->size : t->request->run.pool;
 	build_request(s, again, NULL);
 }
@@ -464,6 +473,7 @@ static int on_second(sd_event_source *source, uint64_t usec, void *data)
 	uint64_t idle = s->config->idle_exit_ns;
 
 	(void)usec;
+	log_flush();
 	store_expire(s->store);
 	tick_pools(s);
 	if (idle && !s->nconnections && !s->builds && !s->nclones &&
@@ -487,6 +497,7 @@ int server_new(struct server **ret, sd_event *event, const struct config *config
 	s->config = config;
 	s->listen_fd = listen_fd;
 	s->started_ns = clock_ns(CLOCK_REALTIME);
+	s->started_boot_ns = clock_ns(CLOCK_BOOTTIME);
 	s->last_request_ns = clock_ns(CLOCK_MONOTONIC);
 	r = store_new(&s->store, config, err);
 	if (r < 0) {

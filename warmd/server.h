@@ -10,6 +10,7 @@
  *
  *	main.c		start, configuration, lock, signals
  *	server.c	connections and the run message
+ *	guest.c		connections that are too many
  *	control.c, control_*.c	the other commands
  *	metrics.c, metrics_http.c	what is counted and measured, and its way to Prometheus
  *	census.c	the processes that it has
@@ -44,6 +45,7 @@ struct connection {
 	int fd;
 	uint32_t pid;
 	bool checked; /* may have clones launched: peer.c */
+	bool guest; /* one too many: guest.c */
 	bool dead; /* connection_end() */
 	struct terminal *terminal; /* that it writes to or looks at: terminal.h */
 	uint64_t hard_limits[WIRE_RLIMITS]; /* of the process at the other end, when it was checked */
@@ -73,11 +75,13 @@ struct server {
 	struct connection *connections;
 	unsigned int nconnections;
 	struct build *builds; /* the first runs, the others wait */
-	uint64_t started_ns, last_request_ns;
+	uint64_t started_ns, last_request_ns; /* CLOCK_REALTIME, CLOCK_MONOTONIC */
+	uint64_t started_boot_ns; /* CLOCK_BOOTTIME: the wall clock may be set while it runs */
 	/* statistics */
 	uint64_t launches[WIRE_STATUS_COUNT];
 	uint64_t builds_ok, builds_refused, builds_failed, bad_messages, accepted;
 	uint64_t overfull; /* connections that were ended because their clients do not read */
+	uint64_t refused_connections; /* guests */
 	uint64_t accept_failures; /* for want of descriptors or memory */
 	bool accept_pauses;
 	struct metrics metrics;
@@ -139,6 +143,13 @@ int connection_send(struct connection *c, const void *bytes, size_t len, const i
 /** connection_flush() - the client has room again. Return: as connection_send() */
 int connection_flush(struct connection *c);
 void connection_drop_outgoing(struct connection *c);
+
+/* --- guest.c --- */
+
+/** guest_admit() - @c, which is not in the list yet, may be one too many: then it is a guest */
+void guest_admit(struct connection *c);
+/** guest_answer() - the answer to a launch of a guest: there is none. Return: 0, or -EBADMSG and such: end the connection */
+int guest_answer(struct connection *c, const void *packet, size_t len);
 
 /** server_note_launch() - for the statistics and `warm explain PID` */
 void server_note_launch(struct server *s, uint32_t pid, const struct request *req, uint32_t status,

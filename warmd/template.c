@@ -1,4 +1,5 @@
 /* SPDX-License-Identifier: MIT */
+#include "warmd/backoff.h"
 #include "warmd/hot.h"
 #include "warmd/lease.h"
 #include "warmd/template.h"
@@ -12,7 +13,8 @@
 #include "engine/base/fd.h"
 #include "engine/base/log.h"
 
-#define REFUSAL_NS (60 * NS_PER_S) /* then it may be tried again: the reason can lie outside files */
+#define REFUSAL_NS     (60 * NS_PER_S) /* then it may be tried again: the reason can lie outside files */
+#define REFUSAL_MAX_NS (3600 * NS_PER_S)
 #define AGAIN_NS                                                                                             \
 	(10 *                                                                                                \
 	 NS_PER_S) /* a template that clones cannot be made of, and the next one neither: not in a loop */
@@ -64,12 +66,14 @@ static void on_changed(void *data, const char *path)
 
 	log_info("template '%s' is stale: %s changed", t->label ? t->label : "?", path);
 	unlink_template(s, t);
+	backoff_stale(s->backoff, backoff_program(t->request), path, t->launches, clock_ns(CLOCK_MONOTONIC));
 	if (t->state == TEMPLATE_READY && t->label) {
 		s->dropped_stale++;
 		note_stale(s, t, path);
-		if (s->on_gone)
-			s->on_gone(s->on_gone_data, t);
 	}
+	/* what was refused is tried again too, if launches name it: it may have been saved half way through an edit */
+	if (t->label && s->on_gone)
+		s->on_gone(s->on_gone_data, t);
 	template_free(t);
 }
 
@@ -102,8 +106,10 @@ int store_new(struct store **ret, const struct config *config, struct error *err
 	s->next_id = 1;
 	/* generations: no two clones of this boot alike, also over restarts of warmd */
 	s->generation = clock_ns(CLOCK_BOOTTIME);
-	r = watch_new(&s->watch, on_changed, err);
+	s->backoff = backoff_new();
+	r = s->backoff ? watch_new(&s->watch, on_changed, err) : error_set(err, ENOMEM, "no memory");
 	if (r < 0) {
+		backoff_free(s->backoff);
 		free(s);
 		return r;
 	}
@@ -120,6 +126,7 @@ void store_free(struct store *s)
 	while (s->list)
 		store_remove(s, s->list);
 	watch_free(s->watch);
+	backoff_free(s->backoff);
 	the_store = NULL;
 	free(s);
 }
@@ -281,9 +288,21 @@ int store_add(struct store *s, struct request *req, Warm__BuildResult *result, i
 	return 0;
 }
 
-static bool refusal_stands(const struct template *t)
+/*
+ * One that lies in what the program is, stands for REFUSAL_NS, and twice as long each time that it is found again. One that
+ * failed stands as long as backoff.h says.
+ */
+static bool refusal_stands(const struct store *s, const struct template *t)
 {
-	if (clock_ns(CLOCK_MONOTONIC) - t->checked_ns > REFUSAL_NS)
+	uint64_t ns = REFUSAL_NS, left;
+	char words[4];
+
+	if (t->result->failed)
+		return backoff_waits(s->backoff, backoff_program(t->request), clock_ns(CLOCK_MONOTONIC),
+				     &left, words, sizeof(words));
+	for (unsigned int i = 1; i < t->attempts && ns < REFUSAL_MAX_NS; i++)
+		ns *= 2;
+	if (clock_ns(CLOCK_MONOTONIC) - t->checked_ns > ns)
 		return false;
 	return !t->result->retry || t->attempts >= MAX_ATTEMPTS;
 }
@@ -312,8 +331,9 @@ void store_match(struct store *s, const struct request *req, struct template **r
 	for (t = s->list; t; t = next) {
 		next = t->next;
 		if (t->state == TEMPLATE_REFUSED) {
-			if (*ret_status == WIRE_COLD_NONE && template_same_command(t, req) &&
-			    refusal_stands(t)) {
+			/* one that failed is backoff.h's: store_waits() */
+			if (*ret_status == WIRE_COLD_NONE && !t->result->failed &&
+			    template_same_command(t, req) && refusal_stands(s, t)) {
 				*ret_status = WIRE_COLD_REFUSED;
 				snprintf(reason, size, "it cannot be a template: %.200s", t->result->message);
 			}
@@ -343,6 +363,23 @@ void store_match(struct store *s, const struct request *req, struct template **r
 		*ret_status = WIRE_COLD_STALE;
 		snprintf(reason, size, "its template was stale: %.200s changed", stale->path);
 	}
+}
+
+bool store_waits(const struct store *s, const struct request *req, uint64_t *ret_ns, char *reason,
+		 size_t size)
+{
+	char why[240], left[32];
+	uint64_t ns;
+
+	if (!backoff_waits(s->backoff, backoff_program(req), clock_ns(CLOCK_MONOTONIC), &ns, why,
+			   sizeof(why)))
+		return false;
+	*ret_ns = ns;
+	ns = (ns + NS_PER_S - 1) / NS_PER_S;
+	snprintf(left, sizeof(left), ns < 120 ? "%llu s" : "%llu min",
+		 (unsigned long long)(ns < 120 ? ns : (ns + 59) / 60));
+	snprintf(reason, size, "no build for %s ('warm build' makes one now): %.200s", left, why);
+	return true;
 }
 
 struct template *store_find(const struct store *s, const char *name)

@@ -54,10 +54,13 @@ struct template
 	struct hot *hot; /* what clones told of the pages they write: hot.h; NULL: nothing yet */
 };
 
+struct backoff;
+
 struct store {
 	struct template *list; /* newest first */
 	struct watch *watch;
 	const struct config *config;
+	struct backoff *backoff; /* programs whose builds bring nothing */
 	uint64_t next_id, generation;
 	uint64_t dropped_stale, dropped_budget, dropped_age;
 	struct stale_note { /* the last templates that went stale, to say why a run was cold */
@@ -96,6 +99,13 @@ void store_unusable(struct store *s, struct template *t, const char *what);
  */
 void store_match(struct store *s, const struct request *req, struct template **ret, uint32_t *ret_status,
 		 char *reason, size_t size);
+
+/**
+ * store_waits() - is no build to be made for a run of @req yet: backoff.h?
+ * Return: false: one may be; else true, with how long in *ret_ns, and @reason has words for that and why
+ */
+bool store_waits(const struct store *s, const struct request *req, uint64_t *ret_ns, char *reason,
+		 size_t size);
 
 /** store_find() - by label or decimal id */
 struct template *store_find(const struct store *s, const char *name);

@@ -146,7 +146,7 @@ enum stub_fd_kind {
 	STUB_FD_PIPE, /* both ends: fd and peer; -1 where closed; contents at data; b: size, 0: the default */
 	STUB_FD_EVENTFD, /* a: count; b: EFD_SEMAPHORE or 0 */
 	STUB_FD_EPOLL, /* targets by struct stub_epoll */
-	STUB_FD_SOCKETPAIR, /* a: type; fd, peer; contents at data, peer's at data2 */
+	STUB_FD_SOCKETPAIR, /* a: type; b: as unix_diag.shutdown, of fd; fd, peer; contents at data, peer's at data2 */
 	STUB_FD_DUP, /* dup of fd a */
 	STUB_FD_TIMERFD, /* a: clock; b: value ns; c: interval ns */
 	STUB_FD_SIGNALFD, /* a: mask */

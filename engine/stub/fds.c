@@ -190,6 +190,9 @@ static void make(const struct stub_launch *l, const struct stub_fd *d, int32_t *
 		/* a pipe's fd is its read end; a socket's data is what fd will read */
 		refill(l, up[1], d->data, d->data_len);
 		refill(l, up[0], d->data2, d->data2_len);
+		/* what was shut down at one end is at the other: unix_shutdown(). SHUT_RD is 0 */
+		if (d->kind == STUB_FD_SOCKETPAIR && d->b)
+			SYSCALL2(SYS_shutdown, up[0], d->b - 1);
 	}
 }
 

@@ -127,7 +127,11 @@ be_clone(struct stub_launch *l, const struct stub_fork *order, const struct stub
 	/* none with a terminal, where it would be a child of the session's leader; in a cgroup of the caller's no clone parks */
 	if ((order->flags & STUB_FORK_PARK) && !terminal && stub_may_hold(l))
 		l->flags |= STUB_LAUNCH_HOLD;
-	SYSCALL0(SYS_setsid);
+	/* a group of its own in the skeleton's session: setpgrp(2) fails in a session's leader. With a terminal it has one */
+	if (terminal)
+		SYSCALL0(SYS_setsid);
+	else
+		SYSCALL2(SYS_setpgid, 0, 0);
 	if (terminal)
 		stub_session(l, got->fds[got->n - 2], got->fds[got->n - 1]);
 	stub_memory_own(l);
@@ -195,6 +199,7 @@ void stub_skeleton(struct stub_launch *l)
 	/* clones share these pages; /proc/self, where they are written through, costs each process that opens it an inode */
 	stub_hooks((l->flags & STUB_LAUNCH_EXIT_HOOKS) && !stub_data.exit.learn_only, 0);
 	SYSCALL5(SYS_prctl, PR_SET_NAME, "warm-skeleton", 0, 0, 0);
+	SYSCALL0(SYS_setsid);
 	stub_note(l, STUB_NOTE_READY, SYSCALL0(SYS_getpid), NULL);
 	for (;;) {
 		struct stub_received got;

@@ -184,7 +184,15 @@ static void start_thread(const struct stub_launch *l, uint32_t i)
 	}
 	if (t->tid_addr)
 		flags |= CLONE_PARENT_SETTID;
-	tid = stub_clone_thread(flags, stub_at(t->frame), t->tid_addr, note, 0, thread_start, t);
+	/* a shortage of processes (RLIMIT_NPROC, pids.max) may pass: half a second in all */
+	for (uint64_t ms = 1;; ms *= 2) {
+		uint64_t wait[2] = { 0, ms * 1000000 };
+
+		tid = stub_clone_thread(flags, stub_at(t->frame), t->tid_addr, note, 0, thread_start, t);
+		if (tid != -11 /* EAGAIN */ || ms > 256)
+			break;
+		SYSCALL2(SYS_nanosleep, wait, 0);
+	}
 	if (tid < 0)
 		stub_fail(l, "making a thread", tid);
 	if (pairs)

@@ -16,6 +16,8 @@ import sys
 # warnings' stacklevel (is_internal_frame() in _warnings.c) passes over frames of importlib
 IMPORTLIB = "<frozen importlib._bootstrap>"
 
+RETURN_VALUE = 83       # of CPython 3.9 to 3.11, whose `opcode` module may not be loaded
+
 
 def is_main(frame):
     """The main module's own frame: runpy and PyRun_SimpleFile both run it in __main__'s namespace"""
@@ -184,7 +186,10 @@ class TracingWatcher:
             if not self.boundary.offsets and frame.f_lineno in self.boundary.lines:
                 return self.finish(frame)
         elif event == "return":
-            # None also when an exception leaves the module, but then there is no template to want
+            # it comes also when an exception leaves the module: the program ends without having been ready
+            if frame.f_code.co_code[frame.f_lasti] != RETURN_VALUE:
+                self.stop(frame)
+                return None
             return self.finish(frame)
         elif event == "exception":
             self.hide_import(arg[2])

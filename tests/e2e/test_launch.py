@@ -389,6 +389,38 @@ def test_daemon_that_goes_leaves_its_clones(make_warm, programs, how):
         eventually(lambda: not exists(r.clone), "the clone's end")
 
 
+@contextlib.contextmanager
+def slow_sender(pid):
+    """Each sendmsg(2) of the process takes half a second more, before it is done"""
+    need(shutil.which("strace"), "strace")
+    p = subprocess.Popen(["strace", "-p", str(pid), "-e", "trace=sendmsg", "-e", "inject=sendmsg:delay_enter=500000"],
+                         stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE)
+    try:
+        said = p.stderr.readline()
+        need(b"attached" in said, f"strace that may attach ({said!r})")
+        yield
+    finally:
+        p.terminate()
+        p.communicate(timeout=TIMEOUT)
+
+
+@pytest.mark.parametrize("pool", [0, 1])
+def test_daemon_that_is_killed_as_the_clone_begins(make_warm, programs, pool):
+    """A clone that runs is one that its caller knows of, whenever warmd is killed"""
+    w = make_warm()
+    launches = Launches(w)
+    name = launches.build([programs.path("launched"), "signals"], way="parked" if pool else "fork", pool=pool, options=MAIN)
+    daemon = w.pid()
+    with slow_sender(daemon), Running(launches, name) as r:
+        r.ready()
+        os.kill(daemon, signal.SIGKILL)
+        eventually(lambda: not exists(daemon), "the daemon's end")
+        r.process.send_signal(signal.SIGTERM)
+        out, err, status = r.end()
+        assert out == b"SIGTERM\n"
+        assert (status, err) == (3, b"") or (status == 125 and b"warmd died before it could tell how" in err)
+
+
 @pytest.mark.parametrize("how", ["kill", "stop"])
 def test_daemon_that_goes_takes_parked_clones_and_skeleton_with_it(make_warm, programs, how):
     w = make_warm()

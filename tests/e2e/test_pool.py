@@ -2,6 +2,8 @@
 """Skeletons and parked clones: used, refilled, stale, killed, under load. Every launch is answered by a clone of what is
 true now or by clear words, and nothing is left over"""
 import collections
+import contextlib
+import ctypes
 import os
 import select
 import random
@@ -12,7 +14,7 @@ import time
 
 import pytest
 from c_programs import CALL
-from conftest import PYTHON, SAN, TIMEOUT, children, eventually, exists
+from conftest import PYTHON, SAN, TIMEOUT, children, eventually, exists, need
 from launches import Launches, descriptors_of, gone, launches_of, name_of_process, skeletons
 
 MAIN = ["--ready", "main"]
@@ -119,18 +121,42 @@ def test_killed_parked_clones_are_replaced(launches, programs):
         assert not set(killed) & set(now)
 
 
+@contextlib.contextmanager
+def held(pid):
+    """Not by SIGSTOP, which is noticed: a tracer holds it (ptrace(2): PTRACE_SEIZE, PTRACE_INTERRUPT)"""
+    libc = ctypes.CDLL(None, use_errno=True)
+    need(libc.ptrace(0x4206, pid, None, None) == 0, "ptrace of processes that are no children (see kernel.yama.ptrace_scope)")
+    assert libc.ptrace(0x4207, pid, None, None) == 0
+    os.waitpid(pid, 0x40000000)     # __WALL
+    yield
+    os.waitpid(pid, 0x40000000)
+
+
 def test_parked_clone_that_is_killed_while_its_order_is_on_its_way(launches, programs):
-    """Stopped, it is given an order; killed before it could read it, the launch is answered in words or by another clone"""
+    """Held, it is given an order; killed before it could read it, the launch is answered in words or by another clone"""
     name = launches.build([programs.path("launched"), "exit", "3"], pool=1, options=MAIN)
     for _ in range(5):
         [clone] = launches.wait_parked(1)
-        os.kill(clone, signal.SIGSTOP)
-        p = subprocess.Popen(launches.argv(name, (), ["-v"]), env=launches.warm.environment(), stderr=subprocess.PIPE, text=True)
-        eventually(lambda: asleep_with_signals_blocked(p.pid), "a client that waits")
-        said = p.stderr.readline()
-        os.kill(clone, signal.SIGKILL)
+        with held(clone):
+            p = subprocess.Popen(launches.argv(name, (), ["-v"]), env=launches.warm.environment(), stderr=subprocess.PIPE, text=True)
+            said = p.stderr.readline()
+            os.kill(clone, signal.SIGKILL)
         err = p.communicate(timeout=TIMEOUT)[1]
         assert "(parked)" in said and p.returncode in (3, -signal.SIGKILL), (said, err, p.returncode)
+
+
+@pytest.mark.parametrize("first", [True, False])
+def test_stopped_parked_clone_is_replaced(launches, programs, first):
+    """Somebody stopped it: a launch does not wait for SIGCONT, and without a launch it is replaced within seconds"""
+    name = launches.build([programs.path("launched"), "exit", "3"], pool=2, options=MAIN)
+    stopped = launches.wait_parked(2)
+    for clone in stopped:
+        os.kill(clone, signal.SIGSTOP)
+    if first:
+        assert launches.run(name).status == 3
+    eventually(lambda: gone(stopped), "their ends")
+    launches.wait_parked(2)
+    assert launches.run(name).status == 3
 
 
 def test_killed_skeleton_is_made_again(launches, programs):

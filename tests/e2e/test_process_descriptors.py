@@ -9,9 +9,15 @@ from c_programs import CALL, refused, stands_before
 from conftest import need
 
 
-@pytest.mark.parametrize("case", ["pipes", "events", "socketpair", "timerfd", "signalfd", "dup_stdio", "async"])
+@pytest.mark.parametrize("case", ["pipes", "events", "socketpair", "timerfd", "signalfd", "dup_stdio", "async", "shut_down"])
 def test_descriptors(same, programs, case):
     same([programs.path("descriptors"), case], warm_options=CALL, expect_status=0)
+
+
+def test_pair_whose_numbers_are_no_neighbours(same, warm, programs):
+    argv = [programs.path("descriptors"), "far_apart"]
+    need(warm.cold(argv).status != 77, "two processors that give out inode numbers")
+    same(argv, warm_options=CALL, expect_status=0)
 
 
 def test_files(warm, programs, tmp_path):
@@ -53,7 +59,8 @@ def test_two_clones_share_nothing(warm, programs):
 @pytest.mark.parametrize("case, words", [
     ("tcp", "internet socket"), ("udp", "internet socket"),
     ("seqpacket", "message boundaries"), ("passed", "in flight"), ("inotify", "inotify"), ("memfd", "memfd"),
-    ("memfd_mapped", "memfd"), ("pidfd", "cannot be made again"),
+    ("memfd_mapped", "memfd"), ("pidfd", "cannot be made again"), ("strangers", "other end is closed"),
+    ("passcred", "options"), ("rcvbuf", "options"),
 ])
 def test_refused_by_name(warm, programs, tmp_path, case, words):
     refused(warm, [programs.path("descriptors"), case], words, cwd=tmp_path)
@@ -66,6 +73,12 @@ def test_refused_by_name(warm, programs, tmp_path, case, words):
 ])
 def test_effects_and_children(warm, programs, tmp_path, case, words):
     stands_before(warm, [programs.path("descriptors"), case], words, cwd=tmp_path)
+
+
+def test_out_of_band_is_refused_by_name(warm, programs):
+    argv = [programs.path("descriptors"), "out_of_band"]
+    need(warm.cold(argv).status == 0, "MSG_OOB for unix sockets (Linux 5.15)")
+    refused(warm, argv, "out of band")
 
 
 def test_io_uring(warm, programs):

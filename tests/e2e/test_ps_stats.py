@@ -303,6 +303,22 @@ def test_stats(own_warm, program):
     assert r.returncode == 125 and "either" in r.stderr
 
 
+def test_stats_of_runs_by_the_pool(own_warm, program):
+    """The answer to `warm run --pool` goes before the clone's order: no time passes from the order to it"""
+    w = own_warm
+    w.build(program, options=["--name", "shop", "--pool", "2"], stdin="pipe")
+    for _ in range(2):
+        parked(w, "shop", 2)
+        assert w.run(program, strict=True, options=["--name", "shop", "--pool"], stdin=b"x\n").status == 3
+    eventually(lambda: w.stats()["running"] == 0, "an end of all")
+    stats = w.stats()
+    assert stats["ways"]["parked"] == 2, stats["ways"]
+    phases = {(p["way"], p["phase"]): p for p in stats["latencies"]}
+    assert ("parked", "order to answer") not in phases
+    assert phases["parked", "order to end"]["count"] == 2
+    assert all(p["max_ns"] <= stats["uptime_ns"] for p in stats["latencies"]), stats
+
+
 # --- the metrics socket -----------------------------------------------------------------------------------------
 
 def test_prometheus(own_warm, program):

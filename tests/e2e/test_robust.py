@@ -65,6 +65,59 @@ def test_connections_that_cannot_be_accepted(make_warm, programs):
     assert warm.run(argv, options=MAIN, strict=True, stdin=b"2y").out == "out 2y\n"
 
 
+def test_connections_that_are_too_many(make_warm, programs):
+    """1,024 clients stay connected: launches of others are refused with words, or run cold; commands are answered"""
+    warm = make_warm()
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    need(hard == resource.RLIM_INFINITY or hard > 2000, "2,000 descriptors")
+    argv = [programs.path("tiny"), "cat"]
+    warm.build(argv, options=[*MAIN, "--name", "tiny"], stdin=b"1")
+    resource.setrlimit(resource.RLIMIT_NOFILE, (2000, hard))
+    clients = []
+    try:
+        for _ in range(1024):
+            clients.append(socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET))
+            clients[-1].connect(str(warm.runtime_dir / "warmd.sock"))
+        r = warm.run(argv, options=[*MAIN, "--name", "tiny"], verbose=True, stdin=b"1x")
+        assert (r.out, r.status) == ("out 1x\n", 1) and "has 1024 connections" in r.err, r
+        r = warm.command("launch", "tiny", check=False)
+        assert r.returncode == 125 and "has 1024 connections" in r.stderr, r
+        stats = warm.stats()
+        assert stats["refused_connections"] >= 3
+        # those that say nothing make room for others
+        for _ in range(200):
+            clients.append(socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET))
+            clients[-1].connect(str(warm.runtime_dir / "warmd.sock"))
+        assert warm.stats()["refused_connections"] >= 203
+        assert descriptors_of(warm.pid()) < 1024 + 64 + 100
+        # some are accepted, and closed for the next one, before they are asked
+        assert any(not c.recv(1) for c in clients[1024:1030])
+    finally:
+        for s in clients:
+            s.close()
+        resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+    eventually(lambda: descriptors_of(warm.pid()) < 100, "an end of their connections")
+    assert warm.run(argv, options=[*MAIN, "--name", "tiny"], strict=True, stdin=b"2y").out == "out 2y\n"
+
+
+# --- the log --------------------------------------------------------------------------------------------------------
+
+def test_log_of_malformed_messages(make_warm):
+    """However many come: some are written, the others counted, and the count is written when they end"""
+    warm = make_warm()
+    warm.start()
+    for _ in range(3000):
+        with socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET) as s:
+            s.connect(str(warm.runtime_dir / "warmd.sock"))
+            s.send(b"no message of this protocol")
+            assert not s.recv(1)
+    assert warm.stats()["bad_messages"] == 3000
+    assert warm.log().count("a malformed message ends the connection") <= 100
+    # 10 s after the first of those that were not written
+    eventually(lambda: "more like the next were left out: a malformed message" in warm.log(), "a count")
+    assert len(warm.log()) < 20000
+
+
 # --- a skeleton that hangs -------------------------------------------------------------------------------------------
 
 def test_skeleton_that_hangs_is_replaced(own, programs):
@@ -150,6 +203,34 @@ def test_skeleton_that_may_not_fork(own, programs):
     assert (r.status, r.err) == (4, "")
     own.wait_parked(1)
     assert skeletons(own.warm.pid()) == [skeleton]
+
+
+@pytest.mark.skipif(os.geteuid() == 0, reason="root may have any number of processes")
+@pytest.mark.parametrize("whose", ["skeleton", "warmd"])
+def test_shortage_that_passes(own, programs, whose):
+    """No process for a moment, when the skeleton forks or when it is to be made: launches by name wait for its end"""
+    name = own.build([programs.path("launched"), "exit", "4"], way="fork", pool=0, options=MAIN)
+    assert own.run(name).status == 4
+    daemon = own.warm.pid()
+    [skeleton] = skeletons(daemon)
+    starved = skeleton if whose == "skeleton" else daemon
+    soft, hard = resource.prlimit(starved, resource.RLIMIT_NPROC)
+    resource.prlimit(starved, resource.RLIMIT_NPROC, (0, hard))
+    if whose == "warmd":
+        os.kill(skeleton, signal.SIGKILL)
+        eventually(lambda: not skeletons(daemon), "the skeleton's end")
+    launch = subprocess.Popen(own.argv(name), env=own.warm.environment(), stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+    try:
+        eventually(lambda: "no clone can be forked" in own.warm.log(), "a shortage")
+        resource.prlimit(starved, resource.RLIMIT_NPROC, (soft, hard))
+        assert launch.communicate(timeout=30) == (b"", b"") and launch.returncode == 4
+        for _ in range(4):
+            r = own.run(name)
+            assert (r.status, r.err) == (4, "")
+    finally:
+        launch.kill()
+        launch.communicate()
+    assert own.warm.log().count("no clone can be forked") == 1
 
 
 # --- control groups ------------------------------------------------------------------------------------------------------

@@ -11,6 +11,7 @@
 #include <sys/socket.h>
 #include <unistd.h>
 
+#include "engine/base/clock.h"
 #include "engine/base/fd.h"
 #include "warmd/metrics_http.h"
 #include "warmd/pool.h"
@@ -66,6 +67,34 @@ static void test_quantiles(void **state)
 	assert_true(latency_quantiles(&l, &q));
 	assert_true(q.p50_ns == 86400ull * 1000000000 && q.max_ns == q.p50_ns);
 	assert_true(l.count == 100 + LATENCY_SAMPLES);
+}
+
+/* the answer to `warm run --pool` goes before the clone's order: what has not begun has taken no time */
+static void test_told_before_the_order(void **state)
+{
+	static struct server s;
+	struct clone cl = { .way = WIRE_WAY_PARKED };
+	struct launch l = { .start_ns = clock_ns(CLOCK_MONOTONIC) };
+	const struct latency *phases = s.metrics.phases;
+	const uint64_t longest = 60 * NS_PER_S;
+
+	(void)state;
+	s.nrecent = 1;
+	metrics_told(&s, &cl, &l);
+	assert_true(phases[METRICS_PARKED_ANSWER].count == 0 && s.recent[0].order_ns == 0);
+	/* one that ended before it had an order has not lived */
+	metrics_end(&s, &cl, 0);
+	assert_true(phases[METRICS_PARKED_LIFE].count == 0);
+	metrics_order(&s, &cl, &l);
+	assert_true(phases[METRICS_PARKED_ORDER].count == 1 && phases[METRICS_PARKED_ORDER].sum_ns < longest);
+	assert_true(s.recent[0].order_ns > 0 && s.recent[0].order_ns < longest);
+	metrics_end(&s, &cl, 0);
+	assert_true(phases[METRICS_PARKED_LIFE].count == 1 && phases[METRICS_PARKED_LIFE].sum_ns < longest);
+	/* by name it is the other way round */
+	s.nrecent = 2;
+	metrics_told(&s, &cl, &l);
+	assert_true(phases[METRICS_PARKED_ANSWER].count == 1 && phases[METRICS_PARKED_ANSWER].sum_ns < longest);
+	assert_true(s.recent[1].order_ns > 0 && s.recent[1].order_ns < longest);
 }
 
 static void test_statm(void **state)
@@ -248,7 +277,8 @@ static void test_http(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test(test_label), cmocka_unit_test(test_quantiles), cmocka_unit_test(test_statm),
+		cmocka_unit_test(test_label), cmocka_unit_test(test_quantiles), cmocka_unit_test(test_told_before_the_order),
+		cmocka_unit_test(test_statm),
 		cmocka_unit_test(test_text),  cmocka_unit_test(test_http),
 	};
 

@@ -171,6 +171,109 @@ static void case_socketpair(void)
 	show("end of file", half[1]);
 }
 
+/* neighbours by their numbers, and strangers */
+static void case_strangers(void)
+{
+	int a[2], b[2];
+
+	MUST(socketpair(AF_UNIX, SOCK_STREAM, 0, a));
+	MUST(socketpair(AF_UNIX, SOCK_STREAM, 0, b));
+	close(a[0]);
+	close(b[1]);
+	ready();
+	printf("a ends: %zd %s\n", send(a[1], "x", 1, MSG_NOSIGNAL), strerror(errno));
+	show("b ends", b[0]);
+}
+
+/*
+ * A pair whose numbers are no neighbours. Each processor has 1024 numbers at a time (get_next_ino()): two take turns, so
+ * that what follows on one is not the other's, and one number more now and then, so that the end falls within a pair.
+ */
+static void case_far_apart(void)
+{
+	cpu_set_t all, one;
+	struct stat st[2];
+	int s[2];
+
+	MUST(sched_getaffinity(0, sizeof(all), &all));
+	for (int i = 0; i < 100000; i++) {
+		if (i % 64 == 0) {
+			CPU_ZERO(&one);
+			CPU_SET(i / 64 % 2, &one);
+			sched_setaffinity(0, sizeof(one), &one);
+		}
+		MUST(socketpair(AF_UNIX, SOCK_STREAM, 0, s));
+		MUST(fstat(s[0], &st[0]));
+		MUST(fstat(s[1], &st[1]));
+		if (st[1].st_ino != st[0].st_ino + 1)
+			break;
+		close(s[0]);
+		close(s[1]);
+		if (i % 1024 == 1023)
+			close(MUST(socket(AF_UNIX, SOCK_STREAM, 0)));
+	}
+	MUST(sched_setaffinity(0, sizeof(all), &all));
+	if (st[1].st_ino == st[0].st_ino + 1)
+		exit(77);
+	ready();
+	MUST(write(s[0], "hello", 5));
+	show("one", s[1]);
+}
+
+static void case_shut_down(void)
+{
+	int write_end[2], read_end[2], both[2];
+
+	MUST(socketpair(AF_UNIX, SOCK_STREAM, 0, write_end));
+	MUST(write(write_end[0], "before", 6));
+	MUST(shutdown(write_end[0], SHUT_WR));
+	MUST(socketpair(AF_UNIX, SOCK_STREAM, 0, read_end));
+	MUST(shutdown(read_end[1], SHUT_RD));
+	MUST(socketpair(AF_UNIX, SOCK_STREAM, 0, both));
+	MUST(shutdown(both[1], SHUT_RDWR));
+	ready();
+	show("before", write_end[1]);
+	show("end of file", write_end[1]);
+	printf("other way %zd\n", write(write_end[1], "x", 1));
+	printf("to one that does not read: %zd %s\n", send(read_end[0], "x", 1, MSG_NOSIGNAL), strerror(errno));
+	printf("from it %zd\n", write(read_end[1], "y", 1));
+	show("that", read_end[0]);
+	show("neither", both[0]);
+}
+
+static void with_option(int name, int value)
+{
+	int s[2];
+
+	MUST(socketpair(AF_UNIX, SOCK_STREAM, 0, s));
+	MUST(setsockopt(s[1], SOL_SOCKET, name, &value, sizeof(value)));
+	ready();
+	printf("there\n");
+}
+
+static void case_passcred(void)
+{
+	with_option(SO_PASSCRED, 1);
+}
+
+static void case_rcvbuf(void)
+{
+	with_option(SO_RCVBUF, 4096);
+}
+
+static void case_out_of_band(void)
+{
+	int s[2];
+
+	MUST(socketpair(AF_UNIX, SOCK_STREAM, 0, s));
+	MUST(write(s[0], "abc", 3));
+	if (send(s[0], "d", 1, MSG_OOB) != 1)
+		exit(77);
+	MUST(write(s[0], "e", 1));
+	ready();
+	show("in band", s[1]);
+}
+
 static void case_timerfd(void)
 {
 	int t = MUST(timerfd_create(CLOCK_MONOTONIC, TFD_NONBLOCK | TFD_CLOEXEC)),
@@ -515,7 +618,10 @@ int main(int argc, char **argv)
 		{ "deleted", case_deleted }, { "child", case_child },
 		{ "zombie", case_zombie },   { "io_uring", case_io_uring },
 		{ "fifo", case_fifo },	     { "pidfd", case_pidfd },
-		{ "async", case_async },
+		{ "async", case_async },     { "strangers", case_strangers },
+		{ "far_apart", case_far_apart },
+		{ "passcred", case_passcred }, { "shut_down", case_shut_down },
+		{ "rcvbuf", case_rcvbuf },   { "out_of_band", case_out_of_band },
 	};
 
 	return RUN_CASE(cases);
