@@ -25,7 +25,8 @@
  * forgotten when the reader closes it (docs/staleness.md).
  *
  * This is done for the files of this user (a lease takes that), but for the
- * system's: a package manager replaces those.
+ * system's: package managers and editors replace those, and every process that
+ * starts opens some of them (/etc/ld.so.cache), which would be told each time.
  */
 #include "warmd/watch_internal.h"
 
@@ -40,7 +41,7 @@
 
 static bool is_systems(const char *path, const struct stat *st)
 {
-	static const char *const prefixes[] = { "/usr/", "/lib", "/bin/", "/sbin/" };
+	static const char *const prefixes[] = { "/usr/", "/lib", "/bin/", "/sbin/", "/etc/" };
 
 	if (st->st_uid != 0 || (st->st_mode & (S_IWGRP | S_IWOTH)))
 		return false;
