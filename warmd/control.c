@@ -205,17 +205,21 @@ static void remove_templates(struct server *s, struct answer *a, const Warm__Rem
 {
 	/* all or none: an unknown name leaves everything as it was */
 	for (size_t i = 0; i < q->n_names; i++)
-		if (!store_find(s->store, q->names[i]))
+		if (!store_find(s->store, q->names[i]) && !promise_of_name(s->store->promises, q->names[i]))
 			return answer_fail(a, -ENOENT, "there is no template '%.100s'; 'warm ls' lists them",
 					   q->names[i]);
 	for (size_t i = 0; i < q->n_names; i++) {
 		struct template *t = store_find(s->store, q->names[i]);
 
+		/* what is removed is not built again for its name's sake */
+		promise_drop(&s->store->promises, t ? t->label : q->names[i], t ? t->request : NULL);
 		if (t)
 			store_remove(s->store, t);
 	}
 	while (q->all && s->store->list)
 		store_remove(s->store, s->store->list);
+	if (q->all)
+		promise_drop_all(&s->store->promises);
 }
 
 static void explain(struct server *s, struct answer *a, const Warm__ExplainRequest *q)

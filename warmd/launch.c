@@ -150,6 +150,19 @@ static bool arguments_differ(const struct template *t, const struct launch *l, c
 	return true;
 }
 
+/* the name was given to a command, and its template is gone: for want of memory, of age, or its build failed */
+static bool build_promised(struct server *s, struct launch *l)
+{
+	const struct request *promised = promise_of_name(s->store->promises, l->request->name);
+	struct request *copy = promised && !l->built_for ? request_copy(promised) : NULL;
+
+	if (!copy)
+		return false;
+	l->built_for = true;
+	build_request(s, copy, NULL);
+	return build_pending_name(s, l->request->name);
+}
+
 static void by_name(struct server *s, struct launch *l)
 {
 	const struct request *req = l->request;
@@ -160,7 +173,7 @@ static void by_name(struct server *s, struct launch *l)
 	t = store_find(s->store, req->name);
 	if (t && t->state == TEMPLATE_READY && watch_recheck(t->watch) > 0)
 		t = NULL; /* reported: it is gone */
-	if (!t && build_pending_name(s, req->name)) {
+	if (!t && (build_pending_name(s, req->name) || build_promised(s, l))) {
 		wait_for_build(s, l);
 		return;
 	}

@@ -43,6 +43,7 @@ struct launch {
 	struct connection *connection; /* NULL: gone; the launch goes on only if detached */
 	uint64_t start_ns; /* CLOCK_MONOTONIC, when the request came */
 	bool by_name; /* WIRE_LAUNCH; else WIRE_RUN */
+	bool built_for; /* a template of that name was built for it: once is enough */
 	unsigned int starved; /* forks for it that failed for want of processes or memory */
 	int oom_score_adj; /* the caller's */
 };

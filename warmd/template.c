@@ -119,6 +119,7 @@ void store_free(struct store *s)
 		return;
 	while (s->list)
 		store_remove(s, s->list);
+	promise_drop_all(&s->promises);
 	watch_free(s->watch);
 	the_store = NULL;
 	free(s);
@@ -204,19 +205,36 @@ static size_t count_refusals(const struct store *s)
 	return n;
 }
 
+static bool same_name(const struct template *o, const struct request *req)
+{
+	return req->name[0] && strcmp(o->label, req->name) == 0;
+}
+
+/* does @t, which is new, stand in the place of @o? */
+static bool replaces(const struct store *s, const struct template *t, const struct template *o)
+{
+	const struct request *req = t->request;
+	char reason[256];
+
+	if (o->state == TEMPLATE_REFUSED)
+		return template_same_command(o, req) || same_name(o, req);
+	/* the name is another command's now, or was given another readiness point */
+	if (same_name(o, req) &&
+	    (!template_same_command(o, req) || strcmp(o->request->ready, req->ready) != 0))
+		return true;
+	/* one without a name serves the same launches, but not those that give the name */
+	if (o->request->name[0] && !req->name[0])
+		return false;
+	return !template_mismatch(o, req, s->config, reason, sizeof(reason));
+}
+
 static void replace_same(struct store *s, const struct template *t)
 {
-	char reason[256];
 	struct template *next;
 
 	for (struct template *o = s->list; o; o = next) {
 		next = o->next;
-		if (o->state == TEMPLATE_REFUSED
-			    ? template_same_command(o, t->request) ||
-				      (t->request->name[0] && strcmp(o->label, t->request->name) == 0)
-			    : !template_mismatch(o, t->request, s->config, reason, sizeof(reason)) ||
-				      (t->request->name[0] && strcmp(o->label, t->request->name) == 0 &&
-				       !template_same_command(o, t->request)))
+		if (replaces(s, t, o))
 			store_remove(s, o);
 	}
 }
@@ -274,6 +292,7 @@ int store_add(struct store *s, struct request *req, Warm__BuildResult *result, i
 	}
 	if (result->huge_note[0])
 		log_info("template '%s': %s", t->label, result->huge_note);
+	promise_keep(&s->promises, req);
 	t->id = s->next_id++;
 	t->next = s->list;
 	s->list = t;

@@ -20,6 +20,7 @@
 
 #include "warmd/config.h"
 #include "warmd/control.pb-c.h"
+#include "warmd/promise.h"
 #include "warmd/request.h"
 #include "warmd/watch.h"
 
@@ -56,6 +57,7 @@ struct template
 
 struct store {
 	struct template *list; /* newest first */
+	struct promise *promises; /* names and options of templates, also of those that are gone */
 	struct watch *watch;
 	const struct config *config;
 	uint64_t next_id, generation;
