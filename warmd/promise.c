@@ -105,7 +105,7 @@ bool promise_drop(struct promise **list, const char *name, const struct request 
 		const struct request *r = (*at)->request;
 
 		if ((r->name[0] && strcmp(r->name, name) == 0) ||
-		    (!r->name[0] && req && same_command(r, req))) {
+		    (!r->name[0] && req && takes_the_place(req, r))) {
 			drop(at);
 			found = true;
 		} else {

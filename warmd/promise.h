@@ -28,7 +28,7 @@ void promise_keep(struct promise **list, const struct request *req);
 const struct request *promise_of_name(const struct promise *list, const char *name);
 /** promise_of_command() - what was asked for the command of @req, as far as @req itself asks for nothing else; NULL: nothing */
 const struct request *promise_of_command(const struct promise *list, const struct request *req);
-/** promise_drop() - all that @name or the command of @req was given. Return: false: nothing was */
+/** promise_drop() - what @name was given, and, if @req has no name, its command. Return: false: nothing was */
 bool promise_drop(struct promise **list, const char *name, const struct request *req);
 void promise_drop_all(struct promise **list);
 
