@@ -107,15 +107,38 @@ static int fill_record(const struct builder *b, Warm__BuildResult *m)
 	return 0;
 }
 
-/* names: what C asked for, what the adaptor lists; ld.so reads LD_* before anything could be watched */
+/* what the program itself sets for its children is no reason of the launch's, where theirs are all that is not known */
+static int fill_own_environment(const struct builder *b, Warm__BuildResult *m)
+{
+	const char *name;
+	size_t pos = 0, n = 0;
+
+	while (observe_set_variable(b->observe, &pos, &name))
+		n++;
+	m->environment_own = calloc(n + 1, sizeof(char *));
+	if (!m->environment_own)
+		return -ENOMEM;
+	for (pos = 0; observe_set_variable(b->observe, &pos, &name);)
+		m->environment_own[m->n_environment_own++] = strdup(name);
+	return 0;
+}
+
+/* names: what C asked for, what the adaptor lists, what children were given; ld.so reads LD_* before anything could be watched */
 static void fill_environment(const struct builder *b, Warm__BuildResult *m)
 {
-	size_t n = 0;
+	size_t n = 0, pos = 0, children = 0;
+	const char *name;
 
 	m->environment_all = !b->env_visible || !b->adaptor_used || !b->lines.track_env || b->lines.env_all ||
 			     observe_keys(b->observe)->environment;
 	m->environment_exact = b->env_changed;
-	m->environment = calloc(b->nenv + b->lines.nenv + 1, sizeof(char *));
+	if (!m->environment_all && observe_keys(b->observe)->children_environment) {
+		m->environment_all = true;
+		fill_own_environment(b, m); /* without memory all of them count */
+	}
+	while (observe_child_variable(b->observe, &pos, &name))
+		children++;
+	m->environment = calloc(b->nenv + b->lines.nenv + children + 1, sizeof(char *));
 	if (!m->environment) {
 		m->environment_all = true;
 		return;
@@ -124,6 +147,8 @@ static void fill_environment(const struct builder *b, Warm__BuildResult *m)
 		m->environment[n++] = strdup(b->env[i]);
 	for (size_t i = 0; i < b->lines.nenv; i++)
 		m->environment[n++] = strdup(b->lines.env[i]);
+	for (pos = 0; observe_child_variable(b->observe, &pos, &name);)
+		m->environment[n++] = strdup(name);
 	m->n_environment = n;
 }
 

@@ -57,7 +57,7 @@ static void fill_keys(struct answer *a, const struct template *t, Warm__Template
 {
 	const Warm__BuildResult *r = t->result;
 	size_t n = 0;
-	char **keys = answer_own(a, calloc(r->n_environment + 16, sizeof(*keys)));
+	char **keys = answer_own(a, calloc(r->n_environment + r->n_environment_own + 24, sizeof(*keys)));
 	char words[64];
 
 	if (!keys)
@@ -72,6 +72,9 @@ static void fill_keys(struct answer *a, const struct template *t, Warm__Template
 		keys[n++] = (char *)"all variables: the program's were changed on the way to it";
 	else if (r->environment_all)
 		keys[n++] = (char *)"all variables but the volatile ones";
+	for (size_t i = 0; i < r->n_environment_own && r->environment_all && !r->environment_exact; i++)
+		keys[n++] = answer_text(a, "but not variable %s, which it sets itself",
+					r->environment_own[i]);
 	for (size_t i = 0; i < r->n_environment && !r->environment_all && !r->environment_exact; i++)
 		keys[n++] = answer_text(a, "variable %s", r->environment[i]);
 	if (r->keys & TEMPLATE_KEY_CWD)

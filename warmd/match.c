@@ -63,6 +63,17 @@ static bool looked_at_later(const struct template *t, const char *setting)
 	return false;
 }
 
+static bool is_own(const struct template *t, const char *setting, size_t len)
+{
+	for (size_t i = 0; i < t->result->n_environment_own; i++) {
+		const char *name = t->result->environment_own[i];
+
+		if (strlen(name) == len && memcmp(name, setting, len) == 0)
+			return true;
+	}
+	return false;
+}
+
 /* @config: NULL: what it ignores counts too */
 static bool all_of_one_differ(const struct template *t, const struct request *a, const struct request *b,
 			      bool everything, const struct config *config, char *reason, size_t size)
@@ -71,8 +82,8 @@ static bool all_of_one_differ(const struct template *t, const struct request *a,
 		size_t len = strcspn(*e, "=");
 
 		if (!counts_always(*e) &&
-		    (!everything ||
-		     (config && (config_ignores_variable(config, *e, len) || looked_at_later(t, *e)))))
+		    (!everything || (config && (config_ignores_variable(config, *e, len) ||
+						looked_at_later(t, *e) || is_own(t, *e, len)))))
 			continue;
 		if (variable_differs(a, b, *e, len)) {
 			snprintf(reason, size, "variable %.*s differs", (int)(len < 100 ? len : 100), *e);

@@ -10,6 +10,7 @@
  *   observe_outside.c  effects that are no files: sockets, signals, mounts
  *   observe_fds.c      descriptors from outside: input, output, what they are
  *   observe_keys.c     calls that ask for properties of the launch
+ *   observe_environment.c  what children can have read of the environment
  */
 #ifndef WARM_WARMD_OBSERVE_INTERNAL_H
 #define WARM_WARMD_OBSERVE_INTERNAL_H
@@ -43,6 +44,7 @@ struct proc {
 	unsigned int threads;
 	/* set by the program itself, so that asking for it says nothing about the launch */
 	bool cwd_own, umask_own, affinity_own, sigmask_own;
+	bool environment_own; /* what it was executed with was made by the program */
 	uint64_t signals_own;
 	uint32_t rlimits_own;
 	struct fd_info *fds; /* by number; what is beyond is INSIDE */
@@ -67,6 +69,7 @@ struct thread {
 	char *paths[2]; /* taken at entry */
 	enum verdict verdicts[2];
 	char *looked_at; /* what the last path call stat'ed */
+	bool environment_own; /* proc's, if the exec under way succeeds */
 };
 
 struct observe {
@@ -95,6 +98,11 @@ struct observe {
 		listed; /* canonical directories -> how often the adaptor says that the importer listed them */
 	struct observe_output *output;
 	size_t noutput, output_len;
+	char *environment,
+		*environment_end; /* the program's at its start, strings ended by NUL; NULL: not read yet */
+	struct map
+		set_for_children; /* names that the program set or removed for every child that got the rest */
+	struct map children_variables; /* names that children got with the launch's values */
 };
 
 /* what a file system change is */
@@ -237,6 +245,15 @@ int on_write_entry(struct observe *o, struct thread *t, const struct observe_cal
 int on_write(struct observe *o, struct thread *t, const struct observe_call *c, const struct rule *rule);
 int on_writev(struct observe *o, struct thread *t, const struct observe_call *c, const struct rule *rule);
 int on_mmap(struct observe *o, struct thread *t, const struct observe_call *c, const struct rule *rule);
+
+/* observe_environment.c */
+
+/** environment_given() - at an exec's entry: of a program with the environment at @array. Return: 0 or -ENOMEM */
+int environment_given(struct observe *o, struct thread *t, uint64_t array);
+/** environment_taken() - that exec has succeeded */
+void environment_taken(struct thread *t);
+/** environment_forked() - a process was forked. Return: 0 or -ENOMEM */
+int environment_forked(struct observe *o, const struct thread *t, const struct observe_call *c);
 
 /* observe_keys.c */
 

@@ -7,12 +7,11 @@
 
 int on_clone(struct observe *o, struct thread *t, const struct observe_call *c, const struct rule *rule)
 {
-	(void)t;
 	(void)rule;
 	/* make the child known now, while the parent's descriptors are as the child got them */
 	if (c->ret > 0 && !thread_get(o, (pid_t)c->ret))
 		return -ENOMEM;
-	return 0;
+	return c->ret > 0 ? environment_forked(o, t, c) : 0;
 }
 
 int on_getcwd(struct observe *o, struct thread *t, const struct observe_call *c, const struct rule *rule)

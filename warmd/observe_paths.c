@@ -286,7 +286,10 @@ int on_exec_entry(struct observe *o, struct thread *t, const struct observe_call
 	bool cwd = false;
 	int r;
 
-	/* at the exit the memory that held the path is gone */
+	/* at the exit the memory that held path and environment is gone */
+	r = environment_given(o, t, c->args[rule->dirfd ? 3 : 2]);
+	if (r < 0)
+		return r;
 	r = peer_path(o, t, c, rule->dirfd, rule->path, path, &cwd);
 	if (r == 0 && rule->dirfd)
 		r = peer_fd_path(t->tid, (int)c->args[rule->dirfd - 1], path) == 0;
@@ -310,7 +313,7 @@ int on_exec(struct observe *o, struct thread *t, const struct observe_call *c, c
 
 		return t->paths[0] ? path_record(o, t, t->paths[0], 0, ret, -1) : 0;
 	}
-	o->keys.programs++;
+	environment_taken(t);
 	fds_after_exec(t->proc);
 	set_looked_at(t, NULL);
 	if (t->paths[0])
