@@ -85,13 +85,13 @@ def test_variable_that_was_not_there(warm, program):
 
 
 def test_launch_by_name(warm, program):
-    """Of a named template the environment is the build's, unless it is given"""
+    """It gives the caller's environment, and cannot run cold"""
     path = program(WAYS["shell"])
     warm.build([PYTHON, path], options=["--name", "child"], env={"LEVEL": "1"})
-    assert warm.command("launch", "child").stdout == "1\n"
-    assert warm.command("launch", "child", env={"LEVEL": "2"}).stdout == "1\n"
-    r = warm.command("launch", "--env", "LEVEL=2", "child", check=False)
-    assert r.returncode == 125 and "LEVEL" in r.stderr
+    assert warm.command("launch", "child", env={"LEVEL": "1"}).stdout == "1\n"
+    for env, options in (({"LEVEL": "2"}, ()), ({"LEVEL": "1"}, ("--env", "LEVEL=2"))):
+        r = warm.command("launch", *options, "child", env=env, check=False)
+        assert r.returncode == 125 and "LEVEL" in r.stderr
 
 
 @pytest.mark.parametrize("set_it", ["os.environ['LEVEL'] = '5'\n" + OUTPUT.format("'echo $LEVEL', shell=True"),
