@@ -152,6 +152,40 @@ static void fill_environment(const struct builder *b, Warm__BuildResult *m)
 	m->n_environment = n;
 }
 
+static int add_fact(Warm__BuildResult *m, uint32_t kind, const char *path, uint64_t value)
+{
+	Warm__Fact *f = calloc(1, sizeof(*f));
+	Warm__Fact **more = reallocarray(m->facts, m->n_facts + 1, sizeof(*more));
+
+	if (!f || !more) {
+		free(f);
+		return -ENOMEM;
+	}
+	warm__fact__init(f);
+	f->kind = kind;
+	f->path = strdup(path);
+	f->value = value;
+	more[m->n_facts++] = f;
+	m->facts = more;
+	return f->path ? 0 : -ENOMEM;
+}
+
+static int fill_facts(const struct builder *b, Warm__BuildResult *m)
+{
+	const struct observe_keys *k = observe_keys(b->observe);
+	const char *path;
+	uint64_t value;
+	size_t pos = 0;
+	int r = 0;
+
+	for (uint32_t i = 0; i < FACTS && r == 0; i++)
+		if (k->facts[i])
+			r = add_fact(m, i, "", k->facts[i]);
+	while (r == 0 && observe_fact_file(b->observe, &pos, &path, &value))
+		r = add_fact(m, FACTS, path, value);
+	return r;
+}
+
 static const char *point_word(const struct builder *b)
 {
 	if (builder_is_live(b))
@@ -172,6 +206,8 @@ static void fill_success(const struct builder *b, Warm__BuildResult *m)
 	/* an adaptor that makes the streams anew takes back what the interpreter asked at its start */
 	m->stdio_keys = k->stdio | (b->lines.stdio ? 0 : k->stdio_start) |
 			(k->terminal || builder_is_live(b) ? 7 : 0);
+	m->keys |= (k->nice ? TEMPLATE_KEY_NICE : 0) | (k->sched ? TEMPLATE_KEY_SCHED : 0) |
+		   (k->ioprio ? TEMPLATE_KEY_IOPRIO : 0);
 	m->rlimit_keys = k->rlimits;
 	m->argv_count = b->argv_count;
 	m->stub_base = b->plan.stub_base;
@@ -260,6 +296,8 @@ int builder_report_send(struct builder *b, int r, const struct error *err, int s
 	if (code == 0 && r == 0) {
 		fill_success(b, &m);
 		code = fill_record(b, &m);
+		if (code == 0)
+			code = fill_facts(b, &m);
 		report.nfds = (uint32_t)b->plan.nfiles + 2;
 	}
 	if (code == 0) {

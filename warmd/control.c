@@ -8,6 +8,7 @@
 #include <sys/uio.h>
 #include <unistd.h>
 
+#include "engine/base/facts.h"
 #include "engine/base/clock.h"
 #include "engine/base/fd.h"
 #include "engine/base/log.h"
@@ -57,7 +58,8 @@ static void fill_keys(struct answer *a, const struct template *t, Warm__Template
 {
 	const Warm__BuildResult *r = t->result;
 	size_t n = 0;
-	char **keys = answer_own(a, calloc(r->n_environment + r->n_environment_own + 24, sizeof(*keys)));
+	char **keys = answer_own(
+		a, calloc(r->n_environment + r->n_environment_own + r->n_facts + 24, sizeof(*keys)));
 	char words[64];
 
 	if (!keys)
@@ -83,6 +85,16 @@ static void fill_keys(struct answer *a, const struct template *t, Warm__Template
 		keys[n++] = (char *)"umask";
 	if (r->keys & TEMPLATE_KEY_AFFINITY)
 		keys[n++] = (char *)"CPU affinity";
+	if (r->keys & TEMPLATE_KEY_NICE)
+		keys[n++] = (char *)"nice value";
+	if (r->keys & TEMPLATE_KEY_SCHED)
+		keys[n++] = (char *)"scheduling policy";
+	if (r->keys & TEMPLATE_KEY_IOPRIO)
+		keys[n++] = (char *)"I/O priority";
+	for (size_t i = 0; i < r->n_facts; i++)
+		keys[n++] = answer_text(a, "%s of the machine",
+					r->facts[i]->path[0] ? r->facts[i]->path
+							     : fact_name((enum fact)r->facts[i]->kind));
 	if (r->keys & TEMPLATE_KEY_WINSIZE)
 		keys[n++] = (char *)"terminal size";
 	if (r->keys & TEMPLATE_KEY_TERMIOS)

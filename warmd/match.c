@@ -7,6 +7,7 @@
 #include <stdio.h>
 #include <string.h>
 
+#include "engine/base/facts.h"
 #include "engine/base/fd.h"
 #include "warmd/template.h"
 
@@ -154,6 +155,12 @@ bool template_looked_at_differs(const struct template *t, const struct request *
 		return words(reason, size, "another %s, which was read at the start", "umask");
 	if ((keys & TEMPLATE_KEY_AFFINITY) && a->affinity != b->affinity)
 		return words(reason, size, "another %s, which was read at the start", "CPU affinity");
+	if ((keys & TEMPLATE_KEY_NICE) && a->nice != b->nice)
+		return words(reason, size, "another %s, which was read at the start", "nice value");
+	if ((keys & TEMPLATE_KEY_SCHED) && a->sched != b->sched)
+		return words(reason, size, "another %s, which was read at the start", "scheduling policy");
+	if ((keys & TEMPLATE_KEY_IOPRIO) && a->ioprio != b->ioprio)
+		return words(reason, size, "another %s, which was read at the start", "I/O priority");
 	for (unsigned int i = 0; i < WIRE_RLIMITS; i++)
 		if ((t->result->rlimit_keys >> i & 1) &&
 		    memcmp(a->rlimits[i], b->rlimits[i], sizeof(a->rlimits[i])) != 0)
@@ -168,6 +175,20 @@ bool template_looked_at_differs(const struct template *t, const struct request *
 		return words(reason, size, "the terminal has other settings (stty -a)%s",
 			     ", which were read at the start");
 	return false;
+}
+
+const char *template_fact_differs(const struct template *t)
+{
+	for (size_t i = 0; i < t->result->n_facts; i++) {
+		const Warm__Fact *f = t->result->facts[i];
+		uint64_t now = f->path[0]	 ? fact_of_file(f->path)
+			       : f->kind < FACTS ? fact_value((enum fact)f->kind)
+						 : 0;
+
+		if (now != f->value)
+			return f->path[0] ? f->path : fact_name((enum fact)f->kind);
+	}
+	return NULL;
 }
 
 bool template_takes_context(const struct template *t)

@@ -27,6 +27,7 @@
 #include <sys/types.h>
 
 #include "engine/base/error.h"
+#include "engine/base/facts.h"
 #include "warmd/config.h"
 #include "warmd/deps.h"
 
@@ -53,6 +54,8 @@ struct observe_keys {
 	bool window_size; /* of a standard stream that is a terminal */
 	bool sigmask; /* signals blocked at the start */
 	bool termios; /* settings of the terminal, of a program that is live */
+	bool nice, sched, ioprio; /* getpriority(2), sched_getscheduler(2) and its like, ioprio_get(2) */
+	uint64_t facts[FACTS]; /* of the machine: fact_value() when it was asked for; 0: it was not */
 	uint32_t rlimits; /* bit RLIMIT_x */
 	uint64_t signals; /* bit n-1: was signal n ignored at the start */
 	uint64_t
@@ -155,6 +158,8 @@ const struct observe_output *observe_output(const struct observe *o, size_t *ret
 bool observe_child_variable(const struct observe *o, size_t *pos, const char **ret);
 /** observe_set_variable() - where keys.children_environment: those that the program itself set or removed for them. Return: as above */
 bool observe_set_variable(const struct observe *o, size_t *pos, const char **ret);
+/** observe_fact_file() - files of /proc and /sys that were read and say the same until somebody changes the machine, with fact_of_file() then. Return: as above */
+bool observe_fact_file(const struct observe *o, size_t *pos, const char **ret, uint64_t *ret_value);
 /** observe_refusal() - the reason; a final one takes the place of a retryable one. NULL: none */
 const struct observe_refusal *observe_refusal(const struct observe *o);
 /** observe_fd_origin() - the number that a process's descriptor had in the launch, through dup and dup2. -1: the program's own */

@@ -10,6 +10,7 @@
  *   observe_outside.c  effects that are no files: sockets, signals, mounts
  *   observe_fds.c      descriptors from outside: input, output, what they are
  *   observe_keys.c     calls that ask for properties of the launch
+ *   observe_facts.c    calls that ask about the machine, and how it is shared
  *   observe_environment.c  what children can have read of the environment
  */
 #ifndef WARM_WARMD_OBSERVE_INTERNAL_H
@@ -43,7 +44,7 @@ struct proc {
 	pid_t pid;
 	unsigned int threads;
 	/* set by the program itself, so that asking for it says nothing about the launch */
-	bool cwd_own, umask_own, affinity_own, sigmask_own;
+	bool cwd_own, umask_own, affinity_own, sigmask_own, nice_own, sched_own, ioprio_own;
 	bool environment_own; /* what it was executed with was made by the program */
 	uint64_t signals_own;
 	uint32_t rlimits_own;
@@ -102,6 +103,7 @@ struct observe {
 		*environment_end; /* the program's at its start, strings ended by NUL; NULL: not read yet */
 	struct map
 		set_for_children; /* names that the program set or removed for every child that got the rest */
+	struct map fact_files; /* path -> fact_of_file() */
 	struct map children_variables; /* names that children got with the launch's values */
 };
 
@@ -255,7 +257,25 @@ void environment_taken(struct thread *t);
 /** environment_forked() - a process was forked. Return: 0 or -ENOMEM */
 int environment_forked(struct observe *o, const struct thread *t, const struct observe_call *c);
 
+/* observe_facts.c */
+
+/** fact_file_opened() - a file in /proc or /sys. Return: 0 or -ENOMEM */
+int fact_file_opened(struct observe *o, const char *path);
+int on_uname(struct observe *o, struct thread *t, const struct observe_call *c, const struct rule *rule);
+int on_sysinfo(struct observe *o, struct thread *t, const struct observe_call *c, const struct rule *rule);
+int on_getpriority(struct observe *o, struct thread *t, const struct observe_call *c,
+		   const struct rule *rule);
+int on_setpriority(struct observe *o, struct thread *t, const struct observe_call *c,
+		   const struct rule *rule);
+int on_ioprio_get(struct observe *o, struct thread *t, const struct observe_call *c, const struct rule *rule);
+int on_ioprio_set(struct observe *o, struct thread *t, const struct observe_call *c, const struct rule *rule);
+int on_getsched(struct observe *o, struct thread *t, const struct observe_call *c, const struct rule *rule);
+int on_setsched(struct observe *o, struct thread *t, const struct observe_call *c, const struct rule *rule);
+
 /* observe_keys.c */
+
+/** is_ours() - is the process number in a call one of the program's own processes? 0 is the caller */
+bool is_ours(const struct observe *o, uint64_t pid);
 
 int on_clone(struct observe *o, struct thread *t, const struct observe_call *c, const struct rule *rule);
 int on_getcwd(struct observe *o, struct thread *t, const struct observe_call *c, const struct rule *rule);

@@ -274,6 +274,9 @@ int store_add(struct store *s, struct request *req, Warm__BuildResult *result, i
 		error_errno(err, r, "the build's dependencies");
 	if (r == 0 && t->state == TEMPLATE_READY && dep_set_racy(t->deps, &path))
 		r = error_set(err, ESTALE, "%s changed while the template was built", path);
+	path = r == 0 && t->state == TEMPLATE_READY ? template_fact_differs(t) : NULL;
+	if (path)
+		r = error_set(err, ESTALE, "%s changed while the template was built", path);
 	if (r == 0)
 		replace_same(s, t);
 	if (r == 0 && t->state == TEMPLATE_READY)
@@ -319,6 +322,18 @@ static const struct stale_note *recently_stale(const struct store *s, const stru
 	return NULL;
 }
 
+bool store_check(struct store *s, struct template *t)
+{
+	const char *fact = template_fact_differs(t);
+
+	(void)s;
+	if (watch_recheck(t->watch) > 0)
+		return false;
+	if (fact)
+		on_changed(t, fact);
+	return !fact;
+}
+
 void store_match(struct store *s, const struct request *req, struct template **ret, uint32_t *ret_status,
 		 char *reason, size_t size)
 {
@@ -346,8 +361,8 @@ void store_match(struct store *s, const struct request *req, struct template **r
 			}
 			continue;
 		}
-		if (watch_recheck(t->watch) > 0) {
-			/* reported, so it is gone; the list may have changed */
+		if (!store_check(s, t)) {
+			/* the list may have changed */
 			*ret_status = WIRE_COLD_STALE;
 			snprintf(reason, size, "its template was stale");
 			return;

@@ -31,6 +31,9 @@ enum template_key {
 	TEMPLATE_KEY_AFFINITY = 1 << 2,
 	TEMPLATE_KEY_WINSIZE = 1 << 3,
 	TEMPLATE_KEY_TERMIOS = 1 << 4,
+	TEMPLATE_KEY_NICE = 1 << 5,
+	TEMPLATE_KEY_SCHED = 1 << 6,
+	TEMPLATE_KEY_IOPRIO = 1 << 7,
 };
 
 enum template_state { TEMPLATE_READY, TEMPLATE_REFUSED };
@@ -99,6 +102,13 @@ void store_unusable(struct store *s, struct template *t, const char *what);
 void store_match(struct store *s, const struct request *req, struct template **ret, uint32_t *ret_status,
 		 char *reason, size_t size);
 
+/**
+ * store_check() - is @t still good? Files that no watch sees, and facts of the machine, are looked at
+ *
+ * Return: false: it was not; it is reported as stale, and gone.
+ */
+bool store_check(struct store *s, struct template *t);
+
 /** store_find() - by label or decimal id */
 struct template *store_find(const struct store *s, const char *name);
 
@@ -120,6 +130,8 @@ bool template_looked_at_differs(const struct template *t, const struct request *
  */
 bool template_environment_differs(const struct template *t, const struct request *req,
 				  const struct config *config, bool listed_only, char *reason, size_t size);
+/** template_fact_differs() - a fact of the machine that the program asked for is another now. Return: what, or NULL */
+const char *template_fact_differs(const struct template *t);
 /** template_takes_context() - can a clone have other arguments than the build? At the points `delay` and `idle` none can */
 bool template_takes_context(const struct template *t);
 /** template_descriptors_clash() - does the caller have one of a number that the program uses? Return: as above */
