@@ -312,14 +312,15 @@ static bool refusal_stands(const struct template *t)
 
 static const struct stale_note *recently_stale(const struct store *s, const struct request *req)
 {
+	const struct stale_note *last = NULL;
 	char label[REQUEST_LABEL_MAX];
 
 	request_label(req, label, sizeof(label));
 	for (unsigned int i = 0; i < ARRAY_SIZE(s->stale); i++)
 		if (s->stale[i].when_ns && clock_ns(CLOCK_MONOTONIC) - s->stale[i].when_ns < 10 * NS_PER_S &&
-		    strcmp(s->stale[i].label, label) == 0)
-			return &s->stale[i];
-	return NULL;
+		    strcmp(s->stale[i].label, label) == 0 && (!last || s->stale[i].when_ns > last->when_ns))
+			last = &s->stale[i];
+	return last;
 }
 
 bool store_check(struct store *s, struct template *t)
