@@ -157,3 +157,11 @@ def test_removed_is_removed(own, path):
     assert run(own, [PYTHON, path]) == "2\n"
     served(own, [PYTHON, path])
     assert "t" not in templates(own) and launch(own, "t").startswith("[125] ")
+
+
+def test_why_is_told_of_a_name(own, path):
+    """The last change, though the template had another name than the command"""
+    own.build([PYTHON, path], options=["--name", "t"])
+    edit(path, 2)
+    r = own.run([PYTHON, path], verbose=True)
+    assert r.out == "2\n" and "s.py changed" in r.err
