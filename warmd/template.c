@@ -36,11 +36,21 @@ static void template_free(struct template *t)
 	free(t);
 }
 
+/* as request_label() of a request without a name */
+static void command_label(const struct request *req, char *ret, size_t size)
+{
+	struct request unnamed = *req;
+
+	unnamed.name = (char *)"";
+	request_label(&unnamed, ret, size);
+}
+
 static void note_stale(struct store *s, const struct template *t, const char *path)
 {
 	struct stale_note *n = &s->stale[s->nstale++ % ARRAY_SIZE(s->stale)];
 
 	snprintf(n->label, sizeof(n->label), "%s", t->label);
+	command_label(t->request, n->command, sizeof(n->command));
 	snprintf(n->path, sizeof(n->path), "%s", path);
 	n->when_ns = clock_ns(CLOCK_MONOTONIC);
 }
@@ -313,12 +323,13 @@ static bool refusal_stands(const struct template *t)
 static const struct stale_note *recently_stale(const struct store *s, const struct request *req)
 {
 	const struct stale_note *last = NULL;
-	char label[REQUEST_LABEL_MAX];
+	char command[REQUEST_LABEL_MAX];
 
-	request_label(req, label, sizeof(label));
+	command_label(req, command, sizeof(command));
 	for (unsigned int i = 0; i < ARRAY_SIZE(s->stale); i++)
 		if (s->stale[i].when_ns && clock_ns(CLOCK_MONOTONIC) - s->stale[i].when_ns < 10 * NS_PER_S &&
-		    strcmp(s->stale[i].label, label) == 0 && (!last || s->stale[i].when_ns > last->when_ns))
+		    strcmp(s->stale[i].command, command) == 0 &&
+		    (!last || s->stale[i].when_ns > last->when_ns))
 			last = &s->stale[i];
 	return last;
 }
@@ -365,7 +376,9 @@ void store_match(struct store *s, const struct request *req, struct template **r
 		if (!store_check(s, t)) {
 			/* the list may have changed */
 			*ret_status = WIRE_COLD_STALE;
-			snprintf(reason, size, "its template was stale");
+			stale = recently_stale(s, req);
+			snprintf(reason, size, "its template was stale: %.200s changed",
+				 stale ? stale->path : "something");
 			return;
 		}
 		*ret_status = WIRE_WARM;

@@ -66,7 +66,7 @@ struct store {
 	uint64_t next_id, generation;
 	uint64_t dropped_stale, dropped_budget, dropped_age;
 	struct stale_note { /* the last templates that went stale, to say why a run was cold */
-		char label[REQUEST_LABEL_MAX], path[256];
+		char label[REQUEST_LABEL_MAX], command[REQUEST_LABEL_MAX], path[256];
 		uint64_t when_ns;
 	} stale[16];
 	unsigned int nstale;
