@@ -138,7 +138,7 @@ $(B)/warm: $(WARM_SRC:%.c=$(B)/musl/%.o)
 
 # --- libwarm ---------------------------------------------------------------------
 LIBWARM_SRC := $(wildcard launcher/libwarm*.c) launcher/client.c launcher/context.c \
-	$(addprefix engine/base/,affinity.c clock.c error.c fd.c packet.c pidfd.c runtime_dir.c)
+	$(addprefix engine/base/,affinity.c clock.c error.c facts.c fd.c packet.c pidfd.c runtime_dir.c)
 LIBWARM_OBJ := $(LIBWARM_SRC:%.c=$(B)/obj/%.o)
 
 # objects that define no name but those of warm.h, so that no program's can clash with ours: one for

@@ -9,6 +9,7 @@
 #include <sys/ioctl.h>
 #include <sys/personality.h>
 #include <sys/prctl.h>
+#include <sys/resource.h>
 #include <sys/stat.h>
 #include <sys/syscall.h>
 #include <termios.h>
@@ -58,6 +59,21 @@ static void collect_signals(struct wire_run *run)
 	}
 	run->blocked_signals = 0;
 	syscall(SYS_rt_sigprocmask, 0, NULL, &run->blocked_signals, sizeof(run->blocked_signals));
+}
+
+/* by the system calls: musl's wrappers of sched_getscheduler() and sched_getparam() fail with ENOSYS */
+static void collect_scheduling(struct wire_run *run)
+{
+	int priority = 0;
+	long n = syscall(SYS_sched_getscheduler, 0);
+
+	/* SCHED_RESET_ON_FORK is bit 30 of the policy */
+	run->sched = n > 0 ? (uint32_t)n & 0xff : 0;
+	if (syscall(SYS_sched_getparam, 0, &priority) == 0)
+		run->sched |= (uint32_t)priority << 8;
+	n = syscall(SYS_ioprio_get, 1 /* IOPRIO_WHO_PROCESS */, 0);
+	run->ioprio = n > 0 ? (uint32_t)n : 0;
+	run->nice = getpriority(PRIO_PROCESS, 0);
 }
 
 static void collect_identity(struct wire_run *run)
@@ -183,6 +199,7 @@ int context_process(struct wire_run *run, void *scratch, size_t size)
 	collect_signals(run);
 	collect_identity(run);
 	collect_limits(run);
+	collect_scheduling(run);
 	return 0;
 }
 

@@ -83,7 +83,6 @@ int launch_ask(struct launch *l, struct wire_run *run, int cgroup, unsigned int 
 		return error_set(err, E2BIG,
 				 "descriptor %d is open, and only those below 256 can be handed over",
 				 beyond);
-	run->nice = getpriority(PRIO_PROCESS, 0);
 	terminal_ask(run);
 	cwd = open(".", O_PATH | O_DIRECTORY | O_CLOEXEC);
 	if (cwd < 0)

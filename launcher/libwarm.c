@@ -126,7 +126,6 @@ static int collect(struct warm *w, struct error *err)
 	m->next = NULL;
 	w->messages = m;
 	w->context.umask = current_umask();
-	w->context.nice = getpriority(PRIO_PROCESS, 0);
 	w->context.inherited_fds[0] = 7; /* 0, 1, 2 */
 	w->context.header = (struct wire_header){ .magic = WIRE_MAGIC,
 						  .version = WIRE_VERSION_NUMBER,

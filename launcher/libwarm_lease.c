@@ -12,6 +12,7 @@
 #include <sys/socket.h>
 #include <unistd.h>
 
+#include "engine/base/facts.h"
 #include "engine/base/clock.h"
 #include "engine/base/fd.h"
 #include "engine/stub/abi.h"
@@ -345,6 +346,15 @@ static bool same_context(const struct model *m, const struct wire_run *run)
 	return memcmp(&a, run, sizeof(a)) == 0;
 }
 
+/* what the program asked of the machine at its start */
+static bool same_machine(const struct model *m)
+{
+	for (int i = 0; i < FACTS; i++)
+		if (m->head->facts[i] && m->head->facts[i] != fact_value((enum fact)i))
+			return false;
+	return true;
+}
+
 struct strings {
 	const char *argv, *envp;
 	uint32_t argv_size, envp_size;
@@ -476,7 +486,7 @@ struct clone *lease_launch(struct warm *w, const struct wire_run *run, const int
 
 	while (m && strcmp(m->name, (const char *)(run + 1)) != 0)
 		m = m->next;
-	if (!m || !m->clone || !same_context(m, run))
+	if (!m || !m->clone || !same_context(m, run) || !same_machine(m))
 		return NULL;
 	find_strings(run, &s);
 	if (!same_arguments(m, run, s.argv, s.argv_size) ||

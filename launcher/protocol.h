@@ -133,6 +133,8 @@ struct wire_run {
 		stdio_offset_nonzero; /* bit n: descriptor n is a regular file whose offset or O_APPEND end is not 0 */
 	uint32_t termios_size; /* bytes of termios; 0: no standard descriptor is a terminal */
 	uint8_t termios[WIRE_TERMIOS_MAX]; /* the kernel's struct termios (TCGETS) of the first that is one */
+	uint32_t sched; /* sched_getscheduler(2), and << 8 the priority of sched_getparam(2) */
+	uint32_t ioprio; /* ioprio_get(2) */
 };
 
 enum wire_status {
@@ -252,6 +254,8 @@ struct wire_model {
 	uint32_t env_size, names_size;
 	uint32_t strings_room; /* arguments and environment of an order, at most */
 	uint32_t reserved;
+	uint64_t facts
+		[3]; /* of the machine: what fact_value() has to be, 0: whatever it is (engine/base/facts.h) */
 };
 
 struct wire_drain {

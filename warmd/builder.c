@@ -109,6 +109,7 @@ static int on_exec(void *data, struct tracee *t, struct error *err)
 				b->start_personality = (uint32_t)strtoul(value, NULL, 16);
 		}
 		/* the child has set them from the request as far as it may: what the program finds */
+		builder_note_scheduling(b, t->tid);
 		for (int i = 0; i < WIRE_RLIMITS; i++)
 			prlimit(t->tid, (__rlimit_resource_t)i, NULL, (struct rlimit *)b->start_rlimits[i]);
 		snprintf(path, sizeof(path), "/proc/%d/exe", t->tid);

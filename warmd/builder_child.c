@@ -4,6 +4,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <pty.h>
+#include <sched.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -127,6 +128,23 @@ static int set_limits(const struct request *req)
 		setrlimit((__rlimit_resource_t)i, &want);
 	}
 	return 0;
+}
+
+/* before the limits, which may forbid it. What cannot be set is refused if the program looks at it: builder_ready.c */
+static void set_scheduling(const struct request *req)
+{
+	struct sched_param priority = { .sched_priority = (int)(req->run.sched >> 8) };
+	int policy = (int)(req->run.sched & 0xff);
+	long ioprio;
+
+	if (sched_getscheduler(0) != policy || priority.sched_priority)
+		sched_setscheduler(0, policy, &priority);
+	if (getpriority(PRIO_PROCESS, 0) != req->run.nice)
+		setpriority(PRIO_PROCESS, 0, req->run.nice);
+	/* where none was set it follows the nice value: block/ioprio.c */
+	ioprio = syscall(SYS_ioprio_get, 1 /* IOPRIO_WHO_PROCESS */, 0);
+	if (ioprio != (long)req->run.ioprio)
+		syscall(SYS_ioprio_set, 1, 0, req->run.ioprio);
 }
 
 static void set_signals(const struct request *req)
@@ -254,6 +272,7 @@ int builder_child_start(void *child)
 	if (chdir(c->req->cwd) < 0)
 		return fail(c->req->cwd);
 	umask(c->req->run.umask);
+	set_scheduling(c->req);
 	set_limits(c->req);
 	set_signals(c->req);
 	execute(c->req, env);

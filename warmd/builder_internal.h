@@ -55,6 +55,12 @@ struct builder_ended {
 	unsigned int origin; /* struct tracee */
 };
 
+/* what the program began with: the request's, as far as warmd may set it */
+struct builder_scheduling {
+	int nice;
+	uint32_t sched, ioprio; /* as struct wire_run has them */
+};
+
 struct builder {
 	const struct request *req;
 	const struct config *cfg;
@@ -92,6 +98,7 @@ struct builder {
 	int argv_count;
 	uint64_t start_rlimits[WIRE_RLIMITS][2];
 	uint32_t start_personality;
+	struct builder_scheduling start_scheduling;
 	uint64_t start_affinity[16];
 	char oom_score_adj[256];
 };
@@ -129,6 +136,11 @@ int builder_leave_next(struct builder *b, struct tracee *t, struct error *err);
 int builder_stop_before(struct builder *b, unsigned int origin, const char *words, struct error *err);
 /** builder_take() - at the readiness point: freeze, check, dump, plan. Return: 0, -EOPNOTSUPP with the reason, or another negative errno */
 int builder_take(struct builder *b, struct plan_options *po, struct error *err);
+
+/** builder_note_scheduling() - of the program that was just executed for the first time */
+void builder_note_scheduling(struct builder *b, pid_t pid);
+/** builder_check_scheduling() - what the program looked at has to be what launches have. Return: 0, or -EOPNOTSUPP with words */
+int builder_check_scheduling(const struct builder *b, struct error *err);
 
 /** builder_report_send() - tell the daemon how the build went: @r 0 or a negative errno with @err. Return: exit status */
 int builder_report_send(struct builder *b, int r, const struct error *err, int sock);

@@ -443,6 +443,8 @@ int builder_take(struct builder *b, struct plan_options *po, struct error *err)
 	if (r == 0)
 		r = check_identity(b, err);
 	if (r == 0)
+		r = builder_check_scheduling(b, err);
+	if (r == 0)
 		r = hold_files(b, err);
 	if (r < 0)
 		return r;
@@ -479,8 +481,8 @@ int builder_take(struct builder *b, struct plan_options *po, struct error *err)
 	po->nrandoms = b->lines.nrandoms;
 	po->start_umask = b->req->run.umask;
 	po->start_rlimits = (const uint64_t(*)[2])b->start_rlimits;
-	po->start_nice = getpriority(PRIO_PROCESS, 0);
-	po->start_policy = sched_getscheduler(0);
+	po->start_nice = b->start_scheduling.nice;
+	po->start_policy = (int)(b->start_scheduling.sched & 0xff);
 	syscall(SYS_sched_getaffinity, 0, sizeof(b->start_affinity), b->start_affinity);
 	po->start_affinity = b->start_affinity;
 	snprintf(proc, sizeof(proc), "/proc/%d", trace_root(b->trace));

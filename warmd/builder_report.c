@@ -109,16 +109,39 @@ static int fill_record(const struct builder *b, Warm__BuildResult *m)
 	return 0;
 }
 
-/* names: what C asked for, what the adaptor lists; ld.so reads LD_* before anything could be watched */
+/* what the program itself sets for its children is no reason of the launch's, where theirs are all that is not known */
+static int fill_own_environment(const struct builder *b, Warm__BuildResult *m)
+{
+	const char *name;
+	size_t pos = 0, n = 0;
+
+	while (observe_set_variable(b->observe, &pos, &name))
+		n++;
+	m->environment_own = calloc(n + 1, sizeof(char *));
+	if (!m->environment_own)
+		return -ENOMEM;
+	for (pos = 0; observe_set_variable(b->observe, &pos, &name);)
+		m->environment_own[m->n_environment_own++] = strdup(name);
+	return 0;
+}
+
+/* names: what C asked for, what the adaptor lists, what children were given; ld.so reads LD_* before anything could be watched */
 static void fill_environment(const struct builder *b, Warm__BuildResult *m)
 {
-	size_t n = 0;
+	size_t n = 0, pos = 0, children = 0;
+	const char *name;
 
 	m->environment_all = !b->env_visible || !b->adaptor_used || !b->lines.track_env || b->lines.env_all ||
 			     observe_keys(b->observe)->environment;
 	m->environment_exact = b->env_changed ||
 			       (b->early && !builder_is_live(b) && b->point.kind != READY_CALL);
-	m->environment = calloc(b->nenv + b->lines.nenv + 1, sizeof(char *));
+	if (!m->environment_all && observe_keys(b->observe)->children_environment) {
+		m->environment_all = true;
+		fill_own_environment(b, m); /* without memory all of them count */
+	}
+	while (observe_child_variable(b->observe, &pos, &name))
+		children++;
+	m->environment = calloc(b->nenv + b->lines.nenv + children + 1, sizeof(char *));
 	if (!m->environment) {
 		m->environment_all = true;
 		return;
@@ -127,7 +150,43 @@ static void fill_environment(const struct builder *b, Warm__BuildResult *m)
 		m->environment[n++] = strdup(b->env[i]);
 	for (size_t i = 0; i < b->lines.nenv; i++)
 		m->environment[n++] = strdup(b->lines.env[i]);
+	for (pos = 0; observe_child_variable(b->observe, &pos, &name);)
+		m->environment[n++] = strdup(name);
 	m->n_environment = n;
+}
+
+static int add_fact(Warm__BuildResult *m, uint32_t kind, const char *path, uint64_t value)
+{
+	Warm__Fact *f = calloc(1, sizeof(*f));
+	Warm__Fact **more = reallocarray(m->facts, m->n_facts + 1, sizeof(*more));
+
+	if (!f || !more) {
+		free(f);
+		return -ENOMEM;
+	}
+	warm__fact__init(f);
+	f->kind = kind;
+	f->path = strdup(path);
+	f->value = value;
+	more[m->n_facts++] = f;
+	m->facts = more;
+	return f->path ? 0 : -ENOMEM;
+}
+
+static int fill_facts(const struct builder *b, Warm__BuildResult *m)
+{
+	const struct observe_keys *k = observe_keys(b->observe);
+	const char *path;
+	uint64_t value;
+	size_t pos = 0;
+	int r = 0;
+
+	for (uint32_t i = 0; i < FACTS && r == 0; i++)
+		if (k->facts[i])
+			r = add_fact(m, i, "", k->facts[i]);
+	while (r == 0 && observe_fact_file(b->observe, &pos, &path, &value))
+		r = add_fact(m, FACTS, path, value);
+	return r;
 }
 
 static const char *point_word(const struct builder *b)
@@ -150,6 +209,8 @@ static void fill_success(const struct builder *b, Warm__BuildResult *m)
 	/* an adaptor that makes the streams anew takes back what the interpreter asked at its start */
 	m->stdio_keys = k->stdio | (b->lines.stdio ? 0 : k->stdio_start) |
 			(k->terminal || builder_is_live(b) ? 7 : 0);
+	m->keys |= (k->nice ? TEMPLATE_KEY_NICE : 0) | (k->sched ? TEMPLATE_KEY_SCHED : 0) |
+		   (k->ioprio ? TEMPLATE_KEY_IOPRIO : 0);
 	m->rlimit_keys = k->rlimits;
 	m->argv_count = b->argv_count;
 	m->stub_base = b->plan.stub_base;
@@ -258,6 +319,8 @@ int builder_report_send(struct builder *b, int r, const struct error *err, int s
 	if (code == 0 && r == 0) {
 		fill_success(b, &m);
 		code = fill_record(b, &m);
+		if (code == 0)
+			code = fill_facts(b, &m);
 		report.nfds = (uint32_t)b->plan.nfiles + 2;
 	}
 	if (code == 0) {

@@ -8,6 +8,7 @@
 #include <sys/uio.h>
 #include <unistd.h>
 
+#include "engine/base/facts.h"
 #include "engine/base/clock.h"
 #include "engine/base/fd.h"
 #include "engine/base/log.h"
@@ -57,7 +58,8 @@ static void fill_keys(struct answer *a, const struct template *t, Warm__Template
 {
 	const Warm__BuildResult *r = t->result;
 	size_t n = 0;
-	char **keys = answer_own(a, calloc(r->n_environment + 16, sizeof(*keys)));
+	char **keys = answer_own(
+		a, calloc(r->n_environment + r->n_environment_own + r->n_facts + 24, sizeof(*keys)));
 	char words[64];
 
 	if (!keys)
@@ -72,6 +74,9 @@ static void fill_keys(struct answer *a, const struct template *t, Warm__Template
 		keys[n++] = (char *)"all variables: the program's were changed on the way to it";
 	else if (r->environment_all)
 		keys[n++] = (char *)"all variables but the volatile ones";
+	for (size_t i = 0; i < r->n_environment_own && r->environment_all && !r->environment_exact; i++)
+		keys[n++] = answer_text(a, "but not variable %s, which it sets itself",
+					r->environment_own[i]);
 	for (size_t i = 0; i < r->n_environment && !r->environment_all && !r->environment_exact; i++)
 		keys[n++] = answer_text(a, "variable %s", r->environment[i]);
 	if (r->keys & TEMPLATE_KEY_CWD)
@@ -80,6 +85,16 @@ static void fill_keys(struct answer *a, const struct template *t, Warm__Template
 		keys[n++] = (char *)"umask";
 	if (r->keys & TEMPLATE_KEY_AFFINITY)
 		keys[n++] = (char *)"CPU affinity";
+	if (r->keys & TEMPLATE_KEY_NICE)
+		keys[n++] = (char *)"nice value";
+	if (r->keys & TEMPLATE_KEY_SCHED)
+		keys[n++] = (char *)"scheduling policy";
+	if (r->keys & TEMPLATE_KEY_IOPRIO)
+		keys[n++] = (char *)"I/O priority";
+	for (size_t i = 0; i < r->n_facts; i++)
+		keys[n++] = answer_text(a, "%s of the machine",
+					r->facts[i]->path[0] ? r->facts[i]->path
+							     : fact_name((enum fact)r->facts[i]->kind));
 	if (r->keys & TEMPLATE_KEY_WINSIZE)
 		keys[n++] = (char *)"terminal size";
 	if (r->keys & TEMPLATE_KEY_TERMIOS)
@@ -219,17 +234,21 @@ static void remove_templates(struct server *s, struct answer *a, const Warm__Rem
 {
 	/* all or none: an unknown name leaves everything as it was */
 	for (size_t i = 0; i < q->n_names; i++)
-		if (!store_find(s->store, q->names[i]))
+		if (!store_find(s->store, q->names[i]) && !promise_of_name(s->store->promises, q->names[i]))
 			return answer_fail(a, -ENOENT, "there is no template '%.100s'; 'warm ls' lists them",
 					   q->names[i]);
 	for (size_t i = 0; i < q->n_names; i++) {
 		struct template *t = store_find(s->store, q->names[i]);
 
+		/* what is removed is not built again for its name's sake */
+		promise_drop(&s->store->promises, t ? t->label : q->names[i], t ? t->request : NULL);
 		if (t)
 			store_remove(s->store, t);
 	}
 	while (q->all && s->store->list)
 		store_remove(s->store, s->store->list);
+	if (q->all)
+		promise_drop_all(&s->store->promises);
 }
 
 static void explain(struct server *s, struct answer *a, const Warm__ExplainRequest *q)

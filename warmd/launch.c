@@ -10,6 +10,7 @@
 #include <sys/personality.h>
 #include <sys/resource.h>
 #include <sys/socket.h>
+#include <sys/syscall.h>
 
 #include "engine/base/affinity.h"
 #include "engine/base/clock.h"
@@ -166,6 +167,19 @@ static bool may_build_again(struct server *s, const struct template *t)
 	return again != NULL;
 }
 
+/* the name was given to a command, and its template is gone: for want of memory, of age, or its build failed */
+static bool build_promised(struct server *s, struct launch *l)
+{
+	const struct request *promised = promise_of_name(s->store->promises, l->request->name);
+	struct request *copy = promised && !l->built_for ? request_copy(promised) : NULL;
+
+	if (!copy)
+		return false;
+	l->built_for = true;
+	build_request(s, copy, NULL);
+	return build_pending_name(s, l->request->name);
+}
+
 static void by_name(struct server *s, struct launch *l)
 {
 	const struct request *req = l->request;
@@ -174,11 +188,11 @@ static void by_name(struct server *s, struct launch *l)
 
 	watch_drain(s->store->watch);
 	t = store_find(s->store, req->name);
-	if (t && t->state == TEMPLATE_READY && watch_recheck(t->watch) > 0)
-		t = NULL; /* reported: it is gone */
+	if (t && t->state == TEMPLATE_READY && !store_check(s->store, t))
+		t = NULL;
 	if (t && may_build_again(s, t))
 		t = NULL;
-	if (!t && build_pending_name(s, req->name)) {
+	if (!t && (build_pending_name(s, req->name) || build_promised(s, l))) {
 		wait_for_build(s, l);
 		return;
 	}
@@ -317,6 +331,8 @@ void launch_own_context(struct wire_run *own)
 {
 	_cleanup_free_ char *status = NULL;
 	int code = personality(0xffffffff);
+	long ioprio = syscall(SYS_ioprio_get, 1 /* IOPRIO_WHO_PROCESS */, 0);
+	struct sched_param priority = { 0 };
 
 	for (int i = 0; i < WIRE_RLIMITS; i++) {
 		struct rlimit r = { 0, 0 };
@@ -326,6 +342,10 @@ void launch_own_context(struct wire_run *own)
 		own->rlimits[i][1] = r.rlim_max;
 	}
 	own->nice = getpriority(PRIO_PROCESS, 0);
+	own->sched = (uint32_t)sched_getscheduler(0) & 0xff;
+	if (sched_getparam(0, &priority) == 0)
+		own->sched |= (uint32_t)priority.sched_priority << 8;
+	own->ioprio = ioprio > 0 ? (uint32_t)ioprio : 0;
 	own->affinity = affinity_hash();
 	own->personality = code > 0 ? (uint32_t)code : 0;
 	if (read_file("/proc/self/status", &status, NULL) == 0) {

@@ -12,6 +12,7 @@
 #include <sys/socket.h>
 
 #include "engine/base/clock.h"
+#include "engine/base/facts.h"
 #include "engine/base/fd.h"
 #include "engine/base/log.h"
 #include "engine/base/pidfd.h"
@@ -40,6 +41,10 @@ static bool template_may(const struct template *t)
 	/* the directory is a descriptor by then: nobody but warmd would look where it leads */
 	bool directory = (t->result->keys & TEMPLATE_KEY_CWD) && !template_asks_for_context(t);
 
+	/* what a client would have to read for each launch */
+	for (size_t i = 0; i < t->result->n_facts; i++)
+		if (t->result->facts[i]->path[0])
+			return false;
 	return !directory && !watch_has_unseen(t->watch) && drain_fd(t->watch) >= 0;
 }
 
@@ -182,6 +187,13 @@ static int send_model(const struct pool *p, const struct launch *l, const struct
 	m->environment_all = all;
 	m->env_size = own_environment ? 0 : o->head.env_size;
 	m->names_size = (uint32_t)names;
+	_Static_assert(ARRAY_SIZE(m->facts) == FACTS, "each fact has its place");
+	for (size_t i = 0; i < p->template->result->n_facts; i++) {
+		const Warm__Fact *f = p->template->result->facts[i];
+
+		if (!f->path[0] && f->kind < FACTS)
+			m->facts[f->kind] = f->value;
+	}
 	size = sizeof(*m) + sizeof(req->run) + sizeof(o->head) + req->run.strings_size + m->fixed_size +
 	       m->env_size + names;
 	if (size > sizeof(buf))

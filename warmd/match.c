@@ -7,6 +7,7 @@
 #include <stdio.h>
 #include <string.h>
 
+#include "engine/base/facts.h"
 #include "engine/base/fd.h"
 #include "warmd/template.h"
 
@@ -63,6 +64,17 @@ static bool looked_at_later(const struct template *t, const char *setting)
 	return false;
 }
 
+static bool is_own(const struct template *t, const char *setting, size_t len)
+{
+	for (size_t i = 0; i < t->result->n_environment_own; i++) {
+		const char *name = t->result->environment_own[i];
+
+		if (strlen(name) == len && memcmp(name, setting, len) == 0)
+			return true;
+	}
+	return false;
+}
+
 /* @config: NULL: what it ignores counts too */
 static bool all_of_one_differ(const struct template *t, const struct request *a, const struct request *b,
 			      bool everything, const struct config *config, char *reason, size_t size)
@@ -71,8 +83,8 @@ static bool all_of_one_differ(const struct template *t, const struct request *a,
 		size_t len = strcspn(*e, "=");
 
 		if (!counts_always(*e) &&
-		    (!everything ||
-		     (config && (config_ignores_variable(config, *e, len) || looked_at_later(t, *e)))))
+		    (!everything || (config && (config_ignores_variable(config, *e, len) ||
+						looked_at_later(t, *e) || is_own(t, *e, len)))))
 			continue;
 		if (variable_differs(a, b, *e, len)) {
 			snprintf(reason, size, "variable %.*s differs", (int)(len < 100 ? len : 100), *e);
@@ -143,6 +155,12 @@ bool template_looked_at_differs(const struct template *t, const struct request *
 		return words(reason, size, "another %s, which was read at the start", "umask");
 	if ((keys & TEMPLATE_KEY_AFFINITY) && a->affinity != b->affinity)
 		return words(reason, size, "another %s, which was read at the start", "CPU affinity");
+	if ((keys & TEMPLATE_KEY_NICE) && a->nice != b->nice)
+		return words(reason, size, "another %s, which was read at the start", "nice value");
+	if ((keys & TEMPLATE_KEY_SCHED) && a->sched != b->sched)
+		return words(reason, size, "another %s, which was read at the start", "scheduling policy");
+	if ((keys & TEMPLATE_KEY_IOPRIO) && a->ioprio != b->ioprio)
+		return words(reason, size, "another %s, which was read at the start", "I/O priority");
 	for (unsigned int i = 0; i < WIRE_RLIMITS; i++)
 		if ((t->result->rlimit_keys >> i & 1) &&
 		    memcmp(a->rlimits[i], b->rlimits[i], sizeof(a->rlimits[i])) != 0)
@@ -162,6 +180,20 @@ bool template_looked_at_differs(const struct template *t, const struct request *
 bool template_asks_for_context(const struct template *t)
 {
 	return !t->result->early && strcmp(t->result->ready, "call") == 0;
+}
+
+const char *template_fact_differs(const struct template *t)
+{
+	for (size_t i = 0; i < t->result->n_facts; i++) {
+		const Warm__Fact *f = t->result->facts[i];
+		uint64_t now = f->path[0]	 ? fact_of_file(f->path)
+			       : f->kind < FACTS ? fact_value((enum fact)f->kind)
+						 : 0;
+
+		if (now != f->value)
+			return f->path[0] ? f->path : fact_name((enum fact)f->kind);
+	}
+	return NULL;
 }
 
 bool template_takes_context(const struct template *t)

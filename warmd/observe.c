@@ -85,6 +85,10 @@ void observe_free(struct observe *o)
 	map_done(&o->candidates, NULL);
 	map_done(&o->confirmed, NULL);
 	map_done(&o->listed, NULL);
+	map_done(&o->set_for_children, NULL);
+	map_done(&o->children_variables, NULL);
+	map_done(&o->fact_files, NULL);
+	free(o->environment);
 	for (size_t i = 0; i < o->noutput; i++)
 		free((void *)o->output[i].data);
 	free(o->output);

@@ -26,6 +26,7 @@
 #include <sys/types.h>
 
 #include "engine/base/error.h"
+#include "engine/base/facts.h"
 #include "warmd/config.h"
 #include "warmd/deps.h"
 
@@ -43,6 +44,7 @@ struct observe_call {
 struct observe_keys {
 	bool argv; /* its own command line, through /proc */
 	bool environment; /* its whole environment, through /proc */
+	bool children_environment; /* a child had it, and can have read any of it */
 	bool cwd; /* getcwd, or a relative path */
 	bool umask;
 	bool affinity;
@@ -51,14 +53,14 @@ struct observe_keys {
 	bool window_size; /* of a standard stream that is a terminal */
 	bool sigmask; /* signals blocked at the start */
 	bool termios; /* settings of the terminal, of a program that is live */
+	bool nice, sched, ioprio; /* getpriority(2), sched_getscheduler(2) and its like, ioprio_get(2) */
+	uint64_t facts[FACTS]; /* of the machine: fact_value() when it was asked for; 0: it was not */
 	uint32_t rlimits; /* bit RLIMIT_x */
 	uint64_t signals; /* bit n-1: was signal n ignored at the start */
 	uint64_t
 		signals_default; /* not asked: the program itself set them to their default, before anything else */
 	uint32_t stdio_start; /* bit 0..2: what the descriptor is; before observe_phase_leading() */
 	uint32_t stdio; /* the same, after it */
-	unsigned int
-		programs; /* images executed by the tree, the first included: those after it read the environment unseen */
 };
 
 /* one write(2), or a change of the terminal's settings, in order */
@@ -158,6 +160,12 @@ int observe_finish(struct observe *o, struct error *err);
 struct dep_set *observe_deps(struct observe *o);
 const struct observe_keys *observe_keys(const struct observe *o);
 const struct observe_output *observe_output(const struct observe *o, size_t *ret_count);
+/** observe_child_variable() - names of variables that children were given with the launch's values; *pos begins with 0. Return: false: no more */
+bool observe_child_variable(const struct observe *o, size_t *pos, const char **ret);
+/** observe_set_variable() - where keys.children_environment: those that the program itself set or removed for them. Return: as above */
+bool observe_set_variable(const struct observe *o, size_t *pos, const char **ret);
+/** observe_fact_file() - files of /proc and /sys that were read and say the same until somebody changes the machine, with fact_of_file() then. Return: as above */
+bool observe_fact_file(const struct observe *o, size_t *pos, const char **ret, uint64_t *ret_value);
 /** observe_refusal() - the reason; a final one takes the place of a retryable one, a boundary that of both. NULL: none */
 const struct observe_refusal *observe_refusal(const struct observe *o);
 /** observe_fd_origin() - the number that a process's descriptor had in the launch, through dup and dup2. -1: the program's own */

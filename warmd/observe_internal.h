@@ -10,6 +10,8 @@
  *   observe_outside.c  effects that are no files: sockets, signals, mounts; questions about other processes
  *   observe_fds.c      descriptors from outside: input, output, what they are
  *   observe_keys.c     calls that ask for properties of the launch
+ *   observe_facts.c    calls that ask about the machine, and how it is shared
+ *   observe_environment.c  what children can have read of the environment
  */
 #ifndef WARM_WARMD_OBSERVE_INTERNAL_H
 #define WARM_WARMD_OBSERVE_INTERNAL_H
@@ -43,7 +45,8 @@ struct proc {
 	pid_t pid;
 	unsigned int threads;
 	/* set by the program itself, so that asking for it says nothing about the launch */
-	bool cwd_own, umask_own, affinity_own, sigmask_own;
+	bool cwd_own, umask_own, affinity_own, sigmask_own, nice_own, sched_own, ioprio_own;
+	bool environment_own; /* what it was executed with was made by the program */
 	uint64_t signals_own;
 	uint32_t rlimits_own;
 	struct fd_info *fds; /* by number; what is beyond is INSIDE */
@@ -68,6 +71,7 @@ struct thread {
 	char *paths[2]; /* taken at entry */
 	enum verdict verdicts[2];
 	char *looked_at; /* what the last path call stat'ed */
+	bool environment_own; /* proc's, if the exec under way succeeds */
 };
 
 struct observe {
@@ -95,6 +99,12 @@ struct observe {
 		listed; /* canonical directories -> how often the adaptor says that the importer listed them */
 	struct observe_output *output;
 	size_t noutput, output_len;
+	char *environment,
+		*environment_end; /* the program's at its start, strings ended by NUL; NULL: not read yet */
+	struct map
+		set_for_children; /* names that the program set or removed for every child that got the rest */
+	struct map fact_files; /* path -> fact_of_file() */
+	struct map children_variables; /* names that children got with the launch's values */
 };
 
 /* what a file system change is */
@@ -221,6 +231,8 @@ int on_kill_entry(struct observe *o, struct thread *t, const struct observe_call
 /** on_process_entry() - a call that asks about the process in args[path - 1], or changes it */
 int on_process_entry(struct observe *o, struct thread *t, const struct observe_call *c,
 		     const struct rule *rule);
+int on_priority_entry(struct observe *o, struct thread *t, const struct observe_call *c,
+		      const struct rule *rule);
 int on_prctl_entry(struct observe *o, struct thread *t, const struct observe_call *c,
 		   const struct rule *rule);
 int on_outside_entry(struct observe *o, struct thread *t, const struct observe_call *c,
@@ -258,7 +270,34 @@ int on_write(struct observe *o, struct thread *t, const struct observe_call *c, 
 int on_writev(struct observe *o, struct thread *t, const struct observe_call *c, const struct rule *rule);
 int on_mmap_entry(struct observe *o, struct thread *t, const struct observe_call *c, const struct rule *rule);
 
+/* observe_environment.c */
+
+/** environment_given() - at an exec's entry: of a program with the environment at @array. Return: 0 or -ENOMEM */
+int environment_given(struct observe *o, struct thread *t, uint64_t array);
+/** environment_taken() - that exec has succeeded */
+void environment_taken(struct thread *t);
+/** environment_forked() - a process was forked. Return: 0 or -ENOMEM */
+int environment_forked(struct observe *o, const struct thread *t, const struct observe_call *c);
+
+/* observe_facts.c */
+
+/** fact_file_opened() - a file in /proc or /sys. Return: 0 or -ENOMEM */
+int fact_file_opened(struct observe *o, const char *path);
+int on_uname(struct observe *o, struct thread *t, const struct observe_call *c, const struct rule *rule);
+int on_sysinfo(struct observe *o, struct thread *t, const struct observe_call *c, const struct rule *rule);
+int on_getpriority(struct observe *o, struct thread *t, const struct observe_call *c,
+		   const struct rule *rule);
+int on_setpriority(struct observe *o, struct thread *t, const struct observe_call *c,
+		   const struct rule *rule);
+int on_ioprio_get(struct observe *o, struct thread *t, const struct observe_call *c, const struct rule *rule);
+int on_ioprio_set(struct observe *o, struct thread *t, const struct observe_call *c, const struct rule *rule);
+int on_getsched(struct observe *o, struct thread *t, const struct observe_call *c, const struct rule *rule);
+int on_setsched(struct observe *o, struct thread *t, const struct observe_call *c, const struct rule *rule);
+
 /* observe_keys.c */
+
+/** is_ours() - is the process number in a call one of the program's own processes? 0 is the caller */
+bool is_ours(const struct observe *o, uint64_t pid);
 
 int on_clone(struct observe *o, struct thread *t, const struct observe_call *c, const struct rule *rule);
 int on_getcwd(struct observe *o, struct thread *t, const struct observe_call *c, const struct rule *rule);

@@ -7,12 +7,11 @@
 
 int on_clone(struct observe *o, struct thread *t, const struct observe_call *c, const struct rule *rule)
 {
-	(void)t;
 	(void)rule;
 	/* make the child known now, while the parent's descriptors are as the child got them */
 	if (c->ret > 0 && !thread_get(o, (pid_t)c->ret))
 		return -ENOMEM;
-	return 0;
+	return c->ret > 0 ? environment_forked(o, t, c) : 0;
 }
 
 int on_getcwd(struct observe *o, struct thread *t, const struct observe_call *c, const struct rule *rule)
@@ -43,7 +42,7 @@ int on_identity(struct observe *o, struct thread *t, const struct observe_call *
 }
 
 /* of the program itself, as far as calls with a process number go */
-static bool is_ours(const struct observe *o, uint64_t pid)
+bool is_ours(const struct observe *o, uint64_t pid)
 {
 	return (pid_t)pid == 0 || in_tree(o, (pid_t)pid);
 }
@@ -158,6 +157,8 @@ void proc_file_looked_at(struct observe *o, const struct thread *t, const char *
 		cwd_used(o, t);
 	else if (strcmp(rest, "status") == 0)
 		o->keys.identity = o->keys.affinity = o->keys.umask = true;
+	else if (strcmp(rest, "stat") == 0 || strcmp(rest, "sched") == 0)
+		o->keys.nice = o->keys.sched = true;
 	else if (strcmp(rest, "limits") == 0)
 		o->keys.rlimits = 0xffff;
 }

@@ -12,6 +12,7 @@
 #include <string.h>
 #include <sys/param.h>
 #include <sys/prctl.h>
+#include <sys/resource.h>
 #include <sys/socket.h>
 #include <sys/un.h>
 #include <unistd.h>
@@ -233,6 +234,19 @@ int on_process_entry(struct observe *o, struct thread *t, const struct observe_c
 	if (pid == 0 || in_tree(o, pid))
 		return 0;
 	return boundary(o, t, "%s process %d", rule->verb, pid);
+}
+
+/* getpriority(2) and ioprio_get(2) and their like: which, who. The kinds of which are numbered from 0 in one and from 1 in the other */
+int on_priority_entry(struct observe *o, struct thread *t, const struct observe_call *c,
+		      const struct rule *rule)
+{
+	bool io = c->nr == SYS_ioprio_get || c->nr == SYS_ioprio_set;
+	bool process = (int)c->args[0] == (io ? 1 /* IOPRIO_WHO_PROCESS */ : PRIO_PROCESS);
+	pid_t who = (pid_t)c->args[1];
+
+	if (process && (who == 0 || in_tree(o, who)))
+		return 0;
+	return boundary(o, t, "%s the priority of other processes", rule->verb);
 }
 
 int on_outside_entry(struct observe *o, struct thread *t, const struct observe_call *c,

@@ -72,7 +72,7 @@ int path_record(struct observe *o, struct thread *t, const char *path, unsigned 
 		rest = ret >= 0 ? path_in_proc_self(o, path) : NULL;
 		if (rest)
 			proc_file_looked_at(o, t, rest);
-		return 0;
+		return rest || fd < 0 ? 0 : fact_file_opened(o, path);
 	}
 	if (says_nothing(ret) || config_ignores_path(o->cfg, path))
 		return 0;
@@ -299,7 +299,10 @@ int on_exec_entry(struct observe *o, struct thread *t, const struct observe_call
 	bool cwd = false;
 	int r;
 
-	/* at the exit the memory that held the path is gone */
+	/* at the exit the memory that held path and environment is gone */
+	r = environment_given(o, t, c->args[rule->dirfd ? 3 : 2]);
+	if (r < 0)
+		return r;
 	r = peer_path(o, t, c, rule->dirfd, rule->path, path, &cwd);
 	if (r == 0 && rule->dirfd)
 		r = peer_fd_path(t->tid, (int)c->args[rule->dirfd - 1], path) == 0;
@@ -323,7 +326,7 @@ int on_exec(struct observe *o, struct thread *t, const struct observe_call *c, c
 
 		return t->paths[0] ? path_record(o, t, t->paths[0], 0, ret, -1) : 0;
 	}
-	o->keys.programs++;
+	environment_taken(t);
 	fds_after_exec(t->proc);
 	set_looked_at(t, NULL);
 	if (t->paths[0])

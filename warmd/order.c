@@ -42,6 +42,13 @@ bool order_refusal(const struct server *s, const struct template *t, const struc
 		snprintf(reason, size, "the caller has another CPU affinity than warmd");
 		return true;
 	}
+	/* an I/O priority that was not set follows the nice value, which the clone is given */
+	if (a->sched != own->sched || (a->nice == own->nice && a->ioprio != own->ioprio)) {
+		snprintf(
+			reason, size,
+			"the caller has another scheduling policy or I/O priority than warmd (chrt(1), ionice(1))");
+		return true;
+	}
 	if (a->personality != own->personality) {
 		snprintf(reason, size, "the caller has another personality(2) than warmd");
 		return true;

@@ -43,6 +43,7 @@ struct launch {
 	struct connection *connection; /* NULL: gone; the launch goes on only if detached */
 	uint64_t start_ns; /* CLOCK_MONOTONIC, when the request came */
 	bool by_name; /* WIRE_LAUNCH; else WIRE_RUN */
+	bool built_for; /* a template of that name was built for it: once is enough */
 	uint64_t
 		starved_ns; /* CLOCK_MONOTONIC, since when it waits in a shortage: pool_starved.c; 0: it does not */
 	int oom_score_adj; /* the caller's */

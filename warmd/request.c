@@ -154,3 +154,26 @@ struct request *request_copy(const struct request *r)
 	free(packet);
 	return copy;
 }
+
+struct request *request_with(const struct request *r, const char *ready, uint32_t pool)
+{
+	size_t name = strlen(r->name) + 1, had = strlen(r->ready) + 1, has = strlen(ready) + 1;
+	size_t rest = r->run.strings_size - name - had, len = sizeof(r->run) + name + has + rest;
+	struct wire_run run = r->run;
+	struct request *copy = NULL;
+	char *packet = malloc(len), *at;
+
+	if (!packet)
+		return NULL;
+	run.pool = pool;
+	run.strings_size = (uint32_t)(name + has + rest);
+	run.header.size = (uint32_t)len;
+	at = mempcpy(packet, &run, sizeof(run));
+	at = mempcpy(at, r->name, name);
+	at = mempcpy(at, ready, has);
+	memcpy(at, r->ready + had, rest);
+	if (request_parse(packet, len, &copy, NULL) < 0)
+		copy = NULL;
+	free(packet);
+	return copy;
+}

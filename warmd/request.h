@@ -28,6 +28,8 @@ struct request {
 int request_parse(const void *packet, size_t len, struct request **ret, struct error *err);
 /** request_copy() - NULL when there is no memory */
 struct request *request_copy(const struct request *r);
+/** request_with() - a copy with another readiness point, and @pool clones. NULL when there is no memory */
+struct request *request_with(const struct request *r, const char *ready, uint32_t pool);
 void request_free(struct request *r);
 
 #define REQUEST_LABEL_MAX 192

@@ -178,6 +178,32 @@ static bool launch_by_pool(struct connection *c, struct request *req, struct pac
 	return true;
 }
 
+/*
+ * What a run without a template has built: with the options that the command was given. When it has a name, and no
+ * template of that name is there, it is that one: it may serve the next run, and launches by its name wait for it.
+ */
+static void build_for_run(struct server *s, struct request *req)
+{
+	const struct request *promised = promise_of_command(s->store->promises, req);
+	struct request *other = NULL;
+
+	if (promised && promised->name[0] && !req->name[0] && !store_find(s->store, promised->name)) {
+		if (build_pending_name(s, promised->name)) {
+			request_free(req);
+			return;
+		}
+		other = request_copy(promised);
+	} else if (promised) {
+		other = request_with(req, promised->ready,
+				     strcmp(promised->name, req->name) == 0 ? promised->run.pool : 0);
+	}
+	if (other) {
+		request_free(req);
+		req = other;
+	}
+	build_request(s, req, NULL);
+}
+
 /* Return: false when the request was taken over */
 static bool answer_run(struct connection *c, struct request *req, struct packet *caller, uint64_t start_ns)
 {
@@ -203,6 +229,8 @@ static bool answer_run(struct connection *c, struct request *req, struct packet 
 	}
 	if (flags & WIRE_RUN_BUILD) {
 		if (status == WIRE_COLD_DISABLED || (status == WIRE_WARM && !(flags & WIRE_RUN_REBUILD))) {
+			if (t)
+				promise_keep(&s->store->promises, req);
 			if (t && req->run.pool) {
 				struct pool *p = pool_get(s, t);
 
@@ -233,7 +261,7 @@ static bool answer_run(struct connection *c, struct request *req, struct packet 
 	connection_reply(c, status, t, status == WIRE_WARM && !(flags & WIRE_RUN_EXPLAIN),
 			 t ? template_stdio_changes(t, req) : 0, reason);
 	if (wants_build(status) && !(flags & (WIRE_RUN_NO_BUILD | WIRE_RUN_EXPLAIN))) {
-		build_request(s, req, NULL);
+		build_for_run(s, req);
 		return false;
 	}
 	return true;

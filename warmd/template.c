@@ -38,11 +38,21 @@ static void template_free(struct template *t)
 	free(t);
 }
 
+/* as request_label() of a request without a name */
+static void command_label(const struct request *req, char *ret, size_t size)
+{
+	struct request unnamed = *req;
+
+	unnamed.name = (char *)"";
+	request_label(&unnamed, ret, size);
+}
+
 static void note_stale(struct store *s, const struct template *t, const char *path)
 {
 	struct stale_note *n = &s->stale[s->nstale++ % ARRAY_SIZE(s->stale)];
 
 	snprintf(n->label, sizeof(n->label), "%s", t->label);
+	command_label(t->request, n->command, sizeof(n->command));
 	snprintf(n->path, sizeof(n->path), "%s", path);
 	n->when_ns = clock_ns(CLOCK_MONOTONIC);
 }
@@ -125,6 +135,7 @@ void store_free(struct store *s)
 		return;
 	while (s->list)
 		store_remove(s, s->list);
+	promise_drop_all(&s->promises);
 	watch_free(s->watch);
 	backoff_free(s->backoff);
 	the_store = NULL;
@@ -211,19 +222,36 @@ static size_t count_refusals(const struct store *s)
 	return n;
 }
 
+static bool same_name(const struct template *o, const struct request *req)
+{
+	return req->name[0] && strcmp(o->label, req->name) == 0;
+}
+
+/* does @t, which is new, stand in the place of @o? */
+static bool replaces(const struct store *s, const struct template *t, const struct template *o)
+{
+	const struct request *req = t->request;
+	char reason[256];
+
+	if (o->state == TEMPLATE_REFUSED)
+		return template_same_command(o, req) || same_name(o, req);
+	/* the name is another command's now, or was given another readiness point */
+	if (same_name(o, req) &&
+	    (!template_same_command(o, req) || strcmp(o->request->ready, req->ready) != 0))
+		return true;
+	/* one without a name serves the same launches, but not those that give the name */
+	if (o->request->name[0] && !req->name[0])
+		return false;
+	return !template_mismatch(o, req, s->config, reason, sizeof(reason));
+}
+
 static void replace_same(struct store *s, const struct template *t)
 {
-	char reason[256];
 	struct template *next;
 
 	for (struct template *o = s->list; o; o = next) {
 		next = o->next;
-		if (o->state == TEMPLATE_REFUSED
-			    ? template_same_command(o, t->request) ||
-				      (t->request->name[0] && strcmp(o->label, t->request->name) == 0)
-			    : !template_mismatch(o, t->request, s->config, reason, sizeof(reason)) ||
-				      (t->request->name[0] && strcmp(o->label, t->request->name) == 0 &&
-				       !template_same_command(o, t->request)))
+		if (replaces(s, t, o))
 			store_remove(s, o);
 	}
 }
@@ -263,6 +291,9 @@ int store_add(struct store *s, struct request *req, Warm__BuildResult *result, i
 		error_errno(err, r, "the build's dependencies");
 	if (r == 0 && t->state == TEMPLATE_READY && dep_set_racy(t->deps, &path))
 		r = error_set(err, ESTALE, "%s changed while the template was built", path);
+	path = r == 0 && t->state == TEMPLATE_READY ? template_fact_differs(t) : NULL;
+	if (path)
+		r = error_set(err, ESTALE, "%s changed while the template was built", path);
 	if (r == 0)
 		replace_same(s, t);
 	if (r == 0 && t->state == TEMPLATE_READY)
@@ -281,6 +312,7 @@ int store_add(struct store *s, struct request *req, Warm__BuildResult *result, i
 	}
 	if (result->huge_note[0])
 		log_info("template '%s': %s", t->label, result->huge_note);
+	promise_keep(&s->promises, req);
 	t->id = s->next_id++;
 	t->next = s->list;
 	s->list = t;
@@ -309,14 +341,28 @@ static bool refusal_stands(const struct store *s, const struct template *t)
 
 static const struct stale_note *recently_stale(const struct store *s, const struct request *req)
 {
-	char label[REQUEST_LABEL_MAX];
+	const struct stale_note *last = NULL;
+	char command[REQUEST_LABEL_MAX];
 
-	request_label(req, label, sizeof(label));
+	command_label(req, command, sizeof(command));
 	for (unsigned int i = 0; i < ARRAY_SIZE(s->stale); i++)
 		if (s->stale[i].when_ns && clock_ns(CLOCK_MONOTONIC) - s->stale[i].when_ns < 10 * NS_PER_S &&
-		    strcmp(s->stale[i].label, label) == 0)
-			return &s->stale[i];
-	return NULL;
+		    strcmp(s->stale[i].command, command) == 0 &&
+		    (!last || s->stale[i].when_ns > last->when_ns))
+			last = &s->stale[i];
+	return last;
+}
+
+bool store_check(struct store *s, struct template *t)
+{
+	const char *fact = template_fact_differs(t);
+
+	(void)s;
+	if (watch_recheck(t->watch) > 0)
+		return false;
+	if (fact)
+		on_changed(t, fact);
+	return !fact;
 }
 
 void store_match(struct store *s, const struct request *req, struct template **ret, uint32_t *ret_status,
@@ -347,10 +393,12 @@ void store_match(struct store *s, const struct request *req, struct template **r
 			}
 			continue;
 		}
-		if (watch_recheck(t->watch) > 0) {
-			/* reported, so it is gone; the list may have changed */
+		if (!store_check(s, t)) {
+			/* the list may have changed */
 			*ret_status = WIRE_COLD_STALE;
-			snprintf(reason, size, "its template was stale");
+			stale = recently_stale(s, req);
+			snprintf(reason, size, "its template was stale: %.200s changed",
+				 stale ? stale->path : "something");
 			return;
 		}
 		*ret_status = WIRE_WARM;

@@ -20,6 +20,7 @@
 
 #include "warmd/config.h"
 #include "warmd/control.pb-c.h"
+#include "warmd/promise.h"
 #include "warmd/request.h"
 #include "warmd/watch.h"
 
@@ -30,6 +31,9 @@ enum template_key {
 	TEMPLATE_KEY_AFFINITY = 1 << 2,
 	TEMPLATE_KEY_WINSIZE = 1 << 3,
 	TEMPLATE_KEY_TERMIOS = 1 << 4,
+	TEMPLATE_KEY_NICE = 1 << 5,
+	TEMPLATE_KEY_SCHED = 1 << 6,
+	TEMPLATE_KEY_IOPRIO = 1 << 7,
 };
 
 enum template_state { TEMPLATE_READY, TEMPLATE_REFUSED };
@@ -58,13 +62,14 @@ struct backoff;
 
 struct store {
 	struct template *list; /* newest first */
+	struct promise *promises; /* names and options of templates, also of those that are gone */
 	struct watch *watch;
 	const struct config *config;
 	struct backoff *backoff; /* programs whose builds bring nothing */
 	uint64_t next_id, generation;
 	uint64_t dropped_stale, dropped_budget, dropped_age;
 	struct stale_note { /* the last templates that went stale, to say why a run was cold */
-		char label[REQUEST_LABEL_MAX], path[256];
+		char label[REQUEST_LABEL_MAX], command[REQUEST_LABEL_MAX], path[256];
 		uint64_t when_ns;
 	} stale[16];
 	unsigned int nstale;
@@ -107,6 +112,13 @@ void store_match(struct store *s, const struct request *req, struct template **r
 bool store_waits(const struct store *s, const struct request *req, uint64_t *ret_ns, char *reason,
 		 size_t size);
 
+/**
+ * store_check() - is @t still good? Files that no watch sees, and facts of the machine, are looked at
+ *
+ * Return: false: it was not; it is reported as stale, and gone.
+ */
+bool store_check(struct store *s, struct template *t);
+
 /** store_find() - by label or decimal id */
 struct template *store_find(const struct store *s, const char *name);
 
@@ -130,6 +142,8 @@ bool template_environment_differs(const struct template *t, const struct request
 				  const struct config *config, bool listed_only, char *reason, size_t size);
 /** template_asks_for_context() - is a clone told all of its launch, at the readiness point `call`? */
 bool template_asks_for_context(const struct template *t);
+/** template_fact_differs() - a fact of the machine that the program asked for is another now. Return: what, or NULL */
+const char *template_fact_differs(const struct template *t);
 /** template_takes_context() - can a clone have other arguments than the build? At the points `delay` and `idle` none can */
 bool template_takes_context(const struct template *t);
 /** template_descriptors_clash() - does the caller have one of a number that the program uses? Return: as above */

@@ -199,7 +199,15 @@ static void entry_event(struct entry *entry, uint32_t mask)
 		}
 		return;
 	}
+	if (mask & (IN_OPEN | IN_CLOSE_NOWRITE))
+		return; /* writers_event() */
 	dep = dep_set_get(user->set, entry->dep);
+	/*
+	 * A writer who is done may have written without an event: io_submit(2) raises none (fs/aio.c), nor does a store
+	 * through a mapping. The times tell, if the file system sets them.
+	 */
+	if ((mask & IN_CLOSE_WRITE) && entry->target->node->timeless)
+		mask |= IN_MODIFY;
 	/* the contents changed, even where the clock's tick hides that from stat(2) */
 	if ((mask & IN_MODIFY) && dep->kind == DEP_FILE)
 		user_changed(user, dep->path, NULL);
@@ -278,6 +286,7 @@ static void event_take(struct watch *w, const struct inotify_event *ev)
 		return;
 	}
 	if (ev->len == 0) {
+		writers_event(w, node, ev->mask);
 		LIST_FOREACH(entry, &node->self.entries, in_target)
 		entry_event(entry, ev->mask);
 		return;
@@ -363,12 +372,13 @@ void watch_drain(struct watch *w)
 	if (poll(&mounts, 1, 0) > 0 && (mounts.revents & (POLLPRI | POLLERR)))
 		refresh_all(w);
 	pending_work(w);
+	writers_tell(w);
 	drain_busy(&w->drain, false);
 }
 
 bool watch_has_unseen(const struct watch_user *user)
 {
-	return user->unseen.count > 0;
+	return user->unseen.count > 0 || writers_open(user);
 }
 
 void watch_on_unseen(struct watch *w, void (*fn)(void *data))
@@ -383,8 +393,13 @@ int drain_fd(const struct watch_user *user)
 
 int watch_recheck(struct watch_user *user)
 {
+	int64_t dep;
+
 	if (user->reported)
 		return 1;
+	dep = writers_check(user);
+	if (dep >= 0)
+		user_changed(user, dep_set_get(user->set, (size_t)dep)->path, NULL);
 	for (size_t i = 0; i < user->unseen.count && !user->changed; i++) {
 		const struct unseen *item = &user->unseen.items[i];
 		struct stat st;

@@ -55,7 +55,8 @@ void watch_drain(struct watch *w);
  * watch_recheck() - stat what a watch cannot see
  *
  * Those of the registration's dependencies that lie on file systems where inotify does not see
- * every change (nfs, cifs/smb, fuse, 9p, ceph, afs, overlay's lower layers excepted).
+ * every change (nfs, cifs/smb, fuse, 9p, ceph, afs, overlay's lower layers excepted), and those that
+ * somebody has open: he may write without an event (watch_writers.c).
  * Return: 0 unchanged, 1 changed and reported through the callback.
  */
 int watch_recheck(struct watch_user *user);
@@ -63,7 +64,7 @@ int watch_recheck(struct watch_user *user);
 /** watch_has_unseen() - is there anything for watch_recheck() to look at? */
 bool watch_has_unseen(const struct watch_user *user);
 
-/** watch_on_unseen() - have @fn called with a registration's data when it got such after watch_add() */
+/** watch_on_unseen() - have @fn called with a registration's data when it got such after watch_add(). It may not remove registrations */
 void watch_on_unseen(struct watch *w, void (*fn)(void *data));
 
 /** drain_fd() - struct wire_drain of the watch of @user, to be mapped for reading. Return: -EBADF: this kernel cannot guard it */

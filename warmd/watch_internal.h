@@ -4,7 +4,8 @@
  *
  * watch_nodes.c keeps what the kernel watches (nodes) and who wants to know
  * (entries); watch_register.c turns a dependency set into entries; watch.c
- * reads the events, finds the entries they concern, and reports.
+ * reads the events, finds the entries they concern, and reports;
+ * watch_writers.c knows which files somebody could be writing to without an event.
  */
 #ifndef WARM_WARMD_WATCH_INTERNAL_H
 #define WARM_WARMD_WATCH_INTERNAL_H
@@ -28,11 +29,18 @@ struct target {
 	LIST_HEAD(, entry) entries;
 };
 
-/* one inotify watch: a directory, or a file that has several hard links */
+/* one inotify watch: a directory, or a file of which the contents count */
 struct node {
 	int wd; /* -1: the kernel has dropped it */
 	bool remote; /* on a file system that changes without events */
 	bool contents; /* a directory: writes to its files are told too */
+	bool timeless; /* on a file system where a store through a mapping sets no time */
+	bool tells_opens; /* a file: watch_writers.c counts who has it open */
+	bool quiet; /* nobody who could write had it open when that was asked, and nobody has opened it since */
+	bool revoked; /* its users know that it is open */
+	unsigned int opens; /* how often it is open, as far as events tell */
+	unsigned int own_opens, own_closes; /* of our own, whose events are still to come */
+	LIST_ENTRY(node) open; /* on watch->open while opens is not 0 */
 	struct map names; /* name -> struct target */
 	struct target self;
 };
@@ -86,6 +94,7 @@ struct watch {
 	struct map nodes; /* wd -> struct node */
 	LIST_HEAD(, watch_user) users;
 	LIST_HEAD(, watch_user) pending;
+	LIST_HEAD(, node) open; /* files that somebody has open: watch_writers.c */
 };
 
 /* watch_nodes.c */
@@ -94,7 +103,8 @@ struct watch {
 int node_watch_dir(struct watch *w, const char *path, struct node **ret);
 /** node_watch_contents() - of the directory @node at @path: writes to its files too. Return: 0 or a negative errno, -ESTALE: it is no longer there */
 int node_watch_contents(struct watch *w, struct node *node, const char *path);
-int node_watch_file(struct watch *w, const char *path, struct node **ret);
+/** node_watch_file() - the inode itself, under whatever name it is written. @opens: tell of opening and closing too */
+int node_watch_file(struct watch *w, const char *path, bool opens, struct node **ret);
 /** node_release() - stop watching if nobody is interested */
 void node_release(struct watch *w, struct node *node);
 /** node_dropped() - the kernel has removed the watch */
@@ -108,6 +118,22 @@ void entries_free(struct watch *w, struct entry_list *list);
 
 int unseen_add(struct unseen_list *list, uint32_t dep, const char *path, const struct stat *st);
 void unseen_free(struct unseen_list *list);
+
+/* watch_writers.c */
+
+/** writers_matter() - can somebody write to this file without an event, and can that be watched? */
+bool writers_matter(const char *path, const struct stat *st);
+/** writers_find() - the watch of @node, a file at @path, is new: was it open for writing before? */
+void writers_find(struct watch *w, struct node *node, const char *path);
+/** writers_event() - count who has it open */
+void writers_event(struct watch *w, struct node *node, uint32_t mask);
+/** writers_tell() - all events are taken in: those whose files are still open have something unseen */
+void writers_tell(struct watch *w);
+/** writers_check() - look at the open files of @user. Return: the dependency that changed, or -1 */
+int64_t writers_check(struct watch_user *user);
+/** writers_open() - does @user have files that are open? */
+bool writers_open(const struct watch_user *user);
+void writers_forget(struct node *node);
 
 /* watch_register.c */
 

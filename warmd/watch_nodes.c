@@ -10,13 +10,18 @@
 #include "engine/base/fd.h"
 
 /*
- * The masks are added to what is watched of the inode already. Writes are told only where contents count
- * (node_watch_contents()): the log that a clone writes to all the time need not wake us each time.
+ * The masks are added to what is watched of the inode already. Writes are told of the files whose contents count
+ * alone: the log that a clone writes to all the time need not wake us each time. The files themselves are watched, not
+ * their directories, because an event names the directory in which the writer found the file: not ours if that is
+ * another hard link, nor any name if the writer made the file with O_TMPFILE and linked it later.
  */
 #define DIR_MASK                                                                                             \
 	(IN_MASK_ADD | IN_ATTRIB | IN_CREATE | IN_DELETE | IN_MOVED_FROM | IN_MOVED_TO | IN_DELETE_SELF |    \
 	 IN_MOVE_SELF | IN_ONLYDIR | IN_DONT_FOLLOW)
-#define FILE_MASK (IN_MASK_ADD | IN_MODIFY | IN_ATTRIB | IN_DELETE_SELF | IN_MOVE_SELF | IN_DONT_FOLLOW)
+#define FILE_MASK                                                                                            \
+	(IN_MASK_ADD | IN_MODIFY | IN_ATTRIB | IN_CLOSE_WRITE | IN_DELETE_SELF | IN_MOVE_SELF |              \
+	 IN_DONT_FOLLOW)
+#define OPENS_MASK (IN_OPEN | IN_CLOSE_NOWRITE)
 
 /* file systems that others change: from <linux/magic.h>, which lacks some of them */
 static bool magic_is_remote(unsigned long magic)
@@ -47,6 +52,14 @@ static bool magic_is_remote(unsigned long magic)
 	return false;
 }
 
+/* nobody is told when their pages become dirty, so their times stay: mm/shmem.c has no page_mkwrite() */
+static bool magic_is_timeless(unsigned long magic)
+{
+	magic &= 0xffffffff;
+	return magic == 0x01021994 /* tmpfs */ || magic == 0x858458f6 /* ramfs */ ||
+	       magic == 0x958458f6 /* hugetlbfs */;
+}
+
 struct node *node_find(const struct watch *w, int wd)
 {
 	return map_get(&w->nodes, &wd, sizeof(wd));
@@ -71,7 +84,10 @@ static int node_watch(struct watch *w, const char *path, uint32_t mask, struct n
 		}
 		node->wd = wd;
 		node->self.node = node;
-		node->remote = statfs(path, &fs) == 0 && magic_is_remote((unsigned long)fs.f_type);
+		if (statfs(path, &fs) == 0) {
+			node->remote = magic_is_remote((unsigned long)fs.f_type);
+			node->timeless = magic_is_timeless((unsigned long)fs.f_type);
+		}
 	}
 	*ret = node;
 	return 0;
@@ -100,15 +116,22 @@ int node_watch_contents(struct watch *w, struct node *node, const char *path)
 	return 0;
 }
 
-int node_watch_file(struct watch *w, const char *path, struct node **ret)
+int node_watch_file(struct watch *w, const char *path, bool opens, struct node **ret)
 {
-	return node_watch(w, path, FILE_MASK, ret);
+	int r = node_watch(w, path, FILE_MASK | (opens ? OPENS_MASK : 0), ret);
+
+	if (r < 0 || !opens || (*ret)->tells_opens)
+		return r;
+	(*ret)->tells_opens = true;
+	writers_find(w, *ret, path);
+	return 0;
 }
 
 void node_dropped(struct watch *w, struct node *node)
 {
 	map_remove(&w->nodes, &node->wd, sizeof(node->wd));
 	node->wd = -1;
+	writers_forget(node);
 }
 
 void node_release(struct watch *w, struct node *node)

@@ -9,6 +9,9 @@
  * leaf, and when it appears without completing the path, the
  * registration is made anew, one directory deeper.
  *
+ * A file whose contents count is watched by itself, besides its name in its
+ * directory: whatever name it is written through.
+ *
  * A directory that may not be watched (watching needs read permission, going
  * through it only search permission) and file systems that others
  * change leave entries in `unseen`, which watch_recheck() stats.
@@ -102,9 +105,8 @@ static bool ends_here(const struct dep *dep, const char *prefix)
 	return !S_ISDIR(st.st_mode);
 }
 
-/* @name, in @parent, is the end of @dep's path, or the place where an absent one ends */
-static int leaf_add(struct registering *reg, struct place *parent, const struct dep *dep, const char *name,
-		    size_t len, uint32_t i)
+/* @name, in @parent, is the end of the dependency's path, or the place where an absent one ends */
+static int leaf_add(struct registering *reg, struct place *parent, const char *name, size_t len, uint32_t i)
 {
 	struct watch_user *user = reg->user;
 	int r;
@@ -113,18 +115,6 @@ static int leaf_add(struct registering *reg, struct place *parent, const struct 
 		r = unseen_add(&user->unseen, i, NULL, NULL);
 		if (r < 0 || !parent->node)
 			return r;
-	}
-	if (dep->kind == DEP_FILE) {
-		char dir[2 * PATH_MAX];
-		size_t dir_len = (size_t)(name - dep->path);
-
-		if (dir_len >= sizeof(dir))
-			return -ENAMETOOLONG;
-		memcpy(dir, dep->path, dir_len); /* with its slash */
-		dir[dir_len] = '\0';
-		r = node_watch_contents(user->watch, parent->node, dir);
-		if (r < 0)
-			return r == -ENOENT || r == -ENOTDIR || r == -ELOOP ? -ESTALE : r;
 	}
 	return entry_add(user, parent->node, name, len, i);
 }
@@ -170,7 +160,7 @@ static int chain_add(struct registering *reg, const struct dep *dep, uint32_t i)
 		p += len;
 		rest = p + strspn(p, "/");
 		if (rest[0] == '\0') {
-			r = leaf_add(reg, at, dep, name, len, i);
+			r = leaf_add(reg, at, name, len, i);
 			if (r < 0 || (dep->kind != DEP_LISTING && dep->kind != DEP_MODULES))
 				return r;
 			return self_add(reg, dep->path, at, name, len, i);
@@ -185,23 +175,49 @@ static int chain_add(struct registering *reg, const struct dep *dep, uint32_t i)
 		prefix[prefix_len] = '\0';
 		r = place_enter(reg, prefix, prefix_len, at, name, len, &next);
 		if (r == -ENOENT || r == -ENOTDIR || r == -ELOOP)
-			return ends_here(dep, prefix) ? leaf_add(reg, at, dep, name, len, i) : -ESTALE;
+			return ends_here(dep, prefix) ? leaf_add(reg, at, name, len, i) : -ESTALE;
 		if (r < 0)
 			return r;
 		at = next;
 	}
 }
 
-/* a write through another hard link goes by without an event in this one's directory: watch the file too */
-static int hard_links_add(struct registering *reg, const struct dep *dep, uint32_t i)
+/* its directory tells of writes, too, but of those alone that come through this name */
+static int watch_by_directory(struct registering *reg, const struct dep *dep)
+{
+	struct watch *w = reg->user->watch;
+	const char *name = strrchr(dep->path, '/');
+	char dir[2 * PATH_MAX];
+	size_t len = name == dep->path ? 1 : (size_t)(name - dep->path);
+	struct node *node;
+	int r;
+
+	if (len >= sizeof(dir))
+		return -ENAMETOOLONG;
+	memcpy(dir, dep->path, len);
+	dir[len] = '\0';
+	r = node_watch_dir(w, dir, &node);
+	if (r == 0)
+		r = node_watch_contents(w, node, dir);
+	return r;
+}
+
+/*
+ * The file itself, as its contents count. One that cannot be watched is watched by its directory, and looked at:
+ * it may not be read (and then nor could the program), or the user's watches are used up.
+ */
+static int contents_add(struct registering *reg, const struct dep *dep, const struct stat *st, uint32_t i)
 {
 	struct watch_user *user = reg->user;
 	struct node *node;
 	int r;
 
-	r = node_watch_file(user->watch, dep->path, &node);
-	if (error_is_unwatchable(r))
-		return unseen_add(&user->unseen, i, NULL, NULL);
+	r = node_watch_file(user->watch, dep->path, writers_matter(dep->path, st), &node);
+	if (error_is_unwatchable(r) || r == -ENOSPC) {
+		r = watch_by_directory(reg, dep);
+		if (r == 0 || error_is_unwatchable(r))
+			return unseen_add(&user->unseen, i, NULL, NULL);
+	}
 	if (r < 0)
 		return r == -ENOENT || r == -ENOTDIR || r == -ELOOP ? -ESTALE : r;
 	r = entry_add(user, node, NULL, 0, i);
@@ -222,9 +238,9 @@ static int dep_register(struct registering *reg, uint32_t i)
 		return r;
 	if (dep_set_check_one(set, i, &st) != 0)
 		return -ESTALE;
-	if (dep->kind != DEP_FILE || !S_ISREG(st.st_mode) || st.st_nlink < 2)
+	if (dep->kind != DEP_FILE || !S_ISREG(st.st_mode))
 		return 0;
-	r = hard_links_add(reg, dep, i);
+	r = contents_add(reg, dep, &st, i);
 	if (r < 0)
 		return r;
 	return dep_set_check_one(set, i, NULL) ? -ESTALE : 0;

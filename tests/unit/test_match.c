@@ -14,6 +14,7 @@
 #include <unistd.h>
 #include <sys/stat.h>
 
+#include "engine/base/facts.h"
 #include "engine/base/fd.h"
 #include "warmd/template.h"
 
@@ -158,6 +159,9 @@ static void keyed(void **state)
 	KEYED(result.keys = TEMPLATE_KEY_AFFINITY, affinity, 9, "affinity");
 	KEYED(result.keys = TEMPLATE_KEY_WINSIZE, rows, 50, "size");
 	KEYED(result.keys = TEMPLATE_KEY_WINSIZE, columns, 132, "size");
+	KEYED(result.keys = TEMPLATE_KEY_NICE, nice, -3, "nice");
+	KEYED(result.keys = TEMPLATE_KEY_SCHED, sched, 3, "policy");
+	KEYED(result.keys = TEMPLATE_KEY_IOPRIO, ioprio, 5, "I/O");
 	for (unsigned int i = 0; i < WIRE_RLIMITS; i++) {
 		KEYED(result.rlimit_keys = 1ull << i, rlimits[i][0], 5, "limit");
 		KEYED(result.rlimit_keys = 1ull << i, rlimits[i][1], 5, "limit");
@@ -400,6 +404,27 @@ static void exact_environment(void **state)
 	cfg.ignore_variables = (struct config_list){ NULL, 0 };
 }
 
+/* what the program sets for its children; but all that was seen to be read counts */
+static void own_environment(void **state)
+{
+	char *own[] = { (char *)"HOME", (char *)"LANG" }, *list[] = { (char *)"HOME" };
+
+	(void)state;
+	result.environment_all = true;
+	result.environment_own = own;
+	result.n_environment_own = 2;
+	env("LANG=C", "PATH=/bin", "HOME=/else", NULL);
+	fits();
+	env("LANG=C", "PATH=/else", "HOME=/root", NULL);
+	differs("PATH");
+	env("LANG=de", "PATH=/bin", "HOME=/root", NULL); /* setlocale(3) looks past everybody */
+	differs("LANG");
+	result.environment = list;
+	result.n_environment = 1;
+	env("LANG=C", "PATH=/bin", "HOME=/else", NULL);
+	differs("HOME");
+}
+
 /* one that is volatile, but was read */
 static void volatile_and_read(void **state)
 {
@@ -595,6 +620,39 @@ static void store_goes_stale(void **state)
 	unlink(dep_file);
 }
 
+/* somebody changes the machine: as if a file had changed */
+static void store_knows_facts(void **state)
+{
+	struct template *t, *got;
+	char file[] = "/tmp/warm-fact.XXXXXX";
+	int fd = mkstemp(file);
+
+	(void)state;
+	assert_true(fd >= 0);
+	for (unsigned int kind = 0; kind <= FACTS; kind++) {
+		Warm__Fact *f;
+
+		assert_int_equal(add(&plain, 0, 100, &t), 0);
+		t->result->facts = calloc(1, sizeof(*t->result->facts));
+		t->result->facts[0] = f = calloc(1, sizeof(*f));
+		t->result->n_facts = 1;
+		warm__fact__init(f);
+		f->kind = kind;
+		f->path = strdup(kind == FACTS ? file : "");
+		f->value = kind == FACTS ? fact_of_file(file) : fact_value((enum fact)kind);
+		assert_int_equal(match(&plain, &got), WIRE_WARM);
+		if (kind == FACTS)
+			assert_int_equal(write(fd, "x", 1), 1);
+		else
+			f->value++;
+		assert_int_equal(match(&plain, &got), WIRE_COLD_STALE);
+		assert_non_null(strstr(reason, kind == FACTS ? file : fact_name((enum fact)kind)));
+		assert_null(store->list);
+	}
+	close(fd);
+	unlink(file);
+}
+
 static void store_refuses(void **state)
 {
 	struct context third = plain;
@@ -687,11 +745,13 @@ int main(void)
 		T(whole_environment),
 		T(exact_environment),
 		T(volatile_and_read),
+		T(own_environment),
 		T(loader_variables),
 		T(bare_names_and_path),
 		T(same_command),
 		S(store_answers),
 		S(store_goes_stale),
+		S(store_knows_facts),
 		S(store_refuses),
 		S(store_budget),
 		S(store_age),

@@ -15,7 +15,9 @@
 #include <sys/resource.h>
 #include <sys/stat.h>
 #include <sys/syscall.h>
+#include <sys/sysinfo.h>
 #include <sys/uio.h>
+#include <sys/utsname.h>
 #include <unistd.h>
 
 #include "tests/unit/observed.h"
@@ -57,6 +59,63 @@ static void keys(void **state)
 	assert_false(k->cwd);
 	call(SYS_readlinkat, A(AT_FDCWD), A("/proc/self/cwd"), A(buf), sizeof(buf));
 	assert_true(k->cwd);
+}
+
+static void machine(void **state)
+{
+	const struct observe_keys *k = observe_keys(o);
+	struct utsname name;
+	struct sysinfo info;
+	const char *path;
+	uint64_t value;
+	size_t pos = 0;
+
+	(void)state;
+	for (int i = 0; i < FACTS; i++)
+		assert_int_equal(k->facts[i], 0);
+	call(SYS_uname, A(&name));
+	assert_int_equal(k->facts[FACT_NAMES], fact_value(FACT_NAMES));
+	call(SYS_sysinfo, A(&info));
+	assert_int_equal(k->facts[FACT_MEMORY], fact_value(FACT_MEMORY));
+	open_at("/sys/devices/system/cpu/online", O_RDONLY);
+	assert_int_equal(k->facts[FACT_CPUS], fact_value(FACT_CPUS));
+	open_at("/proc/sys/kernel/random/uuid", O_RDONLY);
+	open_at("/proc/loadavg", O_RDONLY);
+	assert_false(observe_fact_file(o, &pos, &path, &value));
+	open_at("/proc/sys/kernel/pid_max", O_RDONLY);
+	pos = 0;
+	assert_true(observe_fact_file(o, &pos, &path, &value));
+	assert_string_equal(path, "/proc/sys/kernel/pid_max");
+	assert_int_equal(value, fact_of_file(path));
+}
+
+static void scheduling(void **state)
+{
+	const struct observe_keys *k = observe_keys(o);
+
+	(void)state;
+	call(SYS_getpriority, PRIO_PROCESS, 1);
+	call(SYS_sched_getscheduler, 1);
+	call(SYS_ioprio_get, 1, 1);
+	assert_true(!k->nice && !k->sched && !k->ioprio); /* another's */
+	call(SYS_getpriority, PRIO_PROCESS, 0);
+	assert_true(k->nice && !k->sched);
+	call(SYS_sched_getscheduler, A(getpid()));
+	assert_true(k->sched && !k->ioprio);
+	call(SYS_ioprio_get, 1, 0);
+	assert_true(k->ioprio);
+	fresh();
+	k = observe_keys(o);
+	/* its own from then on */
+	tell(SYS_setpriority, (uint64_t[6]){ PRIO_PROCESS, 0, 5 }, false, 0);
+	tell(SYS_sched_setscheduler, (uint64_t[6]){ 0 }, false, 0);
+	tell(SYS_ioprio_set, (uint64_t[6]){ 1, 0 }, false, 0);
+	call(SYS_getpriority, PRIO_PROCESS, 0);
+	call(SYS_sched_getscheduler, 0);
+	call(SYS_ioprio_get, 1, 0);
+	assert_true(!k->nice && !k->sched && !k->ioprio);
+	open_at("/proc/self/stat", O_RDONLY);
+	assert_true(k->nice && k->sched);
 }
 
 static void keys_of_others(void **state)
@@ -165,7 +224,8 @@ int main(void)
 {
 #define TEST(f) cmocka_unit_test_setup_teardown(f, observed_setup, observed_teardown)
 	const struct CMUnitTest tests[] = {
-		TEST(keys), TEST(keys_of_others), TEST(stdio), TEST(input), TEST(output),
+		TEST(keys),  TEST(machine), TEST(scheduling), TEST(keys_of_others),
+		TEST(stdio), TEST(input),   TEST(output),
 	};
 
 	alarm(60);

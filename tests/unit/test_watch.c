@@ -9,14 +9,18 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <limits.h>
+#include <linux/aio_abi.h>
 #include <poll.h>
 #include <sched.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/mman.h>
 #include <sys/mount.h>
 #include <sys/prctl.h>
 #include <sys/stat.h>
+#include <sys/syscall.h>
+#include <sys/vfs.h>
 #include <unistd.h>
 
 #include "engine/base/clock.h"
@@ -310,6 +314,138 @@ static void hard_link(void **state)
 	expect_and_free(reg, 1, "a");
 }
 
+/* names that it got after the watch began, in directories that nobody watches */
+static void other_names(void **state)
+{
+	struct reg *reg, *made;
+	char link_of_fd[64];
+	int fd;
+
+	(void)state;
+	mkdir(at("d"), 0755);
+	put("a", "one");
+	reg = watched("a", DEP_FILE);
+	assert_int_equal(rename(at("a"), at("d/a")), 0);
+	assert_int_equal(link(at("d/a"), at("a")), 0);
+	expect_and_free(reg, 1, "a"); /* ctime is another */
+	fd = open(at("d"), O_TMPFILE | O_RDWR, 0644);
+	if (fd < 0)
+		return; /* not on this file system */
+	snprintf(link_of_fd, sizeof(link_of_fd), "/proc/self/fd/%d", fd);
+	assert_int_equal(linkat(AT_FDCWD, link_of_fd, AT_FDCWD, at("d/made"), AT_SYMLINK_FOLLOW), 0);
+	made = watched("d/made", DEP_FILE);
+	assert_int_equal(write(fd, "text", 4), 4);
+	expect_and_free(made, 1, "d/made");
+	close(fd);
+}
+
+static void write_unseen(int fd)
+{
+	aio_context_t context = 0;
+	struct iocb cb = { .aio_fildes = (uint32_t)fd,
+			   .aio_lio_opcode = IOCB_CMD_PWRITE,
+			   .aio_buf = (uint64_t)(uintptr_t) "ONE",
+			   .aio_nbytes = 3 };
+	struct iocb *list = &cb;
+	struct io_event event;
+
+	assert_int_equal(syscall(SYS_io_setup, 1, &context), 0);
+	assert_int_equal(syscall(SYS_io_submit, context, 1, &list), 1);
+	assert_int_equal(syscall(SYS_io_getevents, context, 1, 1, &event, NULL), 1);
+	assert_int_equal(event.res, 3);
+	syscall(SYS_io_destroy, context);
+}
+
+/* io_submit(2) raises no event */
+static void written_unseen(void **state)
+{
+	struct reg *reg;
+	int fd;
+
+	(void)state;
+	put("a", "one");
+	reg = watched("a", DEP_FILE);
+	fd = open(at("a"), O_WRONLY);
+	write_unseen(fd);
+	close(fd);
+	expect_and_free(reg, 1, "a");
+
+	/* while the writer has it open */
+	put("b", "one");
+	reg = watched("b", DEP_FILE);
+	assert_false(watch_has_unseen(reg->user));
+	fd = open(at("b"), O_WRONLY);
+	expect(reg, 0, NULL);
+	assert_true(watch_has_unseen(reg->user));
+	assert_int_equal(watch_recheck(reg->user), 0);
+	write_unseen(fd);
+	expect(reg, 0, NULL);
+	assert_int_equal(watch_recheck(reg->user), 1);
+	expect_and_free(reg, 1, "b");
+	close(fd);
+}
+
+/* a writer from before the watch, through a mapping, too */
+static void written_unseen_later(void **state)
+{
+	struct reg *reg;
+	struct statfs fs;
+	char *map;
+	int fd;
+
+	(void)state;
+	put("a", "one");
+	fd = open(at("a"), O_RDWR);
+	map = mmap(NULL, 3, PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0);
+	assert_ptr_not_equal(map, MAP_FAILED);
+	close(fd);
+	reg = watched("a", DEP_FILE);
+	assert_true(watch_has_unseen(reg->user));
+	assert_int_equal(watch_recheck(reg->user), 0);
+	map[0] = 'O';
+	expect(reg, 0, NULL);
+	assert_int_equal(statfs(at("a"), &fs), 0);
+	if (fs.f_type == 0x01021994) { /* tmpfs: no time is set, so its end is waited for */
+		assert_int_equal(watch_recheck(reg->user), 0);
+		munmap(map, 3);
+		expect_and_free(reg, 1, "a");
+		return;
+	}
+	assert_int_equal(watch_recheck(reg->user), 1);
+	expect_and_free(reg, 1, "a");
+	munmap(map, 3);
+}
+
+/* readers are nobody to be looked at, however many and however long */
+static void read_by_others(void **state)
+{
+	struct reg *reg;
+	int fd, more;
+
+	(void)state;
+	put("a", "one");
+	reg = watched("a", DEP_FILE);
+	fd = open(at("a"), O_RDONLY);
+	close(fd);
+	expect(reg, 0, NULL);
+	assert_false(watch_has_unseen(reg->user));
+	fd = open(at("a"), O_RDONLY);
+	expect(reg, 0, NULL);
+	assert_true(watch_has_unseen(reg->user)); /* nobody has asked yet who it is */
+	assert_int_equal(watch_recheck(reg->user), 0);
+	assert_false(watch_has_unseen(reg->user));
+	expect(reg, 0, NULL); /* with the events of our own look */
+	assert_false(watch_has_unseen(reg->user));
+	more = open(at("a"), O_WRONLY);
+	close(fd);
+	expect(reg, 0, NULL);
+	assert_true(watch_has_unseen(reg->user));
+	write_unseen(more);
+	assert_int_equal(watch_recheck(reg->user), 1);
+	close(more);
+	expect_and_free(reg, 1, "a");
+}
+
 static void listing(void **state)
 {
 	struct reg *list, *mods;
@@ -533,7 +669,7 @@ static void mounted_over(void **state)
 /* a directory that can be entered but not read cannot be watched: a recheck sees what is in it */
 static void unreadable_directory(void **state)
 {
-	struct reg *reg, *below;
+	struct reg *reg, *file, *below;
 
 	(void)state;
 	if (geteuid() == 0 && seteuid(65534) < 0)
@@ -548,13 +684,18 @@ static void unreadable_directory(void **state)
 	put("d/a", "one");
 	put("d/e/b", "one");
 	chmod(at("d"), 0311);
-	reg = watched("d/a", DEP_FILE);
+	reg = watched("d/none", DEP_ABSENT);
+	file = watched("d/a", DEP_FILE);
 	below = watched("d/e/b", DEP_FILE);
 	assert_int_equal(watch_recheck(reg->user), 0);
+	assert_int_equal(watch_recheck(file->user), 0);
 	put("d/a", "three");
+	expect(file, 1, "d/a"); /* the file itself can be watched */
+	reg_free(file);
+	put("d/none", "");
 	expect(reg, 0, NULL);
 	assert_int_equal(watch_recheck(reg->user), 1);
-	expect(reg, 1, "d/a");
+	expect(reg, 1, "d/none");
 	assert_int_equal(watch_recheck(reg->user), 1);
 	expect(reg, 1, NULL);
 	assert_int_equal(watch_recheck(below->user), 0);
@@ -622,6 +763,10 @@ int main(void)
 		TEST(link_target_written),
 		TEST(replaced_by_link),
 		TEST(hard_link),
+		TEST(other_names),
+		TEST(written_unseen),
+		TEST(written_unseen_later),
+		TEST(read_by_others),
 		TEST(listing),
 		TEST(modules_directories),
 		TEST(listed_directory_replaced),

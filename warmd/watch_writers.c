@@ -1,0 +1,198 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * Theory of operation
+ *
+ * Two ways to write to a file raise no event: io_submit(2), for which
+ * fs/aio.c calls no fsnotify_modify(), and a store through a shared mapping.
+ * Both need the file open for writing (a mapping keeps it open until
+ * munmap(2)), and both set ctime: the first always, the second when it makes
+ * a clean page dirty. So
+ *
+ *   - when a writer is done, IN_CLOSE_WRITE has the file looked at: watch.c;
+ *   - while a file is open, it is looked at for each launch. Opening and
+ *     closing are counted. They don't say who may write, so readers count as
+ *     well: most have closed it again when the queue is read.
+ *
+ * Whether one of them can write is told by a lease (fcntl(2): F_RDLCK is
+ * refused while the file is open for writing). It is asked for when the watch
+ * begins, because of those who had the file open before, and at each launch
+ * while the file is open; once it was granted there is nothing to look at until
+ * somebody opens the file again.
+ *
+ * The kernel joins equal events that follow each other. Too few closings are
+ * made up for by the lease. Too few openings are not: a writer and a reader
+ * who open the file at the same moment count as one, and the writer is
+ * forgotten when the reader closes it (docs/staleness.md).
+ *
+ * This is done for the files of this user (a lease takes that), but for the
+ * system's: package managers and editors replace those, and every process that
+ * starts opens some of them (/etc/ld.so.cache), which would be told each time.
+ */
+#include "warmd/watch_internal.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <signal.h>
+#include <string.h>
+#include <sys/inotify.h>
+#include <unistd.h>
+
+#include "engine/base/fd.h"
+
+static bool is_systems(const char *path, const struct stat *st)
+{
+	static const char *const prefixes[] = { "/usr/", "/lib", "/bin/", "/sbin/", "/etc/" };
+
+	if (st->st_uid != 0 || (st->st_mode & (S_IWGRP | S_IWOTH)))
+		return false;
+	for (size_t i = 0; i < ARRAY_SIZE(prefixes); i++)
+		if (strncmp(path, prefixes[i], strlen(prefixes[i])) == 0)
+			return true;
+	return false;
+}
+
+bool writers_matter(const char *path, const struct stat *st)
+{
+	uid_t uid = geteuid();
+
+	return (uid == 0 || st->st_uid == uid) && !is_systems(path, st);
+}
+
+/*
+ * Return: 1: somebody has it open for writing; 0: nobody; a negative errno: not to be known.
+ *
+ * Whoever opens it for writing in between waits until the lease is given back, about a microsecond later. The signal
+ * that tells the holder of that is one that is ignored by default; SIGIO would end us. The lease ends with the
+ * descriptor, behind IN_CLOSE_NOWRITE (fs/file_table.c: __fput()): so the event of a writer who opens the file behind
+ * our question is not joined with our own.
+ */
+static int has_writer(struct node *node, const char *path)
+{
+	_cleanup_close_ int fd = open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK | O_NOCTTY | O_NOFOLLOW);
+
+	if (fd < 0)
+		return -errno;
+	node->own_opens++;
+	node->own_closes++;
+	if (fcntl(fd, F_SETSIG, SIGURG) < 0)
+		return -errno;
+	if (fcntl(fd, F_SETLEASE, F_RDLCK) < 0)
+		return errno == EAGAIN ? 1 : -errno;
+	return 0;
+}
+
+static void set_opens(struct watch *w, struct node *node, unsigned int opens)
+{
+	if (!node->opens && opens)
+		LIST_INSERT_HEAD(&w->open, node, open);
+	if (node->opens && !opens)
+		LIST_REMOVE(node, open);
+	if (!opens)
+		node->revoked = false;
+	node->opens = opens;
+}
+
+void writers_forget(struct node *node)
+{
+	if (node->opens)
+		LIST_REMOVE(node, open);
+	node->opens = 0;
+}
+
+/* with one more than events have told of: theirs may have been joined with that of our own opening */
+static void ask(struct watch *w, struct node *node, const char *path)
+{
+	int r = has_writer(node, path);
+
+	if (r == 1)
+		set_opens(w, node, node->opens + 1);
+	node->quiet = r == 0;
+	if (node->quiet)
+		node->revoked = false;
+}
+
+void writers_find(struct watch *w, struct node *node, const char *path)
+{
+	ask(w, node, path);
+}
+
+void writers_event(struct watch *w, struct node *node, uint32_t mask)
+{
+	if (!node->tells_opens)
+		return;
+	if ((mask & IN_OPEN) && node->own_opens) {
+		node->own_opens--;
+	} else if (mask & IN_OPEN) {
+		node->quiet = false;
+		set_opens(w, node, node->opens + 1);
+	}
+	if ((mask & IN_CLOSE_NOWRITE) && node->own_closes)
+		node->own_closes--;
+	else if ((mask & IN_CLOSE) && node->opens)
+		set_opens(w, node, node->opens - 1);
+}
+
+void writers_tell(struct watch *w)
+{
+	struct node *node;
+	struct entry *entry;
+
+	LIST_FOREACH(node, &w->open, open)
+	{
+		if (node->revoked || node->quiet)
+			continue;
+		node->revoked = true;
+		LIST_FOREACH(entry, &node->self.entries, in_target)
+		{
+			if (w->on_unseen && !entry->user->reported)
+				w->on_unseen(entry->user->data);
+		}
+	}
+}
+
+/* the dependency of @user that this file is, or -1 */
+static int64_t dep_of(const struct watch_user *user, const struct node *node)
+{
+	const struct entry *entry;
+
+	LIST_FOREACH(entry, &node->self.entries, in_target)
+	{
+		if (entry->user == user && entry->dep != ENTRY_COMPONENT)
+			return entry->dep;
+	}
+	return -1;
+}
+
+bool writers_open(const struct watch_user *user)
+{
+	const struct node *node;
+
+	LIST_FOREACH(node, &user->watch->open, open)
+	{
+		if (!node->quiet && dep_of(user, node) >= 0)
+			return true;
+	}
+	return false;
+}
+
+int64_t writers_check(struct watch_user *user)
+{
+	struct watch *w = user->watch;
+	struct node *node;
+
+	LIST_FOREACH(node, &w->open, open)
+	{
+		int64_t dep = node->quiet ? -1 : dep_of(user, node);
+
+		if (dep < 0)
+			continue;
+		/* first the question: what is written behind it is told by IN_OPEN */
+		if (has_writer(node, dep_set_get(user->set, (size_t)dep)->path) == 0) {
+			node->quiet = true;
+			node->revoked = false;
+		}
+		if (dep_set_check_one(user->set, (size_t)dep, NULL) != 0)
+			return dep;
+	}
+	return -1;
+}
