@@ -16,7 +16,7 @@
 
 #include <linux/capability.h>
 
-#include "engine/base/affinity.h"
+#include "engine/base/scheduling.h"
 
 #define SIGNALS	       64 /* _NSIG of the kernel on every architecture but MIPS */
 #define SIGNAL_IGNORED 1 /* SIG_IGN */
@@ -74,7 +74,7 @@ static void collect_identity(struct wire_run *run)
 	run->personality = n > 0 ? (uint32_t)n : 0;
 	if (syscall(SYS_capget, &head, data) == 0)
 		run->capabilities = (uint64_t)data[1].effective << 32 | data[0].effective;
-	run->affinity = affinity_hash();
+	scheduling_get(&run->scheduling);
 }
 
 static void collect_limits(struct wire_run *run)

@@ -20,6 +20,8 @@
 
 #include <stdint.h>
 
+#include "engine/base/scheduling.h"
+
 /* in the runtime directory */
 #define WIRE_SOCKET  "warmd.sock"
 #define WIRE_LOCK    "warmd.lock"
@@ -34,7 +36,7 @@
 #define WIRE_READY_ENV "WARMD_READY_FD"
 
 #define WIRE_MAGIC	    0x4d524157u /* "WARM" */
-#define WIRE_VERSION_NUMBER 3
+#define WIRE_VERSION_NUMBER 4
 #define WIRE_MAX_SIZE	    (128u * 1024) /* bytes of one message */
 #define WIRE_MAX_FDS	    253 /* SCM_MAX_FD */
 #define WIRE_RLIMITS	    16
@@ -118,7 +120,7 @@ struct wire_run {
 	uint64_t ignored_signals; /* bit n-1: signal n is SIG_IGN */
 	uint64_t blocked_signals;
 	uint64_t capabilities; /* effective set */
-	uint64_t affinity; /* FNV-1a 64 of the sched_getaffinity mask */
+	struct scheduling scheduling;
 	uint64_t rlimits[WIRE_RLIMITS][2]; /* soft, hard */
 	uint32_t stdio[3]; /* enum wire_stdio */
 	uint32_t stdio_blksize[3]; /* st_blksize, 0 when closed */

@@ -184,7 +184,7 @@ static int build_control(const struct record *rec, const struct plan_options *o,
 		  image_put(&im, l->maps, l->nmaps * sizeof(*l->maps), 64));
 	image_set(&im, offsetof(struct stub_data, advices),
 		  image_put(&im, l->advices, l->nadvices * sizeof(*l->advices), 8));
-	put_signals(&im, p, o->ignored_signals, o->default_signals);
+	put_signals(&im, p, o);
 	put_fds(&im, rec, p);
 	put_outputs(&im, o);
 	if (!im.failed)

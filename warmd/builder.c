@@ -111,6 +111,7 @@ static int on_exec(void *data, struct tracee *t, struct error *err)
 			if (read_file(personality_path, &value, NULL) == 0)
 				b->start_personality = (uint32_t)strtoul(value, NULL, 16);
 		}
+		syscall(SYS_sched_getaffinity, t->tid, sizeof(b->start_affinity), b->start_affinity);
 		/* the child has set them from the request as far as it may: what the program finds */
 		for (int i = 0; i < WIRE_RLIMITS; i++)
 			prlimit(t->tid, (__rlimit_resource_t)i, NULL, (struct rlimit *)b->start_rlimits[i]);

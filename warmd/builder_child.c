@@ -11,12 +11,15 @@
 #include <unistd.h>
 #include <sys/ioctl.h>
 #include <sys/mman.h>
+#include <sys/personality.h>
 #include <sys/resource.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
 #include <sys/syscall.h>
 
 #include "engine/base/fd.h"
+#include "engine/base/scheduling.h"
+#include "warmd/template.h"
 
 static int open_pair(int pair[2], int i, int *inner, int *outer)
 {
@@ -145,6 +148,21 @@ static void set_signals(const struct request *req)
 	sigprocmask(SIG_SETMASK, &blocked, NULL);
 }
 
+/* what a program may read of it: how many processors it has, and what uname(2) says */
+static void set_placement(const struct wire_run *run)
+{
+	struct scheduling own;
+	int had = personality(0xffffffff), want;
+
+	scheduling_get(&own);
+	if (own.affinity != run->scheduling.affinity)
+		syscall(SYS_sched_setaffinity, 0, sizeof(run->scheduling.cpus), run->scheduling.cpus);
+	/* where memory lies is warmd's: clones of several launches have it */
+	want = (int)(run->personality & ~TEMPLATE_LAYOUT_ONLY) | (had & (int)TEMPLATE_LAYOUT_ONLY);
+	if (had >= 0 && want != had)
+		personality((unsigned long)want);
+}
+
 static int place_descriptors(struct builder_child *c)
 {
 	int high[4], above = c->warm_inner;
@@ -235,6 +253,7 @@ int builder_child_start(void *child)
 	if (chdir(c->req->cwd) < 0)
 		return fail(c->req->cwd);
 	umask(c->req->run.umask);
+	set_placement(&c->req->run);
 	set_limits(c->req);
 	set_signals(c->req);
 	execute(c->req, env);

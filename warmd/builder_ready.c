@@ -466,7 +466,6 @@ int builder_take(struct builder *b, struct plan_options *po, struct error *err)
 	po->start_rlimits = (const uint64_t(*)[2])b->start_rlimits;
 	po->start_nice = getpriority(PRIO_PROCESS, 0);
 	po->start_policy = sched_getscheduler(0);
-	syscall(SYS_sched_getaffinity, 0, sizeof(b->start_affinity), b->start_affinity);
 	po->start_affinity = b->start_affinity;
 	snprintf(proc, sizeof(proc), "/proc/%d", trace_root(b->trace));
 	if (oom_score_adj("/proc/self", before) == 0 && oom_score_adj(proc, b->oom_score_adj) == 0 &&
@@ -475,7 +474,10 @@ int builder_take(struct builder *b, struct plan_options *po, struct error *err)
 	po->start_personality = b->start_personality;
 	po->start_timerslack_ns = (uint64_t)prctl(PR_GET_TIMERSLACK);
 	po->ignored_signals = b->req->run.ignored_signals;
-	po->default_signals = observe_keys(b->observe)->signals_default;
+	po->blocked_signals = b->req->run.blocked_signals;
+	po->own_signals = observe_keys(b->observe)->signals_default |
+			  observe_keys(b->observe)->signals_ignored;
+	po->tell_signals = b->lines.signals && po->context_raw;
 	r = fill_outputs(b, po);
 	return r < 0 ? error_set(err, ENOMEM, "no memory") : plan_build(b->record, po, &b->plan, err);
 }

@@ -11,7 +11,6 @@
 #include <sys/resource.h>
 #include <sys/socket.h>
 
-#include "engine/base/affinity.h"
 #include "engine/base/clock.h"
 #include "engine/base/fd.h"
 #include "engine/base/log.h"
@@ -308,7 +307,7 @@ void launch_own_context(struct wire_run *own)
 		own->rlimits[i][1] = r.rlim_max;
 	}
 	own->nice = getpriority(PRIO_PROCESS, 0);
-	own->affinity = affinity_hash();
+	scheduling_get(&own->scheduling);
 	own->personality = code > 0 ? (uint32_t)code : 0;
 	if (read_file("/proc/self/status", &status, NULL) == 0) {
 		const char *line = strstr(status, "\nCapEff:");

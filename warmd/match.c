@@ -3,7 +3,6 @@
  * match.c - does a template serve a launch: everything that the program took
  * in while it was built must be the same now (files are watch.h's part).
  */
-#include <signal.h>
 #include <stdio.h>
 #include <string.h>
 
@@ -108,20 +107,15 @@ bool template_environment_differs(const struct template *t, const struct request
 
 /* SIGCANCEL and SIGSETXID of glibc, which no program sees: its posix_spawn(3) leaves them ignored, its fork(2) does not */
 #define LIBC_SIGNALS (3ull << (32 - 1))
-#define BIT(signal)  (1ull << ((signal)-1))
 
 static bool identity_differs(const struct template *t, const struct request *req, char *reason, size_t size)
 {
 	const struct wire_run *a = &t->request->run, *b = &req->run;
 
-	if ((a->ignored_signals ^ b->ignored_signals) & ~LIBC_SIGNALS)
-		return words(reason, size, "other signals are ignored%s", "");
-	if (a->blocked_signals != b->blocked_signals)
-		return words(reason, size, "other signals are blocked%s", "");
 	if (a->capabilities != b->capabilities || a->no_new_privs != b->no_new_privs ||
 	    a->seccomp != b->seccomp)
 		return words(reason, size, "other %s", "capabilities, no_new_privs or seccomp mode");
-	if (a->personality != b->personality)
+	if ((a->personality ^ b->personality) & ~TEMPLATE_LAYOUT_ONLY)
 		return words(reason, size, "another %s", "personality(2)");
 	if (a->ngroups_hash != b->ngroups_hash)
 		return words(reason, size, "other %s", "supplementary groups");
@@ -134,14 +128,18 @@ bool template_looked_at_differs(const struct template *t, const struct request *
 	const struct wire_run *a = &t->request->run, *b = &req->run;
 	uint32_t keys = t->result->keys;
 
-	/* CPython looks at all dispositions when it starts; these two it ignores itself */
-	if (strcmp(t->result->ready, "import") == 0 &&
-	    ((a->ignored_signals ^ b->ignored_signals) & ~(LIBC_SIGNALS | BIT(SIGPIPE) | BIT(SIGXFSZ))))
-		return words(reason, size, "other signals are ignored%s, which the interpreter looked at",
-			     "");
+	uint64_t signals = (a->ignored_signals ^ b->ignored_signals) & t->result->signal_keys & ~LIBC_SIGNALS;
+
+	if (signals) {
+		snprintf(reason, size, "signal %d is ignored in one of build and launch, which was looked at",
+			 __builtin_ctzll(signals) + 1);
+		return true;
+	}
+	if ((keys & TEMPLATE_KEY_SIGMASK) && a->blocked_signals != b->blocked_signals)
+		return words(reason, size, "other signals are %s, which was looked at", "blocked");
 	if ((keys & TEMPLATE_KEY_UMASK) && a->umask != b->umask)
 		return words(reason, size, "another %s, which was read at the start", "umask");
-	if ((keys & TEMPLATE_KEY_AFFINITY) && a->affinity != b->affinity)
+	if ((keys & TEMPLATE_KEY_AFFINITY) && a->scheduling.affinity != b->scheduling.affinity)
 		return words(reason, size, "another %s, which was read at the start", "CPU affinity");
 	for (unsigned int i = 0; i < WIRE_RLIMITS; i++)
 		if ((t->result->rlimit_keys >> i & 1) &&

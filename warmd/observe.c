@@ -280,6 +280,7 @@ void observe_live(struct observe *o, int master, int fd)
 void observe_phase_adaptor(struct observe *o)
 {
 	o->leading = false;
+	o->adaptor = true;
 }
 
 void observe_phase_leading(struct observe *o)

@@ -50,12 +50,15 @@ struct observe_keys {
 	bool identity; /* user, groups, capabilities */
 	bool terminal; /* is there a controlling terminal: /dev/tty was opened, or could not be */
 	bool window_size; /* of a standard stream that is a terminal */
-	bool sigmask; /* signals blocked at the start */
+	bool sigmask; /* signals blocked at the start, or it added to them */
 	bool termios; /* settings of the terminal, of a program that is live */
 	uint32_t rlimits; /* bit RLIMIT_x */
-	uint64_t signals; /* bit n-1: was signal n ignored at the start */
+	uint64_t
+		signals_start; /* bit n-1: was signal n ignored at the start; before observe_phase_leading() */
+	uint64_t signals; /* the same, after it */
 	uint64_t
 		signals_default; /* not asked: the program itself set them to their default, before anything else */
+	uint64_t signals_ignored; /* the program itself ignores them */
 	uint32_t stdio_start; /* bit 0..2: what the descriptor is; before observe_phase_leading() */
 	uint32_t stdio; /* the same, after it */
 	unsigned int

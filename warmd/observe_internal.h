@@ -43,7 +43,11 @@ struct proc {
 	unsigned int threads;
 	/* set by the program itself, so that asking for it says nothing about the launch */
 	bool cwd_own, umask_own, affinity_own, sigmask_own;
+	bool sigmask_full; /* the C library has blocked all for a moment */
 	uint64_t signals_own;
+	uint64_t signals_seen; /* asked for or set */
+	uint64_t signals_leading; /* since observe_phase_leading() */
+	uint64_t signals_blind; /* before it, and without having looked */
 	uint32_t rlimits_own;
 	struct fd_info *fds; /* by number; what is beyond is INSIDE */
 	size_t nfds;
@@ -76,6 +80,7 @@ struct observe {
 	observe_read_fn read;
 	void *read_data;
 	bool check_effects, leading;
+	bool adaptor; /* observe_phase_adaptor() */
 	bool live; /* observe_live() */
 	int terminal_master, terminal_fd;
 	uint16_t rows, columns; /* that the terminal began with */

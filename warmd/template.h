@@ -30,7 +30,12 @@ enum template_key {
 	TEMPLATE_KEY_AFFINITY = 1 << 2,
 	TEMPLATE_KEY_WINSIZE = 1 << 3,
 	TEMPLATE_KEY_TERMIOS = 1 << 4,
+	TEMPLATE_KEY_SIGMASK = 1 << 5,
+	TEMPLATE_KEY_ARGV = 1 << 6, /* its own command line, through /proc */
 };
+
+/* bits of personality(2) that do not count: ADDR_NO_RANDOMIZE, ADDR_COMPAT_LAYOUT. A clone's memory lies as the template's */
+#define TEMPLATE_LAYOUT_ONLY 0x0240000u
 
 enum template_state { TEMPLATE_READY, TEMPLATE_REFUSED };
 

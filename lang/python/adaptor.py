@@ -50,6 +50,7 @@ class Adaptor:
         self.modes = stream_modes()
         self.environment = self.arguments = self.hooks = None
         self.listings = Listings()
+        self.questions = Questions()
         self.unique = Uniqueness()
         self.leaving = Leaving(self.gc, borrow("_weakref"))
         self.watcher = make_watcher(self.found, self.reached)
@@ -64,6 +65,7 @@ class Adaptor:
         self.unique.watch_loaded()
         self.hooks = ModuleHooks(self.unique.hooks())
         self.listings.start()
+        self.questions.start()
         reason = self.watcher.start()
         if reason:
             raise Refused(reason)
@@ -117,6 +119,7 @@ class Adaptor:
     def put_back(self):
         """Everything as a cold program has it; protocol lines on what was read, and the argument lists"""
         self.listings.stop()
+        signals = self.questions.stop()
         if self.hooks is not None:
             self.hooks.remove()
             self.hooks = None
@@ -127,7 +130,7 @@ class Adaptor:
             arguments, targets = self.arguments.settle(self.gc)
             if reason:
                 raise Refused(reason)
-            lines = environment + arguments
+            lines = environment + arguments + [signals]
         return lines, targets
 
     def template(self):
@@ -148,14 +151,14 @@ class Adaptor:
         self.leaving.remember(objects)
         objects = None
         # a signal in a clone waits until the context is taken: KeyboardInterrupt belongs to the program
-        import _signal      # always loaded
-        handled = [n for n in _signal.valid_signals() if callable(_signal.getsignal(n))]
-        mask = _signal.pthread_sigmask(_signal.SIG_BLOCK, handled)
+        mask = block_handled()
         prepare_heap()
         self.gc.freeze()
         send_lines(self.fd, lines + [b"READY=1"])
         lines = None
-        launch.take(read_context(self.fd))
+        raw, mask = take_signals(read_context(self.fd), mask)
+        launch.take(raw)
+        import _signal      # always loaded
         _signal.pthread_sigmask(_signal.SIG_SETMASK, mask)
 
     def module_lines(self):
