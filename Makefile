@@ -127,7 +127,7 @@ MUSL_CFLAGS := -std=gnu11 -Os $(WARNINGS) -fno-strict-aliasing -fno-stack-protec
 	-idirafter /usr/include -idirafter /usr/include/$(ARCH)-linux-gnu
 WARM_SRC := launcher/warm.c launcher/client.c launcher/client_start.c launcher/context.c engine/become.c engine/become_json.c \
 	engine/base/scheduling.c engine/base/clock.c engine/base/error.c engine/base/fd.c engine/base/packet.c engine/base/pidfd.c engine/base/runtime_dir.c \
-	launcher/enter.c launcher/follow.c launcher/launch.c launcher/terminal.c launcher/attach.c launcher/logs.c $(PTY_SRC)
+	launcher/enter.c launcher/follow.c launcher/launch.c launcher/launch_cold.c launcher/terminal.c launcher/attach.c launcher/logs.c $(PTY_SRC)
 
 $(B)/musl/%.o: %.c
 	@mkdir -p $(@D)

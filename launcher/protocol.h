@@ -57,6 +57,7 @@ enum wire_type {
 	WIRE_DETACH, /* client: struct wire_detach; no answer */
 	WIRE_MODEL, /* server: struct wire_model + descriptors, to clients that take leases */
 	WIRE_LEASE, /* server: struct wire_lease + descriptors */
+	WIRE_COMMAND, /* server: struct wire_command, behind an answer that says so */
 	WIRE_TAKEN, /* client: struct wire_taken; no answer, but WIRE_EXITED later */
 };
 
@@ -101,6 +102,8 @@ enum wire_run_flags {
 	 */
 	WIRE_LAUNCH_TERMINAL = 1 << 9,
 	WIRE_LAUNCH_BACKGROUND = 1 << 10, /* with TERMINAL: the clone starts in its terminal's background */
+	WIRE_LAUNCH_COLD =
+		1 << 11, /* launch: the client runs the template's command itself where no clone can be had */
 };
 
 /*
@@ -179,7 +182,17 @@ struct wire_run_reply {
 	uint32_t learn; /* bit n: a clone of enum wire_learn_kind n shall tell its pages, at its exit */
 	uint32_t tag, pid, way; /* WIRE_LAUNCHED; way: enum wire_way */
 	uint32_t terminal; /* WIRE_LAUNCHED: WIRE_TERMINAL_FDS follow the pidfd */
+	uint32_t
+		command; /* not WIRE_LAUNCHED, and WIRE_LAUNCH_COLD: size of the struct wire_command that follows; 0: none */
+	uint32_t reserved;
 	char reason[256]; /* words for -v, "" when warm */
+};
+
+/* the template's own, as it was built. Strings follow: the program's file, argv[argc], each ended by NUL */
+struct wire_command {
+	struct wire_header header;
+	uint32_t argc; /* >= 1 */
+	uint32_t reserved;
 };
 
 enum wire_way { WIRE_WAY_BECOME, WIRE_WAY_FORK, WIRE_WAY_PARKED, WIRE_WAY_COUNT };

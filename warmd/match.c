@@ -162,6 +162,17 @@ bool template_takes_context(const struct template *t)
 	return strncmp(t->result->ready, "delay=", 6) != 0 && strncmp(t->result->ready, "idle", 4) != 0;
 }
 
+bool template_read_arguments(const struct template *t)
+{
+	if (!template_takes_context(t))
+		return true;
+	/* it is told of its arguments */
+	if (strcmp(t->result->ready, "call") == 0)
+		return false;
+	return (t->result->keys & TEMPLATE_KEY_ARGV) ||
+	       (strcmp(t->result->ready, "import") == 0 && t->result->argv_count < 0);
+}
+
 bool template_descriptors_clash(const struct template *t, const struct request *req, char *reason,
 				size_t size)
 {

@@ -14,7 +14,7 @@
 		   WIRE_RUN_POOL | TERMINAL_FLAGS)
 #define LAUNCH_FLAGS                                                                                         \
 	(uint32_t)(WIRE_LAUNCH_DETACH | WIRE_LAUNCH_APPEND | WIRE_LAUNCH_ENV | WIRE_LAUNCH_CGROUP |          \
-		   TERMINAL_FLAGS)
+		   TERMINAL_FLAGS | WIRE_LAUNCH_COLD)
 
 struct cursor {
 	char *p, *end;

@@ -125,6 +125,8 @@ bool template_environment_differs(const struct template *t, const struct request
 				  const struct config *config, bool listed_only, char *reason, size_t size);
 /** template_takes_context() - can a clone have other arguments than the build? At the points `delay` and `idle` none can */
 bool template_takes_context(const struct template *t);
+/** template_read_arguments() - did it read what its arguments are, so that a clone can have no others? Else argv_count says how many count */
+bool template_read_arguments(const struct template *t);
 /** template_descriptors_clash() - does the caller have one of a number that the program uses? Return: as above */
 bool template_descriptors_clash(const struct template *t, const struct request *req, char *reason,
 				size_t size);
