@@ -65,8 +65,10 @@ int observe_new(struct observe **ret, const struct config *cfg, pid_t root, int 
 	o->check_effects = true;
 	o->terminal_master = -EBADF;
 	proc = proc_new(o, root);
-	if (proc)
+	if (proc) {
+		proc->executed = true;
 		r = fds_of_root(proc, own_fd);
+	}
 	if (r == 0)
 		r = dep_set_new(&o->deps);
 	if (r < 0) {
@@ -180,6 +182,7 @@ static struct proc *proc_of(struct observe *o, pid_t tid)
 	fresh = *parent;
 	fresh.pid = tgid;
 	fresh.threads = 0;
+	fresh.executed = false;
 	fresh.fds = NULL;
 	fresh.nfds = 0;
 	*proc = fresh;

@@ -191,7 +191,8 @@ int on_fcntl(struct observe *o, struct thread *t, const struct observe_call *c, 
 int on_fstat(struct observe *o, struct thread *t, const struct observe_call *c, const struct rule *rule)
 {
 	(void)rule;
-	fd_looked_at(o, t, (int)c->args[0]);
+	if (!stream_answered(o, t, c))
+		fd_looked_at(o, t, (int)c->args[0]);
 	return 0;
 }
 

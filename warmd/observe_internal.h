@@ -9,6 +9,7 @@
  *   observe_effects.c  calls that change it, and what is allowed
  *   observe_outside.c  effects that are no files: sockets, signals, mounts
  *   observe_fds.c      descriptors from outside: input, output, what they are
+ *   observe_streams.c  who asks what standard descriptors are, and does not mind
  *   observe_keys.c     calls that ask for properties of the launch
  */
 #ifndef WARM_WARMD_OBSERVE_INTERNAL_H
@@ -43,6 +44,7 @@ struct proc {
 	unsigned int threads;
 	/* set by the program itself, so that asking for it says nothing about the launch */
 	bool cwd_own, umask_own, affinity_own, sigmask_own;
+	bool executed; /* a program, since its fork; the first process is one */
 	bool sigmask_full; /* the C library has blocked all for a moment */
 	uint64_t signals_own;
 	uint64_t signals_seen; /* asked for or set */
@@ -242,6 +244,11 @@ int on_write_entry(struct observe *o, struct thread *t, const struct observe_cal
 int on_write(struct observe *o, struct thread *t, const struct observe_call *c, const struct rule *rule);
 int on_writev(struct observe *o, struct thread *t, const struct observe_call *c, const struct rule *rule);
 int on_mmap(struct observe *o, struct thread *t, const struct observe_call *c, const struct rule *rule);
+
+/* observe_streams.c */
+
+/** stream_answered() - the exit of a look at a standard descriptor, by somebody to whom any answer is the same: was it answered so that no kind counts? */
+bool stream_answered(struct observe *o, const struct thread *t, const struct observe_call *c);
 
 /* observe_keys.c */
 

@@ -158,7 +158,8 @@ int on_sigaction(struct observe *o, struct thread *t, const struct observe_call 
 		else
 			o->keys.signals_ignored &= ~bit;
 	}
-	if (c->args[2])
+	/* a child of posix_spawn(3) asks for all, to set to their default what has a handler */
+	if (c->args[2] && (c->args[1] || t->proc->executed))
 		signal_looked_at(o, t, bit);
 	if (c->args[1] && !o->leading && !((t->proc->signals_own | t->proc->signals_seen) & bit))
 		t->proc->signals_blind |= bit;
