@@ -217,6 +217,9 @@ void put_fds(struct image *im, const struct record *rec, const struct record_pro
 	}
 	image_head(im)->nfds = n;
 	image_set(im, offsetof(struct stub_data, fds), image_put(im, list, n * sizeof(*list), 8));
+	if (n > STUB_FDS_IN_LAUNCH)
+		image_set(im, offsetof(struct stub_data, fd_room),
+			  image_reserve(im, (2u * n + 1) * sizeof(int32_t), 8));
 	for (size_t i = 0; i < rec->nepolls; i++) {
 		for (size_t j = 0; j < p->nfds; j++)
 			if (p->fds[j].description == rec->epolls[i].description)

@@ -5,6 +5,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
+#include <sys/resource.h>
 #include <sys/socket.h>
 #include <sys/uio.h>
 
@@ -99,11 +100,15 @@ static int fill_record(const struct builder *b, Warm__BuildResult *m)
 		m->n_memory++;
 	}
 	for (size_t i = 0; i < p->nfds; i++) {
+		if ((uint32_t)p->fds[i].fd >= m->descriptors_needed)
+			m->descriptors_needed = (uint32_t)p->fds[i].fd + 1;
 		m->descriptors[i] = descriptor(b->record, &p->fds[i]);
 		if (!m->descriptors[i])
 			return -ENOMEM;
 		m->n_descriptors++;
 	}
+	if (memcmp(p->rlimits[RLIMIT_NOFILE], b->start_rlimits[RLIMIT_NOFILE], sizeof(p->rlimits[0])) != 0)
+		m->descriptors_needed = 0;
 	return 0;
 }
 

@@ -5,6 +5,7 @@
  */
 #include <stdio.h>
 #include <string.h>
+#include <sys/resource.h>
 
 #include "engine/base/fd.h"
 #include "warmd/template.h"
@@ -178,6 +179,12 @@ bool template_descriptors_clash(const struct template *t, const struct request *
 {
 	const struct wire_run *b = &req->run;
 
+	if (b->rlimits[RLIMIT_NOFILE][0] < t->result->descriptors_needed) {
+		snprintf(reason, size,
+			 "the program has descriptors up to %u open, and the limit is %llu (ulimit -n)",
+			 t->result->descriptors_needed - 1, (unsigned long long)b->rlimits[RLIMIT_NOFILE][0]);
+		return true;
+	}
 	for (size_t i = 0; i < t->result->n_descriptors; i++) {
 		int fd = t->result->descriptors[i]->fd;
 

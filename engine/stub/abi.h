@@ -25,11 +25,12 @@
 
 #include "engine/base/scheduling.h" /* a struct alone */
 
-#define STUB_MAGIC	 0x42545357u /* "WSTB" */
-#define STUB_ABI_VERSION 6
-#define STUB_VDSO_PARTS	 4 /* vvar, vvar_vclock, vdso, and one to come */
-#define STUB_LAUNCH_SIZE 16384 /* launch area: the stub's stack, struct stub_launch at its top */
-#define STUB_MAX_PATCHES 8
+#define STUB_MAGIC	   0x42545357u /* "WSTB" */
+#define STUB_ABI_VERSION   6
+#define STUB_VDSO_PARTS	   4 /* vvar, vvar_vclock, vdso, and one to come */
+#define STUB_LAUNCH_SIZE   16384 /* launch area: the stub's stack, struct stub_launch at its top */
+#define STUB_MAX_PATCHES   8
+#define STUB_FDS_IN_LAUNCH (STUB_LAUNCH_SIZE / 64) /* whose numbers find room at the end of its stack */
 
 #define STUB_HOT_RANGES 2048
 
@@ -262,6 +263,9 @@ struct stub_data {
 	/* pages to be made ahead (struct stub_range): those to be written, in order, then those to be read; filled in by warmd once clones have told */
 	uint64_t hot;
 	uint32_t nhot, hot_room;
+
+	/* while descriptors are made: int32_t[2 * nfds + 1], where the launch area has no room for it; 0: it has */
+	uint64_t fd_room;
 
 	/* uint64_t[ngenerations]: addresses of counters that get the launch's generation (launcher/warm.h: WARM_GENERATION_COUNTER) */
 	uint64_t generations;
