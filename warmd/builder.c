@@ -447,6 +447,8 @@ static int start(struct builder *b, struct error *err)
 	 * the stub makes descriptors before it places them.
 	 */
 	b->child.warm_fd = nofile.rlim_cur >= 1024 ? 999 : (int)(nofile.rlim_cur - nofile.rlim_cur / 4);
+	while (request_inherits(b->req, b->child.warm_fd) && b->child.warm_fd > 3)
+		b->child.warm_fd--;
 	for (int i = 0; i < 3; i++) {
 		char path[64];
 		ssize_t n;

@@ -163,6 +163,25 @@ static void set_placement(const struct wire_run *run)
 		personality((unsigned long)want);
 }
 
+/* what the caller has open keeps its numbers from the program; nothing of it can be read or written here */
+static int occupy_inherited(const struct request *req)
+{
+	for (int n = 3; n < 256; n++) {
+		_cleanup_close_ int fd = -EBADF;
+
+		if (!request_inherits(req, n))
+			continue;
+		fd = open("/dev/null", O_RDWR | O_CLOEXEC);
+		if (fd < 0)
+			return -errno;
+		if (fd == n)
+			fcntl(TAKE_FD(fd), F_SETFD, 0);
+		else if (dup2(fd, n) < 0)
+			return -errno;
+	}
+	return 0;
+}
+
 static int place_descriptors(struct builder_child *c)
 {
 	int high[4], above = c->warm_inner;
@@ -187,7 +206,7 @@ static int place_descriptors(struct builder_child *c)
 		return -errno;
 	syscall(SYS_close_range, 3, (unsigned int)c->warm_fd - 1, 0);
 	syscall(SYS_close_range, (unsigned int)c->warm_fd + 1, ~0u, 0);
-	return 0;
+	return occupy_inherited(c->req);
 }
 
 static char **make_environment(const struct builder_child *c)

@@ -93,6 +93,11 @@ static int check_stdio(struct builder *b, struct error *err)
 			return error_set(err, EOPNOTSUPP,
 					 "it closed or redirected its standard descriptor %d", i);
 	}
+	for (int i = 3; i < 256; i++)
+		if (request_inherits(b->req, i) &&
+		    observe_fd_origin(b->observe, trace_root(b->trace), i) != i)
+			return error_set(err, EOPNOTSUPP,
+					 "it closed or redirected descriptor %d, which it inherited", i);
 	return 0;
 }
 
@@ -392,12 +397,14 @@ int builder_take(struct builder *b, struct plan_options *po, struct error *err)
 	struct dump_options d = { .ready = b->ready,
 				  .resume = STUB_RESUME_FRAME,
 				  .skip_fd = b->child.warm_fd };
-	static const bool outside[3] = { true, true, true };
+	bool outside[256];
 	char proc[64], before[256];
 	int r;
 
+	for (int i = 0; i < 256; i++)
+		outside[i] = i < 3 || request_inherits(b->req, i);
 	d.outside = outside;
-	d.noutside = 3;
+	d.noutside = ARRAY_SIZE(outside);
 	if (b->child.stdio.terminal >= 0) {
 		d.terminal = b->child.stdio.terminal_device;
 		d.terminal_fd = b->child.stdio.terminal;

@@ -174,6 +174,26 @@ bool template_read_arguments(const struct template *t)
 	       (strcmp(t->result->ready, "import") == 0 && t->result->argv_count < 0);
 }
 
+/* the program's own descriptors have the lowest numbers that its caller left: those below decide */
+static bool numbers_differ(const struct template *t, const struct request *req, char *reason, size_t size)
+{
+	int high = -1;
+
+	for (size_t i = 0; i < t->result->n_descriptors; i++)
+		if (t->result->descriptors[i]->fd > high)
+			high = t->result->descriptors[i]->fd;
+	for (int fd = 3; fd < high && fd < 256; fd++) {
+		if (request_inherits(t->request, fd) && !request_inherits(req, fd)) {
+			snprintf(
+				reason, size,
+				"descriptor %d came from the caller in the build, and the program's own are numbered around it",
+				fd);
+			return true;
+		}
+	}
+	return false;
+}
+
 bool template_descriptors_clash(const struct template *t, const struct request *req, char *reason,
 				size_t size)
 {
@@ -185,6 +205,8 @@ bool template_descriptors_clash(const struct template *t, const struct request *
 			 t->result->descriptors_needed - 1, (unsigned long long)b->rlimits[RLIMIT_NOFILE][0]);
 		return true;
 	}
+	if (numbers_differ(t, req, reason, size))
+		return true;
 	for (size_t i = 0; i < t->result->n_descriptors; i++) {
 		int fd = t->result->descriptors[i]->fd;
 

@@ -346,7 +346,7 @@ int observe_finish(struct observe *o, struct error *err)
 		if (r == -ENOMEM)
 			return error_set(err, ENOMEM, "out of memory");
 	}
-	return news;
+	return news || o->refusal.text[0];
 }
 
 struct dep_set *observe_deps(struct observe *o)

@@ -120,6 +120,11 @@ void request_free(struct request *r)
 	free(r);
 }
 
+bool request_inherits(const struct request *r, int fd)
+{
+	return fd > 2 && fd < 256 && (r->run.inherited_fds[fd / 64] >> (fd % 64) & 1);
+}
+
 const char *request_getenv(const struct request *r, const char *name, size_t name_len)
 {
 	for (char **e = r->envp; *e; e++)
