@@ -24,6 +24,22 @@
 #include "warmd/builder_internal.h"
 #include "warmd/observe.h"
 
+/* whose exit status a clone could not ask for */
+static int unwaited(long pid, struct error *err)
+{
+	_cleanup_free_ char *comm = NULL;
+	char path[64];
+
+	snprintf(path, sizeof(path), "/proc/%ld/comm", pid);
+	if (read_file(path, &comm, NULL) == 0)
+		comm[strcspn(comm, "\n")] = '\0';
+	return error_set(
+		err, EOPNOTSUPP,
+		"it has a child process that ended and was not waited for: %ld (%s). Let it be waited "
+		"for at once (in Python subprocess.run(), or wait()), or start it later",
+		pid, comm ? comm : "?");
+}
+
 /* children that ended and were not waited for: the tracer has seen their end, the program has not */
 static int check_zombies(struct builder *b, struct error *err)
 {
@@ -33,9 +49,7 @@ static int check_zombies(struct builder *b, struct error *err)
 
 		snprintf(path, sizeof(path), "/proc/%d/task/%d/children", t->tgid, t->tid);
 		if (read_file(path, &children, NULL) == 0 && children[0])
-			return error_set(err, EOPNOTSUPP,
-					 "it has a child process that ended and was not waited for: %ld",
-					 strtol(children, NULL, 10));
+			return unwaited(strtol(children, NULL, 10), err);
 	}
 	return 0;
 }

@@ -68,10 +68,18 @@ static struct wire_command *find_command(struct server *s, const struct launch *
 	struct template *t = l->by_name ? store_find(s->store, l->request->name) : NULL;
 	struct wire_command *command = NULL;
 	char ignored[256];
+	int r;
 
-	if (!t || directory_differs(t, l, ignored, sizeof(ignored)) ||
-	    launch_command(l, t->request, &command, reason, size) < 0)
+	if (!t)
 		return NULL;
+	r = directory_differs(t, l, ignored, sizeof(ignored)) ? -EXDEV
+							      : launch_command(l, t->request, &command);
+	if (r == -EXDEV && !strstr(reason, "launch it in ")) {
+		size_t n = strlen(reason);
+
+		snprintf(reason + n, size - n, "; launch it in %.100s, where its command can run cold",
+			 t->request->cwd);
+	}
 	return command;
 }
 

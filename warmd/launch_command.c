@@ -69,21 +69,15 @@ static char *put(char *at, const char *word)
 	return at + len;
 }
 
-int launch_command(const struct launch *l, const struct request *had, struct wire_command **ret, char *reason,
-		   size_t size)
+int launch_command(const struct launch *l, const struct request *had, struct wire_command **ret)
 {
 	char program[2 * PATH_MAX];
 	struct wire_command *m;
 	size_t len = sizeof(*m);
 	char *at;
 
-	if (depends_on_directory(l, had)) {
-		size_t n = strlen(reason);
-
-		snprintf(reason + n, size - n, "; launch it in %.100s, where its command can run cold",
-			 had->cwd);
+	if (depends_on_directory(l, had))
 		return -EXDEV;
-	}
 	if (find_program(had, program, sizeof(program)) < 0)
 		return -ENOENT;
 	len += strlen(program) + 1;

@@ -203,11 +203,9 @@ int launch_directory(const struct launch *l, char *ret, size_t size);
  * launch_command() - what a client of WIRE_LAUNCH_COLD runs instead of a clone
  * @had: what the template was built for
  * @ret: malloc'd
- * @reason: words that are there already; what the caller could do is added where there is none
  * Return: 0; -EXDEV: it means something else in the launch's directory; another negative errno
  */
-int launch_command(const struct launch *l, const struct request *had, struct wire_command **ret, char *reason,
-		   size_t size);
+int launch_command(const struct launch *l, const struct request *had, struct wire_command **ret);
 /** launch_answer() - the answer; @cl: the clone of WIRE_LAUNCHED, else NULL */
 void launch_answer(struct launch *l, uint32_t status, struct clone *cl, const char *reason);
 /** launch_retry() - a build has ended: launches that waited for it are tried again */

@@ -87,3 +87,23 @@ def take_disposition(_signal, number, ignored):
         _signal.signal(number, _signal.SIG_IGN)
     elif not ignored and now == _signal.SIG_IGN:
         _signal.signal(number, _signal.default_int_handler if number == SIGINT else _signal.SIG_DFL)
+
+
+def reap_forgotten():
+    """Children of os.popen() and other subprocess.Popen objects that nobody has any more: as such an object goes, or when
+    the next one is made, the module asks whether they have ended, and they may have done so by either (subprocess._cleanup()).
+    A clone cannot wait for them, so they are waited for here, as long as it takes a child to end that has closed its output"""
+    import _signal
+    forgotten = getattr(sys.modules.get("subprocess"), "_active", None)
+    if not forgotten or _signal.getsignal(_signal.SIGCHLD) != _signal.SIG_DFL:      # which would lose one
+        return
+    before = _signal.pthread_sigmask(_signal.SIG_BLOCK, [_signal.SIGCHLD])
+    try:
+        for child in list(forgotten):
+            # SIGCHLD is one for several, and may have come before: ask first
+            if child._internal_poll(_deadstate=sys.maxsize) is None:
+                _signal.sigtimedwait([_signal.SIGCHLD], 0.2)
+            if child._internal_poll(_deadstate=sys.maxsize) is not None and child in forgotten:
+                forgotten.remove(child)
+    finally:
+        _signal.pthread_sigmask(_signal.SIG_SETMASK, before)

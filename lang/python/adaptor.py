@@ -58,7 +58,7 @@ class Adaptor:
     # When the interpreter is up
 
     def start(self):
-        posix.set_inheritable(self.fd, False)
+        # inheritable as it is: a program that executes itself again is met there by this text again
         self.check()
         self.environment = Environment()
         self.arguments = Arguments(len(self.words))
@@ -137,6 +137,7 @@ class Adaptor:
         """Become a template: returns in clones only"""
         send_lines(self.fd, [b"CONTEXT=raw"])   # at once: what is looked at from here on is not the program's doing
         lines, targets = self.put_back()
+        reap_forgotten()
         streams = find_streams(self.modes)
         if streams is not None:
             set_aside_output(streams)
