@@ -154,7 +154,7 @@ static int lay_out(const struct become *b, struct stub_data *data, struct stub_l
 	raw = (struct stub_context *)p;
 	*raw = (struct stub_context){
 		.magic = STUB_CONTEXT_MAGIC,
-		.size = (uint32_t)context_len,
+		.size = (uint32_t)(context_len - z.signals),
 		.argc = (uint32_t)z.argc,
 		.envc = (uint32_t)z.envc,
 		.nthreads = data->nthreads,

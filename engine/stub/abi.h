@@ -114,7 +114,7 @@ struct stub_context {
 #define STUB_SAME_ARGUMENTS   (1u << 9)
 #define STUB_OTHER_SIGNALS    (1u << 10) /* struct stub_context_signals follows the strings */
 
-/* bit n-1: signal n. At the end of the context, and not aligned */
+/* bit n-1: signal n. Behind the context, whose size does not count it, and not aligned */
 struct stub_context_signals {
 	uint64_t ignored, build_ignored, blocked, build_blocked;
 };

@@ -249,7 +249,7 @@ static void set_context(struct stub_launch *l, const struct area *a)
 		stub_fail(l, "giving the program its launch context", -E2BIG);
 	*a->raw = (struct stub_context){
 		.magic = STUB_CONTEXT_MAGIC,
-		.size = (uint32_t)l->context_len,
+		.size = (uint32_t)(l->env_end - (uint64_t)a->raw),
 		.argc = o->argc,
 		.envc = o->envc,
 		.nthreads = stub_data.nthreads,

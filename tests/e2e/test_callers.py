@@ -379,8 +379,7 @@ def test_numbers_that_the_caller_has_open_are_not_the_programs(own_warm, script)
     for preexec, env in ((seven, {"SEVEN": "1"}), (None, {})):
         options = {"preexec": preexec, "close_fds": preexec is None, "env": env}
         cold = w.cold([PYTHON, program], **options)
-        w.run([PYTHON, program], **options)
-        w.idle()
+        w.build([PYTHON, program], **options)
         for more in ([], ["--pool"]):
             r = w.run([PYTHON, program], strict=True, options=more, **options)
             assert (r.out, r.status) == (cold.out, cold.status)
