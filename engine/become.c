@@ -37,6 +37,7 @@ struct area {
 
 struct sizes {
 	size_t strings; /* bytes of the program's argv and environment */
+	size_t signals; /* bytes of struct stub_context_signals, or 0 */
 	size_t cold; /* bytes of the arguments for a cold start that are not among them */
 	int argc, envc, cold_words;
 	const char *const *words; /* [cold_words] */
@@ -67,8 +68,10 @@ static uint64_t total_size(const struct become *b, const struct stub_data *data,
 		z.cold += strlen(b->argv[i]) + 1;
 	for (char *const *e = b->envp; *e; e++, z.envc++)
 		z.strings += strlen(*e) + 1;
+	if (data->tell_signals && stub_other_signals(data, b->ignored_signals, b->blocked_signals))
+		z.signals = sizeof(struct stub_context_signals);
 	*ret = z;
-	return sizeof(struct stub_context) + 8ull * data->nthreads + z.strings + 16 +
+	return sizeof(struct stub_context) + 8ull * data->nthreads + z.strings + z.signals + 16 +
 	       8ull * ((size_t)z.argc + 1 + (size_t)z.envc + 1) + z.cold +
 	       8ull * ((size_t)z.cold_words + (size_t)b->argc + 1) + 4ull * b->nfiles + 64;
 }
@@ -132,7 +135,7 @@ static int lay_out(const struct become *b, struct stub_data *data, struct stub_l
 {
 	struct sizes z;
 	uint64_t size = total_size(b, data, &z);
-	uint64_t context_len = sizeof(struct stub_context) + 8ull * data->nthreads + z.strings;
+	uint64_t context_len = sizeof(struct stub_context) + 8ull * data->nthreads + z.strings + z.signals;
 	struct stub_context *raw;
 	uint64_t *argv, *envp, *cold;
 	int32_t *files;
@@ -151,7 +154,7 @@ static int lay_out(const struct become *b, struct stub_data *data, struct stub_l
 	raw = (struct stub_context *)p;
 	*raw = (struct stub_context){
 		.magic = STUB_CONTEXT_MAGIC,
-		.size = (uint32_t)context_len,
+		.size = (uint32_t)(context_len - z.signals),
 		.argc = (uint32_t)z.argc,
 		.envc = (uint32_t)z.envc,
 		.nthreads = data->nthreads,
@@ -163,7 +166,7 @@ static int lay_out(const struct become *b, struct stub_data *data, struct stub_l
 	l->context_len = context_len;
 	l->context_tids = (uint64_t)p;
 	p += 8ull * data->nthreads;
-	argv = (uint64_t *)(((uintptr_t)p + z.strings + z.cold + 15) & ~15ul);
+	argv = (uint64_t *)(((uintptr_t)p + z.strings + z.signals + z.cold + 15) & ~15ul);
 	envp = argv + z.argc + 1;
 	cold = envp + z.envc + 1;
 	files = (int32_t *)(cold + z.cold_words + b->argc + 1);
@@ -176,6 +179,14 @@ static int lay_out(const struct become *b, struct stub_data *data, struct stub_l
 		p = copy_string(p, b->envp[i], &envp[i]);
 	envp[z.envc] = 0;
 	l->env_end = (uint64_t)p;
+	if (z.signals) {
+		const struct stub_context_signals s = { b->ignored_signals, data->start_ignored,
+							b->blocked_signals, data->start_blocked };
+
+		memcpy(p, &s, sizeof(s));
+		p += sizeof(s);
+		raw->stdio |= STUB_OTHER_SIGNALS;
+	}
 	/* the launcher's own memory will be gone when these are needed */
 	for (int i = 0; i < z.cold_words; i++)
 		p = copy_string(p, z.words[i], &cold[i]);

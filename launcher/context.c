@@ -17,7 +17,7 @@
 
 #include <linux/capability.h>
 
-#include "engine/base/affinity.h"
+#include "engine/base/scheduling.h"
 
 #define SIGNALS	       64 /* _NSIG of the kernel on every architecture but MIPS */
 #define SIGNAL_IGNORED 1 /* SIG_IGN */
@@ -61,21 +61,6 @@ static void collect_signals(struct wire_run *run)
 	syscall(SYS_rt_sigprocmask, 0, NULL, &run->blocked_signals, sizeof(run->blocked_signals));
 }
 
-/* by the system calls: musl's wrappers of sched_getscheduler() and sched_getparam() fail with ENOSYS */
-static void collect_scheduling(struct wire_run *run)
-{
-	int priority = 0;
-	long n = syscall(SYS_sched_getscheduler, 0);
-
-	/* SCHED_RESET_ON_FORK is bit 30 of the policy */
-	run->sched = n > 0 ? (uint32_t)n & 0xff : 0;
-	if (syscall(SYS_sched_getparam, 0, &priority) == 0)
-		run->sched |= (uint32_t)priority << 8;
-	n = syscall(SYS_ioprio_get, 1 /* IOPRIO_WHO_PROCESS */, 0);
-	run->ioprio = n > 0 ? (uint32_t)n : 0;
-	run->nice = getpriority(PRIO_PROCESS, 0);
-}
-
 static void collect_identity(struct wire_run *run)
 {
 	struct __user_cap_header_struct head = { .version = _LINUX_CAPABILITY_VERSION_3 };
@@ -90,7 +75,7 @@ static void collect_identity(struct wire_run *run)
 	run->personality = n > 0 ? (uint32_t)n : 0;
 	if (syscall(SYS_capget, &head, data) == 0)
 		run->capabilities = (uint64_t)data[1].effective << 32 | data[0].effective;
-	run->affinity = affinity_hash();
+	scheduling_get(&run->scheduling);
 }
 
 static void collect_limits(struct wire_run *run)
@@ -199,7 +184,7 @@ int context_process(struct wire_run *run, void *scratch, size_t size)
 	collect_signals(run);
 	collect_identity(run);
 	collect_limits(run);
-	collect_scheduling(run);
+	run->nice = getpriority(PRIO_PROCESS, 0);
 	return 0;
 }
 

@@ -10,8 +10,11 @@
 #include <sys/time.h>
 
 #include "engine/base/runtime_dir.h"
+#include "engine/stub/abi.h"
 #include "launcher/client.h"
 #include "launcher/words.h"
+
+_Static_assert(ENTER_MAX_FILES == STUB_MAX_FILES, "no template has more files than a launcher takes");
 
 #define TEMPLATE_MS 5000 /* warmd has put it into the socket before it executed us */
 

@@ -6,7 +6,7 @@
 #include "engine/become.h"
 #include "launcher/protocol.h"
 
-#define ENTER_MAX_FILES 1024
+#define ENTER_MAX_FILES 1024 /* STUB_MAX_FILES */
 
 /**
  * enter_template() - become the program, or its skeleton

@@ -18,6 +18,7 @@
 #include "engine/stub/abi.h"
 #include "launcher/client.h"
 #include "launcher/context.h"
+#include "launcher/launch_cold.h"
 #include "launcher/words.h"
 
 #define LAUNCH_MS  60000 /* a skeleton may have to be made, a stale template to be built */
@@ -263,6 +264,28 @@ static int parse(int argc, char **argv, struct launch_options *o, size_t room, i
 	return 0;
 }
 
+/* Return: an exit status, if the program cannot be run cold either */
+static int not_launched(struct launch *l, const struct launch_options *o)
+{
+	const char *why = l->reply.reason[0] ? l->reply.reason : status_word(l->reply.status);
+	struct launch_cold cold = {
+		.argv = o->argv, .envp = o->envp, .cgroup = o->cgroup, .detach = o->detach
+	};
+	struct error err = { 0 };
+	int r = 0;
+
+	if (l->reply.command)
+		r = launch_cold_receive(l->conn, l->reply.command, &cold, &err);
+	launch_close(l);
+	if (!l->reply.command || r < 0) {
+		say("launch: ", r < 0 ? err.text : why, NULL);
+		return EXIT_WARM;
+	}
+	if (o->verbose)
+		say("running cold: ", why, NULL);
+	return launch_cold_run(&cold);
+}
+
 int launch_main(int argc, char **argv, char **envp)
 {
 	static uint64_t message[WIRE_MAX_SIZE / 8];
@@ -286,8 +309,9 @@ int launch_main(int argc, char **argv, char **envp)
 	memcpy(o.envp, envp, nenv * sizeof(char *));
 	if (parse(argc, argv, &o, room, &status) < 0)
 		return status;
-	if (!context_collect(message, sizeof(message), WIRE_LAUNCH_APPEND | WIRE_LAUNCH_ENV, o.name, "",
-			     o.argc, o.argv, o.envp)) {
+	if (!context_collect(message, sizeof(message),
+			     WIRE_LAUNCH_APPEND | WIRE_LAUNCH_ENV | WIRE_LAUNCH_COLD, o.name, "", o.argc,
+			     o.argv, o.envp)) {
 		say("the launch context: ", strerror(errno), NULL);
 		return EXIT_WARM;
 	}
@@ -311,9 +335,7 @@ int launch_main(int argc, char **argv, char **envp)
 		return EXIT_WARM;
 	}
 	if (l.reply.status != WIRE_LAUNCHED) {
-		say("launch: ", l.reply.reason[0] ? l.reply.reason : status_word(l.reply.status), NULL);
-		launch_close(&l);
-		return EXIT_WARM;
+		return not_launched(&l, &o);
 	}
 	if (o.verbose)
 		say("launched from template ", l.reply.reason,

@@ -20,6 +20,8 @@
 
 #include <stdint.h>
 
+#include "engine/base/scheduling.h"
+
 /* in the runtime directory */
 #define WIRE_SOCKET  "warmd.sock"
 #define WIRE_LOCK    "warmd.lock"
@@ -34,7 +36,7 @@
 #define WIRE_READY_ENV "WARMD_READY_FD"
 
 #define WIRE_MAGIC	    0x4d524157u /* "WARM" */
-#define WIRE_VERSION_NUMBER 3
+#define WIRE_VERSION_NUMBER 4
 #define WIRE_MAX_SIZE	    (128u * 1024) /* bytes of one message */
 #define WIRE_MAX_FDS	    253 /* SCM_MAX_FD */
 #define WIRE_RLIMITS	    16
@@ -55,6 +57,7 @@ enum wire_type {
 	WIRE_DETACH, /* client: struct wire_detach; no answer */
 	WIRE_MODEL, /* server: struct wire_model + descriptors, to clients that take leases */
 	WIRE_LEASE, /* server: struct wire_lease + descriptors */
+	WIRE_COMMAND, /* server: struct wire_command, behind an answer that says so */
 	WIRE_TAKEN, /* client: struct wire_taken; no answer, but WIRE_EXITED later */
 };
 
@@ -99,6 +102,8 @@ enum wire_run_flags {
 	 */
 	WIRE_LAUNCH_TERMINAL = 1 << 9,
 	WIRE_LAUNCH_BACKGROUND = 1 << 10, /* with TERMINAL: the clone starts in its terminal's background */
+	WIRE_LAUNCH_COLD =
+		1 << 11, /* launch: the client runs the template's command itself where no clone can be had */
 };
 
 /*
@@ -118,7 +123,7 @@ struct wire_run {
 	uint64_t ignored_signals; /* bit n-1: signal n is SIG_IGN */
 	uint64_t blocked_signals;
 	uint64_t capabilities; /* effective set */
-	uint64_t affinity; /* FNV-1a 64 of the sched_getaffinity mask */
+	struct scheduling scheduling;
 	uint64_t rlimits[WIRE_RLIMITS][2]; /* soft, hard */
 	uint32_t stdio[3]; /* enum wire_stdio */
 	uint32_t stdio_blksize[3]; /* st_blksize, 0 when closed */
@@ -133,8 +138,6 @@ struct wire_run {
 		stdio_offset_nonzero; /* bit n: descriptor n is a regular file whose offset or O_APPEND end is not 0 */
 	uint32_t termios_size; /* bytes of termios; 0: no standard descriptor is a terminal */
 	uint8_t termios[WIRE_TERMIOS_MAX]; /* the kernel's struct termios (TCGETS) of the first that is one */
-	uint32_t sched; /* sched_getscheduler(2), and << 8 the priority of sched_getparam(2) */
-	uint32_t ioprio; /* ioprio_get(2) */
 };
 
 enum wire_status {
@@ -180,7 +183,17 @@ struct wire_run_reply {
 	uint32_t learn; /* bit n: a clone of enum wire_learn_kind n shall tell its pages, at its exit */
 	uint32_t tag, pid, way; /* WIRE_LAUNCHED; way: enum wire_way */
 	uint32_t terminal; /* WIRE_LAUNCHED: WIRE_TERMINAL_FDS follow the pidfd */
+	uint32_t
+		command; /* not WIRE_LAUNCHED, and WIRE_LAUNCH_COLD: size of the struct wire_command that follows; 0: none */
+	uint32_t reserved;
 	char reason[256]; /* words for -v, "" when warm */
+};
+
+/* the template's own, as it was built. Strings follow: the program's file, argv[argc], each ended by NUL */
+struct wire_command {
+	struct wire_header header;
+	uint32_t argc; /* >= 1 */
+	uint32_t reserved;
 };
 
 enum wire_way { WIRE_WAY_BECOME, WIRE_WAY_FORK, WIRE_WAY_PARKED, WIRE_WAY_COUNT };

@@ -149,6 +149,7 @@ static const char *const cold_verbose[] = {
 static int enter(const struct run_options *o, const struct wire_run_reply *reply, unsigned int nfds,
 		 char **envp)
 {
+	const struct wire_run *run = (const struct wire_run *)message;
 	struct error err = { 0 };
 	struct become b = {
 		.argc = o->argc,
@@ -158,7 +159,9 @@ static int enter(const struct run_options *o, const struct wire_run_reply *reply
 			      : o->verbose ? cold_verbose
 					   : NULL,
 		.skeleton_fd = -1,
-		.seccomp = ((const struct wire_run *)message)->seccomp != 0,
+		.seccomp = run->seccomp != 0,
+		.ignored_signals = run->ignored_signals,
+		.blocked_signals = run->blocked_signals,
 	};
 
 	if (o->verbose)

@@ -73,7 +73,7 @@ struct warm_launch_options {
  *	-ENOENT		there is no such template
  *	-EAGAIN		it is being built, or went stale
  *	-EOPNOTSUPP	the program cannot be a template
- *	-EACCES		the template, or warmd, does not fit this launch: ids, capabilities, namespaces, limits, affinity, environment
+ *	-EACCES		the template, or warmd, does not fit this launch: ids, capabilities, namespaces, limits, arguments, environment
  *	-ENOSPC		the memory budget is used up
  *	-EIO		warmd failed
  *	-EPERM		the configuration disables it

@@ -184,7 +184,7 @@ static int build_control(const struct record *rec, const struct plan_options *o,
 		  image_put(&im, l->maps, l->nmaps * sizeof(*l->maps), 64));
 	image_set(&im, offsetof(struct stub_data, advices),
 		  image_put(&im, l->advices, l->nadvices * sizeof(*l->advices), 8));
-	put_signals(&im, p, o->ignored_signals, o->default_signals);
+	put_signals(&im, p, o);
 	put_fds(&im, rec, p);
 	put_outputs(&im, o);
 	if (o->leave.slot)
@@ -271,6 +271,10 @@ int plan_build(const struct record *rec, const struct plan_options *o, struct pl
 	struct plan_layout layout = { 0 };
 	int r;
 
+	/* control, pages and huge pages go with them */
+	if (rec->nobjects + 3 > STUB_MAX_FILES)
+		return error_set(err, EOPNOTSUPP, "process %d has %zu files mapped, and a template %d at most",
+				 p->pid, rec->nobjects, STUB_MAX_FILES - 3);
 	plan.files = calloc(rec->nobjects + 2, sizeof(*plan.files));
 	if (!index || !plan.files) {
 		free(plan.files);

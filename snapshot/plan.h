@@ -111,7 +111,9 @@ struct plan_options {
 	uint32_t start_personality;
 	uint64_t start_timerslack_ns; /* 0: nothing is set */
 	uint64_t ignored_signals; /* dispositions that a launcher has anyway */
-	uint64_t default_signals; /* default by the program's own doing */
+	uint64_t own_signals; /* default or ignored by the program's own doing */
+	uint64_t blocked_signals; /* at the program's start */
+	bool tell_signals; /* the raw context has the caller's signals where they are others */
 	bool join_text; /* for plan_layout() */
 	bool hugetlb; /* read-only memory into hugetlb pages, as far as there are free ones */
 };

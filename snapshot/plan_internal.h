@@ -20,7 +20,7 @@ struct stub_data *image_head(struct image *im);
 /** image_set() - store an offset into a field of struct stub_data, given by offsetof() */
 void image_set(struct image *im, size_t field, uint64_t at);
 
-void put_signals(struct image *im, const struct record_process *p, uint64_t ignored, uint64_t own_default);
+void put_signals(struct image *im, const struct record_process *p, const struct plan_options *o);
 int put_threads(struct image *im, const struct record_process *p, uint64_t data_base, uint64_t resume_timed,
 		const struct plan_options *o, struct error *err);
 /** put_leave() - the main thread's way back; @resume_leave: address of stub_resume_leave, written into its stack */

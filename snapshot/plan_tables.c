@@ -19,15 +19,19 @@ static bool differs(const struct stub_sigaction *s, uint64_t ignored)
 	return s->handler != launcher || s->flags & 2;
 }
 
-void put_signals(struct image *im, const struct record_process *p, uint64_t ignored, uint64_t own_default)
+void put_signals(struct image *im, const struct record_process *p, const struct plan_options *o)
 {
 	struct stub_sigaction list[64];
 	uint32_t n = 0;
 
 	for (int i = 0; i < 64; i++)
-		if (p->sigactions[i].signo && (differs(&p->sigactions[i], ignored) || own_default >> i & 1))
+		if (p->sigactions[i].signo &&
+		    (differs(&p->sigactions[i], o->ignored_signals) || o->own_signals >> i & 1))
 			list[n++] = p->sigactions[i];
 	image_head(im)->nsigactions = n;
+	image_head(im)->start_ignored = o->ignored_signals;
+	image_head(im)->start_blocked = o->blocked_signals;
+	image_head(im)->tell_signals = o->tell_signals;
 	image_set(im, offsetof(struct stub_data, sigactions), image_put(im, list, n * sizeof(list[0]), 8));
 	image_head(im)->npendings = (uint32_t)p->npendings;
 	image_set(im, offsetof(struct stub_data, pendings),
@@ -229,6 +233,9 @@ void put_fds(struct image *im, const struct record *rec, const struct record_pro
 	}
 	image_head(im)->nfds = n;
 	image_set(im, offsetof(struct stub_data, fds), image_put(im, list, n * sizeof(*list), 8));
+	if (n > STUB_FDS_IN_LAUNCH)
+		image_set(im, offsetof(struct stub_data, fd_room),
+			  image_reserve(im, (2u * n + 1) * sizeof(int32_t), 8));
 	for (size_t i = 0; i < rec->nepolls; i++) {
 		for (size_t j = 0; j < p->nfds; j++)
 			if (p->fds[j].description == rec->epolls[i].description)

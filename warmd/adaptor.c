@@ -99,6 +99,13 @@ static int take_line(struct adaptor_lines *a, char *line)
 		a->stdio = strcmp(value, "1") == 0;
 		return 0;
 	}
+	if (strcmp(line, "SIGNALS") == 0) {
+		char *end;
+
+		a->signals = true;
+		a->signals_looked_at = strtoull(value, &end, 16);
+		return *value && !*end ? 0 : -EBADMSG;
+	}
 	if (strcmp(line, "MODULES") == 0)
 		return push(&a->modules, &a->nmodules, value);
 	if (strcmp(line, "LISTED") == 0)

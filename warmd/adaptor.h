@@ -13,7 +13,8 @@
 #include "engine/base/error.h"
 
 struct adaptor_lines {
-	bool ready, raw, track_env, env_all, track_argv, stdio;
+	bool ready, raw, track_env, env_all, track_argv, stdio, signals;
+	uint64_t signals_looked_at; /* of SIGNALS: those that the program asked for past the kernel */
 	char **env; /* names, owned */
 	size_t nenv;
 	long argv; /* >= 0: leading entries; < 0: all but the last -argv; LONG_MAX: all */

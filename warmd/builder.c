@@ -108,6 +108,7 @@ static int on_exec(void *data, struct tracee *t, struct error *err)
 			if (read_file(personality_path, &value, NULL) == 0)
 				b->start_personality = (uint32_t)strtoul(value, NULL, 16);
 		}
+		syscall(SYS_sched_getaffinity, t->tid, sizeof(b->start_affinity), b->start_affinity);
 		/* the child has set them from the request as far as it may: what the program finds */
 		builder_note_scheduling(b, t->tid);
 		for (int i = 0; i < WIRE_RLIMITS; i++)
@@ -470,6 +471,8 @@ static int start(struct builder *b, struct error *err)
 	 * the stub makes descriptors before it places them.
 	 */
 	b->child.warm_fd = nofile.rlim_cur >= 1024 ? 999 : (int)(nofile.rlim_cur - nofile.rlim_cur / 4);
+	while (request_inherits(b->req, b->child.warm_fd) && b->child.warm_fd > 3)
+		b->child.warm_fd--;
 	for (int i = 0; i < 3; i++) {
 		char path[64];
 		ssize_t n;

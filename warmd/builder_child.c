@@ -12,12 +12,15 @@
 #include <unistd.h>
 #include <sys/ioctl.h>
 #include <sys/mman.h>
+#include <sys/personality.h>
 #include <sys/resource.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
 #include <sys/syscall.h>
 
 #include "engine/base/fd.h"
+#include "engine/base/scheduling.h"
+#include "warmd/template.h"
 
 static int open_pair(int pair[2], int i, int *inner, int *outer)
 {
@@ -131,20 +134,20 @@ static int set_limits(const struct request *req)
 }
 
 /* before the limits, which may forbid it. What cannot be set is refused if the program looks at it: builder_ready.c */
-static void set_scheduling(const struct request *req)
+static void set_scheduling(const struct wire_run *run)
 {
-	struct sched_param priority = { .sched_priority = (int)(req->run.sched >> 8) };
-	int policy = (int)(req->run.sched & 0xff);
-	long ioprio;
+	const struct scheduling *want = &run->scheduling;
+	struct sched_param priority = { .sched_priority = want->priority };
+	struct scheduling own;
 
-	if (sched_getscheduler(0) != policy || priority.sched_priority)
-		sched_setscheduler(0, policy, &priority);
-	if (getpriority(PRIO_PROCESS, 0) != req->run.nice)
-		setpriority(PRIO_PROCESS, 0, req->run.nice);
+	scheduling_get(&own);
+	if (own.policy != want->policy || own.priority != want->priority)
+		sched_setscheduler(0, want->policy, &priority);
+	if (getpriority(PRIO_PROCESS, 0) != run->nice)
+		setpriority(PRIO_PROCESS, 0, run->nice);
 	/* where none was set it follows the nice value: block/ioprio.c */
-	ioprio = syscall(SYS_ioprio_get, 1 /* IOPRIO_WHO_PROCESS */, 0);
-	if (ioprio != (long)req->run.ioprio)
-		syscall(SYS_ioprio_set, 1, 0, req->run.ioprio);
+	if (syscall(SYS_ioprio_get, 1 /* IOPRIO_WHO_PROCESS */, 0) != want->ioprio)
+		syscall(SYS_ioprio_set, 1, 0, want->ioprio);
 }
 
 static void set_signals(const struct request *req)
@@ -161,6 +164,40 @@ static void set_signals(const struct request *req)
 		if (req->run.blocked_signals >> (i - 1) & 1)
 			sigaddset(&blocked, i);
 	sigprocmask(SIG_SETMASK, &blocked, NULL);
+}
+
+/* what a program may read of it: how many processors it has, and what uname(2) says */
+static void set_placement(const struct wire_run *run)
+{
+	struct scheduling own;
+	int had = personality(0xffffffff), want;
+
+	scheduling_get(&own);
+	if (own.affinity != run->scheduling.affinity)
+		syscall(SYS_sched_setaffinity, 0, sizeof(run->scheduling.cpus), run->scheduling.cpus);
+	/* where memory lies is warmd's: clones of several launches have it */
+	want = (int)(run->personality & ~TEMPLATE_LAYOUT_ONLY) | (had & (int)TEMPLATE_LAYOUT_ONLY);
+	if (had >= 0 && want != had)
+		personality((unsigned long)want);
+}
+
+/* what the caller has open keeps its numbers from the program; nothing of it can be read or written here */
+static int occupy_inherited(const struct request *req)
+{
+	for (int n = 3; n < 256; n++) {
+		_cleanup_close_ int fd = -EBADF;
+
+		if (!request_inherits(req, n))
+			continue;
+		fd = open("/dev/null", O_RDWR | O_CLOEXEC);
+		if (fd < 0)
+			return -errno;
+		if (fd == n)
+			fcntl(TAKE_FD(fd), F_SETFD, 0);
+		else if (dup2(fd, n) < 0)
+			return -errno;
+	}
+	return 0;
 }
 
 static int place_descriptors(struct builder_child *c)
@@ -187,7 +224,7 @@ static int place_descriptors(struct builder_child *c)
 		return -errno;
 	syscall(SYS_close_range, 3, (unsigned int)c->warm_fd - 1, 0);
 	syscall(SYS_close_range, (unsigned int)c->warm_fd + 1, ~0u, 0);
-	return 0;
+	return occupy_inherited(c->req);
 }
 
 static char **make_environment(const struct builder_child *c)
@@ -272,7 +309,8 @@ int builder_child_start(void *child)
 	if (chdir(c->req->cwd) < 0)
 		return fail(c->req->cwd);
 	umask(c->req->run.umask);
-	set_scheduling(c->req);
+	set_scheduling(&c->req->run);
+	set_placement(&c->req->run);
 	set_limits(c->req);
 	set_signals(c->req);
 	execute(c->req, env);

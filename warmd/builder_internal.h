@@ -58,7 +58,7 @@ struct builder_ended {
 /* what the program began with: the request's, as far as warmd may set it */
 struct builder_scheduling {
 	int nice;
-	uint32_t sched, ioprio; /* as struct wire_run has them */
+	int32_t policy, priority, ioprio; /* as struct scheduling has them */
 };
 
 struct builder {

@@ -24,6 +24,19 @@
 #include "warmd/builder_internal.h"
 #include "warmd/observe.h"
 
+/* whose exit status a clone could not ask for */
+static int unwaited(struct builder *b, long pid, unsigned int origin, struct error *err)
+{
+	_cleanup_free_ char *comm = NULL;
+	char path[64], words[128];
+
+	snprintf(path, sizeof(path), "/proc/%ld/comm", pid);
+	if (read_file(path, &comm, NULL) == 0)
+		comm[strcspn(comm, "\n")] = '\0';
+	snprintf(words, sizeof(words), "starts a process (%s) that ends, and does not wait for it", comm ? comm : "?");
+	return builder_stop_before(b, origin, words, err);
+}
+
 /* children that ended and were not waited for: the tracer has seen their end, the program has not */
 static int check_zombies(struct builder *b, struct error *err)
 {
@@ -39,8 +52,7 @@ static int check_zombies(struct builder *b, struct error *err)
 		for (size_t i = 0; i < b->nended; i++)
 			if (b->ended[i].pid == (pid_t)strtol(children, NULL, 10))
 				origin = b->ended[i].origin;
-		return builder_stop_before(b, origin, "starts a process that ends, and does not wait for it",
-					   err);
+		return unwaited(b, strtol(children, NULL, 10), origin, err);
 	}
 	return 0;
 }
@@ -102,6 +114,11 @@ static int check_stdio(struct builder *b, struct error *err)
 			return error_set(err, EOPNOTSUPP,
 					 "it closed or redirected its standard descriptor %d", i);
 	}
+	for (int i = 3; i < 256; i++)
+		if (request_inherits(b->req, i) &&
+		    observe_fd_origin(b->observe, trace_root(b->trace), i) != i)
+			return error_set(err, EOPNOTSUPP,
+					 "it closed or redirected descriptor %d, which it inherited", i);
 	return 0;
 }
 
@@ -401,12 +418,14 @@ int builder_take(struct builder *b, struct plan_options *po, struct error *err)
 	struct dump_options d = { .ready = b->ready,
 				  .resume = STUB_RESUME_FRAME,
 				  .skip_fd = b->child.warm_fd };
-	static const bool outside[3] = { true, true, true };
+	bool outside[256];
 	char proc[64], before[256];
 	int r;
 
+	for (int i = 0; i < 256; i++)
+		outside[i] = i < 3 || request_inherits(b->req, i);
 	d.outside = outside;
-	d.noutside = 3;
+	d.noutside = ARRAY_SIZE(outside);
 	if (b->child.stdio.terminal >= 0) {
 		d.terminal = b->child.stdio.terminal_device;
 		d.terminal_fd = b->child.stdio.terminal;
@@ -482,8 +501,7 @@ int builder_take(struct builder *b, struct plan_options *po, struct error *err)
 	po->start_umask = b->req->run.umask;
 	po->start_rlimits = (const uint64_t(*)[2])b->start_rlimits;
 	po->start_nice = b->start_scheduling.nice;
-	po->start_policy = (int)(b->start_scheduling.sched & 0xff);
-	syscall(SYS_sched_getaffinity, 0, sizeof(b->start_affinity), b->start_affinity);
+	po->start_policy = b->start_scheduling.policy;
 	po->start_affinity = b->start_affinity;
 	snprintf(proc, sizeof(proc), "/proc/%d", trace_root(b->trace));
 	if (oom_score_adj("/proc/self", before) == 0 && oom_score_adj(proc, b->oom_score_adj) == 0 &&
@@ -492,7 +510,10 @@ int builder_take(struct builder *b, struct plan_options *po, struct error *err)
 	po->start_personality = b->start_personality;
 	po->start_timerslack_ns = (uint64_t)prctl(PR_GET_TIMERSLACK);
 	po->ignored_signals = b->req->run.ignored_signals;
-	po->default_signals = observe_keys(b->observe)->signals_default;
+	po->blocked_signals = b->req->run.blocked_signals;
+	po->own_signals = observe_keys(b->observe)->signals_default |
+			  observe_keys(b->observe)->signals_ignored;
+	po->tell_signals = b->lines.signals && po->context_raw;
 	r = fill_outputs(b, po);
 	return r < 0 ? error_set(err, ENOMEM, "no memory") : plan_build(b->record, po, &b->plan, err);
 }

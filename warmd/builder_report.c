@@ -101,11 +101,15 @@ static int fill_record(const struct builder *b, Warm__BuildResult *m)
 		m->n_memory++;
 	}
 	for (size_t i = 0; i < p->nfds; i++) {
+		if ((uint32_t)p->fds[i].fd >= m->descriptors_needed)
+			m->descriptors_needed = (uint32_t)p->fds[i].fd + 1;
 		m->descriptors[i] = descriptor(b->record, &p->fds[i]);
 		if (!m->descriptors[i])
 			return -ENOMEM;
 		m->n_descriptors++;
 	}
+	if (memcmp(p->rlimits[RLIMIT_NOFILE], b->start_rlimits[RLIMIT_NOFILE], sizeof(p->rlimits[0])) != 0)
+		m->descriptors_needed = 0;
 	return 0;
 }
 
@@ -198,6 +202,12 @@ static const char *point_word(const struct builder *b)
 	return b->adaptor_used ? "import" : "main";
 }
 
+/* an adaptor that waits for its context puts right what the interpreter made of the signals at its start */
+static bool takes_signals(const struct builder *b)
+{
+	return b->lines.signals && b->lines.raw && b->lines.ready && !builder_is_live(b);
+}
+
 static void fill_success(const struct builder *b, Warm__BuildResult *m)
 {
 	const struct observe_keys *k = observe_keys(b->observe);
@@ -205,12 +215,14 @@ static void fill_success(const struct builder *b, Warm__BuildResult *m)
 	m->keys = (k->cwd ? TEMPLATE_KEY_CWD : 0) | (k->umask ? TEMPLATE_KEY_UMASK : 0) |
 		  (k->affinity ? TEMPLATE_KEY_AFFINITY : 0) |
 		  (k->window_size && !b->record->processes[0].resized ? TEMPLATE_KEY_WINSIZE : 0) |
-		  (k->termios ? TEMPLATE_KEY_TERMIOS : 0);
+		  (k->termios ? TEMPLATE_KEY_TERMIOS : 0) | (k->sigmask ? TEMPLATE_KEY_SIGMASK : 0) |
+		  (k->argv ? TEMPLATE_KEY_ARGV : 0);
 	/* an adaptor that makes the streams anew takes back what the interpreter asked at its start */
 	m->stdio_keys = k->stdio | (b->lines.stdio ? 0 : k->stdio_start) |
 			(k->terminal || builder_is_live(b) ? 7 : 0);
 	m->keys |= (k->nice ? TEMPLATE_KEY_NICE : 0) | (k->sched ? TEMPLATE_KEY_SCHED : 0) |
 		   (k->ioprio ? TEMPLATE_KEY_IOPRIO : 0);
+	m->signal_keys = k->signals | (takes_signals(b) ? b->lines.signals_looked_at : k->signals_start);
 	m->rlimit_keys = k->rlimits;
 	m->argv_count = b->argv_count;
 	m->stub_base = b->plan.stub_base;

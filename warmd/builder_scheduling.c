@@ -16,10 +16,10 @@ void builder_note_scheduling(struct builder *b, pid_t pid)
 	long ioprio = syscall(SYS_ioprio_get, 1 /* IOPRIO_WHO_PROCESS */, pid);
 
 	s->nice = getpriority(PRIO_PROCESS, (id_t)pid);
-	s->sched = (uint32_t)sched_getscheduler(pid) & 0xff;
+	s->policy = sched_getscheduler(pid);
 	if (sched_getparam(pid, &priority) == 0)
-		s->sched |= (uint32_t)priority.sched_priority << 8;
-	s->ioprio = ioprio > 0 ? (uint32_t)ioprio : 0;
+		s->priority = priority.sched_priority;
+	s->ioprio = ioprio > 0 ? (int32_t)ioprio : 0;
 }
 
 int builder_check_scheduling(const struct builder *b, struct error *err)
@@ -33,11 +33,11 @@ int builder_check_scheduling(const struct builder *b, struct error *err)
 				 "it looks at its nice value, and warmd may not set that of the launch, %d; "
 				 "'warm stop' lets the next warmd start with that one",
 				 run->nice);
-	if (k->sched && s->sched != run->sched)
+	if (k->sched && (s->policy != run->scheduling.policy || s->priority != run->scheduling.priority))
 		return error_set(
 			err, EOPNOTSUPP,
 			"it looks at its scheduling policy, and warmd may not set that of the launch (chrt(1))");
-	if (k->ioprio && s->ioprio != run->ioprio)
+	if (k->ioprio && s->ioprio != run->scheduling.ioprio)
 		return error_set(
 			err, EOPNOTSUPP,
 			"it looks at its I/O priority, and warmd may not set that of the launch (ionice(1))");

@@ -99,6 +99,10 @@ static void fill_keys(struct answer *a, const struct template *t, Warm__Template
 		keys[n++] = (char *)"terminal size";
 	if (r->keys & TEMPLATE_KEY_TERMIOS)
 		keys[n++] = (char *)"terminal settings";
+	if (r->signal_keys)
+		keys[n++] = (char *)"ignored signals that were looked at";
+	if (r->keys & TEMPLATE_KEY_SIGMASK)
+		keys[n++] = (char *)"blocked signals";
 	if (r->rlimit_keys)
 		keys[n++] = (char *)"resource limits that were read";
 	if (r->stdio_keys)

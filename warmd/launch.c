@@ -12,7 +12,6 @@
 #include <sys/socket.h>
 #include <sys/syscall.h>
 
-#include "engine/base/affinity.h"
 #include "engine/base/clock.h"
 #include "engine/base/fd.h"
 #include "engine/base/log.h"
@@ -33,6 +32,58 @@ bool launch_wanted(const struct launch *l)
 	return (l->connection && !l->connection->dead) || (l->request->run.flags & WIRE_LAUNCH_DETACH);
 }
 
+int launch_directory(const struct launch *l, char *ret, size_t size)
+{
+	size_t extras = l->request->run.flags & WIRE_LAUNCH_CGROUP ? 2 : 1;
+	char path[64];
+	ssize_t len;
+
+	if (l->caller.nfds < extras)
+		return -ENOENT;
+	snprintf(path, sizeof(path), "/proc/self/fd/%d", l->caller.fds[l->caller.nfds - extras]);
+	len = readlink(path, ret, size - 1);
+	if (len < 0)
+		return -errno;
+	ret[len] = '\0';
+	return 0;
+}
+
+/* the directory comes as a descriptor: what the request says is for templates that `warm run` makes */
+static bool directory_differs(const struct template *t, const struct launch *l, char *reason, size_t size)
+{
+	char cwd[PATH_MAX];
+
+	/* at the readiness point `call` the program is told of it, and of its arguments */
+	if (!(t->result->keys & TEMPLATE_KEY_CWD) || strcmp(t->result->ready, "call") == 0)
+		return false;
+	if (launch_directory(l, cwd, sizeof(cwd)) == 0 && strcmp(cwd, t->request->cwd) == 0)
+		return false;
+	snprintf(reason, size, "another working directory, which was read at the start: launch it in %.150s",
+		 t->request->cwd);
+	return true;
+}
+
+/* what the client runs cold; it runs where it is, so a template that is for another directory has none */
+static struct wire_command *find_command(struct server *s, const struct launch *l, char *reason, size_t size)
+{
+	struct template *t = l->by_name ? store_find(s->store, l->request->name) : NULL;
+	struct wire_command *command = NULL;
+	char ignored[256];
+	int r;
+
+	if (!t)
+		return NULL;
+	r = directory_differs(t, l, ignored, sizeof(ignored)) ? -EXDEV
+							      : launch_command(l, t->request, &command);
+	if (r == -EXDEV && !strstr(reason, "launch it in ")) {
+		size_t n = strlen(reason);
+
+		snprintf(reason + n, size - n, "; launch it in %.100s, where its command can run cold",
+			 t->request->cwd);
+	}
+	return command;
+}
+
 void launch_answer(struct launch *l, uint32_t status, struct clone *cl, const char *reason)
 {
 	struct wire_run_reply reply = {
@@ -44,12 +95,16 @@ void launch_answer(struct launch *l, uint32_t status, struct clone *cl, const ch
 		.tag = l->request->run.tag,
 		.nfds = cl ? 1 : 0,
 	};
+	_cleanup_free_ struct wire_command *command = NULL;
 	struct connection *c = l->connection;
 	int fds[1 + WIRE_TERMINAL_FDS], r;
 
 	if (!c)
 		return;
 	snprintf(reply.reason, sizeof(reply.reason), "%s", reason);
+	if (!cl && (l->request->run.flags & WIRE_LAUNCH_COLD) && c->checked)
+		command = find_command(c->server, l, reply.reason, sizeof(reply.reason));
+	reply.command = command ? command->header.size : 0;
 	if (cl) {
 		reply.template_id = cl->template_id;
 		reply.pid = (uint32_t)cl->pid;
@@ -62,6 +117,8 @@ void launch_answer(struct launch *l, uint32_t status, struct clone *cl, const ch
 	}
 	server_note_launch(c->server, c->pid, l->request, status, reason, l->start_ns);
 	r = connection_send(c, &reply, sizeof(reply), fds, reply.nfds);
+	if (r == 0 && command)
+		r = connection_send(c, command, command->header.size, NULL, 0);
 	if (cl)
 		metrics_told(c->server, cl, l);
 	if (r < 0) {
@@ -79,27 +136,6 @@ static void wait_for_build(struct server *s, struct launch *l)
 		end = &(*end)->next;
 	l->next = NULL;
 	*end = l;
-}
-
-/* the directory comes as a descriptor: what the request says is for templates that `warm run` makes */
-static bool directory_differs(const struct template *t, const struct launch *l, char *reason, size_t size)
-{
-	size_t extras = l->request->run.flags & WIRE_LAUNCH_CGROUP ? 2 : 1;
-	char path[64], cwd[PATH_MAX];
-	ssize_t len;
-
-	/* at the readiness point `call` the program is told of it, and of its arguments */
-	if (!(t->result->keys & TEMPLATE_KEY_CWD) || template_asks_for_context(t) ||
-	    l->caller.nfds < extras)
-		return false;
-	snprintf(path, sizeof(path), "/proc/self/fd/%d", l->caller.fds[l->caller.nfds - extras]);
-	len = readlink(path, cwd, sizeof(cwd));
-	if (len > 0 && (size_t)len == strlen(t->request->cwd) &&
-	    memcmp(cwd, t->request->cwd, (size_t)len) == 0)
-		return false;
-	snprintf(reason, size, "another working directory, which was read at the start (built in %.150s)",
-		 t->request->cwd);
-	return true;
 }
 
 /*
@@ -131,18 +167,17 @@ static bool streams_differ(const struct template *t, const struct launch *l, cha
 	return false;
 }
 
-/* arguments that the language's adaptor saw the program read. Others are the program's to take again at its readiness point */
+/* arguments that the program was seen to read. Others are its to take again at its readiness point */
 static bool arguments_differ(const struct template *t, const struct launch *l, char *reason, size_t size)
 {
 	const struct request *req = l->request, *had = t->request;
-	bool takes = template_takes_context(t), differ = req->run.argc > 0;
+	bool differ = req->run.argc > 0;
 
-	if ((strcmp(t->result->ready, "import") != 0 && takes) || t->result->argv_count >= 0)
+	if (!template_read_arguments(t))
 		return false;
 	if (!(req->run.flags & WIRE_LAUNCH_APPEND)) {
-		/* all of them are given: another list that nobody would be told */
-		differ = !takes && req->run.argc != had->run.argc;
-		for (uint32_t i = 0; !takes && !differ && i < req->run.argc; i++)
+		differ = req->run.argc != had->run.argc;
+		for (uint32_t i = 0; !differ && i < req->run.argc; i++)
 			differ = strcmp(req->argv[i], had->argv[i]) != 0;
 	}
 	if (!differ)
@@ -331,8 +366,6 @@ void launch_own_context(struct wire_run *own)
 {
 	_cleanup_free_ char *status = NULL;
 	int code = personality(0xffffffff);
-	long ioprio = syscall(SYS_ioprio_get, 1 /* IOPRIO_WHO_PROCESS */, 0);
-	struct sched_param priority = { 0 };
 
 	for (int i = 0; i < WIRE_RLIMITS; i++) {
 		struct rlimit r = { 0, 0 };
@@ -342,11 +375,7 @@ void launch_own_context(struct wire_run *own)
 		own->rlimits[i][1] = r.rlim_max;
 	}
 	own->nice = getpriority(PRIO_PROCESS, 0);
-	own->sched = (uint32_t)sched_getscheduler(0) & 0xff;
-	if (sched_getparam(0, &priority) == 0)
-		own->sched |= (uint32_t)priority.sched_priority << 8;
-	own->ioprio = ioprio > 0 ? (uint32_t)ioprio : 0;
-	own->affinity = affinity_hash();
+	scheduling_get(&own->scheduling);
 	own->personality = code > 0 ? (uint32_t)code : 0;
 	if (read_file("/proc/self/status", &status, NULL) == 0) {
 		const char *line = strstr(status, "\nCapEff:");

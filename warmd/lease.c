@@ -152,7 +152,7 @@ static bool describe_arguments(struct wire_model *m, const struct pool *p, const
 	m->argv_same = counts < 0 ? had->run.argc : (uint32_t)counts;
 	if (m->argv_same < from)
 		m->argv_same = from;
-	if (!template_takes_context(p->template))
+	if (template_read_arguments(p->template))
 		m->argv_same = UINT32_MAX;
 	if (req->run.argc < from)
 		return false;

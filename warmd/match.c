@@ -3,9 +3,9 @@
  * match.c - does a template serve a launch: everything that the program took
  * in while it was built must be the same now (files are watch.h's part).
  */
-#include <signal.h>
 #include <stdio.h>
 #include <string.h>
+#include <sys/resource.h>
 
 #include "engine/base/facts.h"
 #include "engine/base/fd.h"
@@ -120,20 +120,15 @@ bool template_environment_differs(const struct template *t, const struct request
 
 /* SIGCANCEL and SIGSETXID of glibc, which no program sees: its posix_spawn(3) leaves them ignored, its fork(2) does not */
 #define LIBC_SIGNALS (3ull << (32 - 1))
-#define BIT(signal)  (1ull << ((signal)-1))
 
 static bool identity_differs(const struct template *t, const struct request *req, char *reason, size_t size)
 {
 	const struct wire_run *a = &t->request->run, *b = &req->run;
 
-	if ((a->ignored_signals ^ b->ignored_signals) & ~LIBC_SIGNALS)
-		return words(reason, size, "other signals are ignored%s", "");
-	if (a->blocked_signals != b->blocked_signals)
-		return words(reason, size, "other signals are blocked%s", "");
 	if (a->capabilities != b->capabilities || a->no_new_privs != b->no_new_privs ||
 	    a->seccomp != b->seccomp)
 		return words(reason, size, "other %s", "capabilities, no_new_privs or seccomp mode");
-	if (a->personality != b->personality)
+	if ((a->personality ^ b->personality) & ~TEMPLATE_LAYOUT_ONLY)
 		return words(reason, size, "another %s", "personality(2)");
 	if (a->ngroups_hash != b->ngroups_hash)
 		return words(reason, size, "other %s", "supplementary groups");
@@ -146,20 +141,26 @@ bool template_looked_at_differs(const struct template *t, const struct request *
 	const struct wire_run *a = &t->request->run, *b = &req->run;
 	uint32_t keys = t->result->keys;
 
-	/* CPython looks at all dispositions when it starts; these two it ignores itself */
-	if (strcmp(t->result->ready, "import") == 0 &&
-	    ((a->ignored_signals ^ b->ignored_signals) & ~(LIBC_SIGNALS | BIT(SIGPIPE) | BIT(SIGXFSZ))))
-		return words(reason, size, "other signals are ignored%s, which the interpreter looked at",
-			     "");
+	uint64_t signals = (a->ignored_signals ^ b->ignored_signals) & t->result->signal_keys & ~LIBC_SIGNALS;
+
+	/* a program that waits for its context at `call` is launched by name for whoever asks */
+	if (signals && !(req->run.header.type == WIRE_LAUNCH && strcmp(t->result->ready, "call") == 0)) {
+		snprintf(reason, size, "signal %d is ignored in one of build and launch, which was looked at",
+			 __builtin_ctzll(signals) + 1);
+		return true;
+	}
+	if ((keys & TEMPLATE_KEY_SIGMASK) && a->blocked_signals != b->blocked_signals)
+		return words(reason, size, "other signals are %s, which was looked at", "blocked");
 	if ((keys & TEMPLATE_KEY_UMASK) && a->umask != b->umask)
 		return words(reason, size, "another %s, which was read at the start", "umask");
-	if ((keys & TEMPLATE_KEY_AFFINITY) && a->affinity != b->affinity)
+	if ((keys & TEMPLATE_KEY_AFFINITY) && a->scheduling.affinity != b->scheduling.affinity)
 		return words(reason, size, "another %s, which was read at the start", "CPU affinity");
 	if ((keys & TEMPLATE_KEY_NICE) && a->nice != b->nice)
 		return words(reason, size, "another %s, which was read at the start", "nice value");
-	if ((keys & TEMPLATE_KEY_SCHED) && a->sched != b->sched)
+	if ((keys & TEMPLATE_KEY_SCHED) && (a->scheduling.policy != b->scheduling.policy ||
+					   a->scheduling.priority != b->scheduling.priority))
 		return words(reason, size, "another %s, which was read at the start", "scheduling policy");
-	if ((keys & TEMPLATE_KEY_IOPRIO) && a->ioprio != b->ioprio)
+	if ((keys & TEMPLATE_KEY_IOPRIO) && a->scheduling.ioprio != b->scheduling.ioprio)
 		return words(reason, size, "another %s, which was read at the start", "I/O priority");
 	for (unsigned int i = 0; i < WIRE_RLIMITS; i++)
 		if ((t->result->rlimit_keys >> i & 1) &&
@@ -201,11 +202,50 @@ bool template_takes_context(const struct template *t)
 	return !t->result->early && strncmp(t->result->ready, "delay=", 6) != 0 && strncmp(t->result->ready, "idle", 4) != 0;
 }
 
+bool template_read_arguments(const struct template *t)
+{
+	if (!template_takes_context(t))
+		return true;
+	/* it is told of its arguments */
+	if (strcmp(t->result->ready, "call") == 0)
+		return false;
+	return (t->result->keys & TEMPLATE_KEY_ARGV) ||
+	       (strcmp(t->result->ready, "import") == 0 && t->result->argv_count < 0);
+}
+
+/* the program's own descriptors have the lowest numbers that its caller left: those below decide */
+static bool numbers_differ(const struct template *t, const struct request *req, char *reason, size_t size)
+{
+	int high = -1;
+
+	for (size_t i = 0; i < t->result->n_descriptors; i++)
+		if (t->result->descriptors[i]->fd > high)
+			high = t->result->descriptors[i]->fd;
+	for (int fd = 3; fd < high && fd < 256; fd++) {
+		if (request_inherits(t->request, fd) && !request_inherits(req, fd)) {
+			snprintf(
+				reason, size,
+				"descriptor %d came from the caller in the build, and the program's own are numbered around it",
+				fd);
+			return true;
+		}
+	}
+	return false;
+}
+
 bool template_descriptors_clash(const struct template *t, const struct request *req, char *reason,
 				size_t size)
 {
 	const struct wire_run *b = &req->run;
 
+	if (b->rlimits[RLIMIT_NOFILE][0] < t->result->descriptors_needed) {
+		snprintf(reason, size,
+			 "the program has descriptors up to %u open, and the limit is %llu (ulimit -n)",
+			 t->result->descriptors_needed - 1, (unsigned long long)b->rlimits[RLIMIT_NOFILE][0]);
+		return true;
+	}
+	if (numbers_differ(t, req, reason, size))
+		return true;
 	for (size_t i = 0; i < t->result->n_descriptors; i++) {
 		int fd = t->result->descriptors[i]->fd;
 

@@ -64,8 +64,10 @@ int observe_new(struct observe **ret, const struct config *cfg, pid_t root, int 
 	o->read = read_vm;
 	o->terminal_master = -EBADF;
 	proc = proc_new(o, root);
-	if (proc)
+	if (proc) {
+		proc->executed = true;
 		r = fds_of_root(proc, own_fd);
+	}
 	if (r == 0)
 		r = dep_set_new(&o->deps);
 	if (r < 0) {
@@ -191,6 +193,7 @@ static struct proc *proc_of(struct observe *o, pid_t tid)
 	fresh = *parent;
 	fresh.pid = tgid;
 	fresh.threads = 0;
+	fresh.executed = false;
 	fresh.fds = NULL;
 	fresh.nfds = 0;
 	*proc = fresh;
@@ -286,6 +289,7 @@ void observe_live(struct observe *o, int master, int fd)
 void observe_phase_adaptor(struct observe *o)
 {
 	o->leading = false;
+	o->adaptor = true;
 }
 
 void observe_phase_leading(struct observe *o)

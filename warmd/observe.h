@@ -51,14 +51,17 @@ struct observe_keys {
 	bool identity; /* user, groups, capabilities */
 	bool terminal; /* is there a controlling terminal: /dev/tty was opened, or could not be */
 	bool window_size; /* of a standard stream that is a terminal */
-	bool sigmask; /* signals blocked at the start */
+	bool sigmask; /* signals blocked at the start, or it added to them */
 	bool termios; /* settings of the terminal, of a program that is live */
 	bool nice, sched, ioprio; /* getpriority(2), sched_getscheduler(2) and its like, ioprio_get(2) */
 	uint64_t facts[FACTS]; /* of the machine: fact_value() when it was asked for; 0: it was not */
 	uint32_t rlimits; /* bit RLIMIT_x */
-	uint64_t signals; /* bit n-1: was signal n ignored at the start */
+	uint64_t
+		signals_start; /* bit n-1: was signal n ignored at the start; before observe_phase_leading() */
+	uint64_t signals; /* the same, after it */
 	uint64_t
 		signals_default; /* not asked: the program itself set them to their default, before anything else */
+	uint64_t signals_ignored; /* the program itself ignores them */
 	uint32_t stdio_start; /* bit 0..2: what the descriptor is; before observe_phase_leading() */
 	uint32_t stdio; /* the same, after it */
 };

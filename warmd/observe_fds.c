@@ -134,6 +134,9 @@ void fd_looked_at(struct observe *o, const struct thread *t, int fd)
 {
 	int origin = fd_get(t->proc, fd).origin;
 
+	/* the stand-in is none of its kind; the builder hears of it when the program is ready */
+	if (origin > 2)
+		refuse(o, t, false, "looks at what descriptor %d, which it inherited, is", origin);
 	if (origin < 0 || origin > 2)
 		return;
 	if (o->leading)
@@ -235,8 +238,12 @@ int on_fcntl(struct observe *o, struct thread *t, const struct observe_call *c, 
 	case F_DUPFD:
 	case F_DUPFD_CLOEXEC:
 		return on_dup(o, t, c, rule);
+	case F_GETFD: /* how one asks whether it is open: those beyond 2 are, as the caller's */
+		if (fd_get(t->proc, (int)c->args[0]).origin > 2)
+			return 0;
+		fd_looked_at(o, t, (int)c->args[0]);
+		return 0;
 	case F_GETFL:
-	case F_GETFD: /* how one asks whether it is open */
 	case F_GETPIPE_SZ:
 		fd_looked_at(o, t, (int)c->args[0]);
 		return 0;
@@ -248,7 +255,8 @@ int on_fcntl(struct observe *o, struct thread *t, const struct observe_call *c, 
 int on_fstat(struct observe *o, struct thread *t, const struct observe_call *c, const struct rule *rule)
 {
 	(void)rule;
-	fd_looked_at(o, t, (int)c->args[0]);
+	if (!stream_answered(o, t, c))
+		fd_looked_at(o, t, (int)c->args[0]);
 	return 0;
 }
 

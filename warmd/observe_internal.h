@@ -9,6 +9,7 @@
  *   observe_effects.c  calls that change it
  *   observe_outside.c  effects that are no files: sockets, signals, mounts; questions about other processes
  *   observe_fds.c      descriptors from outside: input, output, what they are
+ *   observe_streams.c  who asks what standard descriptors are, and does not mind
  *   observe_keys.c     calls that ask for properties of the launch
  *   observe_facts.c    calls that ask about the machine, and how it is shared
  *   observe_environment.c  what children can have read of the environment
@@ -47,7 +48,12 @@ struct proc {
 	/* set by the program itself, so that asking for it says nothing about the launch */
 	bool cwd_own, umask_own, affinity_own, sigmask_own, nice_own, sched_own, ioprio_own;
 	bool environment_own; /* what it was executed with was made by the program */
+	bool executed; /* a program, since its fork; the first process is one */
+	bool sigmask_full; /* the C library has blocked all for a moment */
 	uint64_t signals_own;
+	uint64_t signals_seen; /* asked for or set */
+	uint64_t signals_leading; /* since observe_phase_leading() */
+	uint64_t signals_blind; /* before it, and without having looked */
 	uint32_t rlimits_own;
 	struct fd_info *fds; /* by number; what is beyond is INSIDE */
 	size_t nfds;
@@ -81,6 +87,7 @@ struct observe {
 	observe_read_fn read;
 	void *read_data;
 	bool leading;
+	bool adaptor; /* observe_phase_adaptor() */
 	bool live; /* observe_live() */
 	int terminal_master, terminal_fd;
 	uint16_t rows, columns; /* that the terminal began with */
@@ -293,6 +300,11 @@ int on_ioprio_get(struct observe *o, struct thread *t, const struct observe_call
 int on_ioprio_set(struct observe *o, struct thread *t, const struct observe_call *c, const struct rule *rule);
 int on_getsched(struct observe *o, struct thread *t, const struct observe_call *c, const struct rule *rule);
 int on_setsched(struct observe *o, struct thread *t, const struct observe_call *c, const struct rule *rule);
+
+/* observe_streams.c */
+
+/** stream_answered() - the exit of a look at a standard descriptor, by somebody to whom any answer is the same: was it answered so that no kind counts? */
+bool stream_answered(struct observe *o, const struct thread *t, const struct observe_call *c);
 
 /* observe_keys.c */
 

@@ -3,7 +3,12 @@
 #include "warmd/observe_internal.h"
 
 #include <errno.h>
+#include <signal.h>
 #include <string.h>
+
+#define IGNORE	     1 /* SIG_IGN as a number */
+#define LIBC_SIGNALS (3ull << (32 - 1)) /* SIGCANCEL and SIGSETXID of glibc */
+#define UNBLOCKABLE  (1ull << (SIGKILL - 1) | 1ull << (SIGSTOP - 1))
 
 int on_clone(struct observe *o, struct thread *t, const struct observe_call *c, const struct rule *rule)
 {
@@ -109,6 +114,18 @@ int on_prlimit(struct observe *o, struct thread *t, const struct observe_call *c
 	return 0;
 }
 
+/*
+ * What the interpreter set at its start, and set according to what it found, is the launch's still: to see SIGINT's
+ * handler is to see that it was not ignored. The first thing that the program itself does to it tells it (signal(2) returns it).
+ */
+static void signal_looked_at(struct observe *o, const struct thread *t, uint64_t bit)
+{
+	if (o->leading && !((t->proc->signals_leading | t->proc->signals_blind) & bit))
+		o->keys.signals |= bit;
+	else if (!o->leading && !(t->proc->signals_own & bit))
+		o->keys.signals_start |= bit;
+}
+
 /* rt_sigaction(signal, new, old, size) */
 int on_sigaction(struct observe *o, struct thread *t, const struct observe_call *c, const struct rule *rule)
 {
@@ -128,22 +145,51 @@ int on_sigaction(struct observe *o, struct thread *t, const struct observe_call 
 			o->keys.signals_default &= ~bit;
 		else if (!(t->proc->signals_own & bit))
 			o->keys.signals_default |= bit;
+		/* its last word; one that it found so and puts back was looked at */
+		if (handler == IGNORE)
+			o->keys.signals_ignored |= bit;
+		else
+			o->keys.signals_ignored &= ~bit;
 	}
-	if (c->args[2] && !(t->proc->signals_own & bit))
-		o->keys.signals |= bit;
+	/* a child of posix_spawn(3) asks for all, to set to their default what has a handler */
+	if (c->args[2] && (c->args[1] || t->proc->executed))
+		signal_looked_at(o, t, bit);
+	if (c->args[1] && !o->leading && !((t->proc->signals_own | t->proc->signals_seen) & bit))
+		t->proc->signals_blind |= bit;
+	t->proc->signals_seen |= bit;
 	if (c->args[1])
 		t->proc->signals_own |= bit;
+	if (c->args[1] && o->leading)
+		t->proc->signals_leading |= bit;
 	return 0;
 }
 
-/* rt_sigprocmask(how, new, old, size): also a change, as all but SIG_SETMASK add to what there was */
+/*
+ * rt_sigprocmask(how, new, old, size): also a change, as all but SIG_SETMASK add to what there was. To block all, and to
+ * put back what was, is no look: pthread_create(3), posix_spawn(3) and fork(2) of the C library do it, and its callers where they fork.
+ */
 int on_sigprocmask(struct observe *o, struct thread *t, const struct observe_call *c, const struct rule *rule)
 {
+	struct proc *p = t->proc;
+	uint64_t set = 0;
+	bool full;
+
 	(void)rule;
-	if (c->ret == 0 && c->args[2] && !t->proc->sigmask_own)
+	if (c->ret != 0 || o->adaptor)
+		return 0;
+	if (c->args[1] && peer_read(o, t->tid, c->args[1], &set, sizeof(set)) < 0)
+		set = 0;
+	full = c->args[1] && (set | LIBC_SIGNALS | UNBLOCKABLE) == ~0ull;
+	if (full) {
+		p->sigmask_full = true;
+		return 0;
+	}
+	if (!p->sigmask_own && (c->args[2] || (c->args[1] && c->args[0] != SIG_SETMASK)))
 		o->keys.sigmask = true;
-	if (c->ret == 0 && c->args[1] && c->args[0] == 2 /* SIG_SETMASK */)
-		t->proc->sigmask_own = true;
+	if (c->args[1] && c->args[0] == SIG_SETMASK) {
+		p->sigmask_own |= !p->sigmask_full;
+		p->sigmask_full = false;
+	}
 	return 0;
 }
 

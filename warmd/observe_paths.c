@@ -119,7 +119,7 @@ int on_look(struct observe *o, struct thread *t, const struct observe_call *c, c
 	if (r < 0)
 		return 0; /* nor could the kernel read it */
 	if (r == 0) {
-		if (rule->dirfd)
+		if (rule->dirfd && !stream_answered(o, t, c))
 			fd_looked_at(o, t, (int)c->args[rule->dirfd - 1]);
 		return 0;
 	}
@@ -328,6 +328,7 @@ int on_exec(struct observe *o, struct thread *t, const struct observe_call *c, c
 	}
 	environment_taken(t);
 	fds_after_exec(t->proc);
+	t->proc->executed = true;
 	set_looked_at(t, NULL);
 	if (t->paths[0])
 		return dep_result(observe_program(o, t->paths[0]));

@@ -1,10 +1,13 @@
 /* SPDX-License-Identifier: MIT */
 /* order.c - from a launch's request to what its clone is told: struct stub_order */
 #include <errno.h>
+#include <linux/ioprio.h>
+#include <sched.h>
 #include <stdio.h>
 #include <string.h>
 #include <unistd.h>
 #include <sys/capability.h>
+#include <sys/resource.h>
 
 #include "engine/base/fd.h"
 #include "engine/become.h"
@@ -13,6 +16,33 @@
 #include "warmd/terminal.h"
 
 #define CAP_BIT(n) (1ull << (n))
+
+/* what a child of warmd, with the caller's limits, may not set: sched(7), ioprio_set(2) */
+static bool scheduling_refusal(const struct wire_run *own, const struct wire_run *a, char *reason,
+			       size_t size)
+{
+	const struct scheduling *s = &a->scheduling, *had = &own->scheduling;
+	bool may_nice = own->capabilities & CAP_BIT(CAP_SYS_NICE);
+	int policy = s->policy & ~SCHED_RESET_ON_FORK;
+
+	if (a->nice < own->nice && !may_nice && a->rlimits[RLIMIT_NICE][0] < (uint64_t)(20 - a->nice))
+		snprintf(reason, size, "warmd has nice value %d, the caller %d", own->nice, a->nice);
+	else if (s->affinity != had->affinity && memcmp(s->cpus, had->cpus, sizeof(s->cpus)) == 0)
+		snprintf(reason, size, "the caller has another CPU affinity than warmd, beyond processor %d",
+			 SCHEDULING_CPU_WORDS * 64 - 1);
+	else if (s->policy != had->policy && policy > SCHED_IDLE)
+		snprintf(reason, size, "the caller has a scheduling policy that cannot be given (%d)",
+			 policy);
+	else if (s->policy != had->policy && (policy == SCHED_FIFO || policy == SCHED_RR) && !may_nice &&
+		 a->rlimits[RLIMIT_RTPRIO][0] < (uint64_t)s->priority)
+		snprintf(reason, size, "the caller has a real-time policy, and warmd may not set it");
+	else if (s->ioprio != had->ioprio && s->ioprio >> IOPRIO_CLASS_SHIFT == IOPRIO_CLASS_RT &&
+		 !(own->capabilities & (CAP_BIT(CAP_SYS_NICE) | CAP_BIT(CAP_SYS_ADMIN))))
+		snprintf(reason, size, "the caller has a real-time I/O priority, and warmd may not set it");
+	else
+		return false;
+	return true;
+}
 
 bool order_refusal(const struct server *s, const struct template *t, const struct launch *l, char *reason,
 		   size_t size)
@@ -34,26 +64,8 @@ bool order_refusal(const struct server *s, const struct template *t, const struc
 			return true;
 		}
 	}
-	if (a->nice < own->nice && !(own->capabilities & CAP_BIT(CAP_SYS_NICE))) {
-		snprintf(reason, size, "warmd has nice value %d, the caller %d", own->nice, a->nice);
-		return true;
-	}
-	if (a->affinity != own->affinity) {
-		snprintf(reason, size, "the caller has another CPU affinity than warmd");
-		return true;
-	}
-	/* an I/O priority that was not set follows the nice value, which the clone is given */
-	if (a->sched != own->sched || (a->nice == own->nice && a->ioprio != own->ioprio)) {
-		snprintf(
-			reason, size,
-			"the caller has another scheduling policy or I/O priority than warmd (chrt(1), ionice(1))");
-		return true;
-	}
-	if (a->personality != own->personality) {
-		snprintf(reason, size, "the caller has another personality(2) than warmd");
-		return true;
-	}
-	return template_descriptors_clash(t, l->request, reason, size);
+	return scheduling_refusal(own, a, reason, size) ||
+	       template_descriptors_clash(t, l->request, reason, size);
 }
 
 static int fill_descriptors(struct order *o, const struct launch *l, struct error *err)
@@ -196,6 +208,27 @@ static void fill_environment(struct order *o, const struct pool *p, const struct
 		add_piece(o, env, len);
 }
 
+static void fill_scheduling(struct order *o, const struct wire_run *own, const struct wire_run *run)
+{
+	const struct scheduling *s = &run->scheduling, *had = &own->scheduling;
+
+	o->head.nice = run->nice;
+	o->head.personality = run->personality;
+	o->head.scheduling = *s;
+	if (run->nice != own->nice)
+		o->head.flags |= STUB_ORDER_NICE;
+	if (memcmp(s->cpus, had->cpus, sizeof(s->cpus)) != 0)
+		o->head.flags |= STUB_ORDER_CPUS;
+	if (s->policy != had->policy || s->priority != had->priority)
+		o->head.flags |= STUB_ORDER_POLICY;
+	if (s->ioprio != had->ioprio)
+		o->head.flags |= STUB_ORDER_IOPRIO;
+	if (s->timerslack_ns != had->timerslack_ns)
+		o->head.flags |= STUB_ORDER_TIMERSLACK;
+	if (run->personality != own->personality)
+		o->head.flags |= STUB_ORDER_PERSONALITY;
+}
+
 static void fill_limits(struct order *o, const struct server *s, const struct wire_run *run)
 {
 	for (unsigned int i = 0; i < WIRE_RLIMITS; i++) {
@@ -269,14 +302,10 @@ int order_fill(struct order *o, const struct pool *p, const struct clone *cl, co
 		return error_set(err, E2BIG, "arguments and environment are too large for this template");
 	o->head.umask = run->umask;
 	o->head.flags |= STUB_ORDER_UMASK;
-	if (run->nice != p->server->own.nice) {
-		o->head.nice = run->nice;
-		o->head.flags |= STUB_ORDER_NICE;
-	}
+	fill_scheduling(o, &p->server->own, run);
 	fill_limits(o, p->server, run);
 	o->head.ignored_signals = run->ignored_signals;
 	o->head.blocked_signals = run->blocked_signals;
-	o->head.build_blocked_signals = p->template->request->run.blocked_signals;
 	o->head.generation = ++p->server->store->generation;
 	if (hot_wanted(p->template) >> stub_learn_kind(o->head.stdio) & 1)
 		o->head.flags |= STUB_ORDER_LEARN;

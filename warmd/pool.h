@@ -201,6 +201,15 @@ bool launch_wanted(const struct launch *l);
 /** launch_own_context() - limits, nice value and such of this process, which a clone has from it */
 void launch_own_context(struct wire_run *own);
 void launch_free(struct launch *l);
+/** launch_directory() - the directory that a launch brought. Return: 0, or a negative errno: it has no path, say */
+int launch_directory(const struct launch *l, char *ret, size_t size);
+/**
+ * launch_command() - what a client of WIRE_LAUNCH_COLD runs instead of a clone
+ * @had: what the template was built for
+ * @ret: malloc'd
+ * Return: 0; -EXDEV: it means something else in the launch's directory; another negative errno
+ */
+int launch_command(const struct launch *l, const struct request *had, struct wire_command **ret);
 /** launch_answer() - the answer; @cl: the clone of WIRE_LAUNCHED, else NULL */
 void launch_answer(struct launch *l, uint32_t status, struct clone *cl, const char *reason);
 /** launch_retry() - a build has ended: launches that waited for it are tried again */

@@ -14,7 +14,7 @@
 		   WIRE_RUN_POOL | TERMINAL_FLAGS)
 #define LAUNCH_FLAGS                                                                                         \
 	(uint32_t)(WIRE_LAUNCH_DETACH | WIRE_LAUNCH_APPEND | WIRE_LAUNCH_ENV | WIRE_LAUNCH_CGROUP |          \
-		   TERMINAL_FLAGS)
+		   TERMINAL_FLAGS | WIRE_LAUNCH_COLD)
 
 struct cursor {
 	char *p, *end;
@@ -118,6 +118,11 @@ void request_free(struct request *r)
 	free(r->envp);
 	free(r->bytes);
 	free(r);
+}
+
+bool request_inherits(const struct request *r, int fd)
+{
+	return fd > 2 && fd < 256 && (r->run.inherited_fds[fd / 64] >> (fd % 64) & 1);
 }
 
 const char *request_getenv(const struct request *r, const char *name, size_t name_len)

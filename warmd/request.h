@@ -38,6 +38,8 @@ void request_free(struct request *r);
 void request_label(const struct request *r, char *ret, size_t size);
 
 /** request_getenv() - value of @name in the request's environment, NULL when it has none */
+/** request_inherits() - is @fd, above 2, one that the caller has open? */
+bool request_inherits(const struct request *r, int fd);
 const char *request_getenv(const struct request *r, const char *name, size_t name_len);
 
 #endif

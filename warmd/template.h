@@ -34,7 +34,12 @@ enum template_key {
 	TEMPLATE_KEY_NICE = 1 << 5,
 	TEMPLATE_KEY_SCHED = 1 << 6,
 	TEMPLATE_KEY_IOPRIO = 1 << 7,
+	TEMPLATE_KEY_SIGMASK = 1 << 8,
+	TEMPLATE_KEY_ARGV = 1 << 9, /* its own command line, through /proc */
 };
+
+/* bits of personality(2) that do not count: ADDR_NO_RANDOMIZE, ADDR_COMPAT_LAYOUT. A clone's memory lies as the template's */
+#define TEMPLATE_LAYOUT_ONLY 0x0240000u
 
 enum template_state { TEMPLATE_READY, TEMPLATE_REFUSED };
 
@@ -146,6 +151,8 @@ bool template_asks_for_context(const struct template *t);
 const char *template_fact_differs(const struct template *t);
 /** template_takes_context() - can a clone have other arguments than the build? At the points `delay` and `idle` none can */
 bool template_takes_context(const struct template *t);
+/** template_read_arguments() - did it read what its arguments are, so that a clone can have no others? Else argv_count says how many count */
+bool template_read_arguments(const struct template *t);
 /** template_descriptors_clash() - does the caller have one of a number that the program uses? Return: as above */
 bool template_descriptors_clash(const struct template *t, const struct request *req, char *reason,
 				size_t size);

@@ -23,11 +23,14 @@
 
 #include <stdint.h>
 
-#define STUB_MAGIC	 0x42545357u /* "WSTB" */
-#define STUB_ABI_VERSION 6
-#define STUB_VDSO_PARTS	 4 /* vvar, vvar_vclock, vdso, and one to come */
-#define STUB_LAUNCH_SIZE 16384 /* launch area: the stub's stack, struct stub_launch at its top */
-#define STUB_MAX_PATCHES 8
+#include "engine/base/scheduling.h" /* a struct alone */
+
+#define STUB_MAGIC	   0x42545357u /* "WSTB" */
+#define STUB_ABI_VERSION   7
+#define STUB_VDSO_PARTS	   4 /* vvar, vvar_vclock, vdso, and one to come */
+#define STUB_LAUNCH_SIZE   16384 /* launch area: the stub's stack, struct stub_launch at its top */
+#define STUB_MAX_PATCHES   8
+#define STUB_FDS_IN_LAUNCH (STUB_LAUNCH_SIZE / 64) /* whose numbers find room at the end of its stack */
 
 #define STUB_HOT_RANGES 2048
 
@@ -109,6 +112,12 @@ struct stub_context {
 #define STUB_CONTEXT_MAGIC    0x58544357u /* "WCTX" */
 #define STUB_SAME_ENVIRONMENT (1u << 8) /* byte for byte the build's */
 #define STUB_SAME_ARGUMENTS   (1u << 9)
+#define STUB_OTHER_SIGNALS    (1u << 10) /* struct stub_context_signals follows the strings */
+
+/* bit n-1: signal n. Behind the context, whose size does not count it, and not aligned */
+struct stub_context_signals {
+	uint64_t ignored, build_ignored, blocked, build_blocked;
+};
 
 /* @stdio: of struct stub_context. Return: what differs from the build: 0 nothing, 1 argv, 2 the environment */
 static inline uint32_t stub_learn_kind(uint32_t stdio)
@@ -267,6 +276,9 @@ struct stub_data {
 	uint64_t hot;
 	uint32_t nhot, hot_room;
 
+	/* while descriptors are made: int32_t[2 * nfds + 1], where the launch area has no room for it; 0: it has */
+	uint64_t fd_room;
+
 	/* uint64_t[ngenerations]: addresses of counters that get the launch's generation (launcher/warm.h: WARM_GENERATION_COUNTER) */
 	uint64_t generations;
 	uint32_t ngenerations, reserved;
@@ -293,10 +305,19 @@ struct stub_data {
 	uint32_t dumpable, no_new_privs, pdeathsig, subreaper, thp_disable, timerslack_set, personality_set,
 		personality;
 	uint64_t timerslack_ns;
+	uint64_t start_ignored,
+		start_blocked; /* what the program began with in the build; bit n-1: signal n */
+	uint32_t tell_signals; /* an adaptor wants to know in what the caller's are others */
 	uint32_t xcomp_perm; /* AMX permission is needed */
 	uint32_t mlockall_flags;
 	uint32_t old_pid, ready_thread; /* index of the thread whose resume is not FRAME */
 };
+
+/* Return: 1: a caller with these signals has others than the build had. Those of glibc's own are nobody's */
+static inline int stub_other_signals(const struct stub_data *d, uint64_t ignored, uint64_t blocked)
+{
+	return ((ignored ^ d->start_ignored) & ~(3ull << 31)) != 0 || blocked != d->start_blocked;
+}
 
 #define STUB_MAX_FILES 1024
 
@@ -425,6 +446,11 @@ enum stub_order_flags {
 	STUB_ORDER_NICE = 1 << 4,
 	STUB_ORDER_FOREGROUND =
 		1 << 5, /* of its terminal, descriptor terminal_fd; a parked clone is in the background */
+	STUB_ORDER_CPUS = 1 << 6, /* what of scheduling and such the caller has other than warmd */
+	STUB_ORDER_POLICY = 1 << 7,
+	STUB_ORDER_IOPRIO = 1 << 8,
+	STUB_ORDER_TIMERSLACK = 1 << 9,
+	STUB_ORDER_PERSONALITY = 1 << 10,
 };
 
 struct stub_order_limit {
@@ -443,12 +469,13 @@ struct stub_order {
 	uint32_t limits_set; /* bit n: limits[n] */
 	uint32_t ntargets;
 	uint64_t ignored_signals; /* bit n-1: the caller ignores signal n */
-	uint64_t blocked_signals,
-		build_blocked_signals; /* a thread that has the build's mask gets the caller's */
+	uint64_t blocked_signals; /* a thread that has the build's mask gets the caller's */
 	uint64_t generation;
 	struct stub_order_limit limits[16];
 	uint16_t targets[STUB_ORDER_FDS + 1];
 	int32_t terminal_fd; /* FOREGROUND */
+	uint32_t personality;
+	struct scheduling scheduling;
 };
 
 #endif

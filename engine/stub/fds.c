@@ -3,9 +3,9 @@
  * fds.c - the descriptors that the program had made before its readiness
  * point, each with a description of its own in every clone.
  *
- * Everything is made above the program's highest number first and moved to its own at the
- * end, so that no new descriptor sits where another belongs. The launcher's own
- * descriptors go on the way.
+ * Each is put at its own number when it is made, if that is free. It is not where the launcher's own descriptors are, which
+ * go on the way: what belongs there is put above the program's highest number first, and moved at the end. So no
+ * new descriptor sits where another belongs, and a program may have nearly as many as its limit allows.
  */
 #include "engine/stub/stub.h"
 
@@ -18,6 +18,8 @@
 #define SHUT_WR	      1
 #define SOCK_CLOEXEC  O_CLOEXEC
 #define SOCK_NONBLOCK O_NONBLOCK
+#define RLIMIT_NOFILE 7 /* but on Alpha, MIPS and SPARC */
+#define SPARE_FDS     1024 /* for the launcher's, and what is in their way */
 
 /* the lowest number above all that the program uses */
 static long above(const struct stub_fd *d, uint32_t n)
@@ -113,6 +115,19 @@ void stub_place_context(const struct stub_launch *l, long context)
 		SYSCALL1(SYS_close, context);
 }
 
+/* at its own number, or above all. @target: -1: it will not stay */
+static int32_t keep(const struct stub_launch *l, long fd, int32_t target, long high)
+{
+	if (fd == target)
+		return target;
+	if (fd >= 0 && target >= 0 && SYSCALL2(SYS_fcntl, target, F_GETFD) == -9 /* EBADF */ &&
+	    SYSCALL3(SYS_dup3, fd, target, O_CLOEXEC) == target) {
+		SYSCALL1(SYS_close, fd);
+		return target;
+	}
+	return lift(l, fd, high);
+}
+
 static void refill(const struct stub_launch *l, long fd, uint64_t data, uint64_t len)
 {
 	if (len && SYSCALL3(SYS_write, fd, stub_at(data), len) != (long)len)
@@ -146,10 +161,10 @@ static void make(const struct stub_launch *l, const struct stub_fd *d, int32_t *
 	switch (d->kind) {
 	case STUB_FD_PATH:
 		r = SYSCALL4(SYS_openat, AT_FDCWD, stub_at(d->data), d->flags | O_CLOEXEC, 0);
-		up[0] = lift(l, r, high);
+		up[0] = keep(l, r, d->fd, high);
 		break;
 	case STUB_FD_FILE:
-		up[0] = lift(l, open_again(files[d->a - 1], d->flags | O_CLOEXEC), high);
+		up[0] = keep(l, open_again(files[d->a - 1], d->flags | O_CLOEXEC), d->fd, high);
 		break;
 	case STUB_FD_PIPE:
 		/* not to block in refill(), where nothing could end it; place() sets the program's flags */
@@ -162,19 +177,19 @@ static void make(const struct stub_launch *l, const struct stub_fd *d, int32_t *
 		break;
 	case STUB_FD_EVENTFD:
 		r = SYSCALL2(SYS_eventfd2, d->a, d->b | O_CLOEXEC);
-		up[0] = lift(l, r, high);
+		up[0] = keep(l, r, d->fd, high);
 		break;
 	case STUB_FD_EPOLL:
 		r = SYSCALL1(SYS_epoll_create1, O_CLOEXEC);
-		up[0] = lift(l, r, high);
+		up[0] = keep(l, r, d->fd, high);
 		break;
 	case STUB_FD_TIMERFD:
 		r = SYSCALL2(SYS_timerfd_create, d->a, O_CLOEXEC);
-		up[0] = lift(l, r, high);
+		up[0] = keep(l, r, d->fd, high);
 		break;
 	case STUB_FD_SIGNALFD:
 		r = SYSCALL4(SYS_signalfd4, -1, &d->a, 8, O_CLOEXEC);
-		up[0] = lift(l, r, high);
+		up[0] = keep(l, r, d->fd, high);
 		break;
 	case STUB_FD_DUP:
 	case STUB_FD_TTY:
@@ -185,8 +200,10 @@ static void make(const struct stub_launch *l, const struct stub_fd *d, int32_t *
 	if (r < 0)
 		stub_fail(l, "making one of the program's descriptors", r);
 	if (pair[0] >= 0) {
-		up[0] = lift(l, pair[0], high);
-		up[1] = lift(l, pair[1], high);
+		int last = pair[1] == d->fd; /* it must go from there first */
+
+		up[last] = keep(l, pair[last], last ? d->peer : d->fd, high);
+		up[!last] = keep(l, pair[!last], last ? d->fd : d->peer, high);
 		/* a pipe's fd is its read end; a socket's data is what fd will read */
 		refill(l, up[1], d->data, d->data_len);
 		refill(l, up[0], d->data2, d->data2_len);
@@ -202,6 +219,11 @@ static void place(const struct stub_launch *l, int32_t up, int32_t fd, uint32_t 
 
 	if (up < 0)
 		return;
+	if (up == fd) {
+		SYSCALL3(SYS_fcntl, fd, F_SETFD, cloexec ? 1 /* FD_CLOEXEC */ : 0);
+		SYSCALL3(SYS_fcntl, fd, F_SETFL, flags);
+		return;
+	}
 	if (fd >= 0) {
 		r = SYSCALL3(SYS_dup3, up, fd, cloexec ? O_CLOEXEC : 0);
 		if (r < 0)
@@ -341,15 +363,27 @@ void stub_fds_outside(const struct stub_launch *l)
 	fill_epolls(1);
 }
 
+/* the program may have raised its own limit, or lowered it since: for the time of making them only the hard one counts */
+static void widen_limit(long high, uint64_t before[2])
+{
+	uint64_t wide[2];
+
+	before[0] = before[1] = 0;
+	SYSCALL4(SYS_prlimit64, 0, RLIMIT_NOFILE, 0, before);
+	wide[0] = wide[1] = before[1];
+	if (before[0] < (uint64_t)high + SPARE_FDS && before[0] < before[1])
+		SYSCALL4(SYS_prlimit64, 0, RLIMIT_NOFILE, wide, 0);
+}
+
 void stub_fds(struct stub_launch *l)
 {
 	const struct stub_fd *d = stub_at(stub_data.fds);
-	int32_t *up = stub_at(stub_data.launch);
+	int32_t *up = stub_at(stub_data.fd_room ? stub_data.fd_room : stub_data.launch);
 	uint32_t n = stub_data.nfds;
 	long high = above(d, n);
+	uint64_t limit[2];
 
-	if (n > STUB_LAUNCH_SIZE / 32)
-		stub_fail(l, "too many descriptors", -24);
+	widen_limit(high, limit);
 	if (l->launcher_exe >= 0)
 		l->launcher_exe = lift(l, l->launcher_exe, high);
 	if (l->flags & STUB_LAUNCH_FORKED) {
@@ -380,6 +414,7 @@ void stub_fds(struct stub_launch *l)
 			dup_one(d + i);
 	}
 	fill_epolls(0);
+	SYSCALL4(SYS_prlimit64, 0, RLIMIT_NOFILE, limit, 0);
 	/* a clone of a skeleton gets its caller's descriptors with its order */
 	if (!(l->flags & STUB_LAUNCH_FORKED))
 		stub_fds_outside(l);

@@ -17,7 +17,6 @@
 
 #define EBADMSG	   74
 #define E2BIG	   7
-#define PRIO_PGRP  1
 #define TARGET_MAX 256 /* numbers in wire_run.inherited_fds */
 
 #ifndef MADV_POPULATE_WRITE
@@ -41,7 +40,8 @@ static struct area make_area(struct stub_launch *l)
 {
 	uint64_t head = sizeof(struct stub_order) + sizeof(struct stub_context) + 8ull * stub_data.nthreads;
 	/* pointers: a string has a byte at least */
-	struct area a = { .size = pages(head + STUB_ORDER_STRINGS + 8 * (STUB_ORDER_STRINGS + 4)) };
+	struct area a = { .size = pages(head + STUB_ORDER_STRINGS + sizeof(struct stub_context_signals) +
+					8 * (STUB_ORDER_STRINGS + 4)) };
 	long at;
 
 	if (a.size > l->area_room)
@@ -168,21 +168,9 @@ static void ignore_signals(uint64_t ignored)
 			SYSCALL4(SYS_rt_sigaction, sig, ignore, 0, 8);
 }
 
-/* a mask that the program did not change came from its caller */
-static void block_signals(const struct stub_order *o)
-{
-	const struct stub_thread *t = stub_at(stub_data.threads);
-
-	for (uint32_t i = 0; o->blocked_signals != o->build_blocked_signals && i < stub_data.nthreads; i++) {
-		struct stub_ucontext *uc = stub_at(t[i].frame);
-
-		if (uc->sigmask == o->build_blocked_signals)
-			uc->sigmask = o->blocked_signals;
-	}
-}
-
 static void apply_caller(struct stub_launch *l, const struct stub_order *o)
 {
+	const char *what;
 	long r;
 
 	for (uint32_t i = 0; i < 16; i++) {
@@ -194,14 +182,11 @@ static void apply_caller(struct stub_launch *l, const struct stub_order *o)
 	}
 	if (o->flags & STUB_ORDER_UMASK)
 		SYSCALL1(SYS_umask, o->umask);
-	/* the session's only process: all its threads */
-	if (o->flags & STUB_ORDER_NICE) {
-		r = SYSCALL3(SYS_setpriority, PRIO_PGRP, 0, o->nice);
-		if (r < 0)
-			stub_fail(l, "setting the caller's nice value", r);
-	}
+	what = stub_take_scheduling(stub_at(stub_data.threads), o, &r);
+	if (what)
+		stub_fail(l, what, r);
 	ignore_signals(o->ignored_signals);
-	block_signals(o);
+	stub_block_signals(o->blocked_signals);
 }
 
 /* argv[] and envp[] behind the strings */
@@ -222,6 +207,25 @@ static void make_vectors(struct stub_launch *l, const struct area *a)
 	*v = 0;
 }
 
+static int tells_signals(const struct stub_order *o)
+{
+	return stub_data.tell_signals &&
+	       stub_other_signals(&stub_data, o->ignored_signals, o->blocked_signals);
+}
+
+/* behind the strings */
+static void add_signals(struct stub_launch *l, const struct area *a)
+{
+	const struct stub_order *o = a->order;
+	struct stub_context_signals s = { o->ignored_signals, stub_data.start_ignored, o->blocked_signals,
+					  stub_data.start_blocked };
+
+	if (!tells_signals(o))
+		return;
+	a->raw->stdio |= STUB_OTHER_SIGNALS;
+	memcpy((void *)l->env_end, &s, sizeof(s));
+}
+
 static void set_context(struct stub_launch *l, const struct area *a)
 {
 	const struct stub_order *o = a->order;
@@ -231,18 +235,20 @@ static void set_context(struct stub_launch *l, const struct area *a)
 	l->arg_start = (uint64_t)a->strings;
 	l->arg_end = l->env_start = l->arg_start + o->argv_size;
 	l->env_end = l->env_start + o->env_size;
-	l->context_len = sizeof(*a->raw) + 8ull * stub_data.nthreads + o->argv_size + o->env_size;
+	l->context_len = sizeof(*a->raw) + 8ull * stub_data.nthreads + o->argv_size + o->env_size +
+			 (tells_signals(o) ? sizeof(struct stub_context_signals) : 0);
 	if (stub_data.context_buf && l->context_len > stub_data.context_max)
 		stub_fail(l, "giving the program its launch context", -E2BIG);
 	*a->raw = (struct stub_context){
 		.magic = STUB_CONTEXT_MAGIC,
-		.size = (uint32_t)l->context_len,
+		.size = (uint32_t)(l->env_end - (uint64_t)a->raw),
 		.argc = o->argc,
 		.envc = o->envc,
 		.nthreads = stub_data.nthreads,
 		.stdio = o->stdio,
 		.generation = o->generation,
 	};
+	add_signals(l, a);
 	if (ready->resume == STUB_RESUME_MAIN)
 		make_vectors(l, a);
 	r = stub_set_mm(l);

@@ -33,6 +33,18 @@ static void set_signals(const struct stub_launch *l)
 	}
 }
 
+void stub_block_signals(uint64_t blocked)
+{
+	const struct stub_thread *t = stub_at(stub_data.threads);
+
+	for (uint32_t i = 0; blocked != stub_data.start_blocked && i < stub_data.nthreads; i++) {
+		struct stub_ucontext *uc = stub_at(t[i].frame);
+
+		if (uc->sigmask == stub_data.start_blocked)
+			uc->sigmask = blocked;
+	}
+}
+
 static void set_itimers(void)
 {
 	const struct stub_itimer *t = stub_at(stub_data.itimers);

@@ -140,6 +140,7 @@ void stub_main(struct stub_launch *l)
 	if (!(l->sigmask >> (22 - 1) & 1))
 		stub_to_foreground();
 	stub_process(l);
+	stub_block_signals(l->sigmask);
 	stub_hooks((l->flags & STUB_LAUNCH_EXIT_HOOKS) &&
 			   (!stub_data.exit.learn_only || (l->flags & STUB_LAUNCH_LEARN)),
 		   0);

@@ -78,6 +78,11 @@ void stub_fds_outside(const struct stub_launch *l) HIDDEN;
 void stub_start_timerfds(void) HIDDEN;
 /** stub_process() - dispositions, random state and attributes that no launch decides */
 void stub_process(const struct stub_launch *l) HIDDEN;
+/** stub_block_signals() - a mask that the program did not change came from its caller: all threads that have the build's get @blocked */
+void stub_block_signals(uint64_t blocked) HIDDEN;
+/** stub_take_scheduling() - the caller's, for the calling thread. Return: NULL, or what failed, with *ret_code */
+const char *stub_take_scheduling(const struct stub_thread *t, const struct stub_order *o,
+				 long *ret_code) HIDDEN;
 /** stub_process_start() - cwd, umask and limits where the program had changed them; timers */
 void stub_process_start(const struct stub_launch *l) HIDDEN;
 /** stub_set_generation() - @value into the counters that libraries keep of it; nothing where there are none */

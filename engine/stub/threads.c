@@ -103,6 +103,9 @@ static void wait_at_gate(const struct stub_thread *t, uint32_t index)
 		wake_at_gate(l, 0x7fffffff);
 	if (batch)
 		SYSCALL3(SYS_sched_setscheduler, 0, SCHED_NORMAL, &priority);
+	/* the main thread has seen that it may */
+	if (l->flags & STUB_LAUNCH_FORKED)
+		stub_take_scheduling(t, (const struct stub_order *)l->context - 1, &(long){ 0 });
 }
 
 void stub_open_gate(struct stub_launch *l)

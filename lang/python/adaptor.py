@@ -50,6 +50,7 @@ class Adaptor:
         self.modes = stream_modes()
         self.environment = self.arguments = self.hooks = None
         self.listings = Listings()
+        self.questions = Questions()
         self.unique = Uniqueness()
         self.leaving = Leaving(self.gc, borrow("_weakref"))
         self.watcher = make_watcher(self.found, self.reached)
@@ -58,13 +59,14 @@ class Adaptor:
     # When the interpreter is up
 
     def start(self):
-        posix.set_inheritable(self.fd, False)
+        # inheritable as it is: a program that executes itself again is met there by this text again
         self.check()
         self.environment = Environment()
         self.arguments = Arguments(len(self.words))
         self.unique.watch_loaded()
         self.hooks = ModuleHooks(self.unique.hooks())
         self.listings.start()
+        self.questions.start()
         reason = self.watcher.start()
         if reason:
             raise Refused(reason)
@@ -131,6 +133,7 @@ class Adaptor:
     def put_back(self):
         """Everything as a cold program has it; protocol lines on what was read, and the argument lists"""
         self.listings.stop()
+        signals = self.questions.stop()
         if self.hooks is not None:
             self.hooks.remove()
             self.hooks = None
@@ -141,7 +144,7 @@ class Adaptor:
             arguments, targets = self.arguments.settle(self.gc)
             if reason:
                 raise Refused(reason)
-            lines = environment + arguments
+            lines = environment + arguments + [signals]
         return lines, targets
 
     def template(self):
@@ -161,6 +164,7 @@ class Adaptor:
     def freeze(self):
         send_lines(self.fd, [b"CONTEXT=raw"])   # at once: what is looked at from here on is not the program's doing
         lines, targets = self.put_back()
+        reap_forgotten()
         streams = find_streams(self.modes)
         if streams is not None:
             set_aside_output(streams)
@@ -174,14 +178,14 @@ class Adaptor:
         self.leaving.remember(objects)
         objects = None
         # a signal in a clone waits until the context is taken: KeyboardInterrupt belongs to the program
-        import _signal      # always loaded
-        handled = [n for n in _signal.valid_signals() if callable(_signal.getsignal(n))]
-        mask = _signal.pthread_sigmask(_signal.SIG_BLOCK, handled)
+        mask = block_handled()
         prepare_heap()
         self.gc.freeze()
         send_lines(self.fd, lines + [b"READY=1"])
         lines = None
-        launch.take(read_context(self.fd))
+        raw, mask = take_signals(read_context(self.fd), mask)
+        launch.take(raw)
+        import _signal      # always loaded
         _signal.pthread_sigmask(_signal.SIG_SETMASK, mask)
 
     def module_lines(self):

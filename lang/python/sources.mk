@@ -4,6 +4,7 @@ PYTHON_ADAPTOR_SOURCES := \
 	lang/python/warm/_stdio.py \
 	lang/python/warm/_unique.py \
 	lang/python/_track.py \
+	lang/python/_signals.py \
 	lang/python/_boundary.py \
 	lang/python/_exit.py \
 	lang/python/_main.py \

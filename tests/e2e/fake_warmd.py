@@ -53,8 +53,8 @@ STATUS = [
 F_NO_BUILD, F_BUILD, F_EXPLAIN, F_REBUILD = 1, 2, 4, 8
 
 HEADER = struct.Struct("<IHHII")
-RUN = struct.Struct("<8I4Q32Q6IHHI4QIiIIQI60s")
-REPLY = struct.Struct("<II7QIIIIII256s")
+RUN = struct.Struct("<8I3Q16QQQ4i32Q6IHHI4QIiIIQI60s")
+REPLY = struct.Struct("<II7QIIIIIIII256s")
 COMMANDS = {1: "list", 2: "remove", 3: "inspect", 4: "stats", 5: "explain", 6: "stop", 7: "hello", 8: "ps"}
 
 
@@ -136,7 +136,7 @@ def packet(kind, body=b"", version=VERSION, size=None, magic=MAGIC):
 
 def run_reply(status="none", reason="", template_id=0, nfds=0):
     status = STATUS.index(status) if isinstance(status, str) else status
-    return packet(T_RUN_REPLY, REPLY.pack(status, nfds, 0, 0, 0, 0, 0, template_id, 0, 0, 0, 0, 0, 0, 0, reason.encode()))
+    return packet(T_RUN_REPLY, REPLY.pack(status, nfds, 0, 0, 0, 0, 0, template_id, 0, 0, 0, 0, 0, 0, 0, 0, 0, reason.encode()))
 
 
 class Run:
@@ -145,7 +145,9 @@ class Run:
     def __init__(self, data):
         v = RUN.unpack_from(data, HEADER.size)
         (self.flags, self.argc, self.envc, self.strings_size, self.umask, self.no_new_privs, self.seccomp,
-         self.personality, self.ignored_signals, self.blocked_signals, self.capabilities, self.affinity) = v[:12]
+         self.personality, self.ignored_signals, self.blocked_signals, self.capabilities) = v[:11]
+        self.cpus, self.affinity, self.timerslack, self.policy = v[11:27], v[27], v[28], v[29:31]
+        v = v[21:]  # behind struct scheduling
         self.rlimits = list(zip(v[12:44:2], v[13:44:2]))
         self.stdio, self.stdio_blksize = v[44:47], v[47:50]
         self.rows, self.columns, self.ngroups_hash = v[50:53]

@@ -71,7 +71,7 @@ def test_another_context(warm, program):
     s = program
     warm.build([PYTHON, s, "a"])
     for options, why in (({"env": {"PYTHONPATH": "/x"}}, "PYTHONPATH"), ({"stdout": "closed"}, "closed"),
-                         ({"preexec": lambda: signal.signal(signal.SIGHUP, signal.SIG_IGN)}, "signals")):
+                         ({"preexec": lambda: resource.setrlimit(resource.RLIMIT_STACK, (4 << 20, resource.RLIM_INFINITY))}, "limit")):
         warm.idle()
         r = warm.run([PYTHON, s, "a"], options=["--strict"], **options)
         assert r.status == 125 and why in r.err and "does not fit" in r.err, r
@@ -235,7 +235,7 @@ def test_fake_answer_with_nonsense_in_it(own_warm, program):
             fds = [os.memfd_create("x") for _ in range(3)]
             for fd in fds:
                 os.write(fd, os.urandom(8192))
-            body = fw.REPLY.pack(0, 3, 0x10000000, 4096, 4096, 0x20000000, 4096, 1, 1, 0, 0, 0, 0, 0, 0, b"")
+            body = fw.REPLY.pack(0, 3, 0x10000000, 4096, 4096, 0x20000000, 4096, 1, 1, 0, 0, 0, 0, 0, 0, 0, 0, b"")
             with contextlib.suppress(OSError):
                 socket.send_fds(connection, [fw.packet(fw.T_RUN_REPLY, body)], fds)
             for fd in fds:
@@ -251,7 +251,7 @@ def test_hostile_messages_end_one_connection_only(warm, program):
     warm.build([PYTHON, program, "a"])
     pid, bad = warm.pid(), warm.stats()["bad_messages"]
     header = fw.packet(fw.T_RUN)
-    run = fw.packet(fw.T_RUN, fw.RUN.pack(*([0xffffffff] * 8), *([2 ** 64 - 1] * 36), *([0xffffffff] * 6), 65535, 65535, 0xffffffff,
+    run = fw.packet(fw.T_RUN, fw.RUN.pack(*([0xffffffff] * 8), *([2 ** 64 - 1] * 21), *([-1] * 4), *([2 ** 64 - 1] * 32), *([0xffffffff] * 6), 65535, 65535, 0xffffffff,
                                           *([2 ** 64 - 1] * 4), 0xffffffff, -1, 0xffffffff, 0xffffffff, 2 ** 64 - 1, 0xffffffff, b"\xff" * 60))
     for data in (b"x", b"\0" * 16, header[:15], header, run, run + b"\0" * 1000, fw.packet(fw.T_CONTROL, b"\xff" * 100),
                  fw.packet(99), fw.packet(fw.T_RUN_REPLY, b"x" * 400), fw.packet(fw.T_RUN, os.urandom(60000)),

@@ -49,7 +49,7 @@ static void script_context(void)
 	must(a->run.stdio[0] == WIRE_STDIO_NULL && a->run.stdio[1] == WIRE_STDIO_PIPE &&
 	     a->run.stdio[2] == WIRE_STDIO_FILE);
 	must(a->run.stdio_blksize[2] > 0 && a->run.stdio_offset_nonzero == 1 << 2 && a->run.rows == 0);
-	must(a->run.rlimits[RLIMIT_NOFILE][0] > 0 && a->run.affinity);
+	must(a->run.rlimits[RLIMIT_NOFILE][0] > 0 && a->run.scheduling.affinity);
 	must(fstat(a->packet.fds[0], &st) == 0 && S_ISCHR(st.st_mode));
 	must(write(a->packet.fds[1], "x", 1) == 1);
 	must(lseek(a->packet.fds[2], 0, SEEK_CUR) == 3);

@@ -22,6 +22,13 @@
 
 #include "tests/unit/observed.h"
 
+#define BIT(signal) (1ull << ((signal)-1))
+
+static void raise_nothing(int signal)
+{
+	(void)signal;
+}
+
 static void keys(void **state)
 {
 	struct rlimit lim;
@@ -32,7 +39,7 @@ static void keys(void **state)
 	(void)state;
 	k = observe_keys(o);
 	assert_true(!k->argv && !k->environment && !k->umask && !k->affinity && !k->identity && !k->rlimits &&
-		    !k->signals && !k->sigmask && !k->stdio && !k->stdio_start);
+		    !k->signals && !k->signals_start && !k->sigmask && !k->stdio && !k->stdio_start);
 	call(SYS_umask, 022);
 	assert_true(k->umask);
 	call(SYS_sched_getaffinity, 0, sizeof(buf), A(buf));
@@ -46,11 +53,9 @@ static void keys(void **state)
 	assert_int_equal(k->rlimits, 1u << RLIMIT_STACK);
 	tell(SYS_rt_sigaction, (uint64_t[6]){ SIGUSR1, A(&act), 0, 8 }, false, 0);
 	tell(SYS_rt_sigaction, (uint64_t[6]){ SIGUSR1, 0, A(&act), 8 }, false, 0);
-	assert_int_equal(k->signals, 0);
+	assert_int_equal(k->signals_start, 0);
 	tell(SYS_rt_sigaction, (uint64_t[6]){ SIGINT, A(&act), A(&act), 8 }, false, 0);
-	assert_int_equal(k->signals, 1u << (SIGINT - 1));
-	call(SYS_rt_sigprocmask, SIG_BLOCK, 0, A(buf), 8);
-	assert_true(k->sigmask);
+	assert_int_equal(k->signals_start, 1u << (SIGINT - 1));
 	open_at("/proc/self/cmdline", O_RDONLY);
 	assert_true(k->argv);
 	snprintf(buf, sizeof(buf), "/proc/%d/environ", getpid());
@@ -116,6 +121,70 @@ static void scheduling(void **state)
 	assert_true(!k->nice && !k->sched && !k->ioprio);
 	open_at("/proc/self/stat", O_RDONLY);
 	assert_true(k->nice && k->sched);
+}
+
+/* as an interpreter asks for all, sets some, and its program comes after it */
+static void signals(void **state)
+{
+	struct sigaction now, ignore = { .sa_handler = SIG_IGN }, handler = { .sa_handler = raise_nothing };
+	const struct observe_keys *k = observe_keys(o);
+
+	(void)state;
+	tell(SYS_rt_sigaction, (uint64_t[6]){ SIGPIPE, A(&ignore), A(&now), 8 }, false, 0);
+	for (uint64_t n = SIGHUP; n <= SIGTERM; n++)
+		tell(SYS_rt_sigaction, (uint64_t[6]){ n, 0, A(&now), 8 }, false, 0);
+	tell(SYS_rt_sigaction, (uint64_t[6]){ SIGINT, A(&handler), A(&now), 8 }, false, 0);
+	assert_int_equal(k->signals, 0);
+	assert_true(k->signals_start & BIT(SIGINT) && k->signals_start & BIT(SIGTERM));
+	assert_int_equal(k->signals_ignored, BIT(SIGPIPE));
+	observe_phase_leading(o);
+	/* whatever the caller had: the interpreter had set it without a look */
+	tell(SYS_rt_sigaction, (uint64_t[6]){ SIGPIPE, A(&handler), A(&now), 8 }, false, 0);
+	assert_int_equal(k->signals, 0);
+	assert_int_equal(k->signals_ignored, 0);
+	/* the handler of SIGINT tells that it was not ignored, and is told by the first call alone */
+	tell(SYS_rt_sigaction, (uint64_t[6]){ SIGTERM, A(&ignore), 0, 8 }, false, 0);
+	tell(SYS_rt_sigaction, (uint64_t[6]){ SIGINT, A(&handler), A(&now), 8 }, false, 0);
+	tell(SYS_rt_sigaction, (uint64_t[6]){ SIGTERM, 0, A(&now), 8 }, false, 0);
+	assert_int_equal(k->signals, BIT(SIGINT));
+	assert_int_equal(k->signals_ignored, BIT(SIGTERM));
+}
+
+static void masks(void **state)
+{
+	uint64_t all = ~0ull, most = ~(3ull << 31), one = BIT(SIGUSR1), old;
+	const struct observe_keys *k = observe_keys(o);
+
+	(void)state;
+	/* as pthread_create(3) and subprocess do it */
+	tell(SYS_rt_sigprocmask, (uint64_t[6]){ SIG_BLOCK, A(&all), A(&old), 8 }, false, 0);
+	tell(SYS_rt_sigprocmask, (uint64_t[6]){ SIG_SETMASK, A(&one), 0, 8 }, false, 0);
+	tell(SYS_rt_sigprocmask, (uint64_t[6]){ SIG_BLOCK, A(&most), A(&old), 8 }, false, 0);
+	tell(SYS_rt_sigprocmask, (uint64_t[6]){ SIG_SETMASK, A(&one), 0, 8 }, false, 0);
+	assert_false(k->sigmask);
+	/* what comes of it depends on what there was */
+	tell(SYS_rt_sigprocmask, (uint64_t[6]){ SIG_BLOCK, A(&one), 0, 8 }, false, 0);
+	assert_true(k->sigmask);
+}
+
+static void own_mask(void **state)
+{
+	uint64_t one = BIT(SIGUSR1), old;
+	const struct observe_keys *k = observe_keys(o);
+
+	(void)state;
+	tell(SYS_rt_sigprocmask, (uint64_t[6]){ SIG_SETMASK, A(&one), 0, 8 }, false, 0);
+	tell(SYS_rt_sigprocmask, (uint64_t[6]){ SIG_BLOCK, 0, A(&old), 8 }, false, 0);
+	assert_false(k->sigmask);
+}
+
+static void looks_at_mask(void **state)
+{
+	uint64_t old;
+
+	(void)state;
+	tell(SYS_rt_sigprocmask, (uint64_t[6]){ SIG_BLOCK, 0, A(&old), 8 }, false, 0);
+	assert_true(observe_keys(o)->sigmask);
 }
 
 static void keys_of_others(void **state)
@@ -224,8 +293,9 @@ int main(void)
 {
 #define TEST(f) cmocka_unit_test_setup_teardown(f, observed_setup, observed_teardown)
 	const struct CMUnitTest tests[] = {
-		TEST(keys),  TEST(machine), TEST(scheduling), TEST(keys_of_others),
-		TEST(stdio), TEST(input),   TEST(output),
+		TEST(keys),	 TEST(machine),	       TEST(scheduling),     TEST(signals), TEST(masks),
+		TEST(own_mask),	 TEST(looks_at_mask),  TEST(keys_of_others), TEST(stdio),   TEST(input),
+		TEST(output),
 	};
 
 	alarm(60);

@@ -237,7 +237,7 @@ static void meanings(void **state)
 static void launches(void **state)
 {
 	const uint32_t all = WIRE_LAUNCH_DETACH | WIRE_LAUNCH_APPEND | WIRE_LAUNCH_ENV | WIRE_LAUNCH_CGROUP |
-			     WIRE_LAUNCH_TERMINAL | WIRE_LAUNCH_BACKGROUND;
+			     WIRE_LAUNCH_TERMINAL | WIRE_LAUNCH_BACKGROUND | WIRE_LAUNCH_COLD;
 
 	(void)state;
 	for (int by_name = 0; by_name < 2; by_name++) {

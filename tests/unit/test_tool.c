@@ -216,7 +216,7 @@ static void test_context(void **state)
 	assert_memory_equal(at + 6 + strlen(cwd) + 1, "prog\0\0A=1", 10);
 	assert_true(run->ignored_signals >> (SIGUSR2 - 1) & 1);
 	assert_true(run->blocked_signals >> (SIGWINCH - 1) & 1);
-	assert_true(run->affinity != 0);
+	assert_true(run->scheduling.affinity != 0);
 	if (fd < 8) /* O_PATH looks closed to poll(2) */
 		assert_true(run->inherited_fds[0] >> fd & 1);
 	close(fd);
