@@ -34,7 +34,7 @@
 #define WIRE_READY_ENV "WARMD_READY_FD"
 
 #define WIRE_MAGIC	    0x4d524157u /* "WARM" */
-#define WIRE_VERSION_NUMBER 3
+#define WIRE_VERSION_NUMBER 4
 #define WIRE_MAX_SIZE	    (128u * 1024) /* bytes of one message */
 #define WIRE_MAX_FDS	    253 /* SCM_MAX_FD */
 #define WIRE_RLIMITS	    16
@@ -145,6 +145,7 @@ enum wire_status {
 	WIRE_COLD_BUDGET, /* memory budget */
 	WIRE_COLD_ERROR, /* warmd failed: reason */
 	WIRE_COLD_DISABLED, /* configuration says so */
+	WIRE_COLD_RIGHTS, /* the caller has not the rights that warmd has, or others: reason. Nothing is built */
 	WIRE_LAUNCHED, /* by fork or parked: pid, way; a pidfd follows. WIRE_EXITED tells of its end */
 	/* decided by the client itself, for statistics and -v */
 	WIRE_COLD_NO_DAEMON,

@@ -121,6 +121,7 @@ static const char *const status_words[] = {
 	[WIRE_COLD_BUDGET] = "the memory budget is used up",
 	[WIRE_COLD_ERROR] = "warmd failed",
 	[WIRE_COLD_DISABLED] = "the configuration says so",
+	[WIRE_COLD_RIGHTS] = "this process has other rights than warmd",
 	[WIRE_LAUNCHED] = "launched",
 	[WIRE_COLD_NO_DAEMON] = "warmd is not running",
 	[WIRE_COLD_TIMEOUT] = "warmd does not answer",

@@ -17,6 +17,7 @@
 #include "warmd/lease.h"
 #include "warmd/memory.h"
 #include "warmd/oom_score.h"
+#include "warmd/peer.h"
 #include "warmd/pool.h"
 #include "warmd/terminal.h"
 
@@ -160,7 +161,7 @@ static bool launch_by_pool(struct connection *c, struct request *req, struct pac
 		pool_keep(p, p->size);
 		return false;
 	}
-	if (peer_check(c, NULL) < 0)
+	if (peer_launcher(c, NULL) < 0)
 		return false;
 	l = launch_new(c, req, caller, start_ns);
 	if (!l)
@@ -177,6 +178,20 @@ static bool launch_by_pool(struct connection *c, struct request *req, struct pac
 	return true;
 }
 
+/* nothing is looked at for one who is not as warmd is: not even whether there is a template */
+static bool may_ask(struct connection *c, const struct request *req, uint64_t start_ns)
+{
+	struct error err = { 0 };
+
+	if (peer_check(c, &err) == 0)
+		return true;
+	log_debug("run '%s' of process %u: cold: %s", req->argv[0], c->pid, err.text);
+	if (!(req->run.flags & WIRE_RUN_EXPLAIN))
+		server_note_launch(c->server, c->pid, req, WIRE_COLD_RIGHTS, err.text, start_ns);
+	connection_reply(c, WIRE_COLD_RIGHTS, NULL, false, 0, err.text);
+	return false;
+}
+
 /* Return: false when the request was taken over */
 static bool answer_run(struct connection *c, struct request *req, struct packet *caller, uint64_t start_ns)
 {
@@ -185,6 +200,8 @@ static bool answer_run(struct connection *c, struct request *req, struct packet 
 	char reason[256] = "the configuration disables it";
 	struct template *t = NULL;
 
+	if (!may_ask(c, req, start_ns))
+		return true;
 	if (!config_disables(s->config, req->argv[0])) {
 		/* what happened before this request is known after this */
 		watch_drain(s->store->watch);

@@ -42,12 +42,12 @@ import threading
 from pathlib import Path
 
 MAGIC = 0x4D524157
-VERSION = 3
+VERSION = 4
 MAX_SIZE = 128 * 1024
 MAX_FDS = 253
 T_VERSION, T_RUN, T_RUN_REPLY, T_CONTROL, T_CONTROL_REPLY = range(1, 6)
 STATUS = [
-    "warm", "none", "building", "stale", "refused", "mismatch", "budget", "error", "disabled",
+    "warm", "none", "building", "stale", "refused", "mismatch", "budget", "error", "disabled", "rights",
     "launched", "no_daemon", "timeout", "version", "failed",
 ]
 F_NO_BUILD, F_BUILD, F_EXPLAIN, F_REBUILD = 1, 2, 4, 8
