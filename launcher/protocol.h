@@ -56,6 +56,7 @@ enum wire_type {
 	WIRE_MODEL, /* server: struct wire_model + descriptors, to clients that take leases */
 	WIRE_LEASE, /* server: struct wire_lease + descriptors */
 	WIRE_TAKEN, /* client: struct wire_taken; no answer, but WIRE_EXITED later */
+	WIRE_LOOK, /* client: a bare header: I shall ask for something, look at my rights meanwhile; no answer */
 };
 
 struct wire_header {

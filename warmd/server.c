@@ -297,6 +297,10 @@ static int handle_packet(struct connection *c, const void *packet, size_t len, s
 		return handle_run(c, packet, len, caller);
 	case WIRE_TAKEN:
 		return lease_taken(c, packet, len);
+	case WIRE_LOOK:
+		/* who is refused is told so in the answer to what comes next */
+		peer_check(c, NULL);
+		return len == sizeof(h) ? 0 : -EBADMSG;
 	case WIRE_LEARN:
 		return hot_take(c->server->store, packet, len);
 	case WIRE_ATTACH:

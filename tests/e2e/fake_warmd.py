@@ -46,6 +46,7 @@ VERSION = 4
 MAX_SIZE = 128 * 1024
 MAX_FDS = 253
 T_VERSION, T_RUN, T_RUN_REPLY, T_CONTROL, T_CONTROL_REPLY = range(1, 6)
+T_LOOK = 15
 STATUS = [
     "warm", "none", "building", "stale", "refused", "mismatch", "budget", "error", "disabled", "rights",
     "launched", "no_daemon", "timeout", "version", "failed",
@@ -228,8 +229,10 @@ class FakeWarmd:
             pass
 
     def answer(self, connection, data):
-        self.asked.set()
         kind = HEADER.unpack_from(data)[2]
+        if kind == T_LOOK and self.behaviour != "close-late":  # wants no answer
+            return
+        self.asked.set()
         reply_kind = T_RUN_REPLY if kind == T_RUN else T_CONTROL_REPLY
         misbehaviour = {
             "version": packet(T_VERSION, version=99),
