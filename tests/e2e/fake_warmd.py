@@ -46,12 +46,12 @@ VERSION = 4
 MAX_SIZE = 128 * 1024
 MAX_FDS = 253
 T_VERSION, T_RUN, T_RUN_REPLY, T_CONTROL, T_CONTROL_REPLY = range(1, 6)
-T_LOOK = 15
+T_LAUNCH, T_ATTACH, T_LOOK = 7, 9, 15
 STATUS = [
     "warm", "none", "building", "stale", "refused", "mismatch", "budget", "error", "disabled", "rights",
     "launched", "no_daemon", "timeout", "version", "failed",
 ]
-F_NO_BUILD, F_BUILD, F_EXPLAIN, F_REBUILD = 1, 2, 4, 8
+F_NO_BUILD, F_BUILD, F_EXPLAIN, F_REBUILD, F_POOL = 1, 2, 4, 8, 16
 
 HEADER = struct.Struct("<IHHII")
 RUN = struct.Struct("<8I4Q32Q6IHHI4QIiIIQI60s")
@@ -144,6 +144,7 @@ class Run:
     """A WIRE_RUN packet, taken apart; raises ValueError or struct.error when it is malformed."""
 
     def __init__(self, data):
+        self.data = data
         v = RUN.unpack_from(data, HEADER.size)
         (self.flags, self.argc, self.envc, self.strings_size, self.umask, self.no_new_privs, self.seccomp,
          self.personality, self.ignored_signals, self.blocked_signals, self.capabilities, self.affinity) = v[:12]

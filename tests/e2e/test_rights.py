@@ -1,0 +1,200 @@
+# SPDX-License-Identifier: MIT
+"""Nobody gains rights by warm, and nobody hears what he could not read: callers that have not all that warmd has, or more.
+
+Each caller runs cold, is refused everything else, and gets no byte of a template, whatever its messages say.
+"""
+import contextlib
+import json
+import os
+import pty
+import secrets
+import shutil
+import subprocess
+from pathlib import Path
+
+import fake_warmd as fw
+import pytest
+from conftest import BUILD, HERE, PYTHON, SAN, TIMEOUT, TREE, a_warm, eventually, execute, exists, need
+from launches import Launches
+
+ROOT = pytest.mark.skipif(os.geteuid() != 0, reason="needs root")
+MODULE = "import os\nSECRET = open({secret!r}).read()\nNOW = [os.getuid(), os.getgid(), os.uname().nodename]\n"
+SCRIPT = "import m\n\ndef main():\n    print(m.SECRET, m.NOW)\n\nmain()\n"
+# by whom they can be made; {} is a folder of the test's, {secret}:{other} two files
+CALLERS = [
+    "no_new_privs", "seccomp", "user", "user_other", "user,mnt", "user,uts,hostname", "user,ipc", "user,net", "user,cgroup", "user,pid",
+    "user,pid_for_children", "user,time", "user,time_for_children", "user,mnt,bind={other}:{secret}", "user,mnt,bind_root={root}",
+    "user,mnt,pivot={root}",
+    *(pytest.param(how, marks=ROOT) for how in (
+        "bounding_set", "capabilities", "inheritable", "more_groups", "gid", "mnt", "uts,hostname", "ipc", "net", "cgroup", "pid",
+        "pid_for_children", "time", "time_for_children", "mnt,bind={other}:{secret}", "mnt,bind_root={root}", "mnt,pivot={root}",
+        "chroot={bound}")),
+]
+
+
+class Kept:
+    """A template with a secret in it, parked clones of it, and a clone on a terminal of its own"""
+
+    def __init__(self, warm, directory, programs):
+        self.warm, self.directory, self.env = warm, directory, warm.environment()
+        self.secret = secrets.token_hex(8)
+        self.folder = directory / self.secret          # names, arguments and paths are secret too
+        self.folder.mkdir()
+        for name, text in (("secret", self.secret), ("other", "other"), ("a.py", SCRIPT),
+                           ("m.py", MODULE.format(secret=str(self.folder / "secret")))):
+            (self.folder / name).write_text(text, encoding="ascii")
+        self.root, self.bound = directory / "root", directory / "bound"
+        self.root.mkdir()
+        self.bound.mkdir()
+        self.caller = programs.path("caller")
+        self.argv = [PYTHON, str(self.folder / "a.py")]
+        self.name = f"kept-{self.secret}"
+        self.message = directory / "message"
+
+    def how(self, how):
+        return [self.caller, how.format(root=self.root, bound=self.bound, secret=self.folder / "secret", other=self.folder / "other")]
+
+    def fill(self):
+        with fw.FakeWarmd(self.runtime()) as fake:
+            # what a process with all rights says; standard descriptors as execute() has them
+            execute([self.warm.program, "run", *self.argv], env={**self.env, "WARM_RUNTIME_DIR": self.runtime()})
+            self.message.write_bytes(fake.runs[0].data)
+        launches = Launches(self.warm)
+        launches.build(self.argv, name=self.name, way="fork")
+        self.warm.build(["/bin/sh", "-c", f"echo {self.secret}; read x"], options=["--name", "terminal", "--ready", "main"],
+                        stdin="tty", stdout="tty", stderr="tty")
+        pid, self.terminal = pty.fork()
+        if pid == 0:
+            os.execve(self.warm.program, [str(self.warm.program), "launch", "terminal"], self.env)
+        self.client = pid
+        self.clone = eventually(lambda: [c["pid"] for c in self.warm.json("ps")], "a clone on a terminal")[0]
+        eventually(lambda: self.secret in self.warm.command("logs", str(self.clone), check=False).stdout, "its output")
+        self.before = self.state()
+
+    def runtime(self):
+        path = self.directory / "fake"
+        path.mkdir(mode=0o700, exist_ok=True)
+        return str(path)
+
+    def state(self):
+        """What nobody may change"""
+        stats = self.warm.stats()
+        return [(t["id"], t["launches"]) for t in self.warm.ls()], self.warm.pid(), exists(self.clone), stats["launches"]["launched"], [n for k, n in sorted(stats.items()) if k.startswith("builds")]
+
+    def liar(self, how, thread="", **env):
+        r = execute([*self.how(how), PYTHON, HERE / "liar.py", self.warm.runtime_dir, self.message, self.name, str(self.clone), thread],
+                    env={**self.env, **env})
+        need(r.status != 77, r.err)
+        assert r.status == 0, r
+        return json.loads(r.out)
+
+    def silent(self, r):
+        assert self.secret not in r.out + r.err, r
+
+
+@pytest.fixture(scope="module")
+def kept(warm, programs, tmp_path_factory):
+    k = Kept(warm, tmp_path_factory.mktemp("kept"), programs)
+    for path in (k.directory, k.directory.parent):
+        path.chmod(0o755)
+    if os.geteuid() == 0:
+        subprocess.run("mount --rbind / {0} && mount --make-rprivate {0}".format(k.bound), shell=True, check=True)
+    try:
+        k.fill()
+        yield k
+    finally:
+        if os.geteuid() == 0:
+            subprocess.run(["umount", "-R", "-l", k.bound], check=True)
+        with contextlib.suppress(AttributeError, OSError):
+            os.close(k.terminal)
+            os.waitpid(k.client, 0)
+
+
+def statuses(answers):
+    """Of the answers to launches: (status, words)"""
+    said = {}
+    for what in ("run", "run --pool", "explain command", "build", "build another", "launch"):
+        if what in answers:
+            v = fw.REPLY.unpack_from(answers[what][0].encode("latin-1"), fw.HEADER.size)
+            said[what] = fw.STATUS[v[0]], v[-1].rstrip(b"\0").decode()
+    return said
+
+
+def test_what_is_asked_for_is_there(kept):
+    """Otherwise the tests below say nothing: one who has what warmd has gets all of it"""
+    answers = kept.liar("nothing", LIAR_SKIPS="rm,stop,build,build another,run --pool,launch")
+    assert answers["run"][1] >= 2 and statuses(answers)["run"][0] == "warm"
+    assert answers["logs"][1] == 2 and answers["attach --view"][1] == 3
+    for what in ("ls", "inspect", "explain", "metrics", "ps", "stats"):
+        assert kept.secret in answers[what][0] or what in ("ps", "stats"), what
+    assert "terminal" in answers["ps"][0]
+    assert kept.warm.run(kept.argv, strict=True).out.startswith(kept.secret)
+    kept.before = kept.state()
+
+
+def refused(kept, answers):
+    for what, (text, descriptors) in answers.items():
+        assert descriptors == 0 and kept.secret not in text, (what, text)
+    for what, (status, words) in statuses(answers).items():
+        assert status == "rights" and words.startswith("the caller"), (what, status, words)
+    for what in ("logs", "attach", "attach --view", "ls", "inspect", "stats", "explain", "explain clone", "ps", "rm", "stop"):
+        assert "the caller" in answers[what][0], (what, answers[what])
+        assert "terminal" not in answers[what][0]
+    assert answers["metrics"][0] == ""
+    assert "0.1.0" in answers["hello"][0]
+    assert kept.state() == kept.before
+
+
+@pytest.mark.parametrize("how", CALLERS)
+def test_lies(kept, how):
+    """Messages that claim all rights, as a process that has them wrote them"""
+    refused(kept, kept.liar(how))
+
+
+def test_lies_of_a_process_whose_thread_gave_up_rights(kept):
+    refused(kept, kept.liar("nothing", "no_new_privs"))
+
+
+@pytest.mark.parametrize("how", CALLERS)
+def test_commands(kept, how):
+    """`warm run` runs cold, in silence; all others fail, and say in what the two differ"""
+    prefix, env = kept.how(how), kept.env
+    cold = execute([*prefix, *kept.argv], env=env)
+    need(cold.status != 77, cold.err)
+    warm = [*prefix, kept.warm.program]
+    for options in ([], ["--pool"], ["--name", kept.name], ["--pool", "--ready", "call"]):
+        r = execute([*warm, "run", *options, "--", *kept.argv], env=env)
+        assert (r.stdout, r.stderr, r.status) == (cold.stdout, cold.stderr, cold.status), options
+    r = execute([*warm, "run", "--strict", "--", *kept.argv], env=env)
+    assert r.status == 125 and r.err.startswith("warm: not warm, and --strict was given: the caller"), r
+    r = execute([*warm, "explain", "--", *kept.argv], env=env)
+    assert r.status == 0 and "would run cold: templates are built with warmd's rights" in r.out and "because: the caller" in r.out, r
+    kept.silent(r)
+    for command in (["build", "--", *kept.argv], ["build", "--ready", "call", "--", "sh", "-c", f"echo > {kept.folder}/made"],
+                    ["launch", kept.name], ["logs", str(kept.clone)], ["explain", kept.name], ["explain", str(kept.clone)],
+                    ["inspect", kept.name], ["ls"], ["ps"], ["stats"], ["rm", kept.name]):
+        r = execute([*warm, *command], env=env)
+        assert r.status == 125 and "the caller" in r.err, (command, r)
+        kept.silent(r)
+    assert not (kept.folder / "made").exists()
+    assert kept.state() == kept.before
+
+
+# a process whose children will be elsewhere can make no threads: clone(2), EINVAL
+@pytest.mark.parametrize("how", [c for c in CALLERS if "for_children" not in str(c)])
+def test_libwarm(kept, programs, how):
+    flags = ["-fsanitize=address,undefined"] if SAN else []
+    rights = programs.path("rights", f"-I{TREE / 'launcher'}", str(BUILD / "libwarm.a"), *flags)
+    r = execute([*kept.how(how), rights, "nothing", "first", kept.name], env={**kept.env, "ASAN_OPTIONS": "detect_leaks=0"})
+    need(r.status != 77, r.err)
+    assert r.status == 0 and r.out.startswith("launch -13 the caller"), r
+    kept.silent(r)
+    assert kept.state() == kept.before
+
+
+def test_a_chroot_into_the_same_root_is_none(kept):
+    """What is compared is where the root is, not that somebody changed it"""
+    need(os.geteuid() == 0, "root")
+    r = execute([*kept.how("chroot=/"), kept.warm.program, "run", "--strict", "--", *kept.argv], env=kept.env)
+    assert r.status == 0 and r.out.startswith(kept.secret), r
+    kept.before = kept.state()
