@@ -117,13 +117,15 @@ static int compare_process(pid_t pid, int pidfd, struct error *err)
 	snprintf(path, sizeof(path), "/proc/%d", pid);
 	proc = open(path, O_PATH | O_DIRECTORY | O_CLOEXEC);
 	if (proc < 0)
-		return error_set(err, EACCES, "the rights of the caller cannot be read: %s: %s", path,
-				 strerror(errno));
-	r = rights_compare(proc, pidfd, "the caller", &ended, &threads, err);
+		r = error_set(err, EACCES, "the rights of the caller cannot be read: %s: %s", path,
+			      strerror(errno));
+	else
+		r = rights_compare(proc, pidfd, "the caller", &ended, &threads, err);
 	/* the first thread may have ended before the others */
 	if (r == 0 && (ended || threads != 1))
 		r = compare_threads(proc, err);
-	if (r == 0 && gone(pidfd))
+	/* whatever was read may be of one that has its number now */
+	if (gone(pidfd))
 		r = error_set(err, EACCES, "the caller has ended");
 	return r;
 }

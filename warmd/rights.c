@@ -23,38 +23,15 @@
 #endif
 #define PIDFD_IOCTL(n) _IO(0xff, n) /* linux/pidfd.h: PIDFD_GET_*_NAMESPACE, Linux 6.11 */
 
-/* lines of proc_pid_status(5), each behind a newline, which the kernel escapes in the name above them */
-enum {
-	UID,
-	GID,
-	GROUPS,
-	INH,
-	PRM,
-	EFF,
-	BND,
-	AMB,
-	NNP,
-	SECCOMP,
-	FILTERS,
-	COMPARED,
-	THREADS = COMPARED,
-	FIELDS
-};
+/* lines of proc_pid_status(5), each behind a newline, which the kernel escapes in the name above them. All but the last two are compared */
 static const char *const fields[] = {
-	[UID] = "Uid:",
-	[GID] = "Gid:",
-	[GROUPS] = "Groups:",
-	[INH] = "CapInh:",
-	[PRM] = "CapPrm:",
-	[EFF] = "CapEff:",
-	[BND] = "CapBnd:",
-	[AMB] = "CapAmb:",
-	[NNP] = "NoNewPrivs:",
-	[SECCOMP] = "Seccomp:",
-	[FILTERS] = "Seccomp_filters:",
-	[THREADS] = "Threads:",
+	"Uid:",	   "Gid:",	  "Groups:",  "CapInh:",	  "CapPrm:",  "CapEff:", "CapBnd:",
+	"CapAmb:", "NoNewPrivs:", "Seccomp:", "Seccomp_filters:", "Threads:", "NSpid:"
 };
-_Static_assert(ARRAY_SIZE(fields) == FIELDS, "a name for each field");
+#define FIELDS	 ARRAY_SIZE(fields)
+#define COMPARED (FIELDS - 2)
+#define THREADS	 (FIELDS - 2)
+#define NSPID	 (FIELDS - 1)
 /* in the order of PIDFD_GET_*_NAMESPACE, which begins with 1 */
 static const char *const namespaces[] = {
 	"cgroup", "ipc", "mnt", "net", "pid", "pid_for_children", "time", "time_for_children", "user", "uts"
@@ -218,6 +195,18 @@ static void keep_namespaces(int pidfd)
 	}
 }
 
+/*
+ * A PID namespace can be entered without mounting its /proc: then numbers in /proc are others', and a process that is
+ * looked at there is not the one that was meant. NSpid has a number for each namespace from that of /proc inwards.
+ */
+static bool proc_is_of_others(const struct rights *own)
+{
+	const struct field *f = &own->field[NSPID];
+	const char *first = f->at ? memchr(f->at, '\t', f->len) : NULL;
+
+	return first && memchr(first + 1, '\t', f->len - (size_t)(first + 1 - f->at));
+}
+
 /* this process changes nothing of its own but its root directory, which pivot_root(2) in its namespace can */
 static int read_own(struct rights *own)
 {
@@ -232,6 +221,8 @@ static int read_own(struct rights *own)
 	for (size_t i = 0; i < ARRAY_SIZE(labels); i++)
 		own->labelled[i] = read_text(proc, labels[i], &own->label[i]) == 0;
 	r = read_rights(proc, pidfd, &nothing, own);
+	if (r == 0 && proc_is_of_others(own))
+		r = -EXDEV;
 	if (r == 0)
 		keep_namespaces(pidfd);
 	return r;
@@ -261,6 +252,9 @@ int rights_compare(int proc, int pidfd, const char *who, bool *ret_ended, unsign
 	static bool have_own;
 	int r = have_own ? read_root(AT_FDCWD, "/", &own.root) : read_own(&own);
 
+	if (r == -EXDEV)
+		return error_set(err, EXDEV,
+				 "/proc is not that of warmd's pid namespace: who asks cannot be looked at");
 	if (r < 0)
 		return error_errno(err, r, "reading what warmd itself may do");
 	have_own = true;
