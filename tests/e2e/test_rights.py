@@ -10,7 +10,6 @@ import pty
 import secrets
 import shutil
 import subprocess
-from pathlib import Path
 
 import fake_warmd as fw
 import pytest
@@ -198,3 +197,158 @@ def test_a_chroot_into_the_same_root_is_none(kept):
     r = execute([*kept.how("chroot=/"), kept.warm.program, "run", "--strict", "--", *kept.argv], env=kept.env)
     assert r.status == 0 and r.out.startswith(kept.secret), r
     kept.before = kept.state()
+
+
+# --- daemons with fewer rights than their callers, and other special ones ------------------------------------------
+
+@contextlib.contextmanager
+def daemon_of(programs, how, argv, prefix=None):
+    """A Warm whose warmd was started by a caller that had given something up, and a template of argv"""
+    with a_warm() as w:
+        start = prefix or [programs.path("caller"), how]
+        r = execute([*start, w.program, "build", "--name", "t", "--pool", "1", "--", *argv], env=w.env)
+        need(r.status != 77, r.err)
+        assert r.status == 0, r
+        try:
+            yield w, start
+        finally:
+            assert execute([*start, w.program, "stop"], env=w.env).status == 0
+
+
+@pytest.mark.parametrize("how", ["no_new_privs", pytest.param("bounding_set", marks=ROOT), pytest.param("capabilities", marks=ROOT), pytest.param("more_groups", marks=ROOT)])
+def test_more_rights_than_the_daemon(programs, script, how):
+    """It would lose them: cold too. Such a daemon can still be ended, by a signal that the kernel allows"""
+    program = [PYTHON, script("import json\n\ndef main():\n    print(open('/proc/self/status').read().split('NoNewPrivs')[1].split()[1])\n\nmain()\n")]
+    with daemon_of(programs, how, program) as (w, start):
+        assert execute([*start, w.program, "run", "--strict", "--", *program], env=w.env).status == 0
+        for options in ([], ["--pool"]):
+            assert w.run(program, options=options).out == "0\n"
+        r = w.run(program, strict=True)
+        assert r.status == 125 and "the caller" in r.err, r
+        r = w.command("launch", "t", check=False)
+        assert r.returncode == 125 and r.stdout == "" and "the caller" in r.stderr, r
+        daemon = w.pid()
+        r = w.command("stop", "--json")
+        assert json.loads(r.stdout) == {"stopped": True, "pid": daemon}
+        assert not exists(daemon)
+
+
+@ROOT
+def test_all_groups_are_compared(programs, script):
+    """proc_pid_status(5) has them in one line, which may be long"""
+    need(shutil.which("setpriv"), "setpriv")
+    program = [PYTHON, script("import os\n\ndef main():\n    print(999999 in os.getgroups())\n\nmain()\n")]
+    # 511 bytes, and more than a page
+    for count in (120, 3000):
+        many = ",".join(map(str, range(100001, 100001 + count)))
+        with daemon_of(programs, "", program, ["setpriv", "--groups", many + ",999999"]) as (w, start):
+            r = execute([*start, w.program, "launch", "t"], env=w.env)
+            assert (r.out, r.status) == ("True\n", 0), r
+            fewer = ["setpriv", "--groups", many]
+            r = execute([*fewer, w.program, "launch", "t"], env=w.env)
+            assert r.status == 125 and "Groups" in r.err and r.out == "", r
+            assert execute([*fewer, w.program, "run", "--", *program], env=w.env).out == "False\n"
+
+
+def test_one_filter_more(programs, script):
+    """Where all have a filter, as in a container, their number counts"""
+    program = [PYTHON, script("import json\n\ndef main():\n    print(1)\n\nmain()\n")]
+    with daemon_of(programs, "no_new_privs,seccomp", program) as (w, start):
+        assert execute([*start, w.program, "run", "--strict", "--", *program], env=w.env).out == "1\n"
+        more = [programs.path("caller"), "no_new_privs,seccomp,seccomp"]
+        r = execute([*more, w.program, "run", "--strict", "--", *program], env=w.env)
+        assert r.status == 125 and "Seccomp_filters" in r.err, r
+
+
+def test_proc_of_another_pid_namespace(programs, own_warm):
+    """Numbers in it are others': warmd does not believe them"""
+    how = "pid" if os.geteuid() == 0 else "user,pid"
+    # the daemon ends with the namespace
+    r = execute([programs.path("caller"), how, "sh", "-c", f"{own_warm.program} run -v -- echo 1; {own_warm.program} build -- true; true"], env=own_warm.env)
+    need(r.status != 77, r.err)
+    assert r.out == "1\n" and "running cold: /proc is not that of warmd's pid namespace" in r.err, r
+    assert "no template was built: /proc is not" in r.err, r
+
+
+# --- the runtime directory ----------------------------------------------------------------------------------------
+
+def in_the_gap(path, argv, env):
+    """warmd finds nothing at path when it first looks, and finds what is there when it makes it"""
+    need(shutil.which("strace"), "strace")
+    calls = "%stat,%lstat,newfstatat,mkdir"
+    return execute(["strace", "-f", "-o", "/dev/null", "-P", path, "-e", f"trace={calls}",
+                    "-e", "inject=%stat,%lstat,newfstatat:error=ENOENT:when=1", *argv], env={**env, "WARM_RUNTIME_DIR": str(path)})
+
+
+@ROOT
+@pytest.mark.parametrize("what", ["directory", "link", "link_to_ours"])
+def test_another_user_wins_the_race_for_the_runtime_directory(own_warm, tmp_path, what):
+    """EEXIST of mkdir(2) says that something is there, not whose it is"""
+    tmp_path.chmod(0o755)
+    path, ours = tmp_path / "rt", tmp_path / "ours"
+    ours.mkdir(mode=0o700)
+    if what == "directory":
+        path.mkdir(mode=0o700)
+        os.chown(path, 65534, 65534)
+        seen = path
+    else:
+        seen = tmp_path / "theirs" if what == "link" else ours
+        seen.mkdir(mode=0o700, exist_ok=True)
+        if what == "link":
+            os.chown(seen, 65534, 65534)
+        path.symlink_to(seen)
+        os.chown(path, 65534, 65534, follow_symlinks=False)
+        os.chown(tmp_path, 65534, 65534)       # or fs.protected_symlinks does it for us
+    r = in_the_gap(path, [own_warm.build_directory / "warmd"], own_warm.env)
+    assert r.status == 125 and "belongs to uid 65534" in r.err, r
+    assert list(seen.iterdir()) == []
+    # a client goes cold, and starts none
+    r = in_the_gap(path, [own_warm.program, "run", "echo", "1"], own_warm.env)
+    assert (r.out, r.status) == ("1\n", 0), r
+    assert list(seen.iterdir()) == []
+
+
+@pytest.mark.parametrize("name", ["warmd.log", "warmd.lock"])
+def test_what_lies_in_the_runtime_directory_is_not_trusted(own_warm, name):
+    """It may have been open to others before"""
+    own_warm.runtime_dir.mkdir(mode=0o700)
+    target = own_warm.directory / "target"
+    target.write_text("mine\n", encoding="ascii")
+    for plant in (lambda p: p.symlink_to(target), lambda p: p.hardlink_to(target) if hasattr(p, "hardlink_to") else os.link(target, p)):
+        plant(own_warm.runtime_dir / name)
+        r = own_warm.run(["echo", "1"])
+        assert r.out == "1\n", r
+        assert own_warm.run(["echo", "1"]).out == "1\n"
+        assert target.read_text(encoding="ascii") == "mine\n"
+        own_warm.command("stop", check=False)
+        (own_warm.runtime_dir / name).unlink()
+
+
+def test_modes(own_warm):
+    os.umask(0)
+    try:
+        own_warm.start()
+    finally:
+        os.umask(0o022)
+    assert own_warm.runtime_dir.stat().st_mode & 0o7777 == 0o700
+    for name in ("warmd.sock", "metrics.sock", "warmd.log", "warmd.lock"):
+        assert (own_warm.runtime_dir / name).lstat().st_mode & 0o7777 == 0o600, name
+
+
+@ROOT
+def test_a_log_of_another_user_is_not_written(own_warm, tmp_path):
+    """WARM_LOG may be in a directory where others make names"""
+    tmp_path.chmod(0o755)
+    target, link = tmp_path / "target", tmp_path / "link"
+    target.write_text("mine\n", encoding="ascii")
+    link.symlink_to(target)
+    os.chown(link, 65534, 65534, follow_symlinks=False)
+    os.chown(tmp_path, 65534, 65534)
+    other = tmp_path / "other"
+    other.write_text("", encoding="ascii")
+    os.chown(other, 65534, 65534)
+    for path in (link, other):
+        env = {**own_warm.env, "WARM_LOG": str(path)}
+        assert execute([own_warm.program, "run", "true"], env=env).status == 0
+        own_warm.command("stop")
+        assert target.read_text(encoding="ascii") == "mine\n" and other.read_text(encoding="ascii") == ""
