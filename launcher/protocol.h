@@ -126,7 +126,8 @@ struct wire_run {
 	uint16_t rows, columns; /* of the first of stdin, stdout, stderr that is a terminal; else 0 */
 	uint32_t ngroups_hash; /* FNV-1a 32 of the supplementary groups */
 	uint64_t inherited_fds[4]; /* descriptors 0..255 that are open in the caller, a bit each */
-	uint32_t tag; /* launches: comes back in the reply */
+	uint32_t
+		tag; /* launches: comes back in the reply; run without POOL: PID of the program, if another process asks; else 0 */
 	int32_t nice;
 	uint32_t pool; /* build: clones to be kept parked; 0: what the configuration says */
 	uint32_t leases; /* launch: 1: the client takes leases */

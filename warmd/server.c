@@ -232,7 +232,9 @@ static bool answer_run(struct connection *c, struct request *req, struct packet 
 		return false;
 	if (!(flags & WIRE_RUN_EXPLAIN)) {
 		s->ways[WIRE_WAY_BECOME] += status == WIRE_WARM;
-		server_note_launch(s, c->pid, req, status, reason, start_ns);
+		/* who has a child connect says so itself; it is for lists alone */
+		server_note_launch(s, !(flags & WIRE_RUN_POOL) && req->run.tag ? req->run.tag : c->pid, req,
+				   status, reason, start_ns);
 		s->recent[(s->nrecent - 1) % RECENT_LAUNCHES].template_id = t ? t->id : 0;
 		log_debug("run '%s': %s (%s)", req->argv[0], status == WIRE_WARM ? "warm" : "cold", reason);
 	}

@@ -352,3 +352,43 @@ def test_a_log_of_another_user_is_not_written(own_warm, tmp_path):
         assert execute([own_warm.program, "run", "true"], env=env).status == 0
         own_warm.command("stop")
         assert target.read_text(encoding="ascii") == "mine\n" and other.read_text(encoding="ascii") == ""
+
+
+# --- the file capability ------------------------------------------------------------------------------------------
+
+@ROOT
+def test_launcher_with_a_file_capability(own_warm):
+    """It has more than warmd, for one call; what is asked for is asked for by a child that has not. The program has none"""
+    need(shutil.which("setcap") and shutil.which("setpriv"), "setcap, setpriv")
+    need(not SAN, "programs without a sanitizer")
+    build = own_warm.directory / "build"
+    build.mkdir()
+    for name in ("warm", "warmd", "warm-tool"):
+        shutil.copy(BUILD / name, build / name)
+    need(subprocess.run(["setcap", "cap_checkpoint_restore+ep", build / "warm"], check=False).returncode == 0, "file capabilities")
+    program = own_warm.directory / "a.py"
+    program.write_text("import json, os\n\ndef main():\n    print(os.readlink('/proc/self/exe'))\n"
+                     "    print([l for l in open('/proc/self/status') if l.startswith('Cap')], os.path.exists('/proc/self/fd/9'))\n"
+                     "    print(len(os.listdir('/proc/self/fd')), open(f'/proc/{os.getpid()}/task/{os.getpid()}/children').read())\n\nmain()\n", encoding="ascii")
+    own_warm.directory.chmod(0o755)
+    own_warm.runtime_dir.mkdir(mode=0o700)
+    os.chown(own_warm.runtime_dir, 65534, 65534)
+    (own_warm.directory / "config").chmod(0o755)
+    os.chown(own_warm.config_file.parent, 65534, 65534)
+    user = ["setpriv", "--reuid", "65534", "--regid", "65534", "--clear-groups"]
+    argv, env = [PYTHON, str(program)], own_warm.env
+    cold = execute([*user, *argv], env=env)
+    warm = [*user, str(build / "warm")]
+    try:
+        r = execute([*warm, "build", "--name", "t", "--", *argv], env=env)
+        assert r.status == 0, r
+        for options in ([], ["--pool"]):
+            r = execute([*warm, "run", "--strict", *options, "--", *argv], env=env)
+            assert (r.stdout, r.stderr, r.status) == (cold.stdout, cold.stderr, cold.status), options
+        for command in (["launch", "t"], ["logs", "1"], ["ls"]):
+            r = execute([*warm, *command], env=env)
+            assert "the caller" not in r.err, r
+        r = execute([*user, "setpriv", "--no-new-privs", str(build / "warm"), "run", "--strict", "--", *argv], env=env)
+        assert r.status == 125 and "NoNewPrivs" in r.err, r
+    finally:
+        execute([*warm, "stop"], env=env)
