@@ -176,6 +176,7 @@ struct wire_run_reply {
 	uint64_t context_max; /* bytes of context that the program can take; 0: through a descriptor */
 	uint64_t template_id;
 	uint64_t generation;
+	uint64_t learn_key; /* of the template, for struct wire_learn */
 	uint32_t stdio_changed; /* bit n: descriptor n is of another kind than in the build */
 	uint32_t learn; /* bit n: a clone of enum wire_learn_kind n shall tell its pages, at its exit */
 	uint32_t tag, pid, way; /* WIRE_LAUNCHED; way: enum wire_way */
@@ -296,7 +297,8 @@ enum wire_learn_kind {
 
 struct wire_learn {
 	struct wire_header header;
-	uint64_t template_id;
+	uint64_t
+		learn_key; /* a clone has ended by the time warmd could look at its rights: it says what only clones were told */
 	uint32_t count, kind; /* enum wire_learn_kind */
 	struct wire_range ranges[];
 };

@@ -245,25 +245,34 @@ static bool has_ended(int proc, int r, const struct rights *thread, const struct
 	return fstatat(proc, "status", &st, 0) < 0 && (errno == ENOENT || errno == ESRCH);
 }
 
+static struct rights mine; /* of this process; static, as the buffers of one reading serve the next */
+static bool have_own;
+
+int rights_prepare(void)
+{
+	int r = have_own ? read_root(AT_FDCWD, "/", &mine.root) : read_own(&mine);
+
+	have_own |= r == 0;
+	return r;
+}
+
 int rights_compare(int proc, int pidfd, const char *who, bool *ret_ended, unsigned int *ret_threads,
 		   struct error *err)
 {
-	static struct rights own, other;
-	static bool have_own;
-	int r = have_own ? read_root(AT_FDCWD, "/", &own.root) : read_own(&own);
+	static struct rights other;
+	int r = rights_prepare();
 
 	if (r == -EXDEV)
 		return error_set(err, EXDEV,
 				 "/proc is not that of warmd's pid namespace: who asks cannot be looked at");
 	if (r < 0)
 		return error_errno(err, r, "reading what warmd itself may do");
-	have_own = true;
-	r = read_rights(proc, pidfd, &own, &other);
-	*ret_ended = has_ended(proc, r, &other, &own);
+	r = read_rights(proc, pidfd, &mine, &other);
+	*ret_ended = has_ended(proc, r, &other, &mine);
 	*ret_threads = r == 0 ? threads_of(&other) : 0;
 	if (*ret_ended)
 		return 0;
 	if (r < 0)
 		return error_set(err, EACCES, "the rights of %s cannot be read: %s", who, strerror(-r));
-	return compare(&other, &own, who, err);
+	return compare(&other, &mine, who, err);
 }

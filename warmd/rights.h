@@ -15,6 +15,13 @@
 #include "engine/base/error.h"
 
 /**
+ * rights_prepare() - read what this process has, and keep its namespaces open; once, at its start
+ *
+ * Return: 0, or a negative errno: then every comparison fails, with words.
+ */
+int rights_prepare(void);
+
+/**
  * rights_compare() - has a thread what this process has?
  * @proc: descriptor of /proc/PID or /proc/PID/task/TID
  * @pidfd: of the process, when the thread is its first; -EBADF otherwise

@@ -19,6 +19,7 @@
 #include "warmd/oom_score.h"
 #include "warmd/peer.h"
 #include "warmd/pool.h"
+#include "warmd/rights.h"
 #include "warmd/terminal.h"
 
 #define ACCEPT_PAUSE_USEC 50000 /* without descriptors or memory for one more connection */
@@ -71,6 +72,7 @@ void template_describe(const struct template *t, struct wire_run_reply *reply)
 		.args_base = t->result->args_base,
 		.context_max = t->result->context_max,
 		.template_id = t->id,
+		.learn_key = t->learn_key,
 	};
 }
 
@@ -519,6 +521,7 @@ int server_new(struct server **ret, sd_event *event, const struct config *config
 	s->store->on_gone = on_gone;
 	s->store->on_gone_data = s;
 	launch_own_context(&s->own);
+	rights_prepare();
 	oom_score_read(getpid(), &s->own_oom_score_adj);
 	/* sources without a handle float: they live as long as the loop */
 	r = sd_event_add_io(event, NULL, listen_fd, EPOLLIN, on_connect, s);

@@ -55,7 +55,7 @@ F_NO_BUILD, F_BUILD, F_EXPLAIN, F_REBUILD, F_POOL = 1, 2, 4, 8, 16
 
 HEADER = struct.Struct("<IHHII")
 RUN = struct.Struct("<8I4Q32Q6IHHI4QIiIIQI60s")
-REPLY = struct.Struct("<II7QIIIIII256s")
+REPLY = struct.Struct("<II8QIIIIII256s")
 COMMANDS = {1: "list", 2: "remove", 3: "inspect", 4: "stats", 5: "explain", 6: "stop", 7: "hello", 8: "ps"}
 
 
@@ -137,7 +137,7 @@ def packet(kind, body=b"", version=VERSION, size=None, magic=MAGIC):
 
 def run_reply(status="none", reason="", template_id=0, nfds=0):
     status = STATUS.index(status) if isinstance(status, str) else status
-    return packet(T_RUN_REPLY, REPLY.pack(status, nfds, 0, 0, 0, 0, 0, template_id, 0, 0, 0, 0, 0, 0, 0, reason.encode()))
+    return packet(T_RUN_REPLY, REPLY.pack(status, nfds, 0, 0, 0, 0, 0, template_id, 0, 0, 0, 0, 0, 0, 0, 0, reason.encode()))
 
 
 class Run:
