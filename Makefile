@@ -125,7 +125,7 @@ $(B)/warm-tool: $(patsubst %.c,$(B)/obj/%.o,$(BASE_SRC) $(ENGINE_SRC) $(PTY_SRC)
 MUSL_CFLAGS := -std=gnu11 -Os $(WARNINGS) -fno-strict-aliasing -fno-stack-protector -fno-pie -fvisibility=hidden \
 	-ffunction-sections -fdata-sections -fno-asynchronous-unwind-tables \
 	-idirafter /usr/include -idirafter /usr/include/$(ARCH)-linux-gnu
-WARM_SRC := launcher/warm.c launcher/client.c launcher/client_start.c launcher/context.c engine/become.c engine/become_json.c \
+WARM_SRC := launcher/warm.c launcher/capable.c launcher/client.c launcher/client_start.c launcher/context.c engine/become.c engine/become_json.c \
 	engine/base/scheduling.c engine/base/clock.c engine/base/error.c engine/base/fd.c engine/base/limits.c engine/base/packet.c engine/base/pidfd.c engine/base/runtime_dir.c \
 	launcher/enter.c launcher/follow.c launcher/launch.c launcher/launch_cold.c launcher/terminal.c launcher/attach.c launcher/logs.c $(PTY_SRC)
 

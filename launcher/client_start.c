@@ -311,17 +311,15 @@ static int connect_other(const struct runtime_dir *dir, uint64_t deadline, struc
 	}
 }
 
-/* Return: 0, also when somebody else made it meanwhile */
+/* Return: 0, also when it was made meanwhile, by this user */
 static int make_dir(const struct runtime_dir *dir, struct error *err)
 {
-	struct runtime_dir again;
+	int fd;
 
 	if (dir->exists)
 		return 0;
-	/* the umask can only take bits away that are not asked for */
-	if (mkdir(dir->path, 0700) < 0 && errno != EEXIST)
-		return error_errno(err, errno, "cannot make the runtime directory %s", dir->path);
-	return runtime_dir_find(&again, err);
+	fd = runtime_dir_open(dir, 1, err);
+	return fd < 0 ? fd : (fd_close(fd), 0);
 }
 
 int client_start_daemon(const struct runtime_dir *dir, unsigned int timeout_ms, struct error *err)

@@ -162,6 +162,14 @@ static void collect_descriptors(struct wire_run *run)
 	}
 }
 
+void context_without(void *buf, int fd)
+{
+	struct wire_run *run = buf;
+
+	if (fd >= 0 && fd < MAX_FDS)
+		run->inherited_fds[fd / 64] &= ~(1ull << (fd % 64));
+}
+
 /* Return: 0, or -1 with errno */
 static int collect_groups(struct wire_run *run, void *scratch, size_t size)
 {

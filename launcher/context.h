@@ -26,8 +26,7 @@
  * @argc: entries of @argv, at least 1
  * @argv, @envp: the program's; @envp may be NULL for an empty environment
  *
- * Call it before any descriptor of warm's own is open (the socket to warmd): what is
- * open counts as inherited.
+ * What is open counts as inherited: for a descriptor of warm's own (the socket to warmd), see context_without().
  *
  * Return: bytes used, which is also header.size. 0 with errno set on failure: E2BIG when it does
  * not fit, ENOENT when the working directory was removed or lies outside the root, EINVAL
@@ -35,6 +34,9 @@
  */
 size_t context_collect(void *buf, size_t size, uint32_t flags, const char *name, const char *ready, int argc,
 		       char **argv, char **envp);
+
+/** context_without() - @fd, in a context that was collected into @buf, is warm's own, and not the program's */
+void context_without(void *buf, int fd);
 
 /**
  * context_process() - a part of it, for libwarm: what belongs to the process and not to one launch

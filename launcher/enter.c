@@ -23,7 +23,7 @@ int enter_template(const struct wire_run_reply *reply, const int32_t *files, uns
 {
 	struct wire_learn learn = {
 		.header = { .magic = WIRE_MAGIC, .version = WIRE_VERSION_NUMBER, .type = WIRE_LEARN },
-		.template_id = reply->template_id,
+		.learn_key = reply->learn_key,
 	};
 	char socket_path[RUNTIME_PATH_MAX] = "";
 	struct runtime_dir dir;

@@ -126,6 +126,7 @@ static const struct {
 	[WIRE_COLD_ERROR] = { EIO, "warmd failed" },
 	[WIRE_COLD_DISABLED] = { EPERM, "the configuration disables it" },
 	[WIRE_COLD_WAITS] = { EAGAIN, "the next build waits" },
+	[WIRE_COLD_RIGHTS] = { EACCES, "this process has other rights than warmd" },
 };
 _Static_assert(sizeof(statuses) / sizeof(statuses[0]) == WIRE_LAUNCHED,
 	       "what warmd answers, all but WIRE_LAUNCHED");

@@ -12,6 +12,7 @@ static const char *const status_names[] = {
 	[WIRE_COLD_ERROR] = "error",
 	[WIRE_COLD_DISABLED] = "disabled",
 	[WIRE_COLD_WAITS] = "waits",
+	[WIRE_COLD_RIGHTS] = "rights",
 	[WIRE_LAUNCHED] = "launched",
 	[WIRE_COLD_NO_DAEMON] = "no_daemon",
 	[WIRE_COLD_TIMEOUT] = "timeout",

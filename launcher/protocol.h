@@ -59,6 +59,7 @@ enum wire_type {
 	WIRE_LEASE, /* server: struct wire_lease + descriptors */
 	WIRE_COMMAND, /* server: struct wire_command, behind an answer that says so */
 	WIRE_TAKEN, /* client: struct wire_taken; no answer, but WIRE_EXITED later */
+	WIRE_LOOK, /* client: a bare header: I shall ask for something, look at my rights meanwhile; no answer */
 };
 
 struct wire_header {
@@ -130,7 +131,8 @@ struct wire_run {
 	uint16_t rows, columns; /* of the first of stdin, stdout, stderr that is a terminal; else 0 */
 	uint32_t ngroups_hash; /* FNV-1a 32 of the supplementary groups */
 	uint64_t inherited_fds[4]; /* descriptors 0..255 that are open in the caller, a bit each */
-	uint32_t tag; /* launches: comes back in the reply */
+	uint32_t
+		tag; /* launches: comes back in the reply; run without POOL: PID of the program, if another process asks; else 0 */
 	int32_t nice;
 	uint32_t pool; /* build: clones to be kept parked; 0: what the configuration says */
 	uint32_t leases; /* launch: 1: the client takes leases */
@@ -151,6 +153,7 @@ enum wire_status {
 	WIRE_COLD_ERROR, /* warmd failed: reason */
 	WIRE_COLD_DISABLED, /* configuration says so */
 	WIRE_COLD_WAITS, /* none, and no build for a while: they failed, or brought nothing: reason */
+	WIRE_COLD_RIGHTS, /* the caller has not the rights that warmd has, or others: reason. Nothing is built */
 	WIRE_LAUNCHED, /* by fork or parked: pid, way; a pidfd follows. WIRE_EXITED tells of its end */
 	/* decided by the client itself, for statistics and -v */
 	WIRE_COLD_NO_DAEMON,
@@ -179,6 +182,7 @@ struct wire_run_reply {
 	uint64_t context_max; /* bytes of context that the program can take; 0: through a descriptor */
 	uint64_t template_id;
 	uint64_t generation;
+	uint64_t learn_key; /* of the template, for struct wire_learn */
 	uint32_t stdio_changed; /* bit n: descriptor n is of another kind than in the build */
 	uint32_t learn; /* bit n: a clone of enum wire_learn_kind n shall tell its pages, at its exit */
 	uint32_t tag, pid, way; /* WIRE_LAUNCHED; way: enum wire_way */
@@ -311,7 +315,8 @@ enum wire_learn_kind {
 
 struct wire_learn {
 	struct wire_header header;
-	uint64_t template_id;
+	uint64_t
+		learn_key; /* a clone has ended by the time warmd could look at its rights: it says what only clones were told */
 	uint32_t count, kind; /* enum wire_learn_kind */
 	struct wire_range ranges[];
 };

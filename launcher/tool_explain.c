@@ -20,6 +20,8 @@ static const char *const outcomes[] = {
 	[WIRE_COLD_ERROR] = "would run cold: warmd failed",
 	[WIRE_COLD_DISABLED] = "would run cold: the configuration says so",
 	[WIRE_COLD_WAITS] = "would run cold: there is no template, and the next build waits",
+	[WIRE_COLD_RIGHTS] =
+		"would run cold: templates are built with warmd's rights, and this process has others",
 	[WIRE_COLD_NO_DAEMON] = "would run cold, and start warmd, which builds a template for the next time",
 	[WIRE_COLD_TIMEOUT] = "would run cold: warmd does not answer",
 	[WIRE_COLD_VERSION] = "would run cold: warmd is of another version; run 'warm stop'",
@@ -179,6 +181,8 @@ static int run(const struct tool_command *self, int argc, char **argv)
 	r = ask(args.argv[0], &reply, &err);
 	if (r == 0)
 		return print_lines(reply, args.argv[0], json);
+	if (r == -EPERM) /* warmd does not tell this process anything */
+		return tool_fail(&err);
 	if (is_number(args.argv[0])) {
 		if (r == -ESRCH)
 			error_set(&err, ESRCH, "nothing is known of process %s: warmd is not running",

@@ -2,8 +2,8 @@
 /*
  * tool_stop.c - `warm stop`: ask warmd to end, and wait until it has.
  *
- * A daemon of another protocol version or one that hangs does not understand; it
- * gets SIGTERM, through a pidfd so that the signal cannot meet a process that took over its number.
+ * A daemon of another protocol version or one that hangs does not understand, and one with other rights than this
+ * process' does not obey. It gets SIGTERM, as far as the kernel lets this process send it, through a pidfd so that the signal cannot meet a process that took over its number.
  */
 #include "launcher/tool.h"
 
@@ -86,7 +86,8 @@ static int stop(int fd, struct daemon *daemon, struct error *err)
 
 	find_daemon(fd, daemon);
 	r = ask(fd, err);
-	if ((r == -EPROTONOSUPPORT || r == -ETIMEDOUT || r == -EBADMSG) && daemon->pidfd >= 0) {
+	if ((r == -EPROTONOSUPPORT || r == -ETIMEDOUT || r == -EBADMSG || r == -EPERM) &&
+	    daemon->pidfd >= 0) {
 		if (syscall(SYS_pidfd_send_signal, daemon->pidfd, SIGTERM, NULL, 0) < 0 && errno != ESRCH)
 			return error_errno(err, errno, "cannot signal warmd (process %d)", daemon->pid);
 		r = 0;

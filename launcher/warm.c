@@ -18,6 +18,7 @@
 
 #include "engine/become.h"
 #include "launcher/attach.h"
+#include "launcher/capable.h"
 #include "launcher/client.h"
 #include "launcher/context.h"
 #include "launcher/enter.h"
@@ -122,6 +123,7 @@ static const char *const status_words[] = {
 	[WIRE_COLD_ERROR] = "warmd failed",
 	[WIRE_COLD_DISABLED] = "the configuration says so",
 	[WIRE_COLD_WAITS] = "its next build waits",
+	[WIRE_COLD_RIGHTS] = "this process has other rights than warmd",
 	[WIRE_LAUNCHED] = "launched",
 	[WIRE_COLD_NO_DAEMON] = "warmd is not running",
 	[WIRE_COLD_TIMEOUT] = "warmd does not answer",
@@ -212,30 +214,68 @@ static int run_pool(const struct run_options *o, char **envp)
 	return by_answer(o, &l.reply, nfds, envp);
 }
 
+/* @ret_child: who has connected, if it is not this process; else 0. Return: a descriptor, or a negative errno with *err set */
+static int open_run(pid_t *ret_child, struct error *err)
+{
+	/* 60 to 90 us of work, done on another processor while the context is collected */
+	static const struct wire_header look = { WIRE_MAGIC, WIRE_VERSION_NUMBER, WIRE_LOOK, sizeof(look),
+						 0 };
+	int fd, r;
+
+	*ret_child = 0;
+	fd = capable() ? capable_open(ANSWER_MS, ret_child, err) : client_open(1, ANSWER_MS, err);
+	r = fd < 0 ? fd : client_send(fd, &look, sizeof(look), err);
+	if (r < 0 && fd >= 0)
+		close(fd);
+	return r < 0 ? r : fd;
+}
+
+/* Return: as client_receive_run() */
+static int ask(int fd, size_t size, pid_t child, struct wire_run_reply *reply, unsigned int *ret_nfds,
+	       struct error *err)
+{
+	int r;
+
+	context_without(message, fd);
+	/* the program will be this process, not the one that warmd sees: for lists */
+	((struct wire_run *)message)->tag = child ? (uint32_t)getpid() : 0;
+	r = client_send(fd, message, size, err);
+	return r < 0 ? r : client_receive_run(fd, reply, ANSWER_MS, files, ENTER_MAX_FILES, ret_nfds, err);
+}
+
 static int run_warm(const struct run_options *o, int argc, char **argv, char **envp)
 {
 	struct wire_run_reply reply;
 	struct error err = { 0 };
 	unsigned int nfds = 0;
-	size_t size = context_collect(message, sizeof(message), o->pool ? WIRE_RUN_POOL : 0, o->name,
-				      o->ready, argc, argv, envp);
-	int fd, r;
+	pid_t child = 0;
+	size_t size;
+	int fd = -EBADF, r = 0;
 
-	if (!size)
-		return not_warm(o, errno == E2BIG ? "arguments and environment are too large for the wire"
-						  : strerror(errno));
-	if (o->pool) {
+	if (!o->pool)
+		r = fd = open_run(&child, &err);
+	else if (capable())
+		capable_drop();
+	if (r < 0)
+		return not_warm(o, err.text);
+	size = context_collect(message, sizeof(message), o->pool ? WIRE_RUN_POOL : 0, o->name, o->ready, argc,
+			       argv, envp);
+	if (!size) {
+		r = error_set(&err, errno, "%s",
+			      errno == E2BIG ? "arguments and environment are too large for the wire"
+					     : strerror(errno));
+	} else if (o->pool) {
 		r = run_pool(o, envp);
 		if (r >= 0)
 			return r;
+		r = fd = open_run(&child, &err);
 	}
-	fd = client_open(1, ANSWER_MS, &err);
-	if (fd < 0)
-		return not_warm(o, err.text);
-	r = client_send(fd, message, size, &err);
-	if (r == 0)
-		r = client_receive_run(fd, &reply, ANSWER_MS, files, ENTER_MAX_FILES, &nfds, &err);
-	close(fd);
+	if (r >= 0)
+		r = ask(fd, size, child, &reply, &nfds, &err);
+	if (fd >= 0)
+		close(fd);
+	if (child)
+		capable_done(child);
 	return r < 0 ? not_warm(o, err.text) : by_answer(o, &reply, nfds, envp);
 }
 
@@ -302,6 +342,10 @@ int main(int argc, char **argv, char **envp)
 	const char *disable;
 	int status;
 
+	if (argc < 2 || (strcmp(argv[1], "run") != 0 && strcmp(argv[1], "skeleton") != 0)) {
+		if (capable())
+			capable_drop();
+	}
 	if (argc >= 2 && strcmp(argv[1], "launch") == 0)
 		return launch_main(argc, argv, envp);
 	if (argc >= 2 && strcmp(argv[1], "attach") == 0)

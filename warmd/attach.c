@@ -10,6 +10,7 @@
 
 #include "engine/base/fd.h"
 #include "engine/base/log.h"
+#include "warmd/peer.h"
 #include "warmd/pool.h"
 #include "warmd/terminal.h"
 
@@ -121,8 +122,8 @@ int attach_request(struct connection *c, const void *packet, size_t len, struct 
 	record = m->flags & WIRE_ATTACH_RECORD;
 	cl = find_clone(c->server, m->pid);
 	t = cl ? cl->terminal : find_ended(c->server, m->pid);
-	/* whoever writes to a clone has its rights */
-	if (!record && peer_check(c, &err) < 0)
+	/* whoever writes to a clone has its rights, and what it prints may be what it alone may read */
+	if (peer_check(c, &err) < 0)
 		refuse(c, m->pid, EACCES, "%.200s", err.text);
 	else if (!cl && !t)
 		refuse(c, m->pid, ESRCH, "process %u is no clone of warmd's ('warm ps' lists them)", m->pid);

@@ -13,6 +13,7 @@
 #include "engine/base/fd.h"
 #include "engine/base/log.h"
 #include "warmd/control.h"
+#include "warmd/peer.h"
 #include "warmd/pool.h"
 
 void *answer_own(struct answer *a, void *p)
@@ -343,24 +344,9 @@ static int send_reply(struct connection *c, struct answer *a)
 	return sendmsg(c->fd, &msg, MSG_NOSIGNAL | MSG_DONTWAIT) < 0 ? -errno : 0;
 }
 
-int control_handle(struct connection *c, const uint8_t *payload, size_t len)
+/* Return: true: warmd is to end, once it has answered */
+static bool answer_command(struct server *s, struct answer *a, const Warm__ControlRequest *q)
 {
-	Warm__ControlRequest *q = warm__control_request__unpack(NULL, len, payload);
-	struct server *s = c->server;
-	struct answer *a;
-	bool stop = false;
-	int r;
-
-	if (!q)
-		return -EBADMSG;
-	a = calloc(1, sizeof(*a));
-	if (!a) {
-		warm__control_request__free_unpacked(q, NULL);
-		return -ENOMEM;
-	}
-	a->server = s;
-	warm__control_reply__init(&a->reply);
-	watch_drain(s->store->watch);
 	switch (q->command_case) {
 	case WARM__CONTROL_REQUEST__COMMAND_LIST:
 		list(s, a);
@@ -384,11 +370,37 @@ int control_handle(struct connection *c, const uint8_t *payload, size_t len)
 		hello(s, a);
 		break;
 	case WARM__CONTROL_REQUEST__COMMAND_STOP:
-		stop = true;
-		break;
+		return true;
 	default:
 		answer_fail(a, -EOPNOTSUPP, "unknown command%s", "");
 	}
+	return false;
+}
+
+int control_handle(struct connection *c, const uint8_t *payload, size_t len)
+{
+	Warm__ControlRequest *q = warm__control_request__unpack(NULL, len, payload);
+	struct server *s = c->server;
+	struct error err = { 0 };
+	struct answer *a;
+	bool stop = false;
+	int r;
+
+	if (!q)
+		return -EBADMSG;
+	a = calloc(1, sizeof(*a));
+	if (!a) {
+		warm__control_request__free_unpacked(q, NULL);
+		return -ENOMEM;
+	}
+	a->server = s;
+	warm__control_reply__init(&a->reply);
+	watch_drain(s->store->watch);
+	/* answers are made of command lines, paths and variables; who warmd is can be seen by its socket */
+	if (q->command_case != WARM__CONTROL_REQUEST__COMMAND_HELLO && peer_check(c, &err) < 0)
+		answer_fail(a, -EPERM, "%s", err.text);
+	else
+		stop = answer_command(s, a, q);
 	r = send_reply(c, a);
 	answer_free(a);
 	warm__control_request__free_unpacked(q, NULL);

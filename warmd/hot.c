@@ -255,7 +255,7 @@ int hot_take(struct store *s, const void *packet, size_t len)
 	if (r == -EBADMSG)
 		return r;
 	for (struct template *t = s->list; t; t = t->next) {
-		if (t->id != m->template_id || !(hot_wanted(t) >> m->kind & 1))
+		if (t->learn_key != m->learn_key || !(hot_wanted(t) >> m->kind & 1))
 			continue;
 		if (!t->hot)
 			t->hot = calloc(1, sizeof(*t->hot));

@@ -15,6 +15,7 @@
 #include "engine/base/clock.h"
 #include "engine/base/fd.h"
 #include "engine/base/log.h"
+#include "warmd/peer.h"
 #include "warmd/pool.h"
 #include "warmd/terminal.h"
 
@@ -278,8 +279,8 @@ void launch_request(struct connection *c, struct request *req, struct packet *ca
 	if (!l)
 		return;
 	l->by_name = true;
-	if (peer_check(c, &err) < 0) {
-		launch_answer(l, WIRE_COLD_MISMATCH, NULL, err.text);
+	if (peer_launcher(c, &err) < 0) {
+		launch_answer(l, WIRE_COLD_RIGHTS, NULL, err.text);
 		launch_free(l);
 		return;
 	}

@@ -268,7 +268,7 @@ void lease_offer(struct pool *p, const struct launch *l, const struct order *o)
 	uint64_t model;
 	int r;
 
-	if (!c || c->dead || !c->checked || !l->request->run.leases || (l->request->run.flags & OTHER_FLAGS))
+	if (!c || c->dead || !c->launcher || !l->request->run.leases || (l->request->run.flags & OTHER_FLAGS))
 		return;
 	/* one that learns is no model */
 	if (o->head.flags & STUB_ORDER_LEARN)

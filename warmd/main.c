@@ -11,7 +11,6 @@
 #include <sys/prctl.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
-#include <sys/un.h>
 #include <systemd/sd-daemon.h>
 
 #include "engine/base/fd.h"
@@ -21,11 +20,13 @@
 #include "launcher/protocol.h"
 #include "warmd/metrics_http.h"
 #include "warmd/server.h"
+#include "warmd/socket.h"
 
 #define LOG_MAX (4u << 20) /* bytes; and as much again in warmd.log.1 */
 
 struct start {
 	struct runtime_dir dir;
+	int dir_fd; /* of dir, which was looked at: runtime_dir_open() */
 	int lock_fd, ready_fd;
 	bool logging;
 	bool activated; /* the socket is systemd's: not ours to remove */
@@ -51,14 +52,12 @@ static void tell_starter(struct start *s, const char *words)
 
 static int lock(struct start *s, struct error *err)
 {
-	char path[RUNTIME_PATH_MAX];
-
-	if (mkdir(s->dir.path, 0700) < 0 && errno != EEXIST)
-		return error_errno(err, errno, "making the runtime directory %s", s->dir.path);
-	snprintf(path, sizeof(path), "%s/%s", s->dir.path, WIRE_LOCK);
-	s->lock_fd = open(path, O_RDWR | O_CREAT | O_CLOEXEC | O_NOFOLLOW, 0600);
+	s->dir_fd = runtime_dir_open(&s->dir, 1, err);
+	if (s->dir_fd < 0)
+		return s->dir_fd;
+	s->lock_fd = runtime_dir_file(s->dir_fd, WIRE_LOCK, O_RDWR, err);
 	if (s->lock_fd < 0)
-		return error_errno(err, errno, "opening %s", path);
+		return s->lock_fd;
 	if (flock(s->lock_fd, LOCK_EX | LOCK_NB) < 0)
 		return error_set(err, EALREADY, "another warmd serves %s", s->dir.path);
 	return 0;
@@ -66,35 +65,46 @@ static int lock(struct start *s, struct error *err)
 
 static int listen_on(const struct start *s, struct error *err)
 {
-	struct sockaddr_un a = { .sun_family = AF_UNIX };
-	_cleanup_close_ int fd = socket(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
-	mode_t mask;
-	int r;
-
-	if (fd < 0)
-		return error_errno(err, errno, "socket");
-	snprintf(a.sun_path, sizeof(a.sun_path), "%s/%s", s->dir.path, WIRE_SOCKET);
 	/* a stale one: we hold the lock, so nobody listens there */
-	unlink(a.sun_path);
-	mask = umask(0177);
-	r = bind(fd, (struct sockaddr *)&a, sizeof(a)) < 0 ? -errno : 0;
-	umask(mask);
-	if (r == 0 && listen(fd, SOMAXCONN) < 0)
-		r = -errno;
-	return r < 0 ? error_errno(err, r, "listening on %s", a.sun_path) : TAKE_FD(fd);
+	int fd = socket_listen_in(s->dir_fd, WIRE_SOCKET, SOCK_SEQPACKET, SOMAXCONN);
+
+	return fd < 0 ? error_errno(err, fd, "listening on %s/%s", s->dir.path, WIRE_SOCKET) : fd;
 }
 
-static int open_log(const struct start *s, const char *path, enum log_level level)
+/* one that the user named; a link of another user's is not followed, nor is his file written to */
+static int open_named_log(const char *path, struct error *err)
+{
+	const int flags = O_WRONLY | O_APPEND | O_CREAT | O_CLOEXEC | O_NOCTTY;
+	_cleanup_close_ int fd = open(path, flags | O_NOFOLLOW, 0600);
+	struct stat st;
+
+	if (fd < 0 && errno == ELOOP && lstat(path, &st) == 0 && (st.st_uid == geteuid() || st.st_uid == 0))
+		fd = open(path, flags, 0600);
+	if (fd < 0)
+		return error_errno(err, errno, "opening the log %s", path);
+	if (fstat(fd, &st) < 0 || (S_ISREG(st.st_mode) && st.st_uid != geteuid()))
+		return error_set(err, EACCES, "the log %s belongs to another user", path);
+	return TAKE_FD(fd);
+}
+
+static int open_log(const struct start *s, const char *path, enum log_level level, struct error *err)
 {
 	char file[RUNTIME_PATH_MAX];
+	int fd;
 
 	if (!path)
 		path = getenv("WARM_LOG");
-	if (!path || !*path) {
+	if (path && *path) {
+		fd = open_named_log(path, err);
+	} else {
 		snprintf(file, sizeof(file), "%s/warmd.log", s->dir.path);
 		path = file;
+		fd = runtime_dir_file(s->dir_fd, "warmd.log", O_WRONLY | O_APPEND, err);
 	}
-	return log_open_file(path, level, LOG_MAX);
+	if (fd < 0)
+		return fd;
+	log_open_file(fd, path, level, LOG_MAX);
+	return 0;
 }
 
 static int serve(struct start *s, const struct config *config, int listen_fd, struct error *err)
@@ -126,20 +136,16 @@ static int serve(struct start *s, const struct config *config, int listen_fd, st
 		return r;
 	}
 	/* launches do not depend on it */
-	if (metrics_http_new(&metrics, server, s->dir.path, err) < 0)
+	if (metrics_http_new(&metrics, server, s->dir_fd, err) < 0)
 		log_warning("no metrics: %s", err->text);
 	log_info("warmd %s serves %s", WARM_VERSION, s->dir.path);
 	tell_starter(s, NULL);
 	sd_notify(0, "READY=1");
 	r = sd_event_loop(event);
 	log_info("stopping");
-	if (!s->activated) {
-		char path[RUNTIME_PATH_MAX];
-
-		/* first, so that nobody connects to one that is going */
-		snprintf(path, sizeof(path), "%s/%s", s->dir.path, WIRE_SOCKET);
-		unlink(path);
-	}
+	/* first, so that nobody connects to one that is going */
+	if (!s->activated)
+		unlinkat(s->dir_fd, WIRE_SOCKET, 0);
 	metrics_http_free(metrics);
 	server_free(server);
 	sd_event_unref(event);
@@ -181,9 +187,9 @@ static int run(struct start *s, const char *config_path, const char *log_path, s
 		r = config_load(&config, config_path, err);
 	if (r < 0)
 		return r;
-	s->logging = open_log(s, log_path, config.log_level) == 0;
+	s->logging = open_log(s, log_path, config.log_level, err) == 0;
 	if (!s->logging)
-		log_warning("cannot open the log; messages go to stderr");
+		log_warning("%s; messages go to stderr", err->text);
 	if (sd_listen_fds(1) == 1) {
 		s->activated = true;
 		listen_fd = SD_LISTEN_FDS_START;
@@ -204,7 +210,7 @@ static int run(struct start *s, const char *config_path, const char *log_path, s
 
 int main(int argc, char **argv)
 {
-	struct start s = { .lock_fd = -EBADF, .ready_fd = -EBADF };
+	struct start s = { .dir_fd = -EBADF, .lock_fd = -EBADF, .ready_fd = -EBADF };
 	const char *config = NULL, *log = NULL, *ready = getenv(WIRE_READY_ENV);
 	struct error err = { 0 };
 	int r = parse(argc, argv, &config, &log);

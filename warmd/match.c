@@ -121,17 +121,13 @@ bool template_environment_differs(const struct template *t, const struct request
 /* SIGCANCEL and SIGSETXID of glibc, which no program sees: its posix_spawn(3) leaves them ignored, its fork(2) does not */
 #define LIBC_SIGNALS (3ull << (32 - 1))
 
+/* rights are not among it: both callers had warmd's (peer.h) */
 static bool identity_differs(const struct template *t, const struct request *req, char *reason, size_t size)
 {
 	const struct wire_run *a = &t->request->run, *b = &req->run;
 
-	if (a->capabilities != b->capabilities || a->no_new_privs != b->no_new_privs ||
-	    a->seccomp != b->seccomp)
-		return words(reason, size, "other %s", "capabilities, no_new_privs or seccomp mode");
 	if ((a->personality ^ b->personality) & ~TEMPLATE_LAYOUT_ONLY)
 		return words(reason, size, "another %s", "personality(2)");
-	if (a->ngroups_hash != b->ngroups_hash)
-		return words(reason, size, "other %s", "supplementary groups");
 	return false;
 }
 

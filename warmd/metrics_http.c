@@ -7,14 +7,13 @@
 #include <string.h>
 #include <unistd.h>
 #include <sys/socket.h>
-#include <sys/stat.h>
-#include <sys/un.h>
 
 #include "engine/base/fd.h"
 #include "engine/base/log.h"
-#include "engine/base/runtime_dir.h"
 #include "warmd/census.h"
+#include "warmd/peer.h"
 #include "warmd/server.h"
+#include "warmd/socket.h"
 
 #define CLIENTS_MAX   8
 #define CLIENT_USEC   5000000
@@ -46,7 +45,7 @@ struct metrics_http {
 	sd_event_source *listen;
 	struct client *clients;
 	unsigned int nclients;
-	char path[RUNTIME_PATH_MAX];
+	int dir; /* the runtime directory */
 };
 
 static void client_free(struct client *c)
@@ -318,6 +317,17 @@ static int on_timeout(sd_event_source *source, uint64_t usec, void *data)
 	return 0;
 }
 
+/* names of templates are made of command lines. The way through another user's folder is one that only root's rights open */
+static bool may_read(int peer, uid_t uid)
+{
+	struct error err = { 0 };
+
+	if (uid == geteuid() ? peer_compare(peer, &err) == 0 : uid == 0)
+		return true;
+	log_debug("no metrics for a process of uid %u: %s", uid, err.text);
+	return false;
+}
+
 static int on_connect(sd_event_source *source, int fd, uint32_t events, void *data)
 {
 	struct metrics_http *h = data;
@@ -332,9 +342,7 @@ static int on_connect(sd_event_source *source, int fd, uint32_t events, void *da
 		server_pause_accepting(h->server, source, errno);
 		return 0;
 	}
-	/* root's agents may read: they can all the same */
-	if (getsockopt(peer, SOL_SOCKET, SO_PEERCRED, &cred, &len) < 0 ||
-	    (cred.uid != geteuid() && cred.uid != 0))
+	if (getsockopt(peer, SOL_SOCKET, SO_PEERCRED, &cred, &len) < 0 || !may_read(peer, cred.uid))
 		return 0;
 	c = calloc(1, sizeof(*c));
 	if (!c)
@@ -352,26 +360,7 @@ static int on_connect(sd_event_source *source, int fd, uint32_t events, void *da
 	return 0;
 }
 
-static int listen_at(const char *path, struct error *err)
-{
-	struct sockaddr_un a = { .sun_family = AF_UNIX };
-	_cleanup_close_ int fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
-	mode_t mask;
-	int r;
-
-	if (fd < 0)
-		return error_errno(err, errno, "socket");
-	snprintf(a.sun_path, sizeof(a.sun_path), "%s", path);
-	unlink(path); /* whoever made it is gone: the lock is ours */
-	mask = umask(0177);
-	r = bind(fd, (struct sockaddr *)&a, sizeof(a)) < 0 ? -errno : 0;
-	umask(mask);
-	if (r == 0 && listen(fd, 64) < 0)
-		r = -errno;
-	return r < 0 ? error_errno(err, r, "listening on %s", path) : TAKE_FD(fd);
-}
-
-int metrics_http_new(struct metrics_http **ret, struct server *s, const char *dir, struct error *err)
+int metrics_http_new(struct metrics_http **ret, struct server *s, int dir, struct error *err)
 {
 	struct metrics_http *h = calloc(1, sizeof(*h));
 	int r;
@@ -379,20 +368,17 @@ int metrics_http_new(struct metrics_http **ret, struct server *s, const char *di
 	if (!h)
 		return error_set(err, ENOMEM, "no memory");
 	h->server = s;
-	if ((size_t)snprintf(h->path, sizeof(h->path), "%s/" WIRE_METRICS, dir) >= sizeof(h->path)) {
-		free(h);
-		return error_set(err, ENAMETOOLONG, "%s is too long for a socket", dir);
-	}
-	h->fd = listen_at(h->path, err);
+	h->dir = dir;
+	h->fd = socket_listen_in(dir, WIRE_METRICS, SOCK_STREAM, 64);
 	if (h->fd < 0) {
 		r = h->fd;
 		free(h);
-		return r;
+		return error_errno(err, r, "listening on " WIRE_METRICS);
 	}
 	r = sd_event_add_io(s->event, &h->listen, h->fd, EPOLLIN, on_connect, h);
 	if (r < 0) {
 		metrics_http_free(h);
-		return error_errno(err, r, "watching %s/" WIRE_METRICS, dir);
+		return error_errno(err, r, "watching " WIRE_METRICS);
 	}
 	*ret = h;
 	return 0;
@@ -402,7 +388,7 @@ void metrics_http_free(struct metrics_http *h)
 {
 	if (!h)
 		return;
-	unlink(h->path);
+	unlinkat(h->dir, WIRE_METRICS, 0);
 	while (h->clients)
 		client_free(h->clients);
 	sd_event_source_disable_unref(h->listen);

@@ -19,8 +19,8 @@
 struct server;
 struct metrics_http;
 
-/** metrics_http_new() - serve @s in the runtime directory @dir. @s outlives it */
-int metrics_http_new(struct metrics_http **ret, struct server *s, const char *dir, struct error *err);
+/** metrics_http_new() - serve @s in the runtime directory @dir, a descriptor. Both outlive it */
+int metrics_http_new(struct metrics_http **ret, struct server *s, int dir, struct error *err);
 /** metrics_http_free() - end it, and remove the socket. NULL is taken */
 void metrics_http_free(struct metrics_http *h);
 

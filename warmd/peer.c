@@ -1,177 +1,100 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * peer.c - a clone launched by warmd has warmd's ids, capabilities, namespaces and
- * filters, not its caller's: only a caller that has the same may ask for one.
+ * peer.c - templates are built with warmd's rights, and clones that warmd launches have them. So only a process that has
+ * the very same may have anything built or launched, get a template, or hear of any (docs/security.md).
  *
- * The kernel keeps all of these for each thread. Which one of the caller's is asking cannot be told, so all of them must
- * be as warmd is.
- *
- * Checked at the first launch of each connection, from /proc, which the caller cannot
- * forge. What a process opened before it gave up rights it keeps, as with any
- * descriptor: a connection that was checked stays good for that process (docs/security.md).
+ * The kernel keeps rights for each thread. Which one of the caller's is asking cannot be told, so all of them must
+ * be as warmd is. This is checked once for each connection. What a process opened before it gave up rights it keeps,
+ * as with any descriptor: a connection that was checked stays good for that process.
  */
+#include "warmd/peer.h"
+
 #include <dirent.h>
 #include <errno.h>
+#include <fcntl.h>
 #include <poll.h>
 #include <stdio.h>
-#include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
 #include <sys/resource.h>
 #include <sys/socket.h>
-#include <sys/stat.h>
 
 #include "engine/base/fd.h"
 #include "engine/base/pidfd.h"
 #include "warmd/deps_map.h"
 #include "warmd/oom_score.h"
-#include "warmd/pool.h"
+#include "warmd/rights.h"
+#include "warmd/server.h"
 
 #ifndef SO_PEERPIDFD
 #define SO_PEERPIDFD 77 /* Linux 6.5 */
 #endif
 
-/* each behind a newline, which the kernel escapes in the name above them */
-static const char *const fields[] = { "Uid:",	     "Gid:",	 "Groups:",	    "CapInh:",
-				      "CapPrm:",     "CapEff:",	 "CapBnd:",	    "CapAmb:",
-				      "NoNewPrivs:", "Seccomp:", "Seccomp_filters:" };
-static const char *const namespaces[] = { "user", "mnt", "pid", "net", "ipc", "uts", "cgroup", "time" };
+#define THREADS_MAX 16384 /* of a caller, looked at: nothing else is served meanwhile, some 100 us each */
 
-#define THREADS_MAX 16384 /* of a caller, looked at: nothing else is served meanwhile, some 40 us each */
-
-struct rights {
-	unsigned int threads; /* of the whole process */
-	char field[ARRAY_SIZE(fields)][512];
-	ino_t ns[ARRAY_SIZE(namespaces)];
-	dev_t root_dev;
-	ino_t root_ino;
+struct threads {
+	int dir; /* /proc/PID/task */
+	struct map seen;
+	unsigned int alive;
 };
 
-/* @proc: /proc/PID or /proc/PID/task/TID. Return: 0 or a negative errno */
-static int read_rights(const char *proc, struct rights *r)
+static int compare_thread(struct threads *t, const char *tid, struct error *err)
 {
-	_cleanup_free_ char *status = NULL;
-	const char *threads;
-	char path[96];
-	struct stat st;
-	int code;
-
-	memset(r, 0, sizeof(*r));
-	snprintf(path, sizeof(path), "%s/status", proc);
-	code = read_file(path, &status, NULL);
-	if (code < 0)
-		return code;
-	for (size_t i = 0; i < ARRAY_SIZE(fields); i++) {
-		char word[32];
-		const char *line;
-
-		snprintf(word, sizeof(word), "\n%s", fields[i]);
-		line = strstr(status, word);
-		if (line)
-			snprintf(r->field[i], sizeof(r->field[i]), "%.*s", (int)strcspn(line + 1, "\n"),
-				 line + 1);
-	}
-	threads = strstr(status, "\nThreads:");
-	r->threads = threads ? (unsigned int)strtoul(threads + 9, NULL, 10) : 0;
-	snprintf(path, sizeof(path), "%s/root", proc);
-	if (stat(path, &st) < 0)
-		return -errno;
-	r->root_dev = st.st_dev;
-	r->root_ino = st.st_ino;
-	for (size_t i = 0; i < ARRAY_SIZE(namespaces); i++) {
-		snprintf(path, sizeof(path), "%s/ns/%s", proc, namespaces[i]);
-		/* one that the kernel does not have is nobody's */
-		if (stat(path, &st) == 0)
-			r->ns[i] = st.st_ino;
-		else if (errno != ENOENT)
-			return -errno;
-	}
-	return 0;
-}
-
-/* @who: "the caller", or which of its threads */
-static int compare(const struct rights *a, const struct rights *own, const char *who, struct error *err)
-{
-	for (size_t i = 0; i < ARRAY_SIZE(fields); i++)
-		if (strcmp(a->field[i], own->field[i]) != 0)
-			return error_set(err, EACCES,
-					 "%s and warmd differ in %.*s: a clone would have warmd's", who,
-					 (int)strlen(fields[i]) - 1, fields[i]);
-	if (a->root_dev != own->root_dev || a->root_ino != own->root_ino)
-		return error_set(err, EACCES, "%s has another root directory than warmd", who);
-	for (size_t i = 0; i < ARRAY_SIZE(namespaces); i++)
-		if (a->ns[i] != own->ns[i])
-			return error_set(err, EACCES, "%s is in another %s namespace than warmd", who,
-					 namespaces[i]);
-	return 0;
-}
-
-/* it ends: exit_task_namespaces() in Linux. Nothing of its own will run again */
-static bool has_no_namespaces(const struct rights *a, const struct rights *own)
-{
-	for (size_t i = 0; i < ARRAY_SIZE(namespaces); i++)
-		if (own->ns[i] && !a->ns[i])
-			return true;
-	return false;
-}
-
-static int compare_thread(pid_t pid, const char *tid, const struct rights *own, struct error *err)
-{
-	struct rights thread;
-	char proc[64], who[64];
-	struct stat st;
+	_cleanup_close_ int proc = openat(t->dir, tid, O_PATH | O_DIRECTORY | O_CLOEXEC);
+	unsigned int ignored;
+	char who[64];
+	bool ended;
 	int r;
 
-	snprintf(proc, sizeof(proc), "/proc/%d/task/%.16s", pid, tid);
+	if (proc < 0 && (errno == ENOENT || errno == ESRCH))
+		return 0; /* it has ended */
 	snprintf(who, sizeof(who), "the caller's thread %.16s", tid);
-	r = read_rights(proc, &thread);
-	/* it has ended, or ends and has no root directory any more: exit_fs() */
-	if (r == -ENOENT || r == -ESRCH || (r == 0 && has_no_namespaces(&thread, own)))
-		return 0;
-	/* links of one that is gone say EACCES: proc_fd_access_allowed() */
-	if (r < 0 && stat(proc, &st) < 0 && errno == ENOENT)
-		return 0;
-	return r < 0 ? error_set(err, EACCES, "the rights of %s cannot be read", who)
-		     : compare(&thread, own, who, err);
+	if (proc < 0)
+		return error_set(err, EACCES, "the rights of %s cannot be read: %s", who, strerror(errno));
+	r = rights_compare(proc, -EBADF, who, &ended, &ignored, err);
+	t->alive += r == 0 && !ended;
+	return r;
 }
 
-/* the threads that @seen does not have. Return: how many, or -EACCES with *err set */
-static int compare_new_threads(pid_t pid, const struct rights *own, struct map *seen, struct error *err)
+/* the threads that were not seen before. Return: how many, or a negative errno with *err set */
+static int compare_new_threads(struct threads *t, struct error *err)
 {
+	int fd = openat(t->dir, ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC), r = 0, n = 0;
+	DIR *dir = fd < 0 ? NULL : fdopendir(fd);
 	const struct dirent *e;
-	char path[64];
-	int r = 0, n = 0;
-	DIR *dir;
 
-	snprintf(path, sizeof(path), "/proc/%d/task", pid);
-	dir = opendir(path);
-	if (!dir)
-		return error_errno(err, EACCES, "the caller's threads");
+	if (!dir) {
+		fd_close(fd);
+		return error_set(err, EACCES, "the caller's threads cannot be listed");
+	}
 	while (r == 0 && (e = readdir(dir))) {
-		if (e->d_name[0] == '.' || map_has(seen, e->d_name, strlen(e->d_name)))
+		if (e->d_name[0] == '.' || map_has(&t->seen, e->d_name, strlen(e->d_name)))
 			continue;
 		n++;
-		if (seen->count >= THREADS_MAX)
+		if (t->seen.count >= THREADS_MAX)
 			r = error_set(err, EACCES, "the caller has, or starts, more than %d threads",
 				      THREADS_MAX);
-		else if (map_put(seen, e->d_name, strlen(e->d_name), NULL) < 0)
-			r = error_set(err, EACCES, "no memory to look at the caller's threads");
+		else if (map_put(&t->seen, e->d_name, strlen(e->d_name), NULL) < 0)
+			r = error_set(err, ENOMEM, "no memory to look at the caller's threads");
 		else
-			r = compare_thread(pid, e->d_name, own, err);
+			r = compare_thread(t, e->d_name, err);
 	}
 	closedir(dir);
 	return r < 0 ? r : n;
 }
 
 /* a thread can start another and end before it is looked at: until there are no new ones */
-static int compare_threads(pid_t pid, const struct rights *own, struct error *err)
+static int compare_threads(int proc, struct error *err)
 {
-	struct map seen = { 0 };
+	struct threads t = { .dir = openat(proc, "task", O_PATH | O_DIRECTORY | O_CLOEXEC) };
 	int r = 1;
 
 	while (r > 0) /* each time there is one more in @seen, at least */
-		r = compare_new_threads(pid, own, &seen, err);
-	map_done(&seen, NULL);
+		r = compare_new_threads(&t, err);
+	map_done(&t.seen, NULL);
+	fd_close(t.dir);
+	if (r == 0 && !t.alive)
+		r = error_set(err, EACCES, "the caller has ended");
 	return r;
 }
 
@@ -182,47 +105,92 @@ static bool gone(int pidfd)
 	return poll(&p, 1, 0) > 0;
 }
 
-int peer_check(struct connection *c, struct error *err)
+/* @pidfd: of the process whose number is @pid as long as it has not ended */
+static int compare_process(pid_t pid, int pidfd, struct error *err)
 {
-	static struct rights own;
-	static bool have_own;
-	_cleanup_close_ int pidfd = -EBADF;
-	socklen_t len = sizeof(pidfd);
-	struct rights peer;
-	char proc[32];
+	_cleanup_close_ int proc = -EBADF;
+	unsigned int threads;
+	char path[32];
+	bool ended;
 	int r;
 
-	if (c->checked)
-		return 0;
-	if (!have_own) {
-		r = read_rights("/proc/self", &own);
-		if (r < 0)
-			return error_errno(err, r, "reading /proc/self/status");
-		have_own = true;
-	}
-	/* the number alone could be somebody else's by now */
-	if (getsockopt(c->fd, SOL_SOCKET, SO_PEERPIDFD, &pidfd, &len) < 0)
-		pidfd = errno == ENOPROTOOPT ? pidfd_open_process((pid_t)c->pid) : -EBADF;
-	snprintf(proc, sizeof(proc), "/proc/%u", c->pid);
-	r = read_rights(proc, &peer);
-	if (r == 0)
-		r = compare(&peer, &own, "the caller", err);
+	snprintf(path, sizeof(path), "/proc/%d", pid);
+	proc = open(path, O_PATH | O_DIRECTORY | O_CLOEXEC);
+	if (proc < 0)
+		r = error_set(err, EACCES, "the rights of the caller cannot be read: %s: %s", path,
+			      strerror(errno));
 	else
-		r = error_set(err, EACCES, "the rights of the caller (process %u) cannot be read", c->pid);
-	if (r == 0 && peer.threads != 1)
-		r = compare_threads((pid_t)c->pid, &own, err);
-	if (r == 0 && (pidfd < 0 || gone(pidfd)))
-		r = error_set(err, EACCES, "the rights of the caller (process %u) cannot be read", c->pid);
-	for (int i = 0; i < WIRE_RLIMITS && r == 0; i++) {
+		r = rights_compare(proc, pidfd, "the caller", &ended, &threads, err);
+	/* the first thread may have ended before the others */
+	if (r == 0 && (ended || threads != 1))
+		r = compare_threads(proc, err);
+	/* whatever was read may be of one that has its number now */
+	if (gone(pidfd))
+		r = error_set(err, EACCES, "the caller has ended");
+	return r;
+}
+
+/* what to do. Return: @r */
+static int advise(int r, struct error *err)
+{
+	size_t len = err ? strlen(err->text) : 0;
+
+	if (r == -EACCES && err)
+		snprintf(
+			err->text + len, sizeof(err->text) - len,
+			": a warmd that is started in a WARM_RUNTIME_DIR of its own has the caller's rights");
+	return r;
+}
+
+int peer_compare(int sock, struct error *err)
+{
+	_cleanup_close_ int pidfd = -EBADF;
+	struct ucred peer;
+	socklen_t len = sizeof(peer), fd_len = sizeof(pidfd);
+	bool by_number = false;
+
+	if (getsockopt(sock, SOL_SOCKET, SO_PEERCRED, &peer, &len) < 0)
+		return error_errno(err, errno, "who the caller is");
+	if (peer.pid <= 0)
+		return error_set(err, EACCES, "the caller is in another pid namespace than warmd");
+	if (getsockopt(sock, SOL_SOCKET, SO_PEERPIDFD, &pidfd, &fd_len) < 0) {
+		by_number = errno == ENOPROTOOPT;
+		pidfd = by_number ? pidfd_open_process(peer.pid) : -EBADF;
+	}
+	if (pidfd < 0)
+		return error_set(err, EACCES, "the caller has ended");
+	if (by_number && !peer_holds(sock, peer.pid))
+		return error_set(
+			err, EACCES,
+			"process %d, which connected, has not kept the connection: who asks cannot be told "
+			"before Linux 6.5",
+			peer.pid);
+	return advise(compare_process(peer.pid, pidfd, err), err);
+}
+
+int peer_check(struct connection *c, struct error *err)
+{
+	int r = c->checked ? 0 : peer_compare(c->fd, err);
+
+	c->checked = r == 0;
+	return r;
+}
+
+int peer_launcher(struct connection *c, struct error *err)
+{
+	int r = peer_check(c, err);
+
+	if (r < 0 || c->launcher)
+		return r;
+	for (int i = 0; i < WIRE_RLIMITS; i++) {
 		struct rlimit limit;
 
 		if (prlimit((pid_t)c->pid, (__rlimit_resource_t)i, NULL, &limit) < 0)
-			r = error_errno(err, EACCES, "the resource limits of the caller");
-		else
-			c->hard_limits[i] = limit.rlim_max;
+			return error_errno(err, EACCES, "the resource limits of the caller");
+		c->hard_limits[i] = limit.rlim_max;
 	}
-	if (r == 0 && oom_score_read((pid_t)c->pid, &c->oom_score_adj) < 0)
+	if (oom_score_read((pid_t)c->pid, &c->oom_score_adj) < 0)
 		c->oom_score_adj = c->server->own_oom_score_adj;
-	c->checked = r == 0;
-	return r;
+	c->launcher = true;
+	return 0;
 }

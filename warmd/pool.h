@@ -242,9 +242,4 @@ void clone_hangup(struct server *s, const struct connection *c);
 /** clone_forget_all() - warmd ends: its clones go on without it */
 void clone_forget_all(struct server *s);
 
-/* --- who may launch: peer.c --- */
-
-/** peer_check() - is the process at the other end as warmd is: ids, capabilities, namespaces..? Return: 0; -EACCES with *err set */
-int peer_check(struct connection *c, struct error *err);
-
 #endif

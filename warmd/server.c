@@ -18,7 +18,9 @@
 #include "warmd/lease.h"
 #include "warmd/memory.h"
 #include "warmd/oom_score.h"
+#include "warmd/peer.h"
 #include "warmd/pool.h"
+#include "warmd/rights.h"
 #include "warmd/terminal.h"
 
 #define ACCEPT_PAUSE_USEC 50000 /* without descriptors or memory for one more connection */
@@ -71,6 +73,7 @@ void template_describe(const struct template *t, struct wire_run_reply *reply)
 		.args_base = t->result->args_base,
 		.context_max = t->result->context_max,
 		.template_id = t->id,
+		.learn_key = t->learn_key,
 	};
 }
 
@@ -161,7 +164,7 @@ static bool launch_by_pool(struct connection *c, struct request *req, struct pac
 		pool_keep(p, p->size);
 		return false;
 	}
-	if (peer_check(c, NULL) < 0)
+	if (peer_launcher(c, NULL) < 0)
 		return false;
 	l = launch_new(c, req, caller, start_ns);
 	if (!l)
@@ -204,6 +207,20 @@ static void build_for_run(struct server *s, struct request *req)
 	build_request(s, req, NULL);
 }
 
+/* nothing is looked at for one who is not as warmd is: not even whether there is a template */
+static bool may_ask(struct connection *c, const struct request *req, uint64_t start_ns)
+{
+	struct error err = { 0 };
+
+	if (peer_check(c, &err) == 0)
+		return true;
+	log_debug("run '%s' of process %u: cold: %s", req->argv[0], c->pid, err.text);
+	if (!(req->run.flags & WIRE_RUN_EXPLAIN))
+		server_note_launch(c->server, c->pid, req, WIRE_COLD_RIGHTS, err.text, start_ns);
+	connection_reply(c, WIRE_COLD_RIGHTS, NULL, false, 0, err.text);
+	return false;
+}
+
 /* Return: false when the request was taken over */
 static bool answer_run(struct connection *c, struct request *req, struct packet *caller, uint64_t start_ns)
 {
@@ -213,6 +230,8 @@ static bool answer_run(struct connection *c, struct request *req, struct packet 
 	struct template *t = NULL;
 	uint64_t wait_ns;
 
+	if (!may_ask(c, req, start_ns))
+		return true;
 	if (!config_disables(s->config, req->argv[0])) {
 		/* what happened before this request is known after this */
 		watch_drain(s->store->watch);
@@ -250,7 +269,9 @@ static bool answer_run(struct connection *c, struct request *req, struct packet 
 		return false;
 	if (!(flags & WIRE_RUN_EXPLAIN)) {
 		s->ways[WIRE_WAY_BECOME] += status == WIRE_WARM;
-		server_note_launch(s, c->pid, req, status, reason, start_ns);
+		/* who has a child connect says so itself; it is for lists alone */
+		server_note_launch(s, !(flags & WIRE_RUN_POOL) && req->run.tag ? req->run.tag : c->pid, req,
+				   status, reason, start_ns);
 		s->recent[(s->nrecent - 1) % RECENT_LAUNCHES].template_id = t ? t->id : 0;
 		log_debug("run '%s': %s (%s)", req->argv[0], status == WIRE_WARM ? "warm" : "cold", reason);
 	}
@@ -318,6 +339,10 @@ static int handle_packet(struct connection *c, const void *packet, size_t len, s
 		return handle_run(c, packet, len, caller);
 	case WIRE_TAKEN:
 		return lease_taken(c, packet, len);
+	case WIRE_LOOK:
+		/* who is refused is told so in the answer to what comes next */
+		peer_check(c, NULL);
+		return len == sizeof(h) ? 0 : -EBADMSG;
 	case WIRE_LEARN:
 		return hot_take(c->server->store, packet, len);
 	case WIRE_ATTACH:
@@ -535,6 +560,7 @@ int server_new(struct server **ret, sd_event *event, const struct config *config
 	s->store->on_gone = on_gone;
 	s->store->on_gone_data = s;
 	launch_own_context(&s->own);
+	rights_prepare();
 	oom_score_read(getpid(), &s->own_oom_score_adj);
 	/* sources without a handle float: they live as long as the loop */
 	r = sd_event_add_io(event, NULL, listen_fd, EPOLLIN, on_connect, s);

@@ -14,7 +14,8 @@
  *	control.c, control_*.c	the other commands
  *	metrics.c, metrics_http.c	what is counted and measured, and its way to Prometheus
  *	census.c	the processes that it has
- *	pool*.c, lease.c, launch.c, clone.c, order.c, skeleton.c, peer.c	clones that warmd launches
+ *	peer*.c, rights.c	who may ask for anything
+ *	pool*.c, lease.c, launch.c, clone.c, order.c, skeleton.c	clones that warmd launches
  *	lease.c, drain.c	clones that clients launch without asking
  *	terminal.c, attach.c	their terminals, and who looks at them
  *	build.c		the queue of builds and their processes
@@ -44,11 +45,12 @@ struct connection {
 	sd_event_source *source;
 	int fd;
 	uint32_t pid;
-	bool checked; /* may have clones launched: peer.c */
+	bool checked; /* its process has the rights that warmd has: peer.c */
+	bool launcher; /* and the two below are known */
 	bool guest; /* one too many: guest.c */
 	bool dead; /* connection_end() */
 	struct terminal *terminal; /* that it writes to or looks at: terminal.h */
-	uint64_t hard_limits[WIRE_RLIMITS]; /* of the process at the other end, when it was checked */
+	uint64_t hard_limits[WIRE_RLIMITS]; /* of the process at the other end, when it first asked for a launch */
 	int oom_score_adj; /* the same */
 	struct outgoing *outgoing, **outgoing_end; /* what the client's socket had no room for: outgoing.c */
 	size_t noutgoing, outgoing_bytes, outgoing_fds;

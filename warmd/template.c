@@ -8,6 +8,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/random.h>
 
 #include "engine/base/clock.h"
 #include "engine/base/fd.h"
@@ -306,6 +307,8 @@ int store_add(struct store *s, struct request *req, Warm__BuildResult *result, i
 		t->label = make_label(s, req);
 		r = t->label ? 0 : error_set(err, ENOMEM, "no memory");
 	}
+	if (r == 0 && getrandom(&t->learn_key, sizeof(t->learn_key), 0) != sizeof(t->learn_key))
+		r = error_errno(err, errno, "drawing a random number");
 	if (r < 0) {
 		template_free(t);
 		return r;

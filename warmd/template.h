@@ -47,6 +47,7 @@ struct template
 {
 	struct template *next;
 	uint64_t id;
+	uint64_t learn_key; /* a random number: who knows it has been given the template */
 	enum template_state state;
 	char *label; /* its name, or one derived from the command */
 	struct request *request; /* what it was built for */

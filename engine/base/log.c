@@ -35,21 +35,17 @@ void log_open(int fd, enum log_level level)
 	the_log.path[0] = '\0';
 }
 
-int log_open_file(const char *path, enum log_level level, size_t max)
+void log_open_file(int fd, const char *path, enum log_level level, size_t max)
 {
-	int fd = open(path, O_WRONLY | O_APPEND | O_CREAT | O_CLOEXEC | O_NOCTTY, 0600);
 	struct stat st;
 
-	if (fd < 0)
-		return -errno;
 	log_open(fd, level);
 	/* terminals, pipes and /dev/null have no size */
 	if (fstat(fd, &st) < 0 || !S_ISREG(st.st_mode) ||
 	    strlen(path) + sizeof(LOG_OLD) > sizeof(the_log.path))
-		return 0;
+		return;
 	strcpy(the_log.path, path);
 	the_log.max = max;
-	return 0;
 }
 
 int log_level_parse(const char *word, enum log_level *ret)

@@ -18,11 +18,10 @@ enum log_level { LOG_LEVEL_ERROR, LOG_LEVEL_WARNING, LOG_LEVEL_INFO, LOG_LEVEL_D
 /** log_open() - log to @fd (taken over, not closed) from @level on; before it, stderr and INFO */
 void log_open(int fd, enum log_level level);
 /**
- * log_open_file() - log to the end of the file @path, made when there is none
+ * log_open_file() - as log_open(), for the end of the file @path, on which @fd is open for appending
  * @max: bytes of it; then it is renamed. No matter for what is no regular file
- * Return: 0 or a negative errno
  */
-int log_open_file(const char *path, enum log_level level, size_t max);
+void log_open_file(int fd, const char *path, enum log_level level, size_t max);
 /** log_flush() - tell of messages that were left out; once a second or so */
 void log_flush(void);
 /** log_level_parse() - "error", "warning", "info", "debug". Return: 0 or -EINVAL. */

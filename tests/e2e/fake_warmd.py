@@ -42,19 +42,20 @@ import threading
 from pathlib import Path
 
 MAGIC = 0x4D524157
-VERSION = 3
+VERSION = 4
 MAX_SIZE = 128 * 1024
 MAX_FDS = 253
 T_VERSION, T_RUN, T_RUN_REPLY, T_CONTROL, T_CONTROL_REPLY = range(1, 6)
+T_LAUNCH, T_ATTACH, T_LOOK = 7, 9, 15
 STATUS = [
-    "warm", "none", "building", "stale", "refused", "mismatch", "budget", "error", "disabled", "waits",
+    "warm", "none", "building", "stale", "refused", "mismatch", "budget", "error", "disabled", "waits", "rights",
     "launched", "no_daemon", "timeout", "version", "failed",
 ]
-F_NO_BUILD, F_BUILD, F_EXPLAIN, F_REBUILD = 1, 2, 4, 8
+F_NO_BUILD, F_BUILD, F_EXPLAIN, F_REBUILD, F_POOL = 1, 2, 4, 8, 16
 
 HEADER = struct.Struct("<IHHII")
 RUN = struct.Struct("<8I3Q16QQQ4i32Q6IHHI4QIiIIQI60s")
-REPLY = struct.Struct("<II7QIIIIIIII256s")
+REPLY = struct.Struct("<II8QIIIIIIII256s")
 COMMANDS = {1: "list", 2: "remove", 3: "inspect", 4: "stats", 5: "explain", 6: "stop", 7: "hello", 8: "ps"}
 
 
@@ -136,13 +137,14 @@ def packet(kind, body=b"", version=VERSION, size=None, magic=MAGIC):
 
 def run_reply(status="none", reason="", template_id=0, nfds=0):
     status = STATUS.index(status) if isinstance(status, str) else status
-    return packet(T_RUN_REPLY, REPLY.pack(status, nfds, 0, 0, 0, 0, 0, template_id, 0, 0, 0, 0, 0, 0, 0, 0, 0, reason.encode()))
+    return packet(T_RUN_REPLY, REPLY.pack(status, nfds, 0, 0, 0, 0, 0, template_id, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, reason.encode()))
 
 
 class Run:
     """A WIRE_RUN packet, taken apart; raises ValueError or struct.error when it is malformed."""
 
     def __init__(self, data):
+        self.data = data
         v = RUN.unpack_from(data, HEADER.size)
         (self.flags, self.argc, self.envc, self.strings_size, self.umask, self.no_new_privs, self.seccomp,
          self.personality, self.ignored_signals, self.blocked_signals, self.capabilities) = v[:11]
@@ -230,8 +232,10 @@ class FakeWarmd:
             pass
 
     def answer(self, connection, data):
-        self.asked.set()
         kind = HEADER.unpack_from(data)[2]
+        if kind == T_LOOK and self.behaviour != "close-late":  # wants no answer
+            return
+        self.asked.set()
         reply_kind = T_RUN_REPLY if kind == T_RUN else T_CONTROL_REPLY
         misbehaviour = {
             "version": packet(T_VERSION, version=99),

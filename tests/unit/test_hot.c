@@ -31,6 +31,7 @@ struct fixture {
 	struct store store;
 	struct template template;
 	Warm__BuildResult result;
+	uint64_t key; /* that clones tell */
 };
 
 static int setup(void **state)
@@ -46,6 +47,7 @@ static int setup(void **state)
 		return -1;
 	warm__build_result__init(&f->result);
 	f->template.id = 7;
+	f->template.learn_key = f->key = 0x123456789abcdef0;
 	f->template.state = TEMPLATE_READY;
 	f->template.result = &f->result;
 	f->template.fds = calloc(1, sizeof(int));
@@ -73,7 +75,7 @@ static int tell(struct fixture *f, uint32_t kind, const struct wire_range *range
 	int r;
 
 	assert_non_null(m);
-	m->template_id = 7;
+	m->learn_key = f->key;
 	m->kind = kind;
 	m->count = n;
 	memcpy(m->ranges, ranges, n * sizeof(*ranges));
@@ -155,6 +157,20 @@ static void test_malformed(void **state)
 	assert_int_equal(tell(*state, WIRE_LEARN_KINDS, turned, 1), -EBADMSG);
 }
 
+/* anybody can send: only those who were given the template count, whatever its number */
+static void test_strangers_are_not_listened_to(void **state)
+{
+	const struct wire_range a[] = { PAGES(PAGE(1), 4) };
+	struct fixture *f = *state;
+
+	f->key = f->template.id;
+	assert_int_equal(tell(f, WIRE_LEARN_SAME, a, 1), 0);
+	assert_null(f->template.hot);
+	f->key = f->template.learn_key;
+	assert_int_equal(tell(f, WIRE_LEARN_SAME, a, 1), 0);
+	expect(f, a, 1);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -162,6 +178,7 @@ int main(void)
 		cmocka_unit_test_setup_teardown(test_kinds_are_added_up, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_each_kind_is_asked_for_so_often, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_too_much_is_left_out, setup, teardown),
+		cmocka_unit_test_setup_teardown(test_strangers_are_not_listened_to, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_malformed, setup, teardown),
 	};
 

@@ -6,6 +6,7 @@
 #include <stdint.h>
 #include <cmocka.h>
 
+#include <fcntl.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -15,6 +16,14 @@
 #include "engine/base/fd.h"
 #include "engine/base/log.h"
 #include "engine/base/log_limit.h"
+
+static void open_log(const char *path, enum log_level level, size_t max)
+{
+	int fd = open(path, O_WRONLY | O_APPEND | O_CREAT | O_CLOEXEC, 0600);
+
+	assert_true(fd >= 0);
+	log_open_file(fd, path, level, max);
+}
 
 static void test_limit(void **state)
 {
@@ -72,7 +81,7 @@ static void test_file(void **state)
 	assert_non_null(mkdtemp(dir));
 	snprintf(path, sizeof(path), "%s/log", dir);
 	snprintf(old, sizeof(old), "%s/log" LOG_OLD, dir);
-	assert_int_equal(log_open_file(path, LOG_LEVEL_DEBUG, 1000), 0);
+	open_log(path, LOG_LEVEL_DEBUG, 1000);
 	for (int i = 0; i < 500; i++)
 		log_debug("line %d", i);
 	assert_in_range(size_of(path), 10, 1000);
@@ -88,17 +97,17 @@ static void test_file(void **state)
 	/* what is there when it starts counts */
 	rmdir(old);
 	for (int i = 0; i < 40; i++) {
-		assert_int_equal(log_open_file(path, LOG_LEVEL_DEBUG, 1000), 0);
+		open_log(path, LOG_LEVEL_DEBUG, 1000);
 		log_debug("line %d", i);
 	}
 	assert_in_range(size_of(path), 10, 1000);
 	/* messages of one kind: as many as there may be at once */
-	assert_int_equal(log_open_file(path, LOG_LEVEL_INFO, 1000000), 0);
+	open_log(path, LOG_LEVEL_INFO, 1000000);
 	for (int i = 0; i < 5000; i++)
 		log_warning("again and again %d", i);
 	assert_in_range(size_of(path), 10, 1000 + LOG_LIMIT_BURST * 100);
 	/* what has no size is left alone */
-	assert_int_equal(log_open_file("/dev/null", LOG_LEVEL_INFO, 10), 0);
+	open_log("/dev/null", LOG_LEVEL_INFO, 10);
 	log_info("to nobody, and longer than that");
 	assert_int_equal(access("/dev/null" LOG_OLD, F_OK), -1);
 	log_open(STDERR_FILENO, LOG_LEVEL_INFO);
