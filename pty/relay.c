@@ -22,6 +22,7 @@
 
 #include "engine/base/clock.h"
 #include "engine/base/fd.h"
+#include "pty/giveback.h"
 #include "pty/keys.h"
 #include "pty/pump.h"
 #include "pty/raw.h"
@@ -31,6 +32,7 @@
 #define STEP_MAX 65536 /* bytes of output written in one step: the owner has other things to do */
 #define DRAIN_MAX                                                                                            \
 	65536 /* more than a pty holds: what it has when the program ends; others may go on printing */
+#define TYPED_MAX  4096 /* what a terminal's queue holds: N_TTY_BUF_SIZE */
 #define TTY_PIECE  256
 #define VIEWER_END "\x03"
 
@@ -542,6 +544,40 @@ void relay_drain(struct relay *r)
 			return;
 		taken += (size_t)n;
 	}
+}
+
+/* what the caller's terminal has itself was typed after all the rest, and goes behind it. Return: how many bytes of @p */
+static size_t take_typed(const struct relay *r, uint8_t *p, size_t room)
+{
+	struct pollfd typed = { r->tty, POLLIN, 0 };
+	size_t n = 0;
+
+	while (n < room && poll(&typed, 1, 0) == 1 && typed.revents & POLLIN) {
+		ssize_t got = read(r->tty, p + n, room - n);
+
+		if (got <= 0)
+			break;
+		n += (size_t)got;
+	}
+	return n;
+}
+
+int relay_give_back(struct relay *r, const uint8_t *unread, size_t n, bool lines)
+{
+	struct giveback g = { .unread = unread, .n = n, .lines = lines };
+	_cleanup_free_ uint8_t *typed = NULL;
+	size_t undelivered = r->in_n - r->in_at;
+
+	if ((!n && !undelivered) || is_viewer(r) || !r->raw || !raw_foreground(r->tty))
+		return 0;
+	typed = malloc(undelivered + TYPED_MAX);
+	if (!typed)
+		return -ENOMEM;
+	memcpy(typed, r->in + r->in_at, undelivered);
+	r->in_at = r->in_n = r->keys.held = 0;
+	g.typed = typed;
+	g.typed_n = undelivered + take_typed(r, typed + undelivered, TYPED_MAX);
+	return giveback(r->tty, &r->saved, &g);
 }
 
 void relay_close(struct relay *r)

@@ -13,6 +13,7 @@
 #include "engine/stub/stub.h"
 
 #include <asm/ioctls.h>
+#include <asm/termbits.h>
 #include <linux/fcntl.h>
 #include <linux/poll.h>
 #include <linux/prctl.h>
@@ -60,6 +61,34 @@ static void close_others(int32_t a, int32_t b)
 	SYSCALL3(SYS_close_range, high + 1, ~0u, 0);
 }
 
+/*
+ * What was typed ahead, and was not read, goes back to the terminal that it was typed at (pty/giveback.h). A leader's end
+ * hangs the terminal up, and that throws it away. Only the foreground may read, so the leader is that by now.
+ */
+static void send_unread(const struct session *s)
+{
+	struct unread {
+		struct stub_session m;
+		char bytes[STUB_SESSION_PIECE];
+	} u;
+	struct termios t;
+	long n;
+
+	if (SYSCALL3(SYS_ioctl, s->terminal, TCGETS, &t) < 0)
+		return;
+	u.m.kind = STUB_SESSION_UNREAD;
+	u.m.value = t.c_lflag & ICANON ? 1 : 0;
+	/* all that is there, an unfinished line too, and no wait for more */
+	t.c_lflag &= ~(uint32_t)ICANON;
+	t.c_cc[VMIN] = 0;
+	t.c_cc[VTIME] = 0;
+	if (SYSCALL3(SYS_ioctl, s->terminal, TCSETS, &t) < 0)
+		return;
+	while ((n = SYSCALL3(SYS_read, s->terminal, u.bytes, sizeof(u.bytes))) > 0)
+		if (SYSCALL6(SYS_sendto, s->sock, &u, sizeof(u.m) + (unsigned long)n, DONTWAIT, 0, 0) < 0)
+			return;
+}
+
 /* as the clone ended; the core, if any, is the clone's */
 static void __attribute__((noreturn)) end_alike(const struct session *s, const struct child_info *c)
 {
@@ -67,6 +96,7 @@ static void __attribute__((noreturn)) end_alike(const struct session *s, const s
 
 	/* a leader's end is a SIGHUP to the foreground group: drivers/tty/tty_jobctrl.c, disassociate_ctty() */
 	set_front(s, (int32_t)SYSCALL0(SYS_getpid));
+	send_unread(s);
 
 	if (c->code != CHILD_EXITED) {
 		uint64_t unblock = 1ull << (c->status - 1);
