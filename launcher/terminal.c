@@ -160,12 +160,12 @@ struct said { /* one message of the leader's */
 
 static void keep_unread(struct terminal *t, const struct said *said, size_t n)
 {
-	size_t room = sizeof(t->unread) - t->unread_n;
+	size_t room = sizeof(t->unread) - t->left.n;
 
 	n = n < room ? n : room;
-	memcpy(t->unread + t->unread_n, said->bytes, n);
-	t->unread_n += n;
-	t->unread_lines = said->m.value;
+	memcpy(t->unread + t->left.n, said->bytes, n);
+	t->left.n += n;
+	t->left.lines = said->m.value;
 }
 
 /* Return: as recv(2) */
@@ -175,6 +175,8 @@ static ssize_t hear_leader(struct terminal *t, struct said *said)
 
 	if (n > (ssize_t)sizeof(said->m) && said->m.kind == STUB_SESSION_UNREAD)
 		keep_unread(t, said, (size_t)n - sizeof(said->m));
+	if (n == sizeof(said->m) + sizeof(t->left.at) && said->m.kind == STUB_SESSION_TAKEN)
+		memcpy(&t->left.at, said->bytes, sizeof(t->left.at));
 	return n;
 }
 
@@ -185,7 +187,8 @@ static void give_back(struct terminal *t)
 	/* its last words came before its end did */
 	while (t->session >= 0 && hear_leader(t, &said) > 0)
 		;
-	relay_give_back(t->relay, t->unread, t->unread_n, t->unread_lines);
+	t->left.bytes = t->unread;
+	relay_give_back(t->relay, &t->left);
 }
 
 enum relay_result terminal_handle(struct terminal *t, const struct pollfd *p)

@@ -27,8 +27,7 @@ struct terminal {
 	struct relay *relay; /* NULL: none, or over */
 	struct ring ring;
 	int wake, session; /* owned; session -EBADF: a viewer */
-	size_t unread_n; /* what the clone left unread at its end */
-	bool unread_lines;
+	struct relay_unread left; /* what the clone left unread at its end: bytes are these */
 	uint8_t unread[TERMINAL_UNREAD_MAX];
 };
 

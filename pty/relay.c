@@ -27,6 +27,7 @@
 #include "pty/pump.h"
 #include "pty/raw.h"
 #include "pty/reopen.h"
+#include "pty/sent.h"
 
 #define BUFFER	 65536
 #define STEP_MAX 65536 /* bytes of output written in one step: the owner has other things to do */
@@ -64,6 +65,7 @@ struct relay {
 	struct keys keys;
 	uint64_t hold_until;
 	size_t in_at, in_n;
+	struct sent sent; /* of it, what was written last */
 	uint8_t in[BUFFER];
 };
 
@@ -223,14 +225,16 @@ static bool input_waits(const struct relay *r)
 static void flush_input(struct relay *r)
 {
 	while (input_waits(r)) {
+		uint64_t began = clock_ns(CLOCK_MONOTONIC);
 		ssize_t n = write(r->master, r->in + r->in_at, r->in_n - r->keys.held - r->in_at);
 
 		if (n < 0 && errno == EINTR)
 			continue;
-		if (n < 0 && errno == EAGAIN)
+		/* it takes none; or no slave is open, there is nobody to type for, and relay_give_back() may want it */
+		if (n < 0)
 			return;
-		/* no slave is open: there is nobody to type for */
-		r->in_at = n < 0 ? r->in_n - r->keys.held : r->in_at + (size_t)n;
+		sent_note(&r->sent, began, r->in + r->in_at, (size_t)n);
+		r->in_at += (size_t)n;
 	}
 }
 
@@ -562,21 +566,25 @@ static size_t take_typed(const struct relay *r, uint8_t *p, size_t room)
 	return n;
 }
 
-int relay_give_back(struct relay *r, const uint8_t *unread, size_t n, bool lines)
+int relay_give_back(struct relay *r, const struct relay_unread *unread)
 {
-	struct giveback g = { .unread = unread, .n = n, .lines = lines };
+	struct giveback g = { .unread = unread->bytes, .n = unread->n, .lines = unread->lines };
+	size_t undelivered = r->in_n - r->in_at, late;
 	_cleanup_free_ uint8_t *typed = NULL;
-	size_t undelivered = r->in_n - r->in_at;
+	const uint8_t *sent;
 
-	if ((!n && !undelivered) || is_viewer(r) || !r->raw || !raw_foreground(r->tty))
+	late = sent_since(&r->sent, unread->at ? unread->at : UINT64_MAX, &sent);
+	if ((!g.n && !undelivered && !late) || is_viewer(r) || !r->raw || !raw_foreground(r->tty))
 		return 0;
-	typed = malloc(undelivered + TYPED_MAX);
+	typed = malloc(late + undelivered + TYPED_MAX);
 	if (!typed)
 		return -ENOMEM;
-	memcpy(typed, r->in + r->in_at, undelivered);
+	memcpy(typed, sent, late);
+	memcpy(typed + late, r->in + r->in_at, undelivered);
 	r->in_at = r->in_n = r->keys.held = 0;
 	g.typed = typed;
-	g.typed_n = undelivered + take_typed(r, typed + undelivered, TYPED_MAX);
+	g.typed_n = late + undelivered;
+	g.typed_n += take_typed(r, typed + g.typed_n, TYPED_MAX);
 	return giveback(r->tty, &r->saved, &g);
 }
 

@@ -377,6 +377,8 @@ enum stub_session_kind {
 	 * lines (ICANON), where a NUL stands for an end of file. The leader's own end throws them away, so it sends them before.
 	 */
 	STUB_SESSION_UNREAD,
+	/* leader: that was all; behind it eight bytes: the time when nothing was left (CLOCK_MONOTONIC, ns). Typed later is lost there */
+	STUB_SESSION_TAKEN,
 };
 
 #define STUB_SESSION_PIECE 512 /* bytes that follow one message at most: the leader's stack is small */

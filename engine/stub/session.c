@@ -18,6 +18,7 @@
 #include <linux/poll.h>
 #include <linux/prctl.h>
 #include <linux/signal.h>
+#include <linux/time.h>
 #include <linux/wait.h>
 #include <sys/syscall.h>
 
@@ -71,6 +72,11 @@ static void send_unread(const struct session *s)
 		struct stub_session m;
 		char bytes[STUB_SESSION_PIECE];
 	} u;
+	struct {
+		struct stub_session m;
+		uint64_t at;
+	} taken = { .m = { .kind = STUB_SESSION_TAKEN } };
+	struct __kernel_timespec now;
 	struct termios t;
 	long n;
 
@@ -87,6 +93,9 @@ static void send_unread(const struct session *s)
 	while ((n = SYSCALL3(SYS_read, s->terminal, u.bytes, sizeof(u.bytes))) > 0)
 		if (SYSCALL6(SYS_sendto, s->sock, &u, sizeof(u.m) + (unsigned long)n, DONTWAIT, 0, 0) < 0)
 			return;
+	SYSCALL2(SYS_clock_gettime, CLOCK_MONOTONIC, &now);
+	taken.at = (uint64_t)now.tv_sec * 1000000000u + (uint64_t)now.tv_nsec;
+	SYSCALL6(SYS_sendto, s->sock, &taken, sizeof(taken), DONTWAIT, 0, 0);
 }
 
 /* as the clone ended; the core, if any, is the clone's */
