@@ -17,6 +17,7 @@
 
 #include "engine/base/fd.h"
 #include "engine/base/pidfd.h"
+#include "pty/raw.h"
 
 #ifndef SYS_pidfd_getfd
 #define SYS_pidfd_getfd 438
@@ -25,6 +26,11 @@
 #define TIOCGPTN _IOR('T', 0x30, unsigned int)
 #endif
 #define ANCESTORS_MAX 32
+#define TAKEN_MS      200
+#define REST_MS	      20
+#define QUEUE	      4096 /* what a terminal holds: N_TTY_BUF_SIZE */
+#define QUOTE	      0x16 /* Ctrl-V: the next byte is nothing special */
+#define END	      0x04 /* Ctrl-D */
 #define PTMX	      makedev(5, 2)
 
 /* --- the terminal's master, in the hands of an ancestor ------------------------------------------------------------ */
@@ -120,14 +126,9 @@ static int type_at_master(int master, const uint8_t *p, size_t n)
 	return 0;
 }
 
-/* with @settings. *master: the way, once TIOCSTI is found closed */
-static int type(int tty, int *master, const struct termios *settings, const uint8_t *p, size_t n)
+/* *master: the way, once TIOCSTI is found closed */
+static int type(int tty, int *master, const uint8_t *p, size_t n)
 {
-	struct pollfd taken = { tty, POLLIN, 0 };
-	int r;
-
-	if (tcsetattr(tty, TCSANOW, settings) < 0)
-		return -errno;
 	for (size_t i = 0; i < n && *master < 0; i++) {
 		if (ioctl(tty, TIOCSTI, p + i) == 0)
 			continue;
@@ -137,67 +138,121 @@ static int type(int tty, int *master, const struct termios *settings, const uint
 		if (*master < 0)
 			return -EPERM;
 	}
-	if (*master < 0)
-		return 0;
-	r = type_at_master(*master, p, n);
-	/* has the line discipline take it now, while it has these settings (n_tty.c: n_tty_poll()) */
-	poll(&taken, 1, 0);
-	return r;
+	return *master < 0 ? 0 : type_at_master(*master, p, n);
 }
 
-/* a byte that does not occur among them. Return: -1: all do */
-static int free_byte(const uint8_t *p, size_t n)
-{
-	bool seen[256] = { [0] = true, ['\n'] = true, ['\r'] = true };
+/* --- what is typed --------------------------------------------------------------------------------------------------- */
 
-	for (size_t i = 0; i < n; i++)
-		seen[p[i]] = true;
-	for (int c = 1; c < 256; c++)
-		if (!seen[c])
-			return c;
-	return -1;
-}
-
-/* every byte means itself, but for the newline, and @eof where lines wait */
-static void literal(struct termios *t, int eof)
+/*
+ * Nearly the settings that the terminal is about to have, so that what a user types meanwhile means what it will mean in
+ * a moment: lines, with their ends, without echo.
+ */
+static void quiet(struct termios *t)
 {
-	t->c_iflag &= ~(tcflag_t)(IGNBRK | BRKINT | PARMRK | ISTRIP | INLCR | IGNCR | ICRNL | IUCLC | IXON |
-				  IXOFF | IXANY);
-	t->c_lflag &= ~(tcflag_t)(ECHO | ECHONL | ISIG | IEXTEN);
-	if (!(t->c_lflag & ICANON))
+	t->c_lflag &= ~(tcflag_t)(ECHO | ECHONL);
+	if (!(t->c_lflag & ICANON)) {
+		raw_settings(t);
 		return;
-	for (size_t i = 0; i < NCCS; i++)
-		t->c_cc[i] = 0; /* _POSIX_VDISABLE */
-	if (eof > 0)
-		t->c_cc[VEOF] = (cc_t)eof;
+	}
+	t->c_iflag &= ~(tcflag_t)(PARMRK | ISTRIP | INLCR | IUCLC);
+	t->c_lflag |= IEXTEN;
+	t->c_cc[VLNEXT] = QUOTE;
+	if (!t->c_cc[VEOF])
+		t->c_cc[VEOF] = END;
 }
 
-/* what has been a line's end, or an end of file, is one again; everything else is a byte */
-static int type_unread(int tty, int *master, const struct termios *settings, const struct giveback *g)
+static bool is_special(const struct termios *t, uint8_t c)
 {
-	_cleanup_free_ uint8_t *bytes = malloc(g->n);
-	struct termios now = *settings;
-	int eof = free_byte(g->unread, g->n);
+	/* _POSIX_VDISABLE is 0 */
+	return c < ' ' || c == 0x7f || memchr(t->c_cc, c, NCCS);
+}
 
-	if (!bytes)
-		return -ENOMEM;
-	memcpy(bytes, g->unread, g->n);
-	for (size_t i = 0; g->lines && i < g->n && eof > 0 && now.c_lflag & ICANON; i++)
-		if (!bytes[i])
-			bytes[i] = (uint8_t)eof;
-	literal(&now, eof);
-	return type(tty, master, &now, bytes, g->n);
+/* what has been a line's end, or an end of file, is one again; everything else is a byte. @out: twice the room. Return: how many */
+static size_t quote(uint8_t *out, const struct termios *t, const struct giveback *g)
+{
+	uint8_t *to = out;
+
+	for (size_t i = 0; i < g->n; i++) {
+		uint8_t c = g->unread[i];
+
+		if (!c && g->lines && t->c_lflag & ICANON) {
+			*to++ = t->c_cc[VEOF];
+			continue;
+		}
+		if (c != '\n' && t->c_lflag & ICANON && is_special(t, c) &&
+		    !(g->lines && i + g->fresh >= g->n))
+			*to++ = QUOTE;
+		*to++ = c;
+	}
+	return (size_t)(to - out);
+}
+
+/* Return: how many bytes of @p, which has room for QUEUE */
+static size_t take_queue(int tty, const struct termios *t, uint8_t *p)
+{
+	struct pollfd typed = { tty, POLLIN, 0 };
+	size_t n = 0;
+
+	while (n < QUEUE && poll(&typed, 1, 0) == 1 && typed.revents & POLLIN) {
+		ssize_t got = read(tty, p + n, QUEUE - n);
+
+		if (got < 0)
+			break;
+		if (got == 0)
+			p[n++] = t->c_cc[VEOF];
+		n += (size_t)got;
+	}
+	return n;
+}
+
+/*
+ * A master's bytes are taken by a work queue, whenever that runs (drivers/tty/tty_buffer.c), and what they mean is what
+ * the terminal's settings say then. Lines are seen to arrive; a beginning of one is not, and has to be given time.
+ */
+static void wait_until_taken(int tty, const struct termios *t, const struct giveback *g)
+{
+	size_t whole = 0, seen = 0;
+	int queued;
+
+	for (size_t i = 0; i < g->n; i++) {
+		bool end = !g->unread[i] && g->lines;
+
+		seen += !(end && t->c_lflag & ICANON);
+		if (end || g->unread[i] == '\n' || !(t->c_lflag & ICANON))
+			whole = seen;
+	}
+	for (int i = 0; i < TAKEN_MS && ioctl(tty, FIONREAD, &queued) == 0 && queued < (int)whole; i++)
+		poll(NULL, 0, 1);
+	if (whole < seen)
+		poll(NULL, 0, REST_MS);
 }
 
 int giveback(int tty, const struct termios *settings, const struct giveback *g)
 {
+	_cleanup_free_ uint8_t *quoted = malloc(2 * g->n + 1), *typed = malloc(g->typed_n + QUEUE);
 	_cleanup_close_ int master = -EBADF;
 	struct termios now = *settings;
-	int r = g->n ? type_unread(tty, &master, settings, g) : 0;
+	size_t n = g->typed_n;
+	int r;
 
-	if (r < 0 || !g->typed_n)
+	if (!quoted || !typed)
+		return -ENOMEM;
+	quiet(&now);
+	if (tcsetattr(tty, TCSANOW, &now) < 0)
+		return -errno;
+	if (n)
+		memcpy(typed, g->typed, n);
+	/* what came while it was raw is one line now, whatever is in it (n_tty.c: n_tty_set_termios()) */
+	n += take_queue(tty, &now, typed + n);
+	r = type(tty, &master, quoted, quote(quoted, &now, g));
+	if (master >= 0)
+		wait_until_taken(tty, &now, g);
+	if (r < 0 || !n)
 		return r;
+	now = *settings;
 	/* a Ctrl-C would be ours, who are in the foreground still, and not the shell's */
 	now.c_lflag &= ~(tcflag_t)ISIG;
-	return type(tty, &master, &now, g->typed, g->typed_n);
+	if (tcsetattr(tty, TCSANOW, &now) < 0)
+		return -errno;
+	return type(tty, &master, typed, n);
 }

@@ -25,6 +25,7 @@ struct giveback {
 	const uint8_t *unread; /* from the program's queue: echoed there, edited there */
 	size_t n;
 	bool lines; /* it waited as lines (ICANON): a NUL among it is an end of file */
+	size_t fresh; /* so many of its last bytes may have come when the queue was being taken: not edited, a Ctrl-D is one */
 	const uint8_t *
 		typed; /* behind it, and never arrived there: typed now, so to speak, with echo and editing */
 	size_t typed_n;
@@ -32,10 +33,12 @@ struct giveback {
 
 /**
  * giveback() - put bytes into the input queue of our controlling terminal, where we are in the foreground
- * @tty: nobody else reads it now; left with other settings: raw_leave() is the caller's
+ * @tty: raw as yet, and nobody else reads it now; left with other settings: raw_leave() is the caller's
  * @settings: what it will have afterwards. With ICANON newlines end lines
  *
- * Return: 0. -EPERM: no way is open, and nothing is changed in the queue. Other negative errno
+ * What is in its queue already was typed last, and goes behind all the rest.
+ *
+ * Return: 0. -EPERM: no way is open. Other negative errno
  */
 int giveback(int tty, const struct termios *settings, const struct giveback *g);
 

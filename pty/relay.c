@@ -33,7 +33,8 @@
 #define STEP_MAX 65536 /* bytes of output written in one step: the owner has other things to do */
 #define DRAIN_MAX                                                                                            \
 	65536 /* more than a pty holds: what it has when the program ends; others may go on printing */
-#define TYPED_MAX  4096 /* what a terminal's queue holds: N_TTY_BUF_SIZE */
+#define TAKING_NS                                                                                            \
+	5000000 /* it takes a few us to take a queue out, and longer where the leader has to wait for a processor */
 #define TTY_PIECE  256
 #define VIEWER_END "\x03"
 
@@ -550,22 +551,6 @@ void relay_drain(struct relay *r)
 	}
 }
 
-/* what the caller's terminal has itself was typed after all the rest, and goes behind it. Return: how many bytes of @p */
-static size_t take_typed(const struct relay *r, uint8_t *p, size_t room)
-{
-	struct pollfd typed = { r->tty, POLLIN, 0 };
-	size_t n = 0;
-
-	while (n < room && poll(&typed, 1, 0) == 1 && typed.revents & POLLIN) {
-		ssize_t got = read(r->tty, p + n, room - n);
-
-		if (got <= 0)
-			break;
-		n += (size_t)got;
-	}
-	return n;
-}
-
 int relay_give_back(struct relay *r, const struct relay_unread *unread)
 {
 	struct giveback g = { .unread = unread->bytes, .n = unread->n, .lines = unread->lines };
@@ -573,18 +558,19 @@ int relay_give_back(struct relay *r, const struct relay_unread *unread)
 	_cleanup_free_ uint8_t *typed = NULL;
 	const uint8_t *sent;
 
+	g.fresh = unread->at > TAKING_NS ? sent_since(&r->sent, unread->at - TAKING_NS, &sent) : 0;
 	late = sent_since(&r->sent, unread->at ? unread->at : UINT64_MAX, &sent);
-	if ((!g.n && !undelivered && !late) || is_viewer(r) || !r->raw || !raw_foreground(r->tty))
+	g.fresh -= g.fresh > late ? late : g.fresh;
+	g.typed_n = late + undelivered;
+	if ((!g.n && !g.typed_n) || is_viewer(r) || !r->raw || !raw_foreground(r->tty))
 		return 0;
-	typed = malloc(late + undelivered + TYPED_MAX);
+	typed = malloc(g.typed_n + 1);
 	if (!typed)
 		return -ENOMEM;
 	memcpy(typed, sent, late);
 	memcpy(typed + late, r->in + r->in_at, undelivered);
 	r->in_at = r->in_n = r->keys.held = 0;
 	g.typed = typed;
-	g.typed_n = late + undelivered;
-	g.typed_n += take_typed(r, typed + g.typed_n, TYPED_MAX);
 	return giveback(r->tty, &r->saved, &g);
 }
 

@@ -459,7 +459,7 @@ def test_without_warm_tool(tmp_path, program, own_warm):
 def test_warmd_that_fails_to_start(tmp_path, program, own_warm):
     d = copy_of(tmp_path, "warm", "warm-tool")
     w = Warm(own_warm.directory, build=d)
-    for text in ("#!/bin/sh\nexit 3\n", "#!/bin/sh\nexec sleep 20\n", "#!/nonexistent\n", "garbage"):
+    for text in ("#!/bin/sh\nexit 3\n", "#!/bin/sh\nexec sleep 20\n", "#!/proc/nonexistent\n", "garbage"):
         (d / "warmd").write_text(text, encoding="utf-8")
         (d / "warmd").chmod(0o755)
         cold, r = w.cold([PYTHON, program]), w.run([PYTHON, program])

@@ -91,9 +91,13 @@ static void devices(void **state)
 
 static void own_files(void **state)
 {
+	char shm_a[64], shm_b[64];
 	int fd;
 
 	(void)state;
+	/* /dev/shm is everybody's */
+	snprintf(shm_a, sizeof(shm_a), "/dev/shm/warm_test_%d_a", (int)getpid());
+	snprintf(shm_b, sizeof(shm_b), "/dev/shm/warm_test_%d_b", (int)getpid());
 	/* a temporary file that goes again */
 	fd = open_at(at("tmp1"), O_RDWR | O_CREAT | O_EXCL);
 	assert_true(fd >= 0);
@@ -110,10 +114,10 @@ static void own_files(void **state)
 	call(SYS_unlinkat, A(AT_FDCWD), A(at("own/sub")), AT_REMOVEDIR);
 	call(SYS_unlinkat, A(AT_FDCWD), A(at("own")), AT_REMOVEDIR);
 	/* a semaphore: made under one name, linked, both removed */
-	assert_true(open_at("/dev/shm/warm_test_a", O_RDWR | O_CREAT | O_EXCL) >= 0);
-	call(SYS_linkat, A(AT_FDCWD), A("/dev/shm/warm_test_a"), A(AT_FDCWD), A("/dev/shm/warm_test_b"), 0);
-	call(SYS_unlinkat, A(AT_FDCWD), A("/dev/shm/warm_test_a"), 0);
-	call(SYS_unlinkat, A(AT_FDCWD), A("/dev/shm/warm_test_b"), 0);
+	assert_true(open_at(shm_a, O_RDWR | O_CREAT | O_EXCL) >= 0);
+	call(SYS_linkat, A(AT_FDCWD), A(shm_a), A(AT_FDCWD), A(shm_b), 0);
+	call(SYS_unlinkat, A(AT_FDCWD), A(shm_a), 0);
+	call(SYS_unlinkat, A(AT_FDCWD), A(shm_b), 0);
 	assert_true(open_at(root, O_TMPFILE | O_RDWR) >= 0);
 	finish();
 	not_refused();
