@@ -5,7 +5,7 @@
 
 What a program prints is the same in each run in the same world (no_trace_world.py), whose places it finds in its
 environment: W (all of it), HOME, TMPDIR, REPO, JOBS and OUT (named pipes), PORT, STREAM and DGRAM (servers), HELPER (a
-process). Names that are drawn at random begin with "rnd-".
+process), TAG (for names in /dev/shm). Names that are drawn at random begin with "rnd-".
 """
 import dataclasses
 import random
@@ -119,9 +119,9 @@ STEPS = {
     "thread that waits": lambda r: "e = threading.Event()\nt = threading.Thread(target=lambda: (e.wait(), open(home + '/log.txt', 'a').write('late')))\nt.start()\natexit.register(t.join)\nthreading._register_atexit(e.set) if hasattr(threading, '_register_atexit') else e.set()",
     "multiprocessing": lambda r: r.choice(["keep.append(multiprocessing.Lock())", "keep.append(multiprocessing.Semaphore(2))", "q = multiprocessing.Queue()\nkeep.append(q)",
                                            "p = multiprocessing.Process(target=abs, args=(1,))\np.start()\np.join()\nreturn p.exitcode"]),
-    "shared memory": lambda r: "s = shared_memory.SharedMemory(name='no-trace-%d' % os.getuid(), create=True, size=100)\ns.buf[0] = 1\ns.close()\n" + r.choice(["s.unlink()", "s.unlink()", "resource_tracker.unregister(s._name, 'shared_memory')"]),
-    "semaphore": lambda r: "s = ctypes.CDLL(None).sem_open\ns.restype = ctypes.c_void_p\nn = s(b'/no-trace-sem', os.O_CREAT, 0o600, 1) is None\n" + r.choice(["", "ctypes.CDLL(None).sem_unlink(b'/no-trace-sem')\n"]) + "return n",
-    "dev shm": lambda r: "with open('/dev/shm/no-trace', 'w') as f:\n    f.write('x')\n" + r.choice(["", "os.unlink('/dev/shm/no-trace')"]),
+    "shared memory": lambda r: "s = shared_memory.SharedMemory(name=os.environ['TAG'] + 'm', create=True, size=100)\ns.buf[0] = 1\ns.close()\n" + r.choice(["s.unlink()", "s.unlink()", "resource_tracker.unregister(s._name, 'shared_memory')"]),
+    "semaphore": lambda r: "s = ctypes.CDLL(None).sem_open\ns.restype = ctypes.c_void_p\nn = s(os.fsencode('/' + os.environ['TAG']), os.O_CREAT, 0o600, 1) is None\n" + r.choice(["", "ctypes.CDLL(None).sem_unlink(os.fsencode('/' + os.environ['TAG']))\n"]) + "return n",
+    "dev shm": lambda r: "with open('/dev/shm/' + os.environ['TAG'], 'w') as f:\n    f.write('x')\n" + r.choice(["", "os.unlink('/dev/shm/' + os.environ['TAG'])"]),
     "mmap": lambda r: f"f = open({own(r)}, 'r+b')\nm = mmap.mmap(f.fileno(), 0)\nm[0] = 65\n{r.choice(['m.flush()', 'm.close()', 'keep.append(m)'])}",
     "mmap private": lambda r: f"f = open({own(r)}, 'rb')\nm = mmap.mmap(f.fileno(), 0, access=mmap.ACCESS_COPY)\nm[0] = 66\nreturn m[0]",
     "aio": lambda r: "return aio(home + '/data.bin', b'asynchronous')",

@@ -102,6 +102,7 @@ class World:
     def __init__(self, folder):
         self.folder = Path(folder)
         self.servers_folder = self.folder / "servers"
+        self.tag = self.folder.name
         self.place = self.folder / "w"
         self.model = self.folder / "model"
         self.servers_folder.mkdir(parents=True)
@@ -134,8 +135,8 @@ class World:
         for f in self.fifos.values():
             f.close()
         shutil.rmtree(self.place, ignore_errors=True)
-        for name in ("no-trace", "no-trace-c", "sem.no-trace-sem", "sem.no-trace-c-sem", f"no-trace-{os.getuid()}"):
-            Path("/dev/shm", name).unlink(missing_ok=True)
+        for path in [p for p in Path("/dev/shm").iterdir() if self.tag in p.name]:
+            path.unlink()
         subprocess.run(["cp", "-a", str(self.model), str(self.place)], check=True)
         self.fifos = {"jobs": Fifo(self.place / "jobs", JOBS), "out": Fifo(self.place / "out", b"")}
         for s in self.servers.values():
@@ -146,7 +147,7 @@ class World:
         return {"W": str(self.place), "HOME": str(self.place / "home"), "TMPDIR": str(self.place / "tmp"), "REPO": str(self.place / "repo"),
                 "JOBS": str(self.place / "jobs"), "OUT": str(self.place / "out"), "PORT": str(self.servers["tcp"].socket.getsockname()[1]),
                 "STREAM": str(self.servers_folder / "stream"), "DGRAM": str(self.servers_folder / "dgram"), "HELPER": str(self.helper.pid),
-                "GIT_CONFIG_NOSYSTEM": "1", "LC_ALL": "C.UTF-8"}
+                "TAG": self.tag, "GIT_CONFIG_NOSYSTEM": "1", "LC_ALL": "C.UTF-8"}
 
     def signals(self):
         """Pending ones of the helper"""

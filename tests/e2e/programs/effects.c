@@ -126,9 +126,17 @@ static long thread_append(const char *name)
 
 static long shm(void)
 {
-	int fd = shm_open("/no-trace-c", O_RDWR | O_CREAT, 0600);
+	int fd;
 
+	snprintf(path, sizeof(path), "/%sc", env("TAG"));
+	fd = shm_open(path, O_RDWR | O_CREAT, 0600);
 	return ftruncate(fd, 100);
+}
+
+static long semaphore(void)
+{
+	snprintf(path, sizeof(path), "/%sd", env("TAG"));
+	return sem_open(path, O_CREAT, 0600, 1) == SEM_FAILED;
 }
 
 static long temporary(void)
@@ -202,7 +210,7 @@ static long without_name(const char *what)
 	if (!strcmp(what, "kill"))
 		return kill(helper, SIGUSR1);
 	if (!strcmp(what, "sem"))
-		return sem_open("/no-trace-c-sem", O_CREAT, 0600, 1) == SEM_FAILED;
+		return semaphore();
 	if (!strcmp(what, "shm"))
 		return shm();
 	if (!strcmp(what, "print"))
