@@ -13,6 +13,8 @@ MUSL_CC ?= musl-gcc
 LD ?= ld
 OBJCOPY ?= objcopy
 PKGS := libprotobuf-c libcap libelf libcjson libsystemd
+BUILD_DEPS := gcc g++ make pkg-config musl-tools libcap-dev libelf-dev libcjson-dev libprotobuf-c-dev \
+	protobuf-c-compiler libsystemd-dev linux-libc-dev
 
 B := build
 ifdef SAN
@@ -23,13 +25,27 @@ endif
 WARNINGS := -Wall -Wextra -Werror -Wshadow -Wstrict-prototypes -Wmissing-prototypes -Wvla
 CPPFLAGS := -D_GNU_SOURCE -I. -I$(B)/gen -DWARM_VERSION='"$(VERSION)"' -DWARM_PREFIX='"$(PREFIX)"'
 CFLAGS := -std=gnu11 -O2 -g $(WARNINGS) -fno-strict-aliasing
-HOST_CFLAGS := $(CFLAGS) $(SANFLAGS) -fPIC $(shell pkg-config --cflags $(PKGS))
+
+# What a build needs is looked for when something is to be built here. These goals build nothing themselves: they install
+# what is missing, and call make again.
+GOALS_WITHOUT_BUILD := clean demo test test-long bench build-deps demo-deps test-deps bench-deps check-style fuzz-corpus
+ifneq ($(filter-out $(GOALS_WITHOUT_BUILD),$(or $(MAKECMDGOALS),all)),)
+MISSING := $(shell for c in $(firstword $(CC)) $(firstword $(MUSL_CC)) $(LD) $(OBJCOPY) protoc-c pkg-config; do \
+		command -v $$c >/dev/null 2>&1 || echo $$c; done; \
+	for p in $(PKGS); do pkg-config --exists $$p 2>/dev/null || echo $$p; done)
+ifneq ($(MISSING),)
+$(error to build warm, this is missing: $(MISSING). On Debian: apt-get install $(BUILD_DEPS) (as root, `make build-deps` does it))
+endif
+PKG_CFLAGS := $(shell pkg-config --cflags $(PKGS))
 HOST_LIBS := $(shell pkg-config --libs $(PKGS))
 TOOL_LIBS := $(shell pkg-config --libs libprotobuf-c libcap libelf libcjson)
+endif
+HOST_CFLAGS := $(CFLAGS) $(SANFLAGS) -fPIC $(PKG_CFLAGS)
 
 # V=1 shows the commands
 ifndef V
 .SILENT:
+MAKEFLAGS += --no-print-directory
 endif
 
 .DELETE_ON_ERROR:
@@ -177,20 +193,21 @@ include benchmarks/rules.mk
 -include tests/unit/rules.mk
 -include tests/fuzz/rules.mk
 
-# Debian's packages; as root they are installed when one is missing, else named
-BUILD_DEPS := gcc g++ make pkg-config musl-tools libcap-dev libelf-dev libcjson-dev libprotobuf-c-dev \
-	protobuf-c-compiler libsystemd-dev linux-libc-dev
+# Debian's packages; as root they are installed when one is missing, else named. BUILD_DEPS is above
 DEMO_DEPS := python3 python3-pandas
 TEST_DEPS := $(DEMO_DEPS) python3-numpy python3-flask python3-pytest python3-pexpect libcmocka-dev python3-venv \
-	python3-dev procps util-linux less vim-tiny htop tmux strace passwd libcap2-bin
+	python3-dev procps util-linux less vim-tiny htop tmux strace passwd libcap2-bin git
 BENCH_DEPS := $(DEMO_DEPS) python3-numpy python3-flask libssl-dev zlib1g-dev
 
+# what apt says is shown when it fails: on a fresh machine it has remarks that look like errors
 install_missing = missing=""; for p in $(1); do \
 		dpkg-query -W -f '$${Status}' $$p 2>/dev/null | grep -q 'ok installed' || missing="$$missing $$p"; done; \
 	if [ -n "$$missing" ]; then \
 		if [ "$$(id -u)" = 0 ]; then \
-			echo "installing:$$missing"; \
-			apt-get update -qq && DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends $$missing >/dev/null; \
+			echo "installing:$$missing"; said=$$(mktemp) && \
+			if { apt-get update -qq && DEBIAN_FRONTEND=noninteractive \
+				apt-get install -y -qq --no-install-recommends $$missing; } >"$$said" 2>&1 </dev/null; \
+			then rm "$$said"; else cat "$$said" >&2; rm "$$said"; exit 1; fi; \
 		else echo "not installed:$$missing (as root: apt-get install$$missing)" >&2; exit 1; fi; fi
 
 build-deps:
@@ -208,6 +225,9 @@ demo: demo-deps
 	$(MAKE) demo-run
 test: test-deps
 	tests/run.sh
+# with what is long and rarely fails (@pytest.mark.long)
+test-long: test-deps
+	WARM_LONG=1 tests/run.sh
 bench: bench-deps
 	$(MAKE) all
 	$(MAKE) bench-run
@@ -243,4 +263,4 @@ install: all
 	sed 's|@LIBEXECDIR@|$(PREFIX)/libexec/warm|' launcher/systemd/warmd.service > $(I)/lib/systemd/user/warmd.service
 	install -m 644 lang/python/warm/*.py $(I)/lib/warm/python/warm/
 
-.PHONY: build-deps demo-deps test-deps bench-deps demo test bench check-style install
+.PHONY: build-deps demo-deps test-deps bench-deps demo test test-long bench check-style install

@@ -153,10 +153,48 @@ static void clone_stopped(struct terminal *t, int sig)
 	stop_self(t, sig);
 }
 
+struct said { /* one message of the leader's */
+	struct stub_session m;
+	uint8_t bytes[STUB_SESSION_PIECE];
+};
+
+static void keep_unread(struct terminal *t, const struct said *said, size_t n)
+{
+	size_t room = sizeof(t->unread) - t->left.n;
+
+	n = n < room ? n : room;
+	memcpy(t->unread + t->left.n, said->bytes, n);
+	t->left.n += n;
+	t->left.lines = said->m.value;
+}
+
+/* Return: as recv(2) */
+static ssize_t hear_leader(struct terminal *t, struct said *said)
+{
+	ssize_t n = recv(t->session, said, sizeof(*said), MSG_DONTWAIT);
+
+	if (n > (ssize_t)sizeof(said->m) && said->m.kind == STUB_SESSION_UNREAD)
+		keep_unread(t, said, (size_t)n - sizeof(said->m));
+	if (n == sizeof(said->m) + sizeof(t->left.at) && said->m.kind == STUB_SESSION_TAKEN)
+		memcpy(&t->left.at, said->bytes, sizeof(t->left.at));
+	return n;
+}
+
+static void give_back(struct terminal *t)
+{
+	struct said said;
+
+	/* its last words came before its end did */
+	while (t->session >= 0 && hear_leader(t, &said) > 0)
+		;
+	t->left.bytes = t->unread;
+	relay_give_back(t->relay, &t->left);
+}
+
 enum relay_result terminal_handle(struct terminal *t, const struct pollfd *p)
 {
 	enum relay_result result = RELAY_OK;
-	struct stub_session m;
+	struct said said;
 	struct pollfd now = { t->session, POLLIN, 0 };
 	ssize_t n;
 
@@ -166,9 +204,9 @@ enum relay_result terminal_handle(struct terminal *t, const struct pollfd *p)
 		return result;
 	if (t->session < 0 || poll(&now, 1, 0) <= 0)
 		return RELAY_OK;
-	n = recv(t->session, &m, sizeof(m), MSG_DONTWAIT);
-	if (n == sizeof(m) && m.kind == STUB_SESSION_STOPPED && t->relay)
-		clone_stopped(t, m.value);
+	n = hear_leader(t, &said);
+	if (n == sizeof(said.m) && said.m.kind == STUB_SESSION_STOPPED && t->relay)
+		clone_stopped(t, said.m.value);
 	/* the leader is gone: its end is told elsewhere */
 	if (n == 0 || (n < 0 && errno != EAGAIN))
 		t->session = fd_close(t->session);
@@ -185,8 +223,10 @@ void terminal_continued(struct terminal *t)
 
 void terminal_close(struct terminal *t, bool drain)
 {
-	if (t->relay && drain)
+	if (t->relay && drain) {
 		relay_drain(t->relay);
+		give_back(t);
+	}
 	relay_close(t->relay);
 	t->relay = NULL;
 	ring_unmap(&t->ring);

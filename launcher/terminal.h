@@ -21,15 +21,19 @@
 #include "launcher/protocol.h"
 #include "pty/relay.h"
 
+#define TERMINAL_UNREAD_MAX 4096 /* a terminal's queue holds no more: N_TTY_BUF_SIZE */
+
 struct terminal {
 	struct relay *relay; /* NULL: none, or over */
 	struct ring ring;
 	int wake, session; /* owned; session -EBADF: a viewer */
+	struct relay_unread left; /* what the clone left unread at its end: bytes are these */
+	uint8_t unread[TERMINAL_UNREAD_MAX];
 };
 
 #define TERMINAL_NONE                                                                                        \
 	{                                                                                                    \
-		NULL, RING_NONE, -EBADF, -EBADF                                                              \
+		.ring = RING_NONE, .wake = -EBADF, .session = -EBADF                                         \
 	}
 #define TERMINAL_FDS (RELAY_FDS + 1)
 
@@ -65,7 +69,7 @@ enum relay_result terminal_handle(struct terminal *t, const struct pollfd *p);
 /** terminal_continued() - SIGCONT came. */
 void terminal_continued(struct terminal *t);
 
-/** terminal_close() - @drain: with what is still to come. The caller's terminal is as it was */
+/** terminal_close() - @drain: the clone has ended: with what is still to come, and what it did not read is the caller's again. The caller's terminal is as it was */
 void terminal_close(struct terminal *t, bool drain);
 
 #endif

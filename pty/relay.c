@@ -22,15 +22,19 @@
 
 #include "engine/base/clock.h"
 #include "engine/base/fd.h"
+#include "pty/giveback.h"
 #include "pty/keys.h"
 #include "pty/pump.h"
 #include "pty/raw.h"
 #include "pty/reopen.h"
+#include "pty/sent.h"
 
 #define BUFFER	 65536
 #define STEP_MAX 65536 /* bytes of output written in one step: the owner has other things to do */
 #define DRAIN_MAX                                                                                            \
 	65536 /* more than a pty holds: what it has when the program ends; others may go on printing */
+#define TAKING_NS                                                                                            \
+	5000000 /* it takes a few us to take a queue out, and longer where the leader has to wait for a processor */
 #define TTY_PIECE  256
 #define VIEWER_END "\x03"
 
@@ -62,6 +66,7 @@ struct relay {
 	struct keys keys;
 	uint64_t hold_until;
 	size_t in_at, in_n;
+	struct sent sent; /* of it, what was written last */
 	uint8_t in[BUFFER];
 };
 
@@ -221,14 +226,16 @@ static bool input_waits(const struct relay *r)
 static void flush_input(struct relay *r)
 {
 	while (input_waits(r)) {
+		uint64_t began = clock_ns(CLOCK_MONOTONIC);
 		ssize_t n = write(r->master, r->in + r->in_at, r->in_n - r->keys.held - r->in_at);
 
 		if (n < 0 && errno == EINTR)
 			continue;
-		if (n < 0 && errno == EAGAIN)
+		/* it takes none; or no slave is open, there is nobody to type for, and relay_give_back() may want it */
+		if (n < 0)
 			return;
-		/* no slave is open: there is nobody to type for */
-		r->in_at = n < 0 ? r->in_n - r->keys.held : r->in_at + (size_t)n;
+		sent_note(&r->sent, began, r->in + r->in_at, (size_t)n);
+		r->in_at += (size_t)n;
 	}
 }
 
@@ -542,6 +549,29 @@ void relay_drain(struct relay *r)
 			return;
 		taken += (size_t)n;
 	}
+}
+
+int relay_give_back(struct relay *r, const struct relay_unread *unread)
+{
+	struct giveback g = { .unread = unread->bytes, .n = unread->n, .lines = unread->lines };
+	size_t undelivered = r->in_n - r->in_at, late;
+	_cleanup_free_ uint8_t *typed = NULL;
+	const uint8_t *sent;
+
+	g.fresh = unread->at > TAKING_NS ? sent_since(&r->sent, unread->at - TAKING_NS, &sent) : 0;
+	late = sent_since(&r->sent, unread->at ? unread->at : UINT64_MAX, &sent);
+	g.fresh -= g.fresh > late ? late : g.fresh;
+	g.typed_n = late + undelivered;
+	if ((!g.n && !g.typed_n) || is_viewer(r) || !r->raw || !raw_foreground(r->tty))
+		return 0;
+	typed = malloc(g.typed_n + 1);
+	if (!typed)
+		return -ENOMEM;
+	memcpy(typed, sent, late);
+	memcpy(typed + late, r->in + r->in_at, undelivered);
+	r->in_at = r->in_n = r->keys.held = 0;
+	g.typed = typed;
+	return giveback(r->tty, &r->saved, &g);
 }
 
 void relay_close(struct relay *r)

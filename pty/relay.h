@@ -111,6 +111,22 @@ void relay_resize(struct relay *r);
  */
 void relay_drain(struct relay *r);
 
+struct relay_unread { /* what the program's pty still had at its end */
+	const uint8_t *bytes;
+	size_t n;
+	bool lines; /* it waited as lines, where a NUL is an end of file */
+	uint64_t
+		at; /* when the last of it was taken out (CLOCK_MONOTONIC, ns): what was written later is lost there. 0: not known */
+};
+
+/**
+ * relay_give_back() - the program has ended: what was typed for it and not read is the shell's, as if the relay had not been
+ *
+ * With it goes what the relay had read and not delivered. Before relay_close(), which puts the terminal's settings back.
+ * Return: 0, also if there was nothing or the terminal is not ours now; -EPERM: no way is open (giveback.h), it is lost
+ */
+int relay_give_back(struct relay *r, const struct relay_unread *unread);
+
 /** relay_close() - the caller's terminal as it was, everything closed; @r may be NULL */
 void relay_close(struct relay *r);
 

@@ -5,16 +5,20 @@
 # tests with ASan and UBSan; then the end-to-end tests as an ordinary user, beside the same with ASan and UBSan.
 # The last line is the sum: "N passed, N failed". SKIP_SAN=1 leaves out what is sanitized.
 #
-# End-to-end tests race with whatever else the machine does. One of a few that failed gets a second try, by itself, and
-# is named in the output either way; more than SECOND_TRIES at once are no accident.
+# A test fails when it fails. Only one that is marked as racing with whatever else the machine does
+# (@pytest.mark.races("reason") in tests/e2e) gets a second try, by itself, and what needed one is named in the last
+# lines, in front of the sum; more than SECOND_TRIES at once are no accident.
+# WARM_LONG=1 adds the tests that are marked as long: `make test-long`.
 set -u
 cd "$(dirname "$0")/.."
 passed=0 failed=0
 JOBS=$(nproc)
-PYTEST="/usr/bin/python3 -B -m pytest -q -p no:cacheprovider"
+PYTEST="/usr/bin/python3 -B -m pytest -q -p no:cacheprovider --strict-markers"
 OUT=$(mktemp -d /tmp/warm-tests.XXXXXX)
-USER_NAME=warmtest
-trap 'rm -rf "$OUT"' EXIT
+USER_NAME=
+# made for this run, and gone with it
+trap '[ -z "$USER_NAME" ] || userdel -rf "$USER_NAME" >/dev/null 2>&1; rm -rf "$OUT"' EXIT
+trap 'exit 1' HUP INT TERM
 
 stage() { printf '\n== %s\n' "$1"; }
 
@@ -24,7 +28,7 @@ count() { # passed failed
 }
 
 # counts of a JUnit file; a run that left none failed as a whole
-junit() { # file, "passed": leave out those that failed
+junit() { # file
 	counts=$(/usr/bin/python3 - "$1" <<-'EOF'
 		import sys, xml.etree.ElementTree as tree
 		try:
@@ -35,13 +39,12 @@ junit() { # file, "passed": leave out those that failed
 		    print(0, 1)
 	EOF
 	)
-	set -- "${2:-}" $counts
-	if [ "$1" = passed ]; then count "$2" 0; else count "$2" "$3"; fi
+	count $counts
 }
 
 SECOND_TRIES=8
 
-# names of the tests that failed, if they are few
+# the tests that failed, if they are few and may: a line each, its name, a tab, why it may fail
 failures() { # JUnit file
 	/usr/bin/python3 - "$1" "$SECOND_TRIES" <<-'EOF'
 		import sys, xml.etree.ElementTree as tree
@@ -50,7 +53,9 @@ failures() { # JUnit file
 		           if c.find("failure") is not None or c.find("error") is not None]
 		    if len(bad) <= int(sys.argv[2]):
 		        for c in bad:
-		            print(c.attrib["classname"].replace(".", "/") + ".py::" + c.attrib["name"])
+		            reasons = [p.attrib["value"] for p in c.iter("property") if p.attrib["name"] == "races"]
+		            if reasons:
+		                print(c.attrib["classname"].replace(".", "/") + ".py::" + c.attrib["name"], reasons[0], sep="\t")
 		except Exception:
 		    pass
 	EOF
@@ -61,17 +66,20 @@ end_to_end() { # name, command
 	shift
 	"$@" --junitxml="$first" tests/e2e
 	failures "$first" >"$again"
+	junit "$first"
 	if [ ! -s "$again" ]; then
-		junit "$first"
 		return
 	fi
-	junit "$first" passed
+	tries=$(wc -l <"$again")
 	set -- "$@" --junitxml="$second"
-	while IFS= read -r test; do
+	while IFS='	' read -r test reason; do
 		set -- "$@" "$test"
+		printf '%s: %s (%s)\n' "$name" "$test" "$reason" >>"$OUT/second_tries"
 	done <"$again"
-	stage "a second try of $(wc -l <"$again") that failed"
-	cat "$again"
+	stage "a second try of $tries that failed, and may"
+	cut -f 1 "$again"
+	# counted by what this says
+	count 0 "-$tries"
 	"$@"
 	junit "$second"
 }
@@ -94,7 +102,9 @@ unit() {
 
 # the tree where an ordinary user can read it, wherever this checkout lies
 copy_for_user() {
-	id "$USER_NAME" >/dev/null 2>&1 || useradd -m "$USER_NAME" || return 1
+	name=warmtest-$(basename "$OUT" | tr -cd 'a-zA-Z0-9' | tail -c 6 | tr A-Z a-z)-$$
+	useradd -m "$name" || return 1
+	USER_NAME=$name
 	mkdir "$OUT/tree" && cp -a Makefile lang launcher engine snapshot pty warmd benchmarks tests docs build "$OUT/tree/" &&
 		chown -R "$USER_NAME" "$OUT/tree" && chmod 755 "$OUT"
 }
@@ -161,5 +171,9 @@ if [ -z "${SKIP_SAN:-}" ] && [ -x build/san/warmd ]; then
 fi
 wait
 [ "$user" = no ] || finish user
+if [ -s "$OUT/second_tries" ]; then
+	stage "needed a second try"
+	cat "$OUT/second_tries"
+fi
 printf '\n%s passed, %s failed\n' "$passed" "$failed"
 [ "$failed" -eq 0 ]

@@ -406,7 +406,16 @@ enum stub_session_kind {
 	 */
 	STUB_SESSION_HANGUP,
 	STUB_SESSION_RELEASE, /* the pty will be hung up: the clone gets no SIGHUP for it */
+	/*
+	 * leader: the clone has ended, and bytes follow that were typed for it and that nobody read; value: 1: they waited as
+	 * lines (ICANON), where a NUL stands for an end of file. The leader's own end throws them away, so it sends them before.
+	 */
+	STUB_SESSION_UNREAD,
+	/* leader: that was all; behind it eight bytes: the time when nothing was left (CLOCK_MONOTONIC, ns). Typed later is lost there */
+	STUB_SESSION_TAKEN,
 };
+
+#define STUB_SESSION_PIECE 512 /* bytes that follow one message at most: the leader's stack is small */
 
 struct stub_session {
 	uint32_t kind; /* enum stub_session_kind */

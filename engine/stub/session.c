@@ -13,10 +13,12 @@
 #include "engine/stub/stub.h"
 
 #include <asm/ioctls.h>
+#include <asm/termbits.h>
 #include <linux/fcntl.h>
 #include <linux/poll.h>
 #include <linux/prctl.h>
 #include <linux/signal.h>
+#include <linux/time.h>
 #include <linux/wait.h>
 #include <sys/syscall.h>
 
@@ -60,6 +62,42 @@ static void close_others(int32_t a, int32_t b)
 	SYSCALL3(SYS_close_range, high + 1, ~0u, 0);
 }
 
+/*
+ * What was typed ahead, and was not read, goes back to the terminal that it was typed at (pty/giveback.h). A leader's end
+ * hangs the terminal up, and that throws it away. Only the foreground may read, so the leader is that by now.
+ */
+static void send_unread(const struct session *s)
+{
+	struct unread {
+		struct stub_session m;
+		char bytes[STUB_SESSION_PIECE];
+	} u;
+	struct {
+		struct stub_session m;
+		uint64_t at;
+	} taken = { .m = { .kind = STUB_SESSION_TAKEN } };
+	struct __kernel_timespec now;
+	struct termios t;
+	long n;
+
+	if (SYSCALL3(SYS_ioctl, s->terminal, TCGETS, &t) < 0)
+		return;
+	u.m.kind = STUB_SESSION_UNREAD;
+	u.m.value = t.c_lflag & ICANON ? 1 : 0;
+	/* all that is there, an unfinished line too, and no wait for more */
+	t.c_lflag &= ~(uint32_t)ICANON;
+	t.c_cc[VMIN] = 0;
+	t.c_cc[VTIME] = 0;
+	if (SYSCALL3(SYS_ioctl, s->terminal, TCSETS, &t) < 0)
+		return;
+	while ((n = SYSCALL3(SYS_read, s->terminal, u.bytes, sizeof(u.bytes))) > 0)
+		if (SYSCALL6(SYS_sendto, s->sock, &u, sizeof(u.m) + (unsigned long)n, DONTWAIT, 0, 0) < 0)
+			return;
+	SYSCALL2(SYS_clock_gettime, CLOCK_MONOTONIC, &now);
+	taken.at = (uint64_t)now.tv_sec * 1000000000u + (uint64_t)now.tv_nsec;
+	SYSCALL6(SYS_sendto, s->sock, &taken, sizeof(taken), DONTWAIT, 0, 0);
+}
+
 /* as the clone ended; the core, if any, is the clone's */
 static void __attribute__((noreturn)) end_alike(const struct session *s, const struct child_info *c)
 {
@@ -67,6 +105,7 @@ static void __attribute__((noreturn)) end_alike(const struct session *s, const s
 
 	/* a leader's end is a SIGHUP to the foreground group: drivers/tty/tty_jobctrl.c, disassociate_ctty() */
 	set_front(s, (int32_t)SYSCALL0(SYS_getpid));
+	send_unread(s);
 
 	if (c->code != CHILD_EXITED) {
 		uint64_t unblock = 1ull << (c->status - 1);

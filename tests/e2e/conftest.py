@@ -16,6 +16,11 @@ Fixtures
 WARM_BUILD names the build directory (default: build/). WARM_MUST_WORK=1 turns skips of missing host
 features into failures: use need(condition, "what is missing").
 Every process has a time-out; what a test starts ends with it.
+
+Markers
+    @pytest.mark.races("reason")    may fail because the machine was busy: tests/run.sh tries it a second time, and says so.
+                                    A test without it that fails has failed
+    @pytest.mark.long               takes long and rarely fails: only with WARM_LONG=1 (make test-long)
 """
 
 import contextlib
@@ -46,6 +51,29 @@ import pytest
 for _signal in (signal.SIGINT, signal.SIGQUIT, signal.SIGHUP):
     if signal.getsignal(_signal) == signal.SIG_IGN:
         signal.signal(_signal, signal.default_int_handler if _signal == signal.SIGINT else signal.SIG_DFL)
+
+LONG = os.environ.get("WARM_LONG") == "1"
+
+
+def pytest_configure(config):
+    config.addinivalue_line("markers", "races(reason): may fail because the machine was busy; tests/run.sh gives it a second try")
+    config.addinivalue_line("markers", "long: takes long and rarely fails; only with WARM_LONG=1")
+
+
+def pytest_collection_modifyitems(config, items):
+    """Reasons go to the JUnit file, where tests/run.sh finds them; what is long is left out"""
+    for item in items:
+        for marker in item.iter_markers("races"):
+            if len(marker.args) != 1:
+                raise pytest.UsageError(f"{item.nodeid}: races() without a reason")
+            item.user_properties.append(("races", marker.args[0]))
+    # what was asked for by name is run
+    if not LONG and not any("::" in a for a in config.args):
+        left_out = [i for i in items if i.get_closest_marker("long")]
+        items[:] = [i for i in items if not i.get_closest_marker("long")]
+        if left_out:
+            config.hook.pytest_deselected(items=left_out)
+
 
 HERE = Path(__file__).resolve().parent
 TREE = HERE.parent.parent

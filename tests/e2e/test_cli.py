@@ -546,11 +546,11 @@ def test_start_failures(runtime, installed):
     r = build(FAKE_WARMD="start-hang")
     assert r.returncode == 125 and "does not listen yet" in r.stderr and time.monotonic() - begin < 10
     warmd = Path(installed).parent / "warmd"
-    warmd.write_text("#!/nonexistent/interpreter\n", encoding="utf-8")
+    warmd.write_text("#!/proc/nonexistent/interpreter\n", encoding="utf-8")
     r = build()
     assert r.returncode == 125 and "warmd does not start" in r.stderr and "No such file" in r.stderr
     warmd.unlink()
-    r = build(PATH="/nonexistent")
+    r = build(PATH="/proc/nonexistent")
     assert r.returncode == 125 and "cannot find warmd" in r.stderr
 
 

@@ -78,7 +78,9 @@ def test_the_whole_round(own_warm, program, tmp_path):
 
 def test_unknown_names(warm):
     warm.start()
-    for args in (["rm", "nobody"], ["inspect", "nobody"], ["explain", "4194303"]):
+    with subprocess.Popen(["true"]) as ended:
+        pass
+    for args in (["rm", "nobody"], ["inspect", "nobody"], ["explain", str(ended.pid)]):
         r = warm.command(*args, check=False)
         assert r.returncode == 125 and r.stderr.startswith("warm: ") and args[1] in r.stderr and r.stdout == ""
 

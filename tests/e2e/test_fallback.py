@@ -190,6 +190,7 @@ def test_build_killed(own_warm, script):
     w.same([PYTHON, s])
 
 
+@pytest.mark.races("measures seconds, of a run beside a cold one")
 def test_daemon_hung(own_warm, program):
     """SIGSTOP: a bounded wait, then cold"""
     w, argv = own_warm, [PYTHON, program, "a"]
@@ -205,6 +206,7 @@ def test_daemon_hung(own_warm, program):
     w.same(argv, build=False)
 
 
+@pytest.mark.races("measures seconds, of a run beside a cold one")
 @pytest.mark.parametrize("behaviour", ["hang", "backlog", "close", "close-late", "version", "magic", "empty", "short", "long", "huge",
                                        "type", "status", "few-fds", "fds"])
 def test_fake_daemon(own_warm, program, behaviour):
@@ -456,10 +458,11 @@ def test_without_warm_tool(tmp_path, program, own_warm):
     eventually(lambda: w.run([PYTHON, program], strict=True).status == 7, "a template without warm-tool")
 
 
+@pytest.mark.races("measures seconds, of a run beside a cold one")
 def test_warmd_that_fails_to_start(tmp_path, program, own_warm):
     d = copy_of(tmp_path, "warm", "warm-tool")
     w = Warm(own_warm.directory, build=d)
-    for text in ("#!/bin/sh\nexit 3\n", "#!/bin/sh\nexec sleep 20\n", "#!/nonexistent\n", "garbage"):
+    for text in ("#!/bin/sh\nexit 3\n", "#!/bin/sh\nexec sleep 20\n", "#!/proc/nonexistent\n", "garbage"):
         (d / "warmd").write_text(text, encoding="utf-8")
         (d / "warmd").chmod(0o755)
         cold, r = w.cold([PYTHON, program]), w.run([PYTHON, program])

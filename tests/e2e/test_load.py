@@ -8,6 +8,7 @@ import threading
 import time
 from pathlib import Path
 
+import pytest
 from conftest import SAN, TIMEOUT, children, eventually, exists
 
 MAIN = ["--ready", "main"]
@@ -228,6 +229,7 @@ def test_clones_killed_under_load(own_warm, programs):
     assert not left_over(own_warm)
 
 
+@pytest.mark.races("measures seconds")
 def test_daemon_that_hangs_is_not_waited_for(own_warm, programs):
     argv = [programs.path("tiny"), "cat"]
     own_warm.build(argv, options=MAIN, stdin=b"1")

@@ -373,6 +373,7 @@ def test_http(warm):
         assert receive(s)[0] == 200
 
 
+@pytest.mark.races("measures seconds")
 def test_slow_clients(own_warm, script):
     """Clients that say nothing, do not read or go away hold nobody up, and are not waited for for long"""
     w = own_warm

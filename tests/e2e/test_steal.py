@@ -388,6 +388,7 @@ def test_descriptors_redirected(window):
     assert "into the file" in old.run("cat out").split("\n")
 
 
+@pytest.mark.races("less(1) drops what is typed while it takes up a terminal again, as behind fg")
 def test_end_of_a_pipeline(window):
     need(shutil.which("less"), "less")
     old, new = window("old"), window("new")

@@ -328,7 +328,7 @@ LINES = {
     "nohup": "nohup {c} </dev/null 2>/dev/null | tail -1",
     "ignored interrupt": "trap '' INT; {c} | tail -1",
     "subshell": "( {c} ) | tail -1",
-    "background": "{c} >/tmp/warm-test.$$ & wait $!; echo $?; tail -1 /tmp/warm-test.$$; rm /tmp/warm-test.$$",
+    "background": "f=$(mktemp); {c} >$f & wait $!; echo $?; tail -1 $f; rm $f",
     "exec": "exec {c}",
     "time": "TIMEFORMAT=%0R; time {c} | tail -1",
     "closed input": "{c} <&- | tail -1",

@@ -25,7 +25,7 @@ fuzz-replay: $(FUZZ_TARGETS:%=$(B)/tests/replay_%)
 
 $(B)/fuzz/obj/%.o: %.c | $(PROTO_H)
 	@mkdir -p $(@D)
-	$(FUZZ_CC) $(CPPFLAGS) $(CFLAGS) $(shell pkg-config --cflags $(PKGS)) -Wno-error -w -fPIC $(FUZZ_SAN) -fsanitize=fuzzer-no-link -Iengine/arch/$(ARCH) -MMD -MP -c $< -o $@
+	$(FUZZ_CC) $(CPPFLAGS) $(CFLAGS) $(PKG_CFLAGS) -Wno-error -w -fPIC $(FUZZ_SAN) -fsanitize=fuzzer-no-link -Iengine/arch/$(ARCH) -MMD -MP -c $< -o $@
 
 $(B)/fuzz/gen/%.o: $(B)/gen/%.c
 	@mkdir -p $(@D)

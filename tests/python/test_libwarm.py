@@ -126,12 +126,14 @@ def test_interrupted(run):
                "except KeyboardInterrupt: print('interrupted')\nc.send_signal(9)\nprint(c.wait())\n") == "interrupted\n-9\n"
 
 
-def test_errors(run):
-    assert run("try: w.launch('none')\nexcept FileNotFoundError as e: print(e.strerror)\n"
-               "try: w.launch('true', cwd='/nonexistent')\nexcept FileNotFoundError as e: print('/nonexistent' in e.strerror)\n"
+def test_errors(run, tmp_path):
+    missing = str(tmp_path / "missing")
+    assert run("missing = %r\n" % missing +
+               "try: w.launch('none')\nexcept FileNotFoundError as e: print(e.strerror)\n"
+               "try: w.launch('true', cwd=missing)\nexcept FileNotFoundError as e: print(missing in e.strerror)\n"
                "for bad in {'stdin': -7}, {'argv': ['a\\0b']}, {'env': {'a=b': ''}}, {'cwd': 'a\\0b'}:\n"
                "    try: w.launch('true', **bad)\n    except ValueError: print('value')\n"
-               "try: Warm('/nonexistent')\nexcept ConnectionRefusedError: print('refused')\n"
+               "try: Warm(missing)\nexcept ConnectionRefusedError: print('refused')\n"
                "w.close()\nw.close()\ntry: w.launch('true')\nexcept ValueError: print('closed')\n") == \
         "no such thing\nTrue\n" + 4 * "value\n" + "refused\nclosed\n"
 

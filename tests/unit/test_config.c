@@ -82,7 +82,7 @@ static void default_place(void **state)
 	assert_int_equal(cfg.templates_max, 3);
 	config_done(&cfg);
 	unsetenv("XDG_CONFIG_HOME");
-	assert_int_equal(setenv("HOME", "/nonexistent", 1), 0);
+	assert_int_equal(setenv("HOME", "/proc/nonexistent", 1), 0);
 	assert_int_equal(config_load(&cfg, NULL, &err), 0);
 	assert_int_equal(cfg.templates_max, 64);
 	config_done(&cfg);

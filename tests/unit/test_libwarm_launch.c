@@ -139,7 +139,7 @@ static void bad_options(void **state)
 	o.fds[1] = -2;
 	assert_int_equal(warm_launch(w, &o, NULL, NULL), -EBADF);
 	o = options("t");
-	o.cwd = "/nonexistent/directory";
+	o.cwd = "/proc/nonexistent/directory";
 	assert_int_equal(warm_launch(w, &o, NULL, NULL), -ENOENT);
 	assert_non_null(strstr(warm_error(w), o.cwd));
 	o.cwd = "/dev/null";
@@ -425,9 +425,9 @@ static void words_of_open(void **state)
 	struct warm *other = NULL;
 
 	(void)state;
-	assert_int_equal(warm_open(&other, "/nonexistent/socket"), -ECONNREFUSED);
+	assert_int_equal(warm_open(&other, "/proc/nonexistent/socket"), -ECONNREFUSED);
 	assert_null(other);
-	assert_non_null(strstr(warm_error(NULL), "/nonexistent/socket"));
+	assert_non_null(strstr(warm_error(NULL), "/proc/nonexistent/socket"));
 	assert_int_equal(warm_open(&other, ""), -EINVAL);
 	assert_int_equal(warm_open(&other, fake_path()), 0);
 	/* another's words are not this one's */

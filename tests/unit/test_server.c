@@ -80,7 +80,7 @@ static size_t make_run(char *packet, size_t size, const char *word)
 	p = stpcpy(p, "") + 1;
 	p = stpcpy(p, "main") + 1;
 	p = stpcpy(p, "/") + 1;
-	p = stpcpy(p, "/nonexistent/program") + 1;
+	p = stpcpy(p, "/proc/nonexistent/program") + 1;
 	p = stpcpy(p, word) + 1;
 	p = stpcpy(p, "PATH=/bin") + 1;
 	run.strings_size = (uint32_t)(p - packet - (ptrdiff_t)sizeof(run));

@@ -170,7 +170,7 @@ static void cannot_be_executed(void **state)
 
 	(void)state;
 	strcpy(kept, program);
-	strcpy(program, "/nonexistent");
+	strcpy(program, "/proc/nonexistent");
 	start("", false);
 	assert_int_equal(trace_run(tr, &err), -ECHILD);
 	assert_non_null(strstr(err.text, "status 127"));
