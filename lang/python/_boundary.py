@@ -218,11 +218,13 @@ def file_source(filename, module_globals):
             return data
     except OSError:
         pass
-    loader = module_globals.get("__loader__")
+    loader, kind = module_globals.get("__loader__"), names_of_module("zipimport").get("zipimporter")
     try:
-        return loader.get_data(filename)        # in a zip archive
-    except (AttributeError, OSError):
-        raise ValueError("no source to read for the main module " + filename) from None
+        if type(loader) is kind:        # another's get_data() is code of the program's
+            return loader.get_data(filename)
+    except OSError:
+        pass
+    raise ValueError("no source to read for the main module " + filename) from None
 
 
 def read_file(filename):
@@ -248,7 +250,7 @@ def compile_quietly(source, filename, flags):
     _filters_mutated(): that would forget which warnings were shown once.
     """
     import _warnings        # always loaded
-    filters = getattr(sys.modules.get("warnings"), "filters", _warnings.filters)
+    filters = names_of_module("warnings").get("filters", _warnings.filters)
     entry = ("ignore", None, Warning, None, 0)
     filters.insert(0, entry)
     try:
