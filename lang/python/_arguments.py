@@ -16,7 +16,10 @@ class WatchedName(str):
     __slots__ = ("note",)
 
     def __eq__(self, other):
-        self.note(sys._getframe(1))
+        try:
+            self.note(sys._getframe(1))
+        except Exception:       # no frame: the interpreter itself asks, which shows nobody anything
+            pass
         return str.__eq__(self, other)
 
     def __ne__(self, other):
@@ -50,21 +53,36 @@ def item_codes():
     return load_constant, (read_item, write[at + 2])
 
 
-class ItemZero:
-    """Does a frame stand at `.argv[0]`?"""
+def import_code():
+    """The code of IMPORT_FROM: what `from a import b, b` has twice, with a store behind each"""
+    once, twice = ([op for op in compile(text, "", "exec").co_code[::2] if op]
+                   for text in ("from a import b", "from a import b, b"))
+    at = next(i for i, op in enumerate(twice) if i >= len(once) or op != once[i])
+    return twice[at]
+
+
+class Instructions:
+    """What is about to be done with the argv that a frame has just looked up"""
 
     def __init__(self):
         self.load_constant, self.items = item_codes()
+        self.import_from = import_code()
 
-    def is_wanted(self, frame):
-        code = frame.f_code
-        at = frame.f_lasti + 2
-        following = [(op, arg) for op, arg in zip(code.co_code[at:at + 48:2], code.co_code[at + 1:at + 48:2]) if op]
-        if len(following) < 2:      # without the caches of 3.11 and later, whose code is 0
-            return False
-        (first, constant), (second, _) = following[:2]
-        return (first == self.load_constant and second in self.items and constant < len(code.co_consts)
-                and type(code.co_consts[constant]) is int and code.co_consts[constant] == 0)
+    def following(self, frame):
+        """Two instructions, without the caches of 3.11 and later, whose code is 0"""
+        code, at = frame.f_code.co_code, frame.f_lasti + 2
+        found = [(op, arg) for op, arg in zip(code[at:at + 48:2], code[at + 1:at + 48:2]) if op]
+        return (found + [(0, 0), (0, 0)])[:2]
+
+    def wants_item_zero(self, frame):
+        (first, constant), (second, _) = self.following(frame)
+        constants = frame.f_code.co_consts
+        return (first == self.load_constant and second in self.items and constant < len(constants)
+                and type(constants[constant]) is int and constants[constant] == 0)
+
+    def imports(self, frame):
+        """`from sys import argv`, which only keeps the list"""
+        return frame.f_code.co_code[frame.f_lasti] == self.import_from
 
 
 class Arguments:
@@ -78,7 +96,8 @@ class Arguments:
         self.leading = words - self.trailing if words else None
         self.everything = self.leading is None
         self.bytes = [a.encode(sys.getfilesystemencoding(), "surrogateescape") for a in sys.argv[1:]]
-        self.zero = ItemZero()
+        self.instructions = Instructions()
+        self.boundary = None        # of the main module, once it runs
         lists = [(name, dict.get(sys.__dict__, name)) for name in ("argv", "orig_argv")]
         self.lists = [(name, words) for name, words in lists if type(words) is list]
         lists = None
@@ -91,9 +110,15 @@ class Arguments:
     def count(self):
         return [sys.getrefcount(words) for _, words in self.lists]
 
+    def expected(self):
+        kept = list(names_of_module("__main__").values())
+        return [n + sum(value is words for value in kept) for n, (_, words) in zip(self.references, self.lists)]
+
     def note_argv(self, frame):
-        if not self.everything and not self.zero.is_wanted(frame):
-            self.everything = True
+        if not self.everything and not self.instructions.wants_item_zero(frame):
+            # in the main module it may be kept: the statements that could use it are known
+            self.everything = not (self.boundary is not None and self.boundary.keeps_argv and is_main(frame)
+                                   and self.instructions.imports(frame))
 
     def note_orig_argv(self, frame):
         self.everything = True
@@ -105,7 +130,7 @@ class Arguments:
             everything = self.everything
             renew_names(lambda key: str.__str__(key) if type(key) is WatchedName else key)
             # whoever went through all of sys.__dict__ has it without a lookup
-            self.everything = (everything or self.count() != self.references or any(
+            self.everything = (everything or self.count() != self.expected() or any(
                 dict.get(sys.__dict__, name) is not words for name, words in self.lists))
         if self.everything:
             return [b"TRACK=argv", b"ARGV=*"], ()

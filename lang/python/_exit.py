@@ -230,6 +230,10 @@ class Leaving:
                 return True
         return self.is_any_harmful(self.remembered, files)
 
+    def is_any_harmful(self, references, files):
+        objects = [o for o in [r() for r in references] if o is not None]
+        return any(not is_harmless(o, finalizer_of(type(o)), files) for o in objects)
+
     def look_at_c(self, kinds, objects):
         """What has been loaded since the readiness point; a look at the others would write to their pages"""
         if len(self.modules) < self.loaded:
@@ -347,10 +351,11 @@ def is_harmless(o, finalizer, files):
 def is_plain_file(o, files):
     """Of CPython's own types all the way down: close() of a class in Python may write, as gzip's does"""
     try:
-        layers, raw = [o], o
+        raw = o
         while type(raw) in (_io.TextIOWrapper, _io.BufferedWriter, _io.BufferedRandom, _io.BufferedReader):
             raw = raw.buffer if type(raw) is _io.TextIOWrapper else raw.raw
-            layers.append(raw)
+        if raw is None:         # what was beneath has been detached
+            return True
         if type(raw) not in (_io.FileIO, _io.BytesIO, _io.StringIO, _io.BufferedRWPair):
             return False
         if not raw.closed and type(o) is not _io.FileIO:

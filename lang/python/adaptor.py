@@ -92,7 +92,9 @@ class Adaptor:
 
     def found(self, frame):
         try:
-            return parse_main(frame.f_code, frame.f_globals, self.words)
+            boundary = parse_main(frame.f_code, frame.f_globals, self.words)
+            self.arguments.boundary = boundary
+            return boundary
         except Exception as error:
             self.refuse("%s" % error)
             return None
