@@ -24,7 +24,7 @@
 #include <stdint.h>
 
 #define STUB_MAGIC	 0x42545357u /* "WSTB" */
-#define STUB_ABI_VERSION 5
+#define STUB_ABI_VERSION 6
 #define STUB_VDSO_PARTS	 4 /* vvar, vvar_vclock, vdso, and one to come */
 #define STUB_LAUNCH_SIZE 16384 /* launch area: the stub's stack, struct stub_launch at its top */
 #define STUB_MAX_PATCHES 8
@@ -257,7 +257,10 @@ struct stub_data {
 
 	/* uint64_t[ngenerations]: addresses of counters that get the launch's generation (launcher/warm.h: WARM_GENERATION_COUNTER) */
 	uint64_t generations;
-	uint32_t ngenerations, reserved;
+	uint32_t ngenerations;
+	/* uint64_t[npids]: addresses of copies that the program's runtime keeps of its process id, 32 bits each */
+	uint32_t npids;
+	uint64_t pids;
 
 	/* the launch context read */
 	uint64_t context_buf, context_max;
