@@ -30,6 +30,7 @@ struct become {
 	/* ended by NULL: what stands before the program's own words when the stub runs it cold; NULL: "warm run --cold --" */
 	const char *const *cold_words;
 	bool exit_hooks;
+	bool another_pid; /* not with the process id that the program had in its build: -EAGAIN */
 	bool seccomp; /* this process has a filter: prctl(PR_GET_SECCOMP) */
 	const char *learn_socket; /* where to tell which pages were written; NULL: not at all */
 	const void *learn_prefix; /* struct stub_launch */

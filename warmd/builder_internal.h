@@ -32,6 +32,8 @@ enum builder_state {
 	STATE_RUNNING, /* next: the read of the readiness descriptor */
 };
 
+enum { SLOT_MAIN, SLOT_GETENV, SLOT_START, SLOT_SEED };
+
 struct builder {
 	const struct request *req;
 	const struct config *cfg;
@@ -45,6 +47,7 @@ struct builder {
 	char stdio_links[3][256];
 	struct adaptor_lines lines;
 	bool adaptor_used, env_visible;
+	bool shell_seeded; /* bash: RANDOM was assigned to */
 	bool env_changed; /* a program that executed this one gave it another environment than the request's */
 	char **env; /* names that C's getenv was asked for */
 	size_t nenv;
@@ -76,6 +79,11 @@ int builder_read_cmdline(struct builder *b, struct error *err);
  * @ret_count: leading arguments of the request that count, -1: all
  */
 int builder_split_arguments(struct builder *b, struct plan_options *o, int *ret_count, struct error *err);
+/**
+ * builder_fresh() - at the readiness point, all threads frozen: libraries and runtimes in C forget what they drew at random, or the
+ * place is noted for each clone to get bytes of its own
+ */
+int builder_fresh(struct builder *b, struct error *err);
 /** builder_take() - at the readiness point: freeze, check, dump, plan. Return: 0, -EOPNOTSUPP with the reason, or another negative errno */
 int builder_take(struct builder *b, struct plan_options *po, struct error *err);
 

@@ -433,6 +433,8 @@ int builder_take(struct builder *b, struct plan_options *po, struct error *err)
 			r = error_set(err, EOPNOTSUPP, "%s", observe_refusal(b->observe)->text);
 	}
 	if (r == 0)
+		r = builder_fresh(b, err);
+	if (r == 0)
 		r = dump_process(b->trace, &d, &b->record, err);
 	if (r == 0)
 		r = check_identity(b, err);
