@@ -236,6 +236,10 @@ int become(const struct become *b, struct error *err)
 		return error_set(err, EPROTO,
 				 "the template is of another version of warm; 'warm stop' ends its daemon");
 	}
+	if (b->another_pid && data->old_pid == (uint32_t)getpid()) {
+		unmap_stub(b);
+		return error_set(err, EAGAIN, "this process has the id that the program had in its build");
+	}
 	l = (struct stub_launch *)((char *)data + data->launch + STUB_LAUNCH_SIZE) - 1;
 	l->control_fd = b->control_fd;
 	l->pages_fd = b->pages_fd;

@@ -31,6 +31,7 @@ struct become {
 	const char *const *cold_words;
 	bool exit_hooks;
 	uint64_t ignored_signals, blocked_signals; /* this process's; bit n-1: signal n */
+	bool another_pid; /* not with the process id that the program had in its build: -EAGAIN */
 	bool seccomp; /* this process has a filter: prctl(PR_GET_SECCOMP) */
 	const char *learn_socket; /* where to tell which pages were written; NULL: not at all */
 	const void *learn_prefix; /* struct stub_launch */

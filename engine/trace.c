@@ -652,6 +652,69 @@ int trace_syscall(struct trace *tr, struct tracee *t, int64_t *ret, struct error
 	return 0;
 }
 
+/* one step of a call: 1 when it has returned, 0 to go on, or a negative errno */
+static int call_step(struct tracee *t, uint64_t pc, uint64_t sp, struct error *err)
+{
+	uint64_t args[6];
+	arch_regs regs;
+	long nr;
+	int r, stop;
+
+	if (ptrace(PTRACE_SYSCALL, t->tid, 0, 0) < 0)
+		return error_errno(err, errno, "resuming a thread");
+	stop = wait_for(t, err);
+	if (stop < 0)
+		return stop;
+	r = arch_get_regs(t->tid, &regs);
+	if (r < 0)
+		return error_errno(err, r, "reading registers");
+	if (stop == SIGTRAP)
+		return arch_pc(&regs) == pc && arch_sp(&regs) == sp;
+	if (stop != (SIGTRAP | 0x80)) {
+		t->signal = stop;
+		return 0;
+	}
+	/* FUTEX_WAIT and FUTEX_WAIT_BITSET, be they private or not: nobody would wake it */
+	arch_syscall_args(&regs, &nr, args);
+	if (nr != SYS_futex || ((args[1] & 127) != 0 && (args[1] & 127) != 9))
+		return 0;
+	arch_leave_call(&regs);
+	r = arch_set_regs(t->tid, &regs);
+	if (r == 0)
+		r = to_syscall_stop(t, err);
+	return r < 0 ? r : error_set(err, EDEADLK, "another thread of it holds a lock of a library");
+}
+
+int trace_call(struct trace *tr, struct tracee *t, int slot, uint64_t fn, uint64_t a, uint64_t b,
+	       struct error *err)
+{
+	uint8_t xstate[16384];
+	struct iovec iov = { .iov_base = xstate, .iov_len = sizeof(xstate) };
+	arch_regs saved, regs;
+	uint64_t back, stack_slot;
+	int r = arch_get_regs(t->tid, &saved), undone;
+
+	if (r < 0 || ptrace(PTRACE_GETREGSET, t->tid, ARCH_XSTATE_NOTE, &iov) < 0)
+		return error_errno(err, r < 0 ? r : errno, "reading registers");
+	regs = saved;
+	back = arch_pc(&saved);
+	arch_prepare_call(&regs, fn, (const uint64_t[3]){ a, b }, &stack_slot);
+	r = trace_write(t->tid, stack_slot, &back, sizeof(back));
+	if (r < 0)
+		return error_errno(err, r, "writing to the stack");
+	r = trace_breakpoint(tr, slot, back, err);
+	if (r == 0)
+		r = arch_set_regs(t->tid, &regs);
+	while (r == 0)
+		r = call_step(t, back, stack_slot + sizeof(back), err);
+	undone = arch_set_regs(t->tid, &saved);
+	if (ptrace(PTRACE_SETREGSET, t->tid, ARCH_XSTATE_NOTE, &iov) < 0 && undone == 0)
+		undone = -errno;
+	if (r > 0)
+		r = trace_breakpoint(tr, slot, 0, err);
+	return r == 0 && undone < 0 ? error_errno(err, undone, "restoring registers") : r;
+}
+
 int trace_skip(struct trace *tr, struct tracee *t, struct error *err)
 {
 	arch_regs saved, regs;

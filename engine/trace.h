@@ -117,6 +117,16 @@ int trace_syscall(struct trace *tr, struct tracee *t, int64_t *ret, struct error
 		  uint64_t b, uint64_t c, uint64_t d, uint64_t e, uint64_t f);
 
 /**
+ * trace_call() - have a frozen thread call function @fn(@a, @b) of the program, and put it back where it is
+ * @slot: a breakpoint that is free
+ *
+ * The others stay frozen. What it does to memory stays. Return: 0, -EDEADLK when it would wait for a lock, or another negative
+ * errno; after an error the program is not to go on.
+ */
+int trace_call(struct trace *tr, struct tracee *t, int slot, uint64_t fn, uint64_t a, uint64_t b,
+	       struct error *err);
+
+/**
  * trace_step_out() - no frozen thread of the root process stays between @start and @end, both exclusive
  *
  * For code that a clone has different bytes in: it goes on at once, one instruction after the other.

@@ -43,6 +43,7 @@ int enter_template(const struct wire_run_reply *reply, const int32_t *files, uns
 	program->generation = reply->generation;
 	program->stdio_changed = reply->stdio_changed;
 	program->exit_hooks = true;
+	program->another_pid = program->skeleton_fd < 0;
 	program->learn_socket = socket_path[0] ? socket_path : NULL;
 	program->learn_prefix = &learn;
 	program->learn_prefix_len = offsetof(struct wire_learn, count);

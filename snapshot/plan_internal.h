@@ -31,6 +31,8 @@ int put_exit(struct image *im, const struct record_process *p, const struct stub
 	     struct error *err);
 void put_process(struct image *im, const struct record_process *p, const struct plan_options *o);
 void put_exe(struct image *im, const struct record *rec, const struct record_process *p);
+/** put_pids() - the table of addresses that get the clone's own process id. Return: 0 or -ENOMEM */
+int put_pids(struct image *im, const struct record_process *p);
 int put_generations(struct image *im, const struct record_process *p, struct error *err);
 void put_outputs(struct image *im, const struct plan_options *o);
 

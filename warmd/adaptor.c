@@ -50,9 +50,20 @@ static int take_argv(struct adaptor_lines *a, const char *value)
 	return isdigit((unsigned char)*value) && !*end ? 0 : -EBADMSG;
 }
 
+int adaptor_add_random(struct adaptor_lines *a, struct adaptor_range range)
+{
+	struct adaptor_range *more = realloc(a->randoms, (a->nrandoms + 1) * sizeof(*more));
+
+	if (!more)
+		return -ENOMEM;
+	a->randoms = more;
+	more[a->nrandoms++] = range;
+	return 0;
+}
+
 static int take_random(struct adaptor_lines *a, const char *value)
 {
-	struct adaptor_range *more, range;
+	struct adaptor_range range;
 	char *end;
 
 	range.addr = strtoull(value, &end, 16);
@@ -61,12 +72,7 @@ static int take_random(struct adaptor_lines *a, const char *value)
 	range.len = strtoull(end + 1, &end, 10);
 	if (*end || !range.len || range.len > LINE_MAX_BYTES)
 		return -EBADMSG;
-	more = realloc(a->randoms, (a->nrandoms + 1) * sizeof(*more));
-	if (!more)
-		return -ENOMEM;
-	a->randoms = more;
-	more[a->nrandoms++] = range;
-	return 0;
+	return adaptor_add_random(a, range);
 }
 
 static int take_line(struct adaptor_lines *a, char *line)

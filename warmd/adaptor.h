@@ -36,6 +36,8 @@ struct adaptor_lines {
 
 /** adaptor_feed() - more bytes of the stream. Return: 0, -EBADMSG with words for a line that is not in the protocol, -ENOMEM */
 int adaptor_feed(struct adaptor_lines *a, const char *bytes, size_t len, struct error *err);
+/** adaptor_add_random() - as a RANDOM line. Return: 0 or -ENOMEM */
+int adaptor_add_random(struct adaptor_lines *a, struct adaptor_range range);
 void adaptor_done(struct adaptor_lines *a);
 
 /** adaptor_python_code() - the string for PyRun_SimpleString(), malloc'd; @argv: the process's arguments */

@@ -175,7 +175,8 @@ static int at_entry(struct builder *b, struct error *err)
 				 { .name = "getenv" },
 				 { .name = "__libc_start_main" },
 				 { .name = "main" },
-				 { .name = "PyRun_SimpleStringFlags" } };
+				 { .name = "PyRun_SimpleStringFlags" },
+				 { .name = "sbrand" } };
 	int r = elf_lookup(trace_root(b->trace), q, ARRAY_SIZE(q));
 
 	if (r < 0)
@@ -185,6 +186,11 @@ static int at_entry(struct builder *b, struct error *err)
 	if (r < 0)
 		return r;
 	b->env_visible &= q[1].addr != 0;
+	/* bash: how an assignment to RANDOM seeds its generator */
+	b->shell_seeded = false;
+	r = trace_breakpoint(b->trace, SLOT_SEED, q[5].in_exe, err);
+	if (r < 0)
+		return r;
 	if (b->point.kind == READY_CALL || builder_is_live(b)) {
 		b->state = STATE_RUNNING;
 		return trace_breakpoint(b->trace, BUILDER_SLOT_MAIN, 0, err);
@@ -333,6 +339,10 @@ static int on_breakpoint(void *data, struct tracee *t, int slot, struct error *e
 
 	if (slot == BUILDER_SLOT_GETENV)
 		return on_getenv(b, t);
+	if (slot == SLOT_SEED) {
+		b->shell_seeded = true;
+		return trace_breakpoint(b->trace, SLOT_SEED, 0, err);
+	}
 	switch (b->state) {
 	case STATE_ENTRY:
 		return at_entry(b, err);

@@ -61,6 +61,8 @@ struct builder_scheduling {
 	int32_t policy, priority, ioprio; /* as struct scheduling has them */
 };
 
+enum { SLOT_MAIN, SLOT_GETENV, SLOT_START, SLOT_SEED };
+
 struct builder {
 	const struct request *req;
 	const struct config *cfg;
@@ -85,6 +87,7 @@ struct builder {
 	struct adaptor_lines lines;
 	bool adaptor_used, env_visible;
 	bool failed; /* the program ended on its way to the readiness point */
+	bool shell_seeded; /* bash: RANDOM was assigned to */
 	bool env_changed; /* a program that executed this one gave it another environment than the request's */
 	char **env; /* names that C's getenv was asked for */
 	size_t nenv;
@@ -134,6 +137,11 @@ int builder_leave_next(struct builder *b, struct tracee *t, struct error *err);
  * Return: -ERESTART; -EOPNOTSUPP if that is no help, with "@words before its readiness point"
  */
 int builder_stop_before(struct builder *b, unsigned int origin, const char *words, struct error *err);
+/**
+ * builder_fresh() - at the readiness point, all threads frozen: libraries and runtimes in C forget what they drew at random, or the
+ * place is noted for each clone to get bytes of its own
+ */
+int builder_fresh(struct builder *b, struct error *err);
 /** builder_take() - at the readiness point: freeze, check, dump, plan. Return: 0, -EOPNOTSUPP with the reason, or another negative errno */
 int builder_take(struct builder *b, struct plan_options *po, struct error *err);
 

@@ -458,6 +458,8 @@ int builder_take(struct builder *b, struct plan_options *po, struct error *err)
 	if (r == 0)
 		r = observe_finish(b->observe, err);
 	if (r == 0)
+		r = builder_fresh(b, err);
+	if (r == 0)
 		r = dump_process(b->trace, &d, &b->record, err);
 	if (r == 0)
 		r = check_identity(b, err);

@@ -281,7 +281,10 @@ struct stub_data {
 
 	/* uint64_t[ngenerations]: addresses of counters that get the launch's generation (launcher/warm.h: WARM_GENERATION_COUNTER) */
 	uint64_t generations;
-	uint32_t ngenerations, reserved;
+	uint32_t ngenerations;
+	/* uint64_t[npids]: addresses of copies that the program's runtime keeps of its process id, 32 bits each */
+	uint32_t npids;
+	uint64_t pids;
 
 	/* the launch context read */
 	uint64_t context_buf, context_max;

@@ -198,8 +198,19 @@ void stub_set_generation(uint64_t value)
 		*(volatile uint64_t *)at[i] = value;
 }
 
+static void set_pids(void)
+{
+	const uint64_t *at = stub_at(stub_data.pids);
+	int32_t pid = (int32_t)SYSCALL0(SYS_getpid);
+
+	for (uint32_t i = 0; i < stub_data.npids; i++)
+		*(volatile int32_t *)at[i] = pid;
+}
+
 void stub_process(const struct stub_launch *l)
 {
+	if (stub_data.npids)
+		set_pids();
 	fill_randoms(l);
 	/* the pages are made while nobody waits for it; the number comes with the order */
 	if (l->flags & STUB_LAUNCH_FORKED)

@@ -99,13 +99,24 @@ static void read_hot(int32_t control)
 		stub_data.nhot = n;
 }
 
+/*
+ * Libraries tell by getpid(2) that they are in another process (OpenSSL's generators do), so a clone never has the id that
+ * the program had in its build. One that gets it is gone before anybody hears of it, and its id is not given out again at once.
+ */
 static long fork_clone(const struct stub_fork *order, int32_t cgroup)
 {
 	struct clone_args args = { .flags = CLONE_PARENT | CLONE_INTO_CGROUP, .cgroup = (uint64_t)cgroup };
+	long pid;
 
-	if (order->flags & STUB_FORK_CGROUP)
-		return SYSCALL2(SYS_clone3, &args, sizeof(args));
-	return SYSCALL5(SYS_clone, CLONE_PARENT | 17 /* SIGCHLD */, 0, 0, 0, 0);
+	do {
+		if (order->flags & STUB_FORK_CGROUP)
+			pid = SYSCALL2(SYS_clone3, &args, sizeof(args));
+		else
+			pid = SYSCALL5(SYS_clone, CLONE_PARENT | 17 /* SIGCHLD */, 0, 0, 0, 0);
+		if (pid == 0 && SYSCALL0(SYS_getpid) == stub_data.old_pid)
+			SYSCALL1(SYS_exit_group, 0);
+	} while (pid == stub_data.old_pid);
+	return pid;
 }
 
 /* in the child: everything that no launch decides */

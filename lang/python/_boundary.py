@@ -133,6 +133,18 @@ def find_boundaries(body, leading, found):
             find_boundaries(block, leading, found)
 
 
+def could_use_argv(statement):
+    """Could a leading statement, when it is executed, look into a list `argv` of the main module's? A body of a function
+    does when somebody calls it: a decorator, a default value, a class"""
+    if kind(statement) in ("FunctionDef", "AsyncFunctionDef"):
+        defaults = statement.args.defaults + statement.args.kw_defaults
+        return bool(statement.decorator_list) or not all(is_quiet(d) for d in defaults)
+    if kind(statement) == "ClassDef":
+        return True
+    # other leading statements don't name it (is_quiet), and call nothing of the module's
+    return False
+
+
 class Boundary:
     """lines: those where to stop. offsets: where to stop within a line that starts with leading
     statements, as offsets of instructions (`python3 -c "import a; b()"`); empty if no line is shared."""
@@ -140,6 +152,7 @@ class Boundary:
     def __init__(self, tree, code, filename):
         leading, found = [], []
         find_boundaries(tree.body, leading, found)
+        self.keeps_argv = not any(could_use_argv(s) for s in leading)
         self.lines = set()
         for statement in found:
             self.lines.update(range(statement.lineno, statement.end_lineno + 1))
@@ -218,11 +231,13 @@ def file_source(filename, module_globals):
             return data
     except OSError:
         pass
-    loader = module_globals.get("__loader__")
+    loader, kind = module_globals.get("__loader__"), names_of_module("zipimport").get("zipimporter")
     try:
-        return loader.get_data(filename)        # in a zip archive
-    except (AttributeError, OSError):
-        raise ValueError("no source to read for the main module " + filename) from None
+        if type(loader) is kind:        # another's get_data() is code of the program's
+            return loader.get_data(filename)
+    except OSError:
+        pass
+    raise ValueError("no source to read for the main module " + filename) from None
 
 
 def read_file(filename):
@@ -248,7 +263,7 @@ def compile_quietly(source, filename, flags):
     _filters_mutated(): that would forget which warnings were shown once.
     """
     import _warnings        # always loaded
-    filters = getattr(sys.modules.get("warnings"), "filters", _warnings.filters)
+    filters = names_of_module("warnings").get("filters", _warnings.filters)
     entry = ("ignore", None, Warning, None, 0)
     filters.insert(0, entry)
     try:

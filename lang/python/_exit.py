@@ -20,7 +20,9 @@ Objects from before the readiness point are not in gc.get_objects() after
 gc.freeze(), so those with a finaliser are remembered there, by weak reference.
 """
 
+import _io          # always loaded
 import sys
+import _warnings    # always loaded
 
 DONE, NOT_DONE, DONE_BUT_FOR_C = 1, 0, 3
 
@@ -28,34 +30,43 @@ DONE, NOT_DONE, DONE_BUT_FOR_C = 1, 0, 3
 SETTLED_PACKAGES = {"numpy", "pandas", "numexpr", "bottleneck", "scipy", "matplotlib", "kiwisolver",
                     "PIL", "lxml", "markupsafe", "_cffi_backend", "yaml", "simplejson", "msgpack", "regex"}
 
+
+
+class _Class:
+    def method(self):
+        pass
+
+
+Method = type(_Class().method)
+
 HAVE_GC = 1 << 14       # Py_TPFLAGS_HAVE_GC: others are not in gc.get_objects()
 HEAP_TYPE, IMMUTABLE_TYPE = 1 << 9, 1 << 8      # the latter since 3.10, unused before
 
-# finalisers in C, by the name of the type that defines them
+# finalisers in C, by the name of the type that defines them; (o, that type)
 HARMLESS_NATIVE = {
-    "socket": lambda o: True,
-    "ScandirIterator": lambda o: True,
-    "Connection": lambda o: type(o).__module__ == "sqlite3",     # from 3.13 on; rolls back, as does the end
-    "generator": lambda o: o.gi_frame is None or is_unstarted(o.gi_frame, getattr(o, "gi_suspended", None)),
-    "coroutine": lambda o: o.cr_frame is None,      # not awaited: a warning; suspended: `finally`
-    "async_generator": lambda o: o.ag_frame is None,
-    "Future": lambda o: o.done() and not o._log_traceback,
-    "Task": lambda o: o.done() and not o._log_traceback,
-    "_asyncio.Future": lambda o: o.done() and not o._log_traceback,
-    "_asyncio.Task": lambda o: o.done() and not o._log_traceback,
+    "socket": lambda o, kind: True,
+    "ScandirIterator": lambda o, kind: True,
+    "Connection": lambda o, kind: module_of_type(kind) == "sqlite3",     # from 3.13 on; rolls back, as does the end
+    "generator": lambda o, kind: o.gi_frame is None or is_unstarted(o.gi_frame, getattr(o, "gi_suspended", None)),
+    "coroutine": lambda o, kind: o.cr_frame is None,      # not awaited: a warning; suspended: `finally`
+    "async_generator": lambda o, kind: o.ag_frame is None,
+    "Future": lambda o, kind: is_done(o, kind),
+    "Task": lambda o, kind: is_done(o, kind),
+    "_asyncio.Future": lambda o, kind: is_done(o, kind),
+    "_asyncio.Task": lambda o, kind: is_done(o, kind),
 }
 
-# finalisers in Python, by module and qualified name
+# finalisers in Python, by module and qualified name; each looks at what lies in the instance
 HARMLESS_PYTHON = {
-    ("asyncio.base_events", "BaseEventLoop.__del__"): lambda o: o.is_closed(),
-    ("asyncio.selector_events", "_SelectorTransport.__del__"): lambda o: o._sock is None,
-    ("asyncio.base_subprocess", "BaseSubprocessTransport.__del__"): lambda o: o._closed,
-    ("asyncio.unix_events", "_UnixReadPipeTransport.__del__"): lambda o: o._pipe is None,
-    ("asyncio.unix_events", "_UnixWritePipeTransport.__del__"): lambda o: o._pipe is None,
+    ("asyncio.base_events", "BaseEventLoop.__del__"): lambda o: value_of(o, "_closed") is True,
+    ("asyncio.selector_events", "_SelectorTransport.__del__"): lambda o: value_of(o, "_sock", o) is None,
+    ("asyncio.base_subprocess", "BaseSubprocessTransport.__del__"): lambda o: value_of(o, "_closed") is True,
+    ("asyncio.unix_events", "_UnixReadPipeTransport.__del__"): lambda o: value_of(o, "_pipe", o) is None,
+    ("asyncio.unix_events", "_UnixWritePipeTransport.__del__"): lambda o: value_of(o, "_pipe", o) is None,
     ("subprocess", "Popen.__del__"): lambda o: True,    # polls, and warns of a running child (see is_noisy)
-    ("zipfile", "ZipFile.__del__"): lambda o: o.fp is None or o.mode == "r",
+    ("zipfile", "ZipFile.__del__"): lambda o: value_of(o, "fp", o) is None or value_of(o, "mode") == "r",
     ("tempfile", "_TemporaryFileCloser.__del__"):
-        lambda o: getattr(o, "close_called", False) and getattr(o, "cleanup_called", True),
+        lambda o: value_of(o, "close_called") is True and value_of(o, "cleanup_called", True) is True,
 }
 
 # callbacks of weak references that only keep a container tidy
@@ -71,12 +82,15 @@ def is_unstarted(frame, suspended):
     return frame.f_lasti < 0 if suspended is None else not suspended
 
 
+def is_done(o, kind):
+    """An asyncio Future or Task of C, or one that is derived from it"""
+    names = names_of_type(kind)
+    return names["done"](o) and not names["_log_traceback"].__get__(o)
+
+
 def finalizer_of(kind):
-    """The __del__ of a type; types in C show their tp_finalize so"""
-    try:
-        return getattr(kind, "__del__", None)
-    except Exception:       # a metaclass with opinions
-        return True
+    """The __del__ of a type, unbound; types in C show their tp_finalize so"""
+    return type_attribute(kind, "__del__")
 
 
 class Leaving:
@@ -97,11 +111,11 @@ class Leaving:
         self.remembered = ()        # weak references to objects with a finaliser
         self.texts = ()             # to open text files, standard streams among them: what is beneath is flushed with them
         self.streams = ()           # to these, and what is beneath
-        self.plain = frozenset()    # types that have no finaliser, and never will
+        self.plain = frozenset()    # id() of the types that have no finaliser, and never will
+        self.kinds = ()             # these types, so that no other gets such an id
         self.filters = None         # of warnings, if they keep quiet
         self.modules = sys.modules
         self.loaded = 0             # how many there were
-        self.c_warnings = None
         self.garbage, self.get_debug, self.get_objects = gc.garbage, gc.get_debug, gc.get_objects
 
     # At the readiness point
@@ -111,20 +125,22 @@ class Leaving:
         if any(needs_c_exit(name, module) for name, module in list(self.modules.items())) or (
                 any(is_foreign_library(o) for o in objects)):
             self.value = DONE_BUT_FOR_C
-        import _warnings        # always loaded
-        self.c_warnings = _warnings
         self.always_full = is_noisy_interpreter()
-        filters = getattr(self.modules.get("warnings"), "filters", _warnings.filters)
+        filters = warning_filters()
         self.filters = None if show_resource_warnings(filters) else list(filters)
-        self.plain = frozenset([kind for kind in set(map(type, objects)) if is_plain(kind) and kind is not self.ref])
+        kinds = {id(kind): kind for kind in map(type, objects)}
+        finalizers = {at: finalizer_of(kind) for at, kind in kinds.items()}
+        self.kinds = tuple([kind for kind in kinds.values() if is_plain(kind) and kind is not self.ref])
+        self.plain = frozenset(map(id, self.kinds))
         kept = []
         for o in objects:
-            finalizer = finalizer_of(type(o))
-            if finalizer is None:
-                if isinstance(o, type):
+            kind = type(o)
+            if finalizers[id(kind)] is None:
+                if kind is self.ref:
+                    if not is_tidy(o):
+                        self.always_full = True
+                elif is_subtype(type, kind):
                     self.remember_type(o)
-                elif type(o) is self.ref and not is_tidy(o):
-                    self.always_full = True
                 continue
             try:
                 kept.append(self.ref(o))
@@ -137,7 +153,7 @@ class Leaving:
             self.always_full = True
 
     def remember_files(self, kept):
-        layers = [parts for parts in [layers_of(r()) for r in kept] if parts]
+        layers = [parts for parts in [layers_of(r()) for r in kept] if parts and parts[1] is not parts[2]]
         ids = {id(part) for parts in layers for part in parts}
         self.texts = tuple([self.ref(parts[0]) for parts in layers])
         self.streams = tuple([r for r in kept if id(r()) in ids])
@@ -151,7 +167,7 @@ class Leaving:
             if self.full or self.always_full or self.get_debug() or self.garbage:
                 return self.give_up()
             modules = self.modules
-            filters = modules.get("warnings", self.c_warnings).filters
+            filters = warning_filters()
             if filters != self.filters and show_resource_warnings(filters):
                 return self.give_up()
             threading = modules.get("threading")
@@ -170,7 +186,7 @@ class Leaving:
                 if stream is not None and not getattr(stream, "closed", False):
                     stream.flush()      # failing: we give up, and flush_std_files() reports it
             objects = self.get_objects()
-            others = set(map(type, objects)).difference(self.plain)
+            others = set(map(id, map(type, objects))).difference(self.plain)
             files = []
             if others or self.remembered or len(modules) != self.loaded:
                 if self.is_unfaithful(objects, others, files):
@@ -193,22 +209,24 @@ class Leaving:
         for holder in self.holders:
             holder.__dict__.clear()
         self.holders = self.remembered = self.texts = self.streams = ()
-        self.filters = self.c_warnings = None
+        self.filters = None
+        self.kinds = ()
         self.modules = {}
         self.gc.unfreeze()
         return NOT_DONE
 
     def is_unfaithful(self, objects, others, files):
-        """True if a full finalisation could be seen from outside; `others`: the types of objects that are not plain"""
-        self.look_at_c(others, objects)
-        if any(issubclass(kind, type) for kind in others):
-            if any(isinstance(o, type) and is_invisible(o) for o in objects):
+        """True if a full finalisation could be seen from outside; `others`: id() of the types of objects that are not plain"""
+        kinds = {id(kind): kind for kind in map(type, objects) if id(kind) in others}
+        self.look_at_c(kinds.values(), objects)
+        if any(is_subtype(type, kind) for kind in kinds.values()):
+            if any(is_instance(o, type) and is_invisible(o) for o in objects):
                 return True
-        if self.ref in others and any(type(o) is self.ref and not is_tidy(o) for o in objects):
+        if id(self.ref) in others and any(type(o) is self.ref and not is_tidy(o) for o in objects):
             return True
-        kinds = {kind for kind in others if finalizer_of(kind) is not None}
-        for o in [o for o in objects if type(o) in kinds] if kinds else ():
-            if not is_harmless(o, finalizer_of(type(o)), files):
+        finalizers = {at: finalizer_of(kind) for at, kind in kinds.items() if finalizer_of(kind) is not None}
+        for o in [o for o in objects if id(type(o)) in finalizers] if finalizers else ():
+            if not is_harmless(o, finalizers[id(type(o))], files):
                 return True
         return self.is_any_harmful(self.remembered, files)
 
@@ -227,28 +245,33 @@ class Leaving:
             new -= 1
             if needs_c_exit(name, self.modules[name]):
                 self.value = DONE_BUT_FOR_C
-        if any(kind.__module__ == "ctypes" for kind in kinds):
+        if any(module_of_type(kind) == "ctypes" for kind in kinds):
             if any(is_foreign_library(o) for o in objects):
                 self.value = DONE_BUT_FOR_C
 
 
 def is_plain(kind):
     """A type without finaliser that cannot be given one, nor can its bases (set attributes of it, that is)"""
-    return (not issubclass(kind, type) and finalizer_of(kind) is None
-            and all(base.__flags__ & (HEAP_TYPE | IMMUTABLE_TYPE) != HEAP_TYPE for base in kind.__mro__))
+    return (not is_subtype(type, kind) and finalizer_of(kind) is None
+            and all(flags_of(base) & (HEAP_TYPE | IMMUTABLE_TYPE) != HEAP_TYPE for base in mro_of(kind)))
 
 
 def needs_c_exit(name, module):
     """An extension of neither the standard library (lib-dynload) nor a package that is known"""
-    file = getattr(module, "__file__", None)
+    file = names_of(module).get("__file__")
     return (type(file) is str and file.endswith(".so") and "/lib-dynload/" not in file
-            and name.partition(".")[0] not in SETTLED_PACKAGES)
+            and type(name) is str and name.partition(".")[0] not in SETTLED_PACKAGES)
 
 
 def is_foreign_library(o):
     """A library that ctypes has opened; its own handle of the interpreter has no name"""
     kind = type(o)
-    return kind.__module__ == "ctypes" and kind.__name__.endswith("DLL") and o._name is not None
+    return (module_of_type(kind) == "ctypes" and name_of_type(kind).endswith("DLL")
+            and value_of(o, "_name") is not None)
+
+
+def warning_filters():
+    return names_of_module("warnings").get("filters", _warnings.filters)
 
 
 def is_noisy_interpreter():
@@ -261,7 +284,7 @@ def is_noisy_interpreter():
 def show_resource_warnings(filters):
     """Would a finalisation warn?"""
     for action, message, category, module, _ in filters:
-        if issubclass(ResourceWarning, category) and message is None and module is None:
+        if is_instance(category, type) and is_subtype(category, ResourceWarning) and message is None and module is None:
             return action != "ignore"
     return True
 
@@ -292,62 +315,58 @@ def join_reporting(threading, ref):
 def is_invisible(kind):
     """A class in Python with __del__ whose instances the collector doesn't know (`__slots__ = ()`)"""
     finalizer = finalizer_of(kind)
-    return finalizer is not None and not kind.__flags__ & HAVE_GC and not hasattr(finalizer, "__objclass__")
+    return finalizer is not None and not flags_of(kind) & HAVE_GC and type(finalizer) is not Wrapper
 
 
 def is_tidy(reference):
     callback = reference.__callback__
     if callback is None:
         return True
-    if type(getattr(callback, "__self__", None)) is type(reference):
-        return True     # C keeps its own house: _abc's _destroy, _thread's _localdummy_destroyed
-    if type(callback) is type(len):
-        return callback.__module__ is None and callback.__name__ in TIDY_NATIVE
-    module = getattr(callback, "__module__", None)      # for an instance: that of its class
-    return module in TIDY_MODULES or type(callback).__module__ == "weakref"
+    if type(callback) is BuiltinFunction:
+        # C keeps its own house: _abc's _destroy, _thread's _localdummy_destroyed
+        return type(callback.__self__) is type(reference) or (
+            callback.__module__ is None and callback.__name__ in TIDY_NATIVE)
+    if type(callback) is Method:
+        callback = callback.__func__
+    if type(callback) is Function:
+        return type(callback.__module__) is str and callback.__module__ in TIDY_MODULES
+    # an instance; partial() is one, and calls whatever it was given
+    return module_of_type(type(callback)) in TIDY_MODULES and module_of_type(type(callback)) != "functools"
 
 
 def is_harmless(o, finalizer, files):
     """Is it the same for the outside whether o is finalised? Buffered files are put into `files` to flush"""
-    owner = getattr(finalizer, "__objclass__", None)
-    if owner is None:
-        key = getattr(finalizer, "__module__", None), getattr(finalizer, "__qualname__", None)
-        known = HARMLESS_PYTHON.get(key)
-        return known is not None and bool(known(o))
-    if owner.__name__ == "_IOBase":
-        return is_plain_file(o, files)
-    known = HARMLESS_NATIVE.get(owner.__name__)
+    if type(finalizer) is Wrapper:
+        owner = finalizer.__objclass__
+        if name_of_type(owner) == "_IOBase":
+            return is_plain_file(o, files)
+        known = HARMLESS_NATIVE.get(name_of_type(owner))
+        return known is not None and bool(known(o, owner))
+    if type(finalizer) is not Function or type(finalizer.__module__) is not str:
+        return False
+    known = HARMLESS_PYTHON.get((finalizer.__module__, finalizer.__qualname__))
     return known is not None and bool(known(o))
 
 
 def is_plain_file(o, files):
-    import _io      # always loaded
-    if type(o) not in (_io.TextIOWrapper, _io.BufferedWriter, _io.BufferedRandom, _io.BufferedReader,
-                       _io.FileIO, _io.BytesIO, _io.StringIO, _io.BufferedRWPair):
-        return False        # close() of a class in Python may write, as gzip's does
+    """Of CPython's own types all the way down: close() of a class in Python may write, as gzip's does"""
     try:
-        if not o.closed and type(o) is not _io.FileIO:
+        raw = o
+        while type(raw) in (_io.TextIOWrapper, _io.BufferedWriter, _io.BufferedRandom, _io.BufferedReader):
+            raw = raw.buffer if type(raw) is _io.TextIOWrapper else raw.raw
+        if raw is None:         # what was beneath has been detached
+            return True
+        if type(raw) not in (_io.FileIO, _io.BytesIO, _io.StringIO, _io.BufferedRWPair):
+            return False
+        if not raw.closed and type(o) is not _io.FileIO:
             files.append(o)
-    except ValueError:      # detached
+    except (AttributeError, ValueError):      # detached
         pass
     return True
 
 
-def layers_of(o):
-    """(text, binary, raw) of an open text file that only CPython's own types make up; None for anything else"""
-    import _io      # always loaded
-    try:
-        if (type(o) is _io.TextIOWrapper and not o.closed and type(o.buffer.raw) is _io.FileIO
-                and type(o.buffer) in (_io.BufferedWriter, _io.BufferedReader, _io.BufferedRandom)):
-            return o, o.buffer, o.buffer.raw
-    except (AttributeError, ValueError):    # detached
-        pass
-    return None
-
-
 def flush_files(files):
     """Text before what is beneath it. Failing: leave() gives up, as with the standard streams"""
-    import _io
     for text in (True, False):
         for f in files:
             if (type(f) is _io.TextIOWrapper) == text and not f.closed:

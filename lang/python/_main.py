@@ -3,7 +3,7 @@
 
 3.12 and later: sys.monitoring, with events on the main module's code alone, so
 that nothing that it imports can notice. 3.9 to 3.11: sys.settrace, taken off
-while an import statement of the main module runs.
+while importlib loads something for the main module.
 
 A watcher calls found(frame) when the main module's frame starts; that returns
 a Boundary, or None to stop watching. Then it calls reached(frame, error), with
@@ -113,58 +113,69 @@ class MonitoringWatcher:
 
 
 class TracingWatcher:
-    """sys.settrace, and a builtins.__import__ of ours that takes it off for each import"""
+    """sys.settrace, taken off while importlib loads a module for the main one.
+
+    importlib._bootstrap holds a module's lock for that time: `with _ModuleLockManager(name)`, whose two methods are
+    ours for a while. They have returned when the module is executed, so no frame of ours is on the stack then.
+    """
 
     def __init__(self, found, reached):
         self.found, self.reached = found, reached
         self.boundary = None
         self.foreign = None
-        self.running = self.left = False
-        import builtins     # always loaded
-        self.builtins = builtins
-        self.original_import = builtins.__import__
-        self.tracing_import = self.make_import()
-
-    def make_import(self):
-        watcher, original = self, self.original_import
-
-        def __import__(name, globals=None, locals=None, fromlist=(), level=0):
-            watcher.pause()
-            try:
-                return original(name, globals, locals, fromlist, level)
-            except BaseException as error:
-                if watcher.left:        # nobody else takes this frame out: see hide_import()
-                    error.__traceback__ = error.__traceback__.tb_next
-                raise
-            finally:
-                watcher.resume()
-        __import__.__code__ = __import__.__code__.replace(co_filename=IMPORTLIB)
-        return __import__
+        self.running = False
+        self.depth = 0          # of imports in the main thread
+        import _thread          # always loaded
+        self.get_ident, self.thread = _thread.get_ident, _thread.get_ident()
+        self.locks = names_of_module("_frozen_importlib")["_ModuleLockManager"]
+        self.originals = self.locks.__enter__, self.locks.__exit__
 
     def start(self):
+        watcher, (enter, leave), get_ident, thread = self, self.originals, self.get_ident, self.thread
+
+        def __enter__(self):
+            if get_ident() == thread:
+                watcher.pause()
+            return enter(self)
+
+        def __exit__(self, *args, **kwargs):
+            leave(self, *args, **kwargs)
+            if get_ident() == thread:
+                watcher.resume()
+        for function in (__enter__, __exit__):
+            function.__code__ = function.__code__.replace(co_filename=IMPORTLIB)
+        self.locks.__enter__, self.locks.__exit__ = __enter__, __exit__
         self.running = True
-        self.builtins.__import__ = self.tracing_import
         sys.settrace(self.on_call)
         return None
 
     def pause(self):
         if self.running:
-            sys.settrace(None)
-            self.builtins.__import__ = self.original_import
+            if self.depth == 0:
+                self.check_trace()
+                sys.settrace(None)
+            self.depth += 1
 
     def resume(self):
-        if not self.running:
-            return
-        if self.builtins.__import__ is not self.original_import:
-            self.foreign = "the program has replaced builtins.__import__"
-        elif sys.gettrace() is not None or sys.getprofile() is not None:
+        if not self.running or self.depth == 0:
+            return      # it was entered before the watch began, or the watch is over
+        self.depth -= 1
+        if self.depth == 0:
+            self.check_trace()
+            if self.foreign:
+                self.running = False
+                self.restore()
+                self.reached(None, self.foreign)
+            else:
+                sys.settrace(self.on_call)
+
+    def check_trace(self):
+        trace = sys.gettrace()
+        if sys.getprofile() is not None or not (trace is None or self.is_own(trace)):
             self.foreign = "the program has set a trace or profile function"
-        if self.foreign:
-            self.running = False
-            self.reached(None, self.foreign)
-            return
-        self.builtins.__import__ = self.tracing_import
-        sys.settrace(self.on_call)
+
+    def restore(self):
+        self.locks.__enter__, self.locks.__exit__ = self.originals
 
     def on_call(self, frame, event, arg):
         # dataclasses exec() code in the main module's namespace too: the first frame is the module's
@@ -191,54 +202,33 @@ class TracingWatcher:
                 self.stop(frame)
                 return None
             return self.finish(frame)
-        elif event == "exception":
-            self.hide_import(arg[2])
         return self.on_event
 
-    def hide_import(self, traceback):
-        """Our __import__ out of the traceback of a failed import; this event comes before any handler sees it"""
-        below = traceback.tb_next
-        if below is not None and below.tb_frame.f_code is self.tracing_import.__code__:
-            traceback.tb_next = below.tb_next
-
     def finish(self, frame):
-        foreign = None
-        if self.builtins.__import__ is not self.tracing_import:
-            foreign = "the program has replaced builtins.__import__"
-        elif sys.getprofile() is not None:
-            foreign = "the program has set a trace or profile function"
+        self.check_trace()
         self.stop(frame)
-        self.reached(frame, foreign)
+        self.reached(frame, self.foreign)
         return None
 
     def cancel(self):
-        """As MonitoringWatcher's. In the middle of an import the trace function is off, and a frame of ours below"""
+        """As MonitoringWatcher's. In the middle of an import the trace function is off"""
         if not self.running:
             return None
-        self.left = True
-        trace = sys.gettrace()
-        foreign = None
-        if self.builtins.__import__ is not self.tracing_import and self.builtins.__import__ is not self.original_import:
-            foreign = "the program has replaced builtins.__import__"
-        elif sys.getprofile() is not None or not (trace is None or self.is_own(trace)):
-            foreign = "the program has set a trace or profile function"
+        self.check_trace()
         frame = sys._getframe()
         while frame is not None and not self.is_own(frame.f_trace):
             frame = frame.f_back
-        if foreign:
-            self.running = False
-        else:
-            self.stop(frame)
-        return foreign
+        self.stop(frame)
+        return self.foreign
 
     def is_own(self, function):
         return type(function) is type(self.stop) and function.__self__ is self
 
     def stop(self, frame):
         self.running = False
-        sys.settrace(None)
-        if self.builtins.__import__ is self.tracing_import:
-            self.builtins.__import__ = self.original_import
+        self.restore()
+        if not self.foreign:
+            sys.settrace(None)
         if frame is not None:
             frame.f_trace = None
             if frame.f_trace_opcodes:
@@ -250,55 +240,52 @@ def make_watcher(found, reached):
 
 
 class ModuleHooks:
-    """A finder in front of sys.meta_path that tells when given modules have been executed.
+    """Tells when given modules have been executed.
 
-    It finds nothing itself: it asks the finders behind it, and puts itself between
-    the spec and its loader for the one call of exec_module().
+    importlib executes a module by _call_with_frames_removed(exec, code, namespace), or with the module where it is one in C.
+    That function gets other code for a while, with the same name and the same line of the call, so that neither
+    sys.meta_path nor a traceback shows anything.
     """
 
     def __init__(self, hooks):
-        self.hooks = {name: hook for name, hook in hooks.items() if name not in sys.modules}
-        self.active = True
-        self.meta_path = sys.meta_path
-        self.meta_path.insert(0, self)
+        self.hooks = {name: hook for name, hook in hooks.items() if name not in loaded_modules}
+        self.restore = []
+        function = names_of_module("_frozen_importlib").get("_call_with_frames_removed")
+        if type(function) is Function:
+            exchange_code(function, calling_shim(function.__code__), {"warm: note": self.note}, self.restore)
 
-    def find_spec(self, name, path=None, target=None):
-        hook = self.hooks.get(name)
-        if hook is None:
-            return None
-        for finder in sys.meta_path:
-            if finder is not self and hasattr(finder, "find_spec"):
-                spec = finder.find_spec(name, path, target)
-                if spec is not None:
-                    if hasattr(spec.loader, "exec_module"):
-                        spec.loader = HookedLoader(self, spec.loader, hook)
-                    return spec
-        return None
+    def note(self, args):
+        if not self.restore or not args:
+            return      # the leading part ended while the module was executed
+        last = args[-1]
+        names = last if type(last) is dict else names_of(last)
+        name = names.get("__name__")
+        if type(name) is str and name in self.hooks:
+            self.hooks.pop(name)(names)
 
     def remove(self):
-        self.active = False
-        for path in (self.meta_path, sys.meta_path):
-            if self in path:
-                path.remove(self)
+        while self.restore:
+            self.restore.pop()()
 
 
-class HookedLoader:
-    def __init__(self, hooks, loader, hook):
-        self.hooks, self.loader, self.hook = hooks, loader, hook
-
-    def create_module(self, spec):
-        spec.loader = self.loader       # before module_from_spec() copies it to __loader__
-        try:
-            return self.loader.create_module(spec) if hasattr(self.loader, "create_module") else None
-        finally:
-            spec.loader = self
-
-    def exec_module(self, module):
-        module.__spec__.loader = module.__loader__ = self.loader
-        self.loader.exec_module(module)
-        if self.hooks.active:       # else the leading part ended while the module was executed
-            self.hook(module)
+def calling_shim(code):
+    """Code for _call_with_frames_removed(f, *args, **kwds), with the call at its line. The def's own is two lines before"""
+    line = [line for line in lines_of(code) if line is not None][-1]
+    first = code.co_firstlineno
+    text = "\n" * (first - 1) + "def shim(f, *args, **kwds):" + ("\n" * (line - first) or " ") + (
+        " note = 'warm: note'; result = f(*args, **kwds); note(args); return result\n")
+    names = {}
+    exec(compile(text, code.co_filename, "exec", 0, True), names)
+    shim = names["shim"].__code__.replace(co_name=code.co_name)
+    return shim.replace(co_qualname=code.co_qualname) if hasattr(code, "co_qualname") else shim
 
 
-for function in (ModuleHooks.find_spec, HookedLoader.exec_module):
-    function.__code__ = function.__code__.replace(co_filename=IMPORTLIB)
+def lines_of(code):
+    """The lines of its instructions, in order"""
+    if hasattr(code, "co_lines"):       # since 3.10
+        return [line for _, _, line in code.co_lines()]
+    line, lines = code.co_firstlineno, []
+    for step in code.co_lnotab[1::2]:
+        line += step if step < 128 else step - 256
+        lines.append(line)
+    return lines or [line]

@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: MIT
-"""What the leading part of the program reads: environment and arguments.
+"""What the leading part of the program reads of its environment, and what importlib lists.
 
-os.environ's dict and sys.argv are recording subclasses while the leading part
-runs; at the readiness point the original objects return with what was written.
+The dict behind os.environ is a recording subclass while the leading part runs; at the readiness point the
+original object returns with what was written. What there is of it to see is made to look like a dict.
 """
 
 import posix
@@ -54,25 +54,18 @@ class RecordingEnvironment(dict):
         self.reads.writes.append((name, None))
         dict.__delitem__(self, name)
 
-
-class RecordingList(list):
-    """sys.argv and sys.orig_argv. Item 0 of sys.argv belongs to the script's own words, which count anyway"""
-
-    __slots__ = ("reads",)
-
-    def __getitem__(self, index):
-        if not (type(index) is int and index == 0 and self.reads.names):
-            self.reads.everything = True
-        return list.__getitem__(self, index)
-
-    def __setitem__(self, index, value):
-        if not (type(index) is int and index == 0):
-            self.reads.everything = True
-        list.__setitem__(self, index, value)
-
-    def __radd__(self, other):
+    # copy.copy(), copy.deepcopy() and pickle: a dict, as of one
+    def __reduce_ex__(self, protocol):
         self.reads.everything = True
-        return other + list(self)
+        return dict, (dict(dict.items(self)),)
+
+    def __deepcopy__(self, memo):
+        self.reads.everything = True
+        return dict(dict.items(self))
+
+
+RecordingEnvironment.__name__ = RecordingEnvironment.__qualname__ = "dict"
+RecordingEnvironment.__module__ = "builtins"
 
 
 def record_all(kind, base, names, flag):
@@ -93,11 +86,6 @@ record_all(RecordingEnvironment, dict, (
     "keys", "values", "items", "copy"), "everything")
 record_all(RecordingEnvironment, dict, (
     "pop", "popitem", "clear", "update", "setdefault", "__ior__"), "opaque")
-record_all(RecordingList, list, (
-    "__iter__", "__len__", "__contains__", "__reversed__", "__repr__", "__eq__", "__ne__", "__lt__",
-    "__le__", "__gt__", "__ge__", "__add__", "__mul__", "__rmul__", "__iadd__", "__imul__",
-    "__delitem__", "append", "clear", "copy", "count", "extend", "index", "insert", "pop", "remove",
-    "reverse", "sort", "__reduce_ex__"), "everything")
 
 
 def recording(kind, original, reads):
@@ -109,15 +97,15 @@ def recording(kind, original, reads):
 def replace_everywhere(gc, old, new):
     """Put new for old in every namespace that holds it; is nobody left who holds old?
 
-    `from sys import argv` leaves a second reference, `argv = sys.argv` too. Held
-    in anything but a dict or an instance's __dict__, the object must stay.
+    `from posix import environ` leaves a second reference. Held in anything but a dict or an instance's
+    __dict__, the object must stay.
     """
-    holders = [h for h in gc.get_referrers(old) if isinstance(h, dict)]
+    holders = [h for h in gc.get_referrers(old) if is_instance(h, dict)]
     for holder in holders:
         for key, value in list(dict.items(holder)):
-            if value is old:
+            if value is old and type(key) is str:
                 dict.__setitem__(holder, key, new)
-    holder = holders = key = value = None
+    holders = holder = key = value = None
     return sys.getrefcount(old) <= count_own_references(sys.getrefcount)
 
 
@@ -140,7 +128,7 @@ class Listings:
     os.listdir(d)`) and then every name counts, so warmd is told of each listing that was FileFinder's own"""
 
     def __init__(self):
-        self.finder = sys.modules["_frozen_importlib_external"].FileFinder
+        self.finder = names_of_module("_frozen_importlib_external")["FileFinder"]
         self.paths = []
         self.original, self.noting = self.finder._fill_cache, self.make_noting()
 
@@ -174,21 +162,26 @@ class Environment:
         self.put(posix.environ)
 
     def put(self, data):
-        os = sys.modules.get("os")
+        os = names_of_module("os")
         for name in ("environ", "environb"):
-            mapping = getattr(os, name, None)
-            if mapping is not None and isinstance(getattr(mapping, "_data", None), dict):
-                mapping._data = data
+            own = own_names(os.get(name))
+            if is_subtype(dict, type(own.get("_data"))):
+                own["_data"] = data
         posix.environ = data
 
     def settle(self, gc):
         """The original dict returns, with what was written; a list of protocol lines, or a reason to refuse"""
         recorder = posix.environ
-        if not isinstance(recorder, RecordingEnvironment):
+        if type(recorder) is not RecordingEnvironment:
             return [], "posix.environ was replaced"
         dict.clear(self.original)
         dict.update(self.original, dict.items(recorder))
         self.put(self.original)
+        for holder in gc.get_referrers(recorder):
+            own = own_names(holder)         # copy.copy(os.environ) shares the dict
+            if type(holder) is names_of_module("os").get("_Environ") and own.get("_data") is recorder:
+                own["_data"] = self.original
+        holder = own = None
         if not replace_everywhere(gc, recorder, self.original):
             # somebody holds it: keep it, shared and complete
             self.put(recorder)
@@ -196,48 +189,7 @@ class Environment:
             self.reads.everything = True
         if self.reads.opaque:
             return [], "posix.environ was changed past os.environ"
-        if self.reads.everything or any(b"\n" in name for name in self.reads.names if isinstance(name, bytes)):
+        if self.reads.everything or any(b"\n" in name for name in self.reads.names if type(name) is bytes):
             return [b"TRACK=env", b"ENV=*"], None
-        names = sorted(name for name in self.reads.names if isinstance(name, bytes))
+        names = sorted(name for name in self.reads.names if type(name) is bytes)
         return [b"TRACK=env"] + [b"ENV=" + name for name in names], None
-
-
-class Arguments:
-    """sys.argv and sys.orig_argv under observation.
-
-    words: how many the process's whole argv has, 0 if unknown
-    """
-
-    def __init__(self, words):
-        self.lists = []         # (name, original, recorder's Reads)
-        self.trailing = max(len(sys.argv) - 1, 0)
-        self.leading = words - self.trailing if words else None
-        self.bytes = [a.encode(sys.getfilesystemencoding(), "surrogateescape") for a in sys.argv[1:]]
-        for name in ("argv", "orig_argv"):
-            original = getattr(sys, name, None)
-            if type(original) is list:
-                reads = Reads()
-                if name == "argv":
-                    reads.names.add(0)      # reading item 0 is free
-                self.lists.append((name, original, reads))
-                setattr(sys, name, recording(RecordingList, original, reads))
-
-    def settle(self, gc):
-        """The original lists return. Returns (protocol lines, lists to change in a clone)"""
-        everything = self.leading is None
-        targets = []
-        for name, original, reads in self.lists:
-            recorder = getattr(sys, name, None)
-            if type(recorder) is not RecordingList:
-                everything = True       # the program put a list of its own there
-                continue
-            list.__setitem__(original, slice(None), list.__getitem__(recorder, slice(None)))
-            setattr(sys, name, original)
-            if not replace_everywhere(gc, recorder, original):
-                setattr(sys, name, recorder)
-                everything = True
-            everything = everything or reads.everything
-            targets.append((original, 1 if name == "argv" else self.leading))
-        if everything:
-            return [b"TRACK=argv", b"ARGV=*"], ()
-        return [b"TRACK=argv", b"ARGV=-%d" % self.trailing], tuple(targets)

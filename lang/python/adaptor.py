@@ -16,6 +16,7 @@ __main__, no variable, no attribute. WARM_ARGV, the process's argv as a sequence
 is wanted by 3.9 only, which has no sys.orig_argv. WARM_FILL, true: warmd understands RANDOM lines.
 """
 
+import _signal      # always loaded
 import posix
 import sys
 
@@ -34,10 +35,10 @@ class Refused(Exception):
 
 def borrow(name):
     """A built-in module, without leaving it in sys.modules if it wasn't there"""
-    present = name in sys.modules
+    present = name in loaded_modules
     module = __import__(name)
     if not present:
-        del sys.modules[name]
+        del loaded_modules[name]
     return module
 
 
@@ -54,6 +55,7 @@ class Adaptor:
         self.unique = Uniqueness()
         self.leaving = Leaving(self.gc, borrow("_weakref"))
         self.watcher = make_watcher(self.found, self.reached)
+        self.finders = sys.path_importer_cache
         self.left = False
 
     # When the interpreter is up
@@ -92,7 +94,9 @@ class Adaptor:
 
     def found(self, frame):
         try:
-            return parse_main(frame.f_code, frame.f_globals, self.words)
+            boundary = parse_main(frame.f_code, frame.f_globals, self.words)
+            self.arguments.boundary = boundary
+            return boundary
         except Exception as error:
             self.refuse("%s" % error)
             return None
@@ -141,7 +145,7 @@ class Adaptor:
         lines, targets = [], ()
         if self.environment is not None and self.arguments is not None:
             environment, reason = self.environment.settle(self.gc)
-            arguments, targets = self.arguments.settle(self.gc)
+            arguments, targets = self.arguments.settle()
             if reason:
                 raise Refused(reason)
             lines = environment + arguments + [signals]
@@ -167,8 +171,11 @@ class Adaptor:
         reap_forgotten()
         streams = find_streams(self.modes)
         if streams is not None:
-            set_aside_output(streams)
-            lines.append(b"STDIO=1")
+            if set_aside_output(streams):
+                lines.append(b"STDIO=1")
+            else:
+                take_streams(streams, 0)
+                streams = None
         lines = lines + self.module_lines() + [self.exit_line()]
         launch = Launch(self, streams or (), targets)
         keep_alive((self, launch, self.watcher))    # a clone would pay for freeing them
@@ -193,9 +200,10 @@ class Adaptor:
         directory of its time; which that was is not known at the end, and then the listing counts as the program's"""
         names = [path.encode(sys.getfilesystemencoding(), "surrogateescape") for path in self.listings.paths]
         lines = [b"LISTED=" + name for name in names if name.startswith(b"/") and b"\n" not in name]
-        for finder in sys.path_importer_cache.values():
-            if type(finder).__name__ == "FileFinder" and getattr(finder, "_path_mtime", -1) != -1:
-                path = finder.path.encode(sys.getfilesystemencoding(), "surrogateescape")
+        for finder in list(self.finders.values()):
+            own = own_names(finder) if is_instance(finder, self.listings.finder) else {}
+            if own.get("_path_mtime", -1) != -1 and type(own.get("path")) is str:
+                path = own["path"].encode(sys.getfilesystemencoding(), "surrogateescape")
                 if b"\n" in path:
                     raise Refused("a directory of modules has a newline in its name")
                 lines.append(b"MODULES=" + (b"" if path == b"." else path))
@@ -230,8 +238,8 @@ class Launch:
         self.arguments = adaptor.arguments.bytes
         self.leading = adaptor.arguments.leading
         self.threads = known_threads()
-        alone = len(self.threads) == 1 and self.threads[0]._native_id == posix.getpid()
-        self.main_thread = self.threads[0].__dict__ if alone else None
+        alone = len(self.threads) == 1 and self.threads[0]["_native_id"] == posix.getpid()
+        self.main_thread = self.threads[0] if alone else None
         self.pending = any(stream.pending for stream in streams)
         self.leaving.full = is_full_exit(adaptor.environment.before)
         encoding = sys.getfilesystemencoding()

@@ -1,15 +1,14 @@
 # SPDX-License-Identifier: MIT
 """take_environment(): from the build's environment to any other, as if the program had started with that one"""
-import importlib.util
 import random
+import sys
 from pathlib import Path
 
 import pytest
 
-PATH = Path(__file__).parents[2] / "lang" / "python" / "warm" / "_context.py"
-spec = importlib.util.spec_from_file_location("warm_context_under_test", PATH)
-context = importlib.util.module_from_spec(spec)
-spec.loader.exec_module(context)
+sys.path.insert(0, str(Path(__file__).parents[2] / "lang" / "python"))
+
+from warm import _context as context      # noqa: E402
 
 
 class Environ:

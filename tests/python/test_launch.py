@@ -70,13 +70,30 @@ def test_reads_are_reported(runner, python):
     ("sys.argv[1:]", "ARGV=*"), ("len(sys.argv)", "ARGV=*"), ("[0] + sys.argv", "ARGV=*"),
     ("list(sys.argv)", "ARGV=*"), ("kept = [sys.argv]", "ARGV=*"), ("print(*sys.argv[:0])", "ARGV=*"),
     ("sys.argv = ['x', 'y']", "ARGV=*"), ("sys.argv[0]", "ARGV=-1"), ("sys.argv[0] = 'me'", "ARGV=-1"),
-    ("argv = sys.argv", "ARGV=-1"), ("from sys import argv", "ARGV=-1")])
+    ("argv = sys.argv", "ARGV=*"), ("from sys import argv", "ARGV=*"), 
+    ("kept = dict(vars(sys))", "ARGV=*"), ("vars(sys)['argv']", "ARGV=*"), ("getattr(sys, 'orig_argv', sys.argv)", "ARGV=*")])
 def test_whole_reads(runner, python, code, line):
     runner.write("reader.py", "import os, sys\n%s\n" % code)
     script = runner.write("script.py", "import reader\nimport sys, os\nprint(sys.argv, type(os.environ), os.environ['HOME'])\n"
                           "print(getattr(reader, 'argv', sys.argv) is sys.argv)\n")
     result = runner.same([python, script, "x"])
     assert line in result.lines, result
+
+
+@pytest.mark.parametrize("code,line", [
+    ("from sys import argv\nimport json\ndef f(x=1): return argv[1]\nX = 1\n", "ARGV=-1"),
+    ("from sys import path, argv as words\nimport json\n", "ARGV=-1"),
+    ("from sys import argv\ndef f(): return argv[1]\nclass A:\n    x = f()\n", "ARGV=*"),
+    ("from sys import argv\n@lambda f: argv[1]\ndef f(): pass\n", "ARGV=*"),
+    ("from sys import argv\nimport other\n", "ARGV=*")])
+def test_kept_by_the_main_module(runner, python, code, line):
+    """`from sys import argv` there counts only if something could look into it"""
+    runner.write("other.py", "from sys import argv\n")
+    script = runner.write("script.py", code + "import sys\nprint(globals().get('argv', sys.argv) is sys.argv, sys.argv, argv if 'argv' in globals() else words)\n")
+    result = runner.same([python, script, "x"])
+    assert line in result.lines, result
+    if line != "ARGV=*":
+        assert "['new']" in runner.warm([python, script, "x"], inject=["-n", "2", "-a", "new"]).out.replace(repr(script) + ", ", "")
 
 
 def test_argv_0_written(runner, python):

@@ -61,6 +61,8 @@ void arch_prepare_call(arch_regs *r, uint64_t fn, const uint64_t args[3], uint64
 /** arch_find_syscall() - offset of a system call instruction in @code, or -1 */
 ssize_t arch_find_syscall(const uint8_t *code, size_t len);
 
+/* the register set of ptrace(2) that has all extended state, for PTRACE_GETREGSET */
+#define ARCH_XSTATE_NOTE NT_X86_XSTATE
 /** arch_read_xstate() - extended state as XSAVE lays it, malloc'd, trimmed to what is in use */
 int arch_read_xstate(pid_t tid, void **ret, size_t *ret_len, bool *ret_amx);
 

@@ -17,9 +17,9 @@ Import it before seeding `random`: that is how a seed of the program's is told f
 system's, which is drawn anew in each clone.
 """
 
+import _signal
 import gc
 import os
-import signal
 import sys
 
 from . import _context, _generation, _stdio, _unique
@@ -82,14 +82,16 @@ def _snapshot(fd):
     lines = [b"CONTEXT=raw"]
     streams = _stdio.find_streams(_modes)
     if streams is not None:
-        _stdio.set_aside_output(streams)
-        lines.append(b"STDIO=1")
+        if _stdio.set_aside_output(streams):
+            lines.append(b"STDIO=1")
+        else:
+            _stdio.take_streams(streams, 0)
+            streams = None
     threads = _context.known_threads()
-    gc.collect()
     _unique_state.unwatch()
     _unique_state.settle(gc.get_objects())
-    handled = [n for n in signal.valid_signals() if callable(signal.getsignal(n))]
-    mask = signal.pthread_sigmask(signal.SIG_BLOCK, handled)
+    handled = [n for n in _signal.valid_signals() if callable(_signal.getsignal(n))]
+    mask = _signal.pthread_sigmask(_signal.SIG_BLOCK, handled)
     _context.prepare_heap()
     gc.freeze()
     _context.send_lines(fd, lines + [b"READY=1"])
@@ -102,7 +104,7 @@ def _snapshot(fd):
     _context.take_arguments(None, context.argv[_leading:], lists)
     _context.take_thread_ids(threads, context.threads)
     _unique_state.refresh()
-    signal.pthread_sigmask(signal.SIG_SETMASK, mask)
+    _signal.pthread_sigmask(_signal.SIG_SETMASK, mask)
 
 
 def _own_words():

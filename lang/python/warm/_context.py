@@ -2,8 +2,8 @@
 """The launch context in a clone: what the blocked read returned, taken on.
 
 Used twice: as warm._context by the package, and in front of adaptor.py in the
-text that warmd injects (sources.mk). So it imports nothing but `sys` and
-`posix`, both built in and always loaded, and no file of the two needs another.
+text that warmd injects (sources.mk), where all files share one namespace. So it imports nothing but `sys`
+and `posix`, both built in and always loaded.
 
 A clone pays some 2 us for every page it writes first, so each function here
 compares before it writes, and leaves alone whatever is as it was.
@@ -11,6 +11,9 @@ compares before it writes, and leaves alone whatever is as it was.
 
 import posix
 import sys
+
+if __name__ != "warm_adaptor":
+    from ._looks import names_of_module, own_names
 
 CONTEXT_MAGIC = 0x58544357      # "WCTX"
 CONTEXT_SIZE = 256 * 1024       # bytes; warmd refuses a longer context before the launch
@@ -235,15 +238,15 @@ def take_arguments(old, new, lists):
 def take_thread_ids(threads, pairs):
     """threading.Thread objects remember the kernel's id of their thread"""
     for thread in threads:
-        old = thread._native_id
+        old = thread["_native_id"]
         if old in pairs[0::2]:
-            thread._native_id = pairs[2 * pairs[0::2].index(old) + 1]
+            thread["_native_id"] = pairs[2 * pairs[0::2].index(old) + 1]
 
 
 def known_threads():
-    """The live Thread objects; threading._active holds them by ident in all of 3.9 to 3.13"""
-    threading = sys.modules.get("threading")
-    if threading is None:
+    """The `__dict__` of each live Thread object; threading._active holds them by ident in all of 3.9 to 3.13"""
+    active = names_of_module("threading").get("_active")
+    if not active:      # or the module is half executed
         return []
-    return [thread for thread in list(threading._active.values())
-            if getattr(thread, "_native_id", None) is not None]
+    names = [own_names(thread) for thread in list(active.values())]
+    return [own for own in names if type(own.get("_native_id")) is int]

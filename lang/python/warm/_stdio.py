@@ -8,6 +8,7 @@ build had, so the same constructors run again, on the same objects: whoever
 holds sys.stdout (a logging handler, sys.__stdout__) keeps the right one.
 """
 
+import _io      # always loaded
 import posix
 import sys
 
@@ -23,31 +24,38 @@ class Stream:
 
 def stream_modes():
     """(line_buffering, write_through) of each standard stream as the interpreter made it"""
-    return [(text.line_buffering, text.write_through) if hasattr(text, "line_buffering") else None
-            for text in (sys.__stdin__, sys.__stdout__, sys.__stderr__)]
+    streams = [dict.get(sys.__dict__, "__%s__" % name) for name in STREAM_NAMES]
+    return [(text.line_buffering, text.write_through) if type(text) is _io.TextIOWrapper else None for text in streams]
+
+
+def layers_of(text):
+    """(text, buffer, raw) of an open text file that only CPython's own types make up (raw is buffer under -u), so that asking
+    it runs nothing of the program; None for anything else"""
+    try:
+        if type(text) is not _io.TextIOWrapper:
+            return None
+        buffer = raw = text.buffer
+        if type(buffer) in (_io.BufferedWriter, _io.BufferedReader, _io.BufferedRandom):
+            raw = buffer.raw
+        return (text, buffer, raw) if type(raw) is _io.FileIO and not raw.closed else None
+    except (AttributeError, ValueError):    # detached, or not made yet
+        return None
 
 
 def find_streams(modes):
     """The three Streams, or None if the program took them apart so that they cannot be made anew"""
-    import _io      # always loaded
     streams = []
     for fd, name in enumerate(STREAM_NAMES):
-        text = getattr(sys, "__%s__" % name)
+        text = dict.get(sys.__dict__, "__%s__" % name)
         if text is None:        # closed at start; warmd launches only with that descriptor closed too
             continue
-        stream = Stream()
-        stream.fd, stream.text, stream.pending = fd, text, b""
-        try:
-            stream.buffer = text.buffer
-            stream.raw = getattr(stream.buffer, "raw", stream.buffer)
-            if text.closed or stream.raw.fileno() != fd:
-                return None
-        except (AttributeError, ValueError):    # ValueError: detached
+        layers = layers_of(text)
+        if layers is None or layers[2].fileno() != fd or modes[fd] is None:
             return None
-        layers = type(text), type(stream.buffer), type(stream.raw)
-        expected = _io.BufferedWriter if fd else _io.BufferedReader
-        if layers not in ((_io.TextIOWrapper, expected, _io.FileIO),
-                          (_io.TextIOWrapper, _io.FileIO, _io.FileIO)):
+        stream = Stream()
+        stream.fd, stream.pending = fd, b""
+        stream.text, stream.buffer, stream.raw = layers
+        if type(stream.buffer) not in (_io.BufferedWriter if fd else _io.BufferedReader, _io.FileIO):
             return None
         # what differs from the start was asked for by reconfigure(), and stays
         line_buffering, stream.unbuffered = modes[fd]       # -u shows as write_through, of stdin too
@@ -88,26 +96,31 @@ def remake_stream(stream):
 
 
 def set_aside_output(streams):
-    """Take what the program printed and nobody flushed out of the buffers, into stream.pending.
+    """Take what the program printed and nobody flushed out of the buffers, into stream.pending. False if a buffer is
+    in use at this moment: the program stands inside of a write of its own.
 
     There is no way to look into the buffers, so they are flushed to a memfd.
     """
-    for stream in streams:
-        if stream.fd == 0:
-            continue
-        raw, name = stream.raw, stream.raw.name
-        memfd = posix.memfd_create("warm-pending", posix.MFD_CLOEXEC)
-        try:
-            raw.__init__(memfd, "wb", closefd=False)
-            stream.text.flush()
-            size = posix.lseek(memfd, 0, 1)
-            stream.pending = posix.pread(memfd, size, 0) if size else b""
-        finally:
-            raw.__init__(stream.fd, "wb", closefd=False)
-            raw.name = name
-            posix.close(memfd)
-        if stream.pending:      # the buffered layer counted the memfd's position
-            remake_stream(stream)
+    return all([set_aside(stream) for stream in streams if stream.fd != 0])
+
+
+def set_aside(stream):
+    raw, name = stream.raw, stream.raw.name
+    memfd = posix.memfd_create("warm-pending", posix.MFD_CLOEXEC)
+    try:
+        raw.__init__(memfd, "wb", closefd=False)
+        stream.text.flush()
+        size = posix.lseek(memfd, 0, 1)
+        stream.pending = posix.pread(memfd, size, 0) if size else b""
+    except RuntimeError:        # reentrant call
+        return False
+    finally:
+        raw.__init__(stream.fd, "wb", closefd=False)
+        raw.name = name
+        posix.close(memfd)
+    if stream.pending:      # the buffered layer counted the memfd's position
+        remake_stream(stream)
+    return True
 
 
 def put_output_back(stream):

@@ -9,55 +9,42 @@ them apart, seeding is recorded while the program comes to its readiness point.
 import posix
 import sys
 
+if __name__ != "warm_adaptor":
+    from ._looks import Function, is_instance, loaded_modules, mro_of, names_of_module, own_names
+    from ._numpy import NumpyRandom, fill_line
+
 
 def words_to_bytes(words):
     return b"".join([word.to_bytes(4, sys.byteorder) for word in words])
 
 
-def fill_line(thing, kind, state):
-    """The protocol line to fill the state of a Mersenne twister, where it lies in the memory of an
-    object; any bytes but all zero are a state. None if it isn't found there."""
-    try:
-        fd = posix.open("/proc/self/mem", posix.O_RDONLY | posix.O_CLOEXEC)
-    except OSError:
-        return None
-    try:
-        offset = posix.pread(fd, kind.__basicsize__, id(thing)).find(state)
-    except OSError:
-        return None
-    finally:
-        posix.close(fd)
-    return None if offset < 0 else b"RANDOM=%x:%d" % (id(thing) + offset, len(state))
-
-
 class Uniqueness:
     def __init__(self):
         self.seeded = set()             # id() of each random.Random with a state the program chose
-        self.drawn = set()              # the entropy that numpy drew for itself
         self.authkey = None             # multiprocessing's, as made at import
         self.restore = []               # undo what was put into modules
         self.pid = posix.getpid()
         self.randoms = ()
-        self.bit_generators = ()
-        self.finalizers = ()
-        self.legacy_numpy = None
+        self.numpy = NumpyRandom(self.restore)
+        self.old_pids = ()              # (namespace, name) of each that holds this process's pid
+        self.psutil = ()                # psutil.Process objects of this process
+        self.loop = None                # (how to set it, the asyncio loop that runs in the main thread)
         self.process = None
         self.logging = None             # its namespace, and the clock it uses
         self.cares_for_pid = True
 
     def hooks(self):
-        """What to call when a module of that name has just been executed"""
+        """What to call with the namespace of a module of that name when it has just been executed"""
         return {
             "random": self.watch_random,
-            "numpy.random.bit_generator": self.watch_numpy,
+            "numpy.random.bit_generator": self.numpy.watch,
             "multiprocessing.process": self.watch_multiprocessing,
         }
 
     def watch_loaded(self):
         for name, hook in self.hooks().items():
-            module = sys.modules.get(name)
-            if module is not None:
-                hook(module)
+            if name in loaded_modules:
+                hook(names_of_module(name))
 
     # Recording
 
@@ -67,42 +54,22 @@ class Uniqueness:
         else:
             self.seeded.add(id(generator))
 
-    def watch_random(self, module):
+    def watch_random(self, names):
         """Record Random.seed() and setstate().
 
         random.seed is a bound method made at import, and other modules may hold
         it as well: so not the functions but their code is exchanged for a while.
         """
-        for name, shim in (("seed", seed_shim), ("setstate", setstate_shim)):
-            function = getattr(module.Random, name, None)
-            code = getattr(function, "__code__", None)
-            if code is not None and code.co_freevars == shim().__code__.co_freevars:
-                self.exchange_code(function, shim().__code__)
-
-    def exchange_code(self, function, shim):
-        code = function.__code__
-        original = type(function)(code, function.__globals__, function.__name__,
-                                  function.__defaults__, function.__closure__)
-        known = {"warm: note": self.note_seed, "warm: original": original}
-        function.__code__ = shim.replace(co_consts=tuple(
-            [known.get(c, c) if type(c) is str else c for c in shim.co_consts]))
-        self.restore.append(lambda: setattr(function, "__code__", code))
-
-    def watch_numpy(self, module):
-        """SeedSequence() draws its entropy by the global `randbits` of its module"""
-        randbits = getattr(module, "randbits", None)
-        if randbits is None:
+        kind = names.get("Random")
+        if type(kind) is not type:
             return
+        for name, shim in (("seed", seed_shim), ("setstate", setstate_shim)):
+            function = type.__dict__["__dict__"].__get__(kind).get(name)
+            if type(function) is Function and function.__code__.co_freevars == shim().__code__.co_freevars:
+                exchange_code(function, shim().__code__, {"warm: note": self.note_seed}, self.restore)
 
-        def drawing(bits):
-            value = randbits(bits)
-            self.drawn.add(value)
-            return value
-        module.randbits = drawing
-        self.restore.append(lambda: setattr(module, "randbits", randbits))
-
-    def watch_multiprocessing(self, module):
-        self.authkey = module.current_process()._config.get("authkey")
+    def watch_multiprocessing(self, names):
+        self.authkey = process_config(names).get("authkey")
 
     def unwatch(self):
         while self.restore:
@@ -116,66 +83,62 @@ class Uniqueness:
         fill: warmd can put random bytes into the memory of a clone before it runs, which
         touches a page where seeding from Python touches dozens. Returns the lines that ask for it.
         """
-        lines = self.settle_random(objects, fill) + self.settle_numpy(objects, fill)
-        process = sys.modules.get("multiprocessing.process")
-        if process is not None and self.authkey is not None:
-            current = process.current_process()
-            if current._config.get("authkey") is self.authkey:
-                self.process = (current._config, type(self.authkey))
-        util = sys.modules.get("multiprocessing.util")
-        if util is not None:
-            self.finalizers = tuple([f for f in util._finalizer_registry.values()
-                                     if getattr(f, "_pid", None) == self.pid])
-        logging = sys.modules.get("logging")
-        if hasattr(logging, "_startTime"):
+        lines = self.settle_random(objects, fill) + self.numpy.settle(objects, fill)
+        config = process_config(names_of_module("multiprocessing.process"))
+        if self.authkey is not None and config.get("authkey") is self.authkey:
+            self.process = (config, type(self.authkey))
+        self.old_pids = self.find_pids(objects)
+        logging = names_of_module("logging")
+        start = logging.get("_startTime")
+        if type(start) in (int, float):
             import time     # always loaded
             # LogRecord.relativeCreated counts from the import of logging; in ns since 3.13
-            clock = time.time_ns if isinstance(logging._startTime, int) else time.time
-            self.logging = (logging.__dict__, clock)
-        self.cares_for_pid = bool(self.finalizers or "_ssl" in sys.modules or "tempfile" in sys.modules)
+            self.logging = (logging, time.time_ns if type(start) is int else time.time)
+        self.cares_for_pid = bool(self.old_pids or self.psutil or "_ssl" in loaded_modules or "_hashlib" in loaded_modules
+                                  or "tempfile" in loaded_modules)
         return lines
 
     def settle_random(self, objects, fill):
-        random = sys.modules.get("random")
-        if random is None or not hasattr(random, "Random"):
+        names = names_of_module("random")
+        kind, system = names.get("Random"), names.get("SystemRandom")
+        if not is_instance(kind, type) or not is_instance(system, type):
             return []
-        implicit = [o for o in objects
-                    if isinstance(o, random.Random) and not isinstance(o, random.SystemRandom)
+        implicit = [o for o in objects if is_instance(o, kind) and not is_instance(o, system)
                     and id(o) not in self.seeded]
         for o in implicit:
-            o.gauss_next = None         # half of a pair of numbers that all clones would share
-        native = random.Random.__mro__[1]           # _random.Random
+            if "gauss_next" in own_names(o):
+                own_names(o)["gauss_next"] = None       # half of a pair of numbers that all clones would share
+        native = mro_of(kind)[1]            # _random.Random
         lines, self.randoms = [], []
         for o in implicit:
-            line = fill_line(o, native, words_to_bytes(o.getstate()[1][:-1])) if fill else None
+            line = fill_line(o, native, words_to_bytes(native.getstate(o)[:-1])) if fill else None
             if line:
                 lines.append(line)
             else:
                 self.randoms.append((native.seed, o))
         return lines
 
-    def settle_numpy(self, objects, fill):
-        lines = []
-        mtrand = sys.modules.get("numpy.random.mtrand")
-        legacy = getattr(mtrand, "_rand", None)
-        legacy_bits = getattr(legacy, "_bit_generator", None)
-        # numpy forgets _seed_seq when seed() is called
-        if getattr(legacy_bits, "_seed_seq", None) is not None:
-            line = None
-            state = legacy.get_state()
-            if fill and state[0] == "MT19937" and not state[3]:     # no half pair of numbers
-                line = fill_line(legacy_bits, type(legacy_bits), state[1].astype("u4").tobytes())
-            if line:
-                lines.append(line)
-            else:
-                self.legacy_numpy = (legacy.seed, sys.modules["numpy"].frombuffer)
-        module = sys.modules.get("numpy.random.bit_generator")
-        if module is not None and self.drawn:
-            self.bit_generators = tuple([
-                o for o in objects
-                if isinstance(o, module.BitGenerator) and o is not legacy_bits
-                and getattr(getattr(o, "_seed_seq", None), "entropy", None) in self.drawn])
-        return lines
+    def find_pids(self, objects):
+        """Where the standard library keeps this process's own pid, to ask whether it is in a child of it.
+
+        A list of (namespace, name), each to become the clone's pid.
+        """
+        found = [(own_names(f), "_pid") for f in
+                 list((names_of_module("multiprocessing.util").get("_finalizer_registry") or {}).values())]
+        for module, kind, name in PID_HOLDERS:
+            kind = names_of_module(module).get(kind)
+            if is_instance(kind, type):
+                found += [(own_names(o), name) for o in objects if is_instance(o, kind)]
+        kind = names_of_module("psutil").get("Process")
+        if is_instance(kind, type):
+            self.psutil = tuple([o for o in objects if is_instance(o, kind) and own_names(o).get("_pid") == self.pid])
+        asyncio = names_of_module("_asyncio")
+        if "_set_running_loop" in asyncio:
+            loop = asyncio["_get_running_loop"]()
+            # it is kept with the pid of the time when it was set: PyRunningLoopHolder in _asynciomodule.c
+            self.loop = None if loop is None else (asyncio["_set_running_loop"], loop)
+        return tuple([(names, name) for names, name in found
+                      if type(names.get(name)) is int and names[name] == self.pid])
 
     # In a clone
 
@@ -183,32 +146,59 @@ class Uniqueness:
         for seed, generator in self.randoms:
             # 256 bits, past Random.seed(): 7 us where seed() takes 13 for its 2,496 bytes
             seed(generator, int.from_bytes(posix.urandom(32), "little"))
-        if self.legacy_numpy is not None:
-            seed, frombuffer = self.legacy_numpy
-            seed(frombuffer(posix.urandom(32), "u4"))    # 11 us where seed() takes 93
-        for bits in self.bit_generators:
-            bits.state = type(bits)().state
+        self.numpy.refresh()
         if self.process is not None:
             config, kind = self.process
             config["authkey"] = kind(posix.urandom(32))
         if self.logging is not None:
             namespace, clock = self.logging
             namespace["_startTime"] = clock()
+        if self.loop is not None:
+            set_running_loop, loop = self.loop
+            set_running_loop(loop)
         if self.cares_for_pid:
             pid = posix.getpid()
-            for finalizer in self.finalizers:
-                finalizer._pid = pid
             if pid == self.pid:
                 self.refresh_by_pid()
+            else:
+                for names, name in self.old_pids:
+                    names[name] = pid
+                for process in self.psutil:
+                    process._init(pid)
 
     def refresh_by_pid(self):
         """OpenSSL and tempfile seed themselves anew when they find another pid: here it is the same"""
-        ssl = sys.modules.get("_ssl")
-        if ssl is not None:
-            ssl.RAND_add(posix.urandom(32), 32.0)
-        names = getattr(sys.modules.get("tempfile"), "_name_sequence", None)
-        if getattr(names, "_rng_pid", None) == self.pid:
-            names._rng_pid = None
+        ssl = names_of_module("_ssl")
+        if "RAND_add" in ssl:
+            ssl["RAND_add"](posix.urandom(32), 32.0)
+        names = own_names(names_of_module("tempfile").get("_name_sequence"))
+        if names.get("_rng_pid") == self.pid:
+            names["_rng_pid"] = None
+
+
+# (module, class, attribute): instances that hold the pid of the process that made them
+PID_HOLDERS = (
+    ("multiprocessing.process", "BaseProcess", "_parent_pid"),
+    ("multiprocessing.queues", "Queue", "_opid"),
+    ("multiprocessing.heap", "Heap", "_lastpid"),
+)
+
+
+def process_config(names):
+    """The `_config` of multiprocessing's current_process(), whatever it is a subclass of"""
+    return own_names(names.get("_current_process")).get("_config") or {}
+
+
+def exchange_code(function, shim, known, restore):
+    """Give `function` the code `shim`, in which constant strings stand for what is to be called: those in `known`, and
+    the original function. Undone by what is put into `restore`"""
+    code = function.__code__
+    original = type(function)(code, function.__globals__, function.__name__, function.__defaults__, function.__closure__)
+    original.__kwdefaults__ = function.__kwdefaults__
+    known = {**known, "warm: original": original}
+    function.__code__ = shim.replace(co_consts=tuple(
+        [known.get(c, c) if type(c) is str else c for c in shim.co_consts]))
+    restore.append(lambda: setattr(function, "__code__", code))
 
 
 # The shims have the signature and the free variable of Random's methods, since code
