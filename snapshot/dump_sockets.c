@@ -78,7 +78,13 @@ static socklen_t option(int fd, int name, char *value)
 }
 
 /* filters have no value that could be compared; SO_GET_FILTER with no room says how long one is: socket(7) */
-static bool has_filter(int fd)
+const int *dump_socket_options(size_t *ret_count)
+{
+	*ret_count = ARRAY_SIZE(options);
+	return options;
+}
+
+bool dump_socket_has_filter(int fd)
 {
 	socklen_t len = 0;
 
@@ -98,7 +104,7 @@ static int has_options(int fd)
 			memcmp(value, other, OPTION_MAX) != 0;
 	close(pair[0]);
 	close(pair[1]);
-	return found || has_filter(fd);
+	return found || dump_socket_has_filter(fd);
 }
 
 /* what waits to be read, left where it is. Return: 0, -ENOMEM, or -EOPNOTSUPP with *ret_refusal set */
@@ -165,8 +171,12 @@ static int check_kind(int fd, const char **ret_refusal)
 int dump_socket(struct record_description *d, int fd, uint64_t inode, const char **ret_refusal)
 {
 	struct unix_diag diag;
-	int r = check_kind(fd, ret_refusal);
+	int r = dump_socket_unused(d, fd, inode);
 
+	if (r == 0)
+		r = check_kind(fd, ret_refusal);
+	else if (r == 1)
+		return 0;
 	if (r < 0)
 		return r;
 	r = has_options(fd);

@@ -225,6 +225,9 @@ void put_fds(struct image *im, const struct record *rec, const struct record_pro
 				s.data_len = s.data2_len;
 				s.data2_len = 0;
 			}
+		} else if (!done && d->kind == STUB_FD_SOCKET) {
+			s.data = image_put(im, d->data, d->data_len, 8);
+			s.data_len = d->data_len;
 		} else if (!done && d->kind == STUB_FD_PATH) {
 			s.data = image_put(im, d->path, strlen(d->path) + 1, 1);
 			s.b = d->offset;

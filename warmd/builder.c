@@ -571,6 +571,7 @@ int builder_run(const struct request *req, const struct config *cfg, int sock)
 		.env_visible = true,
 		.warm_outer = -EBADF,
 		.argv_count = -1,
+		.context_fd = -1,
 		.plan = { .control = -EBADF, .pages = -EBADF, .huge = -EBADF },
 	};
 	struct plan_options po = { .context_fd = -1, .join_text = cfg->join_text, .hugetlb = cfg->hugetlb };

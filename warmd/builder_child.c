@@ -187,7 +187,8 @@ static int occupy_inherited(const struct request *req)
 	for (int n = 3; n < 256; n++) {
 		_cleanup_close_ int fd = -EBADF;
 
-		if (!request_inherits(req, n))
+		/* beyond warmd's own limit the program can make none either */
+		if (!request_inherits(req, n) || n >= sysconf(_SC_OPEN_MAX))
 			continue;
 		fd = open("/dev/null", O_RDWR | O_CLOEXEC);
 		if (fd < 0)

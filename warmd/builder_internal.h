@@ -72,6 +72,7 @@ struct builder {
 	struct builder_point point;
 	enum builder_state state;
 	struct tracee *ready; /* DELAY, IDLE: NULL, unless early */
+	int context_fd; /* where clones read their context from; -1: nowhere, or into the read's buffer */
 	bool early; /* stopped at a boundary, with nothing to tell it of its launch */
 	char boundary
 		[512]; /* words of the boundary that the template stands in front of; "": its readiness point */

@@ -473,6 +473,7 @@ int builder_take(struct builder *b, struct plan_options *po, struct error *err)
 	po->context_late = b->early && b->point.kind == READY_CALL;
 	po->context_fd = po->context_late || (d.resume == DUMP_RESUME_AGAIN && !b->early) ? b->child.warm_fd
 											  : -1;
+	b->context_fd = po->context_raw ? -1 : po->context_fd;
 	if (b->leave.frame)
 		po->leave = (struct plan_leave){ .slot = b->leave.slot,
 						 .restore = b->leave.restore,

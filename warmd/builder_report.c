@@ -42,6 +42,7 @@ static const char *kind_word(uint32_t kind)
 		[STUB_FD_EVENTFD] = "eventfd",
 		[STUB_FD_EPOLL] = "epoll",
 		[STUB_FD_SOCKETPAIR] = "socketpair",
+		[STUB_FD_SOCKET] = "socket",
 		[STUB_FD_DUP] = "dup",
 		[STUB_FD_TIMERFD] = "timerfd",
 		[STUB_FD_SIGNALFD] = "signalfd",
@@ -100,6 +101,8 @@ static int fill_record(const struct builder *b, Warm__BuildResult *m)
 			return -ENOMEM;
 		m->n_memory++;
 	}
+	/* the context's, and the one above it: engine/stub/fds.c */
+	m->descriptors_needed = b->context_fd >= 0 ? (uint32_t)b->context_fd + 2 : 0;
 	for (size_t i = 0; i < p->nfds; i++) {
 		if ((uint32_t)p->fds[i].fd >= m->descriptors_needed)
 			m->descriptors_needed = (uint32_t)p->fds[i].fd + 1;

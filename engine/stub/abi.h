@@ -160,6 +160,7 @@ enum stub_fd_kind {
 	STUB_FD_TIMERFD, /* a: clock; b: value ns; c: interval ns */
 	STUB_FD_SIGNALFD, /* a: mask */
 	STUB_FD_PATH, /* open(path at data, flags), offset b */
+	STUB_FD_SOCKET, /* neither bound nor connected. a: domain; b: type; c: protocol; struct stub_option at data */
 	STUB_FD_TTY, /* a: the descriptor from outside that is the same terminal; UINT64_MAX: /dev/tty */
 };
 
@@ -174,6 +175,13 @@ struct stub_fd {
 	uint64_t data2, data2_len;
 	int32_t owner_signo,
 		peer_owner_signo; /* F_SETOWN to this process, F_SETSIG; -1: SIGIO; 0: no owner */
+};
+
+/* setsockopt(2) */
+struct stub_option {
+	int32_t level, name;
+	uint32_t len;
+	uint8_t value[20];
 };
 
 struct stub_epoll {

@@ -151,6 +151,16 @@ static long open_again(int32_t fd, uint32_t flags)
 }
 
 /* made descriptors wait here, in the launch area's low end: [0] fd, [1] peer for entry i */
+static long make_socket(const struct stub_fd *d)
+{
+	const struct stub_option *o = stub_at(d->data);
+	long fd = SYSCALL3(SYS_socket, d->a, d->b | SOCK_CLOEXEC, d->c), r = fd;
+
+	for (uint64_t i = 0; i < d->data_len / sizeof(*o) && r >= 0; i++)
+		r = SYSCALL5(SYS_setsockopt, fd, o[i].level, o[i].name, o[i].value, o[i].len);
+	return r < 0 ? r : fd;
+}
+
 static void make(const struct stub_launch *l, const struct stub_fd *d, int32_t *up, long high)
 {
 	const int32_t *files = (const int32_t *)l->files;
@@ -174,6 +184,10 @@ static void make(const struct stub_launch *l, const struct stub_fd *d, int32_t *
 		break;
 	case STUB_FD_SOCKETPAIR:
 		r = SYSCALL4(SYS_socketpair, AF_UNIX, d->a | SOCK_CLOEXEC | SOCK_NONBLOCK, 0, pair);
+		break;
+	case STUB_FD_SOCKET:
+		r = make_socket(d);
+		up[0] = keep(l, r, d->fd, high);
 		break;
 	case STUB_FD_EVENTFD:
 		r = SYSCALL2(SYS_eventfd2, d->a, d->b | O_CLOEXEC);

@@ -3,6 +3,7 @@
 #include "program.h"
 
 #include <netinet/in.h>
+#include <netinet/tcp.h>
 #include <poll.h>
 #include <pthread.h>
 #include <signal.h>
@@ -235,7 +236,8 @@ static void case_shut_down(void)
 	show("before", write_end[1]);
 	show("end of file", write_end[1]);
 	printf("other way %zd\n", write(write_end[1], "x", 1));
-	printf("to one that does not read: %zd %s\n", send(read_end[0], "x", 1, MSG_NOSIGNAL), strerror(errno));
+	printf("to one that does not read: %zd %s\n", send(read_end[0], "x", 1, MSG_NOSIGNAL),
+	       strerror(errno));
 	printf("from it %zd\n", write(read_end[1], "y", 1));
 	show("that", read_end[0]);
 	show("neither", both[0]);
@@ -416,6 +418,41 @@ static void case_posix_lock(void)
 	printf("held: %d\n", WEXITSTATUS(status));
 }
 
+/* sockets that were made, given options, and not used yet */
+static void case_unused(void)
+{
+	static const struct {
+		int domain, type, level, name, value;
+	} table[] = {
+		{ AF_INET, SOCK_STREAM, IPPROTO_TCP, TCP_NODELAY, 1 },
+		{ AF_INET, SOCK_STREAM, SOL_SOCKET, SO_REUSEADDR, 1 },
+		{ AF_INET, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, SOL_SOCKET, SO_RCVBUF, 5000 },
+		{ AF_INET, SOCK_DGRAM, SOL_SOCKET, SO_BROADCAST, 1 },
+		{ AF_INET6, SOCK_DGRAM, IPPROTO_IPV6, IPV6_V6ONLY, 1 },
+		{ AF_INET6, SOCK_STREAM, IPPROTO_TCP, TCP_KEEPIDLE, 77 },
+		{ AF_UNIX, SOCK_STREAM, SOL_SOCKET, SO_PASSCRED, 1 },
+		{ AF_UNIX, SOCK_DGRAM, SOL_SOCKET, SO_SNDBUF, 9000 },
+		{ AF_UNIX, SOCK_SEQPACKET, SOL_SOCKET, SO_KEEPALIVE, 0 },
+	};
+	int fds[sizeof(table) / sizeof(table[0])], n = sizeof(table) / sizeof(table[0]);
+
+	for (int i = 0; i < n; i++) {
+		fds[i] = MUST(socket(table[i].domain, table[i].type, 0));
+		MUST(setsockopt(fds[i], table[i].level, table[i].name, &table[i].value, sizeof(int)));
+	}
+	ready();
+	for (int i = 0; i < n; i++) {
+		int value = -1, type = -1, domain = -1;
+		socklen_t len = sizeof(int);
+
+		MUST(getsockopt(fds[i], table[i].level, table[i].name, &value, &len));
+		MUST(getsockopt(fds[i], SOL_SOCKET, SO_TYPE, &type, &len));
+		MUST(getsockopt(fds[i], SOL_SOCKET, SO_DOMAIN, &domain, &len));
+		printf("%d: domain %d type %d value %d flags %x cloexec %d\n", fds[i], domain, type, value,
+		       (unsigned int)fcntl(fds[i], F_GETFL), fcntl(fds[i], F_GETFD));
+	}
+}
+
 /* --- what is refused by name --- */
 
 static void case_tcp(void)
@@ -427,13 +464,6 @@ static void case_tcp(void)
 	MUST(listen(fd, 1));
 	ready();
 	printf("listening\n");
-}
-
-static void case_udp(void)
-{
-	MUST(socket(AF_INET, SOCK_DGRAM, 0));
-	ready();
-	printf("there\n");
 }
 
 static void case_unix(void)
@@ -605,23 +635,39 @@ static void case_async(void)
 int main(int argc, char **argv)
 {
 	static const struct test_case cases[] = {
-		{ "files", case_files },     { "pipes", case_pipes },
-		{ "events", case_events },   { "socketpair", case_socketpair },
-		{ "timerfd", case_timerfd }, { "signalfd", case_signalfd },
-		{ "apart", case_apart },     { "caller", case_caller },
-		{ "clash", case_clash },     { "dup_stdio", case_dup_stdio },
-		{ "lock", case_lock },	     { "posix_lock", case_posix_lock },
-		{ "tcp", case_tcp },	     { "udp", case_udp },
-		{ "unix", case_unix },	     { "seqpacket", case_seqpacket },
-		{ "passed", case_passed },   { "inotify", case_inotify },
-		{ "memfd", case_memfd },     { "memfd_mapped", case_memfd_mapped },
-		{ "deleted", case_deleted }, { "child", case_child },
-		{ "zombie", case_zombie },   { "io_uring", case_io_uring },
-		{ "fifo", case_fifo },	     { "pidfd", case_pidfd },
-		{ "async", case_async },     { "strangers", case_strangers },
+		{ "files", case_files },
+		{ "pipes", case_pipes },
+		{ "events", case_events },
+		{ "socketpair", case_socketpair },
+		{ "timerfd", case_timerfd },
+		{ "signalfd", case_signalfd },
+		{ "apart", case_apart },
+		{ "caller", case_caller },
+		{ "clash", case_clash },
+		{ "dup_stdio", case_dup_stdio },
+		{ "lock", case_lock },
+		{ "posix_lock", case_posix_lock },
+		{ "tcp", case_tcp },
+		{ "unused", case_unused },
+		{ "unix", case_unix },
+		{ "seqpacket", case_seqpacket },
+		{ "passed", case_passed },
+		{ "inotify", case_inotify },
+		{ "memfd", case_memfd },
+		{ "memfd_mapped", case_memfd_mapped },
+		{ "deleted", case_deleted },
+		{ "child", case_child },
+		{ "zombie", case_zombie },
+		{ "io_uring", case_io_uring },
+		{ "fifo", case_fifo },
+		{ "pidfd", case_pidfd },
+		{ "async", case_async },
+		{ "strangers", case_strangers },
 		{ "far_apart", case_far_apart },
-		{ "passcred", case_passcred }, { "shut_down", case_shut_down },
-		{ "rcvbuf", case_rcvbuf },   { "out_of_band", case_out_of_band },
+		{ "passcred", case_passcred },
+		{ "shut_down", case_shut_down },
+		{ "rcvbuf", case_rcvbuf },
+		{ "out_of_band", case_out_of_band },
 	};
 
 	return RUN_CASE(cases);
