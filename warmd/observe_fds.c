@@ -130,13 +130,18 @@ static int fd_read(struct observe *o, struct thread *t, int fd)
 	return path_record(o, t, path, 0, 0, fd);
 }
 
+/* the stand-in for what the caller had open beside the standard descriptors is none of its kind */
+int fd_look(struct observe *o, const struct thread *t, int fd)
+{
+	int origin = fd_get(t->proc, fd).origin;
+
+	return origin > 2 ? boundary(o, t, "looks at what descriptor %d, which it inherited, is", origin) : 0;
+}
+
 void fd_looked_at(struct observe *o, const struct thread *t, int fd)
 {
 	int origin = fd_get(t->proc, fd).origin;
 
-	/* the stand-in is none of its kind; the builder hears of it when the program is ready */
-	if (origin > 2)
-		refuse(o, t, false, "looks at what descriptor %d, which it inherited, is", origin);
 	if (origin < 0 || origin > 2)
 		return;
 	if (o->leading)
@@ -221,6 +226,10 @@ int on_fcntl_entry(struct observe *o, struct thread *t, const struct observe_cal
 		return effect_on_fd(o, t, fd, "locks");
 	case F_SETLEASE:
 		return effect_on_fd(o, t, fd, "takes a lease of");
+	case F_GETFL:
+	case F_GETFD:
+	case F_GETPIPE_SZ:
+		return fd_look(o, t, fd);
 	default:
 		return 0;
 	}
@@ -250,6 +259,12 @@ int on_fcntl(struct observe *o, struct thread *t, const struct observe_call *c, 
 	default:
 		return 0;
 	}
+}
+
+int on_fstat_entry(struct observe *o, struct thread *t, const struct observe_call *c, const struct rule *rule)
+{
+	(void)rule;
+	return fd_look(o, t, (int)c->args[0]);
 }
 
 int on_fstat(struct observe *o, struct thread *t, const struct observe_call *c, const struct rule *rule)
@@ -378,6 +393,8 @@ int on_ioctl_entry(struct observe *o, struct thread *t, const struct observe_cal
 	r = change_of_file(o, t, c);
 	if (r || (origin < 0 && origin != ORIGIN_TTY))
 		return r;
+	if (origin > 2)
+		return fd_look(o, t, fd);
 	if (o->live && is_own_change(o, t, c))
 		return 0;
 	switch ((unsigned int)c->args[1]) {

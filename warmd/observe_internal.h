@@ -255,6 +255,8 @@ int fds_copy(struct proc *to, const struct proc *from);
 int fd_opened_to_write(struct observe *o, struct thread *t, const char *path, int fd);
 /** fds_after_exec() - drop what close-on-exec has closed */
 void fds_after_exec(struct proc *p);
+/** fd_look() - the program is about to ask what a descriptor is. Return: 0 or OBSERVE_BOUNDARY */
+int fd_look(struct observe *o, const struct thread *t, int fd);
 /** fd_looked_at() - the program asked what a descriptor is */
 void fd_looked_at(struct observe *o, const struct thread *t, int fd);
 int on_fd_made(struct observe *o, struct thread *t, const struct observe_call *c, const struct rule *rule);
@@ -263,6 +265,8 @@ int on_close(struct observe *o, struct thread *t, const struct observe_call *c, 
 int on_fcntl_entry(struct observe *o, struct thread *t, const struct observe_call *c,
 		   const struct rule *rule);
 int on_fcntl(struct observe *o, struct thread *t, const struct observe_call *c, const struct rule *rule);
+int on_fstat_entry(struct observe *o, struct thread *t, const struct observe_call *c,
+		   const struct rule *rule);
 int on_fstat(struct observe *o, struct thread *t, const struct observe_call *c, const struct rule *rule);
 int on_lock_entry(struct observe *o, struct thread *t, const struct observe_call *c, const struct rule *rule);
 int on_ioctl_entry(struct observe *o, struct thread *t, const struct observe_call *c,

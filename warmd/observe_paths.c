@@ -101,7 +101,14 @@ int on_look_entry(struct observe *o, struct thread *t, const struct observe_call
 	char path[OBSERVE_PATH_MAX];
 	bool cwd;
 
-	if (peer_path(o, t, c, rule->dirfd, rule->path, path, &cwd) <= 0 || !path_is_strangers(o, path))
+	int r = peer_path(o, t, c, rule->dirfd, rule->path, path, &cwd), fd;
+
+	if (r < 0)
+		return 0;
+	fd = r > 0 ? path_as_fd(t, path) : rule->dirfd ? (int)c->args[rule->dirfd - 1] : -1;
+	if (fd >= 0)
+		return fd_look(o, t, fd);
+	if (r == 0 || !path_is_strangers(o, path))
 		return 0;
 	return boundary(o, t, "looks at another process (%s)", path);
 }
