@@ -126,7 +126,7 @@ MUSL_CFLAGS := -std=gnu11 -Os $(WARNINGS) -fno-strict-aliasing -fno-stack-protec
 	-ffunction-sections -fdata-sections -fno-asynchronous-unwind-tables \
 	-idirafter /usr/include -idirafter /usr/include/$(ARCH)-linux-gnu
 WARM_SRC := launcher/warm.c launcher/client.c launcher/client_start.c launcher/context.c engine/become.c engine/become_json.c \
-	engine/base/affinity.c engine/base/clock.c engine/base/error.c engine/base/fd.c engine/base/limits.c engine/base/packet.c engine/base/pidfd.c engine/base/runtime_dir.c \
+	engine/base/affinity.c engine/base/basket.c engine/base/clock.c engine/base/error.c engine/base/fd.c engine/base/limits.c engine/base/packet.c engine/base/pidfd.c engine/base/runtime_dir.c \
 	launcher/enter.c launcher/follow.c launcher/launch.c launcher/terminal.c launcher/attach.c launcher/logs.c $(PTY_SRC)
 
 $(B)/musl/%.o: %.c
@@ -138,7 +138,7 @@ $(B)/warm: $(WARM_SRC:%.c=$(B)/musl/%.o)
 
 # --- libwarm ---------------------------------------------------------------------
 LIBWARM_SRC := $(wildcard launcher/libwarm*.c) launcher/client.c launcher/context.c \
-	$(addprefix engine/base/,affinity.c clock.c error.c fd.c packet.c pidfd.c runtime_dir.c)
+	$(addprefix engine/base/,affinity.c basket.c clock.c error.c fd.c packet.c pidfd.c runtime_dir.c)
 LIBWARM_OBJ := $(LIBWARM_SRC:%.c=$(B)/obj/%.o)
 
 # objects that define no name but those of warm.h, so that no program's can clash with ours: one for

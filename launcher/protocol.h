@@ -12,7 +12,9 @@
  * then version: a server answers any other version with WIRE_VERSION (a bare
  * header that carries its own version) and closes. Counts and offsets are
  * checked against size before use. Descriptors are received with
- * MSG_CMSG_CLOEXEC; MSG_CTRUNC or MSG_TRUNC ends the connection. A malformed
+ * MSG_CMSG_CLOEXEC; a launch brings one, a basket (engine/base/basket.h) with the
+ * caller's: if the client has taken those back, the launch is not wanted any more, and is not
+ * answered. MSG_CTRUNC or MSG_TRUNC ends the connection. A malformed
  * message ends that connection and nothing else.
  */
 #ifndef WARM_LAUNCHER_PROTOCOL_H
@@ -34,7 +36,7 @@
 #define WIRE_READY_ENV "WARMD_READY_FD"
 
 #define WIRE_MAGIC	    0x4d524157u /* "WARM" */
-#define WIRE_VERSION_NUMBER 3
+#define WIRE_VERSION_NUMBER 4
 #define WIRE_MAX_SIZE	    (128u * 1024) /* bytes of one message */
 #define WIRE_MAX_FDS	    253 /* SCM_MAX_FD */
 #define WIRE_RLIMITS	    16

@@ -177,7 +177,7 @@ def test_who_goes_away_is_not_waited_for(own_warm, programs):
     w.start()
     w.idle()
     before = builds(w)
-    slow = start_build(w, ["sleep", "60"], "delay=5s")
+    slow = start_build(w, ["sleep", "60"], "delay=5")
     eventually(lambda: len(children(w.pid())) == 2, "a build that runs: its process, and the program")
     others = [start_build(w, [programs.path("tiny"), "cat", str(i)]) for i in range(10)]
     try:
