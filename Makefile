@@ -106,7 +106,7 @@ PTY_SRC := $(wildcard pty/*.c)
 ENGINE_SRC := $(filter-out engine/become.c,$(wildcard engine/*.c engine/arch/$(ARCH)/*.c))
 SNAPSHOT_SRC := $(wildcard snapshot/*.c)
 WARMD_SRC := $(wildcard warmd/*.c)
-TOOL_SRC := $(wildcard launcher/tool*.c launcher/doctor*.c) launcher/client.c launcher/client_start.c launcher/context.c launcher/protocol.c
+TOOL_SRC := $(wildcard launcher/tool*.c launcher/doctor*.c) snapshot/unix_diag.c launcher/client.c launcher/client_start.c launcher/context.c launcher/protocol.c
 
 DAEMON_OBJ := $(patsubst %.c,$(B)/obj/%.o,$(BASE_SRC) $(PTY_SRC) $(ENGINE_SRC) $(SNAPSHOT_SRC) $(WARMD_SRC) launcher/protocol.c) \
 	$(PROTO_C:%.c=%.o) $(B)/gen/stub.o $(B)/gen/adaptor.o
