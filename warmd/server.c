@@ -22,6 +22,7 @@
 #include "warmd/pool.h"
 #include "warmd/terminal.h"
 
+#define NAMED_WAIT_NS	  (10 * NS_PER_S) /* launches wait for it */
 #define ACCEPT_PAUSE_USEC 50000 /* without descriptors or memory for one more connection */
 
 void connection_close(struct connection *c)
@@ -490,13 +491,19 @@ static void on_gone(void *data, const struct template *t)
 	struct server *s = data;
 	/* one that was refused has no pool, but may have been built for one */
 	bool pool = t->pool || (t->state == TEMPLATE_REFUSED && (t->request->run.flags & WIRE_RUN_POOL));
+	char words[256];
+	uint64_t ns;
 	struct request *again = pool || t->request->name[0] ? request_copy(t->request) : NULL;
 
 	if (!again)
 		return;
 	again->run.flags = pool ? WIRE_RUN_POOL : 0;
 	again->run.pool = t->pool ? t->pool->size : t->request->run.pool;
-	build_request(s, again, NULL);
+	/* what was refused is tried again at each edit, but not without end by something that changes all the time */
+	if (t->state == TEMPLATE_REFUSED && store_waits(s->store, again, &ns, words, sizeof(words)))
+		build_request_later(s, again, ns < NAMED_WAIT_NS ? ns : NAMED_WAIT_NS);
+	else
+		build_request(s, again, NULL);
 }
 
 static int on_second(sd_event_source *source, uint64_t usec, void *data)
