@@ -97,7 +97,7 @@ def test_help_of_a_command(runtime, command):
 
 def test_version(runtime):
     r = warm(runtime, "--version")
-    assert r.returncode == 0 and r.stdout.startswith("warm ") and "protocol 3" in r.stdout
+    assert r.returncode == 0 and r.stdout.startswith("warm ") and "protocol 4" in r.stdout
 
 
 @pytest.mark.parametrize("args", [
