@@ -122,7 +122,7 @@ PTY_SRC := $(wildcard pty/*.c)
 ENGINE_SRC := $(filter-out engine/become.c,$(wildcard engine/*.c engine/arch/$(ARCH)/*.c))
 SNAPSHOT_SRC := $(wildcard snapshot/*.c)
 WARMD_SRC := $(wildcard warmd/*.c)
-TOOL_SRC := $(wildcard launcher/tool*.c launcher/doctor*.c) launcher/client.c launcher/client_start.c launcher/context.c launcher/protocol.c
+TOOL_SRC := $(wildcard launcher/tool*.c launcher/doctor*.c) snapshot/unix_diag.c launcher/client.c launcher/client_start.c launcher/context.c launcher/protocol.c
 
 DAEMON_OBJ := $(patsubst %.c,$(B)/obj/%.o,$(BASE_SRC) $(PTY_SRC) $(ENGINE_SRC) $(SNAPSHOT_SRC) $(WARMD_SRC) launcher/protocol.c) \
 	$(PROTO_C:%.c=%.o) $(B)/gen/stub.o $(B)/gen/adaptor.o
@@ -142,7 +142,7 @@ MUSL_CFLAGS := -std=gnu11 -Os $(WARNINGS) -fno-strict-aliasing -fno-stack-protec
 	-ffunction-sections -fdata-sections -fno-asynchronous-unwind-tables \
 	-idirafter /usr/include -idirafter /usr/include/$(ARCH)-linux-gnu
 WARM_SRC := launcher/warm.c launcher/capable.c launcher/client.c launcher/client_start.c launcher/context.c engine/become.c engine/become_json.c \
-	engine/base/scheduling.c engine/base/clock.c engine/base/error.c engine/base/fd.c engine/base/limits.c engine/base/packet.c engine/base/pidfd.c engine/base/runtime_dir.c \
+	$(addprefix engine/base/,basket.c clock.c error.c fd.c limits.c packet.c pidfd.c runtime_dir.c scheduling.c) \
 	launcher/enter.c launcher/follow.c launcher/launch.c launcher/launch_cold.c launcher/terminal.c launcher/attach.c launcher/logs.c $(PTY_SRC)
 
 $(B)/musl/%.o: %.c
@@ -154,7 +154,7 @@ $(B)/warm: $(WARM_SRC:%.c=$(B)/musl/%.o)
 
 # --- libwarm ---------------------------------------------------------------------
 LIBWARM_SRC := $(wildcard launcher/libwarm*.c) launcher/client.c launcher/context.c \
-	$(addprefix engine/base/,scheduling.c clock.c error.c facts.c fd.c packet.c pidfd.c runtime_dir.c)
+	$(addprefix engine/base/,basket.c clock.c error.c facts.c fd.c packet.c pidfd.c runtime_dir.c scheduling.c)
 LIBWARM_OBJ := $(LIBWARM_SRC:%.c=$(B)/obj/%.o)
 
 # objects that define no name but those of warm.h, so that no program's can clash with ours: one for

@@ -3,17 +3,22 @@
 #include "launcher/doctor.h"
 
 #include <errno.h>
+#include <linux/kcmp.h>
 #include <signal.h>
 #include <stdint.h>
 #include <string.h>
 #include <sys/prctl.h>
 #include <sys/ptrace.h>
+#include <sys/socket.h>
+#include <sys/stat.h>
+#include <sys/syscall.h>
 #include <sys/uio.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
 #include "engine/base/fd.h"
 #include "launcher/doctor_arch.h"
+#include "snapshot/unix_diag.h"
 
 /* <linux/ptrace.h> cannot stand beside <sys/ptrace.h>, and older headers lack these */
 #define DOCTOR_GET_SYSCALL_INFO	      0x420e /* Linux 5.3 */
@@ -180,6 +185,37 @@ static void probe_vm_readv(struct doctor_finding *f)
 		doctor_found(f, DOCTOR_OK, "process_vm_readv works");
 }
 
+static void probe_kcmp(struct doctor_finding *f)
+{
+	pid_t pid = getpid();
+
+	if (syscall(SYS_kcmp, pid, pid, KCMP_FILE, STDERR_FILENO, STDERR_FILENO) == 0)
+		doctor_found(f, DOCTOR_OK, "kcmp works");
+	else
+		doctor_failed(f, "kcmp");
+}
+
+static void probe_unix_diag(struct doctor_finding *f)
+{
+	struct unix_diag diag = { 0 };
+	struct stat st[2];
+	int pair[2], r;
+
+	if (socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, pair) < 0) {
+		doctor_failed(f, "socketpair");
+		return;
+	}
+	r = fstat(pair[0], &st[0]) < 0 || fstat(pair[1], &st[1]) < 0 ? -errno
+								     : unix_diag(st[0].st_ino, &diag);
+	if (r == 0 && diag.peer == st[1].st_ino)
+		doctor_found(f, DOCTOR_OK, "sock_diag names the other end of a socket pair");
+	else
+		doctor_found(f, DOCTOR_MISSING, "sock_diag does not name the other end of a socket pair: %s",
+			     r < 0 ? strerror(-r) : "another was named");
+	close(pair[0]);
+	close(pair[1]);
+}
+
 #define NO_SECCOMP                                                                                           \
 	"a container's seccomp profile may forbid it: docker run --cap-add SYS_PTRACE, or a newer profile"
 
@@ -193,5 +229,9 @@ const struct doctor_probe doctor_trace_probes[] = {
 	  "programs of glibc 2.35 and newer, which use restartable sequences (Linux 5.13)",
 	  "a kernel with CONFIG_RSEQ, 5.13 or newer", probe_rseq },
 	{ "process_vm_readv", true, "to read a program's memory", NO_SECCOMP, probe_vm_readv },
+	{ "kcmp", true, "to tell which descriptors share an open file", NO_SECCOMP, probe_kcmp },
+	{ "unix-diag", false, "programs that have socket pairs at their readiness point (Linux 3.8)",
+	  "a kernel with CONFIG_UNIX_DIAG (modprobe unix_diag), and no seccomp profile against netlink",
+	  probe_unix_diag },
 };
 const size_t doctor_trace_count = ARRAY_SIZE(doctor_trace_probes);

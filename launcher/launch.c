@@ -13,6 +13,7 @@
 #include <sys/syscall.h>
 #include <sys/wait.h>
 
+#include "engine/base/basket.h"
 #include "engine/base/fd.h"
 #include "engine/base/packet.h"
 #include "engine/stub/abi.h"
@@ -59,7 +60,7 @@ static int open_beyond(void)
 }
 
 /*
- * No answer in time. From here on warmd cannot send one, and without an answer it launches nothing for `warm run`
+ * No answer in time, though warmd has the descriptors. From here on warmd cannot send one, and without an answer it launches nothing for `warm run`
  * (pool_give_order()); one that came meanwhile counts.
  */
 static int last_chance(struct launch *l, int *files, unsigned int max_files, unsigned int *ret_nfiles, int r)
@@ -72,7 +73,7 @@ int launch_ask(struct launch *l, struct wire_run *run, int cgroup, unsigned int 
 	       unsigned int max_files, unsigned int *ret_nfiles, struct error *err)
 {
 	struct iovec piece = { run, run->header.size };
-	int fds[WIRE_MAX_FDS], n = inherited(run, fds), beyond, cwd, r;
+	int fds[WIRE_MAX_FDS], n = inherited(run, fds), basket = -EBADF, beyond, cwd, r;
 
 	*ret_nfiles = 0;
 	l->conn = l->pidfd = l->follow.signal_fd = -EBADF;
@@ -95,17 +96,23 @@ int launch_ask(struct launch *l, struct wire_run *run, int cgroup, unsigned int 
 	r = follow_begin(&l->follow, run->ignored_signals, err);
 	if (r == 0) {
 		l->conn = client_open(1, 1000, err);
-		r = l->conn < 0 ? l->conn
-				: packet_send(l->conn, &piece, 1, fds, (size_t)n + (cgroup >= 0 ? 2 : 1), 0);
-		if (r < 0 && l->conn >= 0)
+		r = l->conn < 0 ? l->conn : 0;
+	}
+	if (r == 0) {
+		r = basket = basket_fill(fds, (size_t)n + (cgroup >= 0 ? 2 : 1));
+		if (r >= 0)
+			r = packet_send(l->conn, &piece, 1, &basket, 1, 0);
+		if (r < 0)
 			error_errno(err, r, "cannot send to warmd");
 	}
 	close(cwd);
 	if (r == 0) {
 		r = client_receive_run(l->conn, &l->reply, timeout_ms, files, max_files, ret_nfiles, err);
-		if (r == -ETIMEDOUT)
+		/* warmd hangs: what it has not taken is nobody's but ours again, whoever waits for a pipe's end of file */
+		if (r == -ETIMEDOUT && !basket_take_back(basket))
 			r = last_chance(l, files, max_files, ret_nfiles, r);
 	}
+	fd_close(basket);
 	if (r == 0 && l->reply.status == WIRE_LAUNCHED) {
 		l->pidfd = files[0];
 		if (l->reply.terminal)

@@ -9,6 +9,7 @@
 #include <time.h>
 #include <unistd.h>
 
+#include "engine/base/basket.h"
 #include "engine/base/fd.h"
 #include "engine/base/packet.h"
 #include "engine/base/pidfd.h"
@@ -21,6 +22,7 @@ struct launch {
 	struct warm_launch_options o;
 	struct message *message;
 	int fds[NFDS]; /* the last is owned */
+	int basket; /* they are in it while warmd is asked */
 	struct call call;
 };
 
@@ -158,11 +160,15 @@ static int send_patiently(struct connection *conn, struct launch *l)
 {
 	struct iovec piece = { l->message->bytes, ((struct wire_run *)l->message->bytes)->header.size };
 	const struct timespec ms = { 0, 1000000 };
-	int r = packet_send(conn->fd, &piece, 1, l->fds, NFDS, 0);
+	int r;
 
+	l->basket = basket_fill(l->fds, NFDS);
+	r = l->basket < 0 ? l->basket : packet_send(conn->fd, &piece, 1, &l->basket, 1, 0);
 	for (unsigned int waited = 0; r == -ETOOMANYREFS && waited < CONNECT_MS; waited++) {
 		nanosleep(&ms, NULL);
-		r = packet_send(conn->fd, &piece, 1, l->fds, NFDS, 0);
+		if (l->basket < 0)
+			l->basket = basket_fill(l->fds, NFDS);
+		r = l->basket < 0 ? l->basket : packet_send(conn->fd, &piece, 1, &l->basket, 1, 0);
 	}
 	return r;
 }
@@ -202,6 +208,7 @@ static int ask(struct warm *w, struct launch *l, struct clone **ret, bool *ret_a
 		return error_set(err, ENOMEM, "no memory");
 	conn = w->connection;
 	conn->refs++;
+	l->basket = -EBADF;
 	call_begin(w, &l->call);
 	((struct wire_run *)l->message->bytes)->tag = cl->tag;
 	((struct wire_run *)l->message->bytes)->leases = lease_wanted(w);
@@ -211,6 +218,12 @@ static int ask(struct warm *w, struct launch *l, struct clone **ret, bool *ret_a
 		l->call.unread = true;
 	} else if (r == 0 && call_await(w, &l->call, cl, CLONE_ASKED, w->launch_ms) < 0) {
 		r = error_set(err, ETIMEDOUT, "warmd does not answer (waited %u ms)", w->launch_ms);
+		/* it has not begun with it, and will not: there is no answer to come */
+		if (basket_take_back(l->basket)) {
+			clone_unlink_asked(w, cl);
+			clone_free(w, cl);
+			goto out;
+		}
 		cl->state = CLONE_ABANDONED;
 		cl->call = NULL;
 		goto out;
@@ -231,6 +244,7 @@ static int ask(struct warm *w, struct launch *l, struct clone **ret, bool *ret_a
 		r = 0;
 	}
 out:
+	l->basket = fd_close(l->basket);
 	call_end(w, &l->call);
 	connection_put(conn);
 	return r;

@@ -12,7 +12,9 @@
  * then version: a server answers any other version with WIRE_VERSION (a bare
  * header that carries its own version) and closes. Counts and offsets are
  * checked against size before use. Descriptors are received with
- * MSG_CMSG_CLOEXEC; MSG_CTRUNC or MSG_TRUNC ends the connection. A malformed
+ * MSG_CMSG_CLOEXEC; a launch brings one, a basket (engine/base/basket.h) with the
+ * caller's: if the client has taken those back, the launch is not wanted any more, and is not
+ * answered. MSG_CTRUNC or MSG_TRUNC ends the connection. A malformed
  * message ends that connection and nothing else.
  */
 #ifndef WARM_LAUNCHER_PROTOCOL_H

@@ -89,16 +89,21 @@ bool build_pending(const struct server *s, const struct request *req)
 	return false;
 }
 
-bool build_pending_name(const struct server *s, const char *name)
+static bool has_name(const struct build *list, const char *name)
 {
 	char label[REQUEST_LABEL_MAX];
 
-	for (const struct build *b = s->builds; b; b = b->next) {
+	for (const struct build *b = list; b; b = b->next) {
 		request_label(b->request, label, sizeof(label));
 		if (strcmp(b->request->name[0] ? b->request->name : label, name) == 0)
 			return true;
 	}
 	return false;
+}
+
+bool build_pending_name(const struct server *s, const char *name)
+{
+	return has_name(s->builds, name) || has_name(s->later, name);
 }
 
 bool build_is_process(const struct server *s, pid_t pid)
@@ -127,6 +132,7 @@ void build_forget_waiter(struct server *s, const struct connection *c)
 		if (had && !kept && !b->background && !b->ending && b->pid <= 0)
 			build_free(b);
 	}
+	start_next(s);
 }
 
 static bool add_waiter(struct build *b, struct connection *c)
@@ -484,7 +490,8 @@ static void start_next(struct server *s)
 	char words[128];
 	int r;
 
-	if (!b || b->pid > 0 || b->retrying)
+	/* one that is ending has its turn until it is gone: what it tells may ask for the next */
+	if (!b || b->pid > 0 || b->retrying || b->ending)
 		return;
 	log_debug("building '%s'", b->request->argv[0]);
 	r = start(b);
@@ -507,7 +514,7 @@ static void enqueue(struct server *s, struct build *b)
 {
 	struct build **at = &s->builds;
 
-	while (*at && ((*at)->pid > 0 || (*at)->retrying || (*at)->nwaiters || !b->nwaiters))
+	while (*at && ((*at)->pid > 0 || (*at)->retrying || (*at)->ending || (*at)->nwaiters || !b->nwaiters))
 		at = &(*at)->next;
 	b->next = *at;
 	*at = b;
@@ -562,8 +569,54 @@ void build_request(struct server *s, struct request *req, struct connection *wai
 	start_next(s);
 }
 
+static void drop_later(struct build *b)
+{
+	struct build **at = &b->server->later;
+
+	while (*at != b)
+		at = &(*at)->next;
+	*at = b->next;
+	sd_event_source_disable_unref(b->timer);
+	free(b);
+}
+
+static int on_later(sd_event_source *source, uint64_t usec, void *data)
+{
+	struct build *b = data;
+	struct server *s = b->server;
+	struct request *req = b->request;
+
+	(void)source;
+	(void)usec;
+	drop_later(b);
+	build_request(s, req, NULL);
+	return 0;
+}
+
+void build_request_later(struct server *s, struct request *req, uint64_t ns)
+{
+	struct build *b = calloc(1, sizeof(*b));
+
+	if (b) {
+		b->server = s;
+		b->request = req;
+	}
+	if (!b || sd_event_add_time_relative(s->event, &b->timer, CLOCK_MONOTONIC, ns / NS_PER_US, 0,
+					     on_later, b) < 0) {
+		free(b);
+		build_request(s, req, NULL);
+		return;
+	}
+	b->next = s->later;
+	s->later = b;
+}
+
 void build_stop_all(struct server *s)
 {
+	while (s->later) {
+		request_free(s->later->request);
+		drop_later(s->later);
+	}
 	while (s->builds) {
 		s->builds->nwaiters = 0;
 		build_free(s->builds);

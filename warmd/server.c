@@ -10,6 +10,7 @@
 #include <sys/socket.h>
 #include <sys/uio.h>
 
+#include "engine/base/basket.h"
 #include "engine/base/clock.h"
 #include "engine/base/fd.h"
 #include "engine/base/log.h"
@@ -23,6 +24,7 @@
 #include "warmd/rights.h"
 #include "warmd/terminal.h"
 
+#define NAMED_WAIT_NS	  (10 * NS_PER_S) /* launches wait for it */
 #define ACCEPT_PAUSE_USEC 50000 /* without descriptors or memory for one more connection */
 
 void connection_close(struct connection *c)
@@ -375,6 +377,31 @@ static bool may_bring_descriptors(const void *packet, size_t len)
 				       (run->header.type == WIRE_RUN && (run->flags & WIRE_RUN_POOL)));
 }
 
+static bool is_launch(const struct wire_run *run, size_t len)
+{
+	return len >= sizeof(*run) && (run->header.type == WIRE_LAUNCH ||
+				       (run->header.type == WIRE_RUN && (run->flags & WIRE_RUN_POOL) &&
+					!(run->flags & WIRE_RUN_BUILD)));
+}
+
+/* the descriptors of a launch. Return: 0; -ECANCELED: its client has given up; -EBADMSG */
+static int open_basket(struct packet *packet)
+{
+	struct packet inner;
+	int basket = packet->fds[0], r;
+
+	if (packet->nfds != 1)
+		return -EBADMSG;
+	packet->nfds = 0;
+	r = basket_take(basket, &inner);
+	fd_close(basket);
+	if (r < 0)
+		return r == -ECANCELED ? r : -EBADMSG;
+	memcpy(packet->fds, inner.fds, inner.nfds * sizeof(*inner.fds));
+	packet->nfds = inner.nfds;
+	return 0;
+}
+
 static int on_readable(sd_event_source *source, int fd, uint32_t events, void *data)
 {
 	static uint64_t buf[WIRE_MAX_SIZE / 8];
@@ -402,9 +429,15 @@ static int on_readable(sd_event_source *source, int fd, uint32_t events, void *d
 	s->last_request_ns = clock_ns(CLOCK_MONOTONIC);
 	if (r == 0 && packet.nfds && !may_bring_descriptors(buf, packet.len))
 		r = -EBADMSG;
+	if (r == 0 && is_launch((const struct wire_run *)buf, packet.len))
+		r = open_basket(&packet);
 	if (r == 0)
 		r = handle_packet(c, buf, packet.len, &packet);
 	packet_close_fds(&packet);
+	if (r == -ECANCELED) {
+		log_debug("process %u has given up its launch", c->pid);
+		return 0;
+	}
 	if (r == -EBADMSG) {
 		s->bad_messages++;
 		log_warning("a malformed message ends the connection");
@@ -511,13 +544,19 @@ static void on_gone(void *data, const struct template *t)
 	struct server *s = data;
 	/* one that was refused has no pool, but may have been built for one */
 	bool pool = t->pool || (t->state == TEMPLATE_REFUSED && (t->request->run.flags & WIRE_RUN_POOL));
+	char words[256];
+	uint64_t ns;
 	struct request *again = pool || t->request->name[0] ? request_copy(t->request) : NULL;
 
 	if (!again)
 		return;
 	again->run.flags = pool ? WIRE_RUN_POOL : 0;
 	again->run.pool = t->pool ? t->pool->size : t->request->run.pool;
-	build_request(s, again, NULL);
+	/* what was refused is tried again at each edit, but not without end by something that changes all the time */
+	if (t->state == TEMPLATE_REFUSED && store_waits(s->store, again, &ns, words, sizeof(words)))
+		build_request_later(s, again, ns < NAMED_WAIT_NS ? ns : NAMED_WAIT_NS);
+	else
+		build_request(s, again, NULL);
 }
 
 static int on_second(sd_event_source *source, uint64_t usec, void *data)

@@ -77,6 +77,7 @@ struct server {
 	struct connection *connections;
 	unsigned int nconnections;
 	struct build *builds; /* the first runs, the others wait */
+	struct build *later; /* to be asked for after a while */
 	uint64_t started_ns, last_request_ns; /* CLOCK_REALTIME, CLOCK_MONOTONIC */
 	uint64_t started_boot_ns; /* CLOCK_BOOTTIME: the wall clock may be set while it runs */
 	/* statistics */
@@ -171,6 +172,8 @@ int control_handle(struct connection *c, const uint8_t *payload, size_t len);
  * @waiter: gets the answer when it is done; NULL: nobody waits
  */
 void build_request(struct server *s, struct request *req, struct connection *waiter);
+/** build_request_later() - the same in @ns, for nobody who waits; it is pending by its name meanwhile */
+void build_request_later(struct server *s, struct request *req, uint64_t ns);
 /** build_pending() - is one for this command under way or waiting? */
 bool build_pending(const struct server *s, const struct request *req);
 /** build_pending_name() - the same by the name or label of its template */

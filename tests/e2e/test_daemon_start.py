@@ -62,7 +62,7 @@ def test_what_belongs_to_its_starter(make_warm):
         nice = os.getpriority(os.PRIO_PROCESS, 0)       # it could not be put back
 
     def prepare():
-        os.umask(0o777)
+        os.umask(0o22)
         os.sched_setaffinity(0, {min(cpus)})
         os.sched_setscheduler(0, os.SCHED_BATCH, os.sched_param(0))
         os.setpriority(os.PRIO_PROCESS, 0, nice)

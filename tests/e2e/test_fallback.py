@@ -5,14 +5,16 @@
 import contextlib
 import os
 import resource
+import select
 import shutil
 import signal
 import socket
 import subprocess
+import time
 
 import fake_warmd as fw
 import pytest
-from conftest import BUILD, PYTHON, SAN, TIMEOUT, Warm, children, eventually, execute, exists, need
+from conftest import BUILD, PYTHON, SAN, TIMEOUT, Warm, children, eventually, execute, exists, need, state
 
 PROGRAM = "import json, os, sys\nprint(sys.argv[1:], sorted(os.environ.items()), os.getcwd())\nprint('err', file=sys.stderr)\nsys.exit(7)\n"
 # a bounded wait: the launcher gives the daemon 200 ms, then the program starts cold
@@ -113,7 +115,7 @@ def test_refused(warm, script, tmp_path, name):
     assert count[1] == 2 * count[0]
     r = warm.run([PYTHON, s], strict=True, **options)
     assert r.status == 125 and r.stdout == b""
-    assert warm.explain([PYTHON, s], env=options["env"], stdin=options["stdin"])["status"] in ("refused", "error", "none", "building")
+    assert warm.explain([PYTHON, s], env=options["env"], stdin=options["stdin"])["status"] in ("refused", "error", "none", "building", "waits")
 
 
 def test_refusal_names_the_thing_and_ls_shows_it(warm, script):
@@ -204,6 +206,44 @@ def test_daemon_hung(own_warm, program):
     finally:
         os.kill(pid, signal.SIGCONT)
     w.same(argv, build=False)
+
+
+@contextlib.contextmanager
+def stopped(pid):
+    os.kill(pid, signal.SIGSTOP)
+    try:
+        yield
+    finally:
+        os.kill(pid, signal.SIGCONT)
+
+
+@pytest.mark.parametrize("stream", ["stdout", "stderr", "inherited"])
+def test_pipes_of_a_run_that_a_stopped_daemon_has_not_taken(own_warm, program, stream):
+    """`warm run --pool | cat`: the reader sees the end of file when the program ends, while warmd is still stopped"""
+    w, argv = own_warm, [PYTHON, program, "a"]
+    w.build(argv, options=["--pool", "1"])
+    assert w.run(argv, options=["--pool"], strict=True).status == w.cold(argv).status
+    read, write = os.pipe()
+    given = {"stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL}
+    if stream == "inherited":
+        given["pass_fds"] = [write]
+    else:
+        given[stream] = write
+    pid = w.pid()
+    with stopped(pid):
+        p = subprocess.Popen([w.program, "run", "--pool", "--", *map(str, argv)], env=w.environment(), stdin=subprocess.DEVNULL, **given)
+        os.close(write)
+        end = time.monotonic() + TIMEOUT
+        while True:
+            assert select.select([read], [], [], max(0, end - time.monotonic()))[0], "no end of file"
+            if not os.read(read, 65536):
+                break
+        assert p.wait(TIMEOUT) == w.cold(argv).status
+        assert state(pid) == "T"
+    os.close(read)
+    # it goes on, and has launched nothing meanwhile
+    w.same(argv, build=False)
+    assert w.stats()["running"] == 0 and w.stats()["bad_messages"] == 0
 
 
 @pytest.mark.races("measures seconds, of a run beside a cold one")

@@ -40,7 +40,7 @@ ENDS = {
     "multi-line": "x = (1,\n     2,\n     json.loads(\n         '{'))",
     "exception group": "raise BaseException('x', [1])",
     "name error": "pritn(1)",
-    "import error": "import no_such_module_here",
+    "import error": "def f():\n    import no_such_module_here\n\nf()",      # at its own level it is no template: test_backoff.py
     "syntax error at run time": "exec('1 +')",
     "recursion": "def f(): f()\ntry:\n    f()\nexcept RecursionError as e:\n    print(e)",
     "unicode": "print('\\u20ac \\U0001f600')",

@@ -12,9 +12,9 @@ import pytest
 from conftest import PACKAGE, ROOT
 
 LIBRARY = os.environ.get("WARM_TEST_LIBWARM", os.path.join(ROOT, "build", "libwarm.so"))
-MAGIC, VERSION = 0x4D524157, 3
+MAGIC, VERSION = 0x4D524157, 4
 RUN_REPLY, LAUNCH, EXITED = 3, 7, 8
-NONE, LAUNCHED = 1, 9
+NONE, LAUNCHED = 1, 10
 ENV = 1 << 7
 RUN_SIZE, RUN_TAG = 488, 400            # struct wire_run
 REPLY_SIZE, REPLY_TAG, REPLY_REASON = 360, 88, 104      # struct wire_run_reply
@@ -47,6 +47,9 @@ class Server(threading.Thread):
     def answer(self, connection):
         data, fds, _, _ = socket.recv_fds(connection, 1 << 17, 8)
         if data:
+            basket = socket.socket(fileno=fds[0])
+            with basket:
+                fds = socket.recv_fds(basket, 1, 8)[1]
             self.launch(connection, data, fds)
         return data
 

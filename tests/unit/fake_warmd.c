@@ -18,6 +18,7 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
+#include "engine/base/basket.h"
 #include "engine/base/fd.h"
 #include "engine/base/pidfd.h"
 
@@ -141,6 +142,17 @@ static const char *next(const char **at, const char *end)
 	return s;
 }
 
+static void take_basket(struct packet *p)
+{
+	int basket = p->fds[0];
+	struct packet inner;
+
+	must(p->nfds == 1 && basket_take(basket, &inner) == 0);
+	close(basket);
+	memcpy(p->fds, inner.fds, sizeof(inner.fds));
+	p->nfds = inner.nfds;
+}
+
 struct asked *fake_take(int conn)
 {
 	static struct asked a;
@@ -152,6 +164,7 @@ struct asked *fake_take(int conn)
 	must(a.run.header.magic == WIRE_MAGIC && a.run.header.version == WIRE_VERSION_NUMBER);
 	must(a.run.header.type == WIRE_LAUNCH && a.run.header.size == a.packet.len);
 	must(a.run.strings_size == a.packet.len - sizeof(a.run));
+	take_basket(&a.packet);
 	must(a.run.inherited_fds[0] == 7 && !a.run.inherited_fds[1] && a.packet.nfds == 4);
 	must(a.run.argc < ARRAY_SIZE(a.argv) && a.run.envc < ARRAY_SIZE(a.envp));
 	end = at + a.run.strings_size;

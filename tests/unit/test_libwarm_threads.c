@@ -20,6 +20,7 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
+#include "engine/base/basket.h"
 #include "engine/base/fd.h"
 #include "engine/base/pidfd.h"
 #include "launcher/libwarm.h"
@@ -287,6 +288,9 @@ static void interrupted(void **state)
 
 /* --- time-out ---------------------------------------------------------------------------- */
 
+static int stopped_pipe[2];
+static uint64_t script_bytes[WIRE_MAX_SIZE / 8];
+
 static void script_late(void)
 {
 	int conn = fake_accept(), status;
@@ -318,6 +322,41 @@ static void given_up(void **state)
 	assert_int_equal(launch("t", &pid, NULL), 0);
 	assert_int_equal(warm_wait(w, pid, &status), 0);
 	assert_int_equal(status, SIGKILL);
+	fake_end();
+}
+
+/* a warmd that is stopped, and goes on when the client has given up */
+static void script_stopped(void)
+{
+	int conn = fake_accept();
+	struct packet p, inner;
+	char byte;
+
+	/* the pipe's other end has been closed by then, though nothing was read here */
+	close(stopped_pipe[1]);
+	must(read(stopped_pipe[0], &byte, 1) == 0);
+	must(packet_receive(conn, script_bytes, sizeof(script_bytes), &p, 0) == 0 && p.nfds == 1);
+	must(basket_take(p.fds[0], &inner) == -ECANCELED);
+	packet_close_fds(&p);
+	fake_refuse(conn, fake_take(conn)->run.tag, WIRE_COLD_NONE, "");
+}
+
+static void taken_back(void **state)
+{
+	struct warm_launch_options o = { .size = sizeof(o), .template_name = "t", .fds = { -1, -1, -1 } };
+	struct error err;
+
+	(void)state;
+	assert_int_equal(pipe(stopped_pipe), 0);
+	fake_start(script_stopped);
+	close(stopped_pipe[0]);
+	assert_int_equal(handle_open(&w, NULL, 100, &err), 0);
+	o.fds[1] = stopped_pipe[1];
+	assert_int_equal(warm_launch(w, &o, NULL, NULL), -ETIMEDOUT);
+	close(stopped_pipe[1]);
+	w->launch_ms = LAUNCH_MS;
+	assert_null(w->asked);
+	assert_int_equal(launch("t", NULL, NULL), -ENOENT);
 	fake_end();
 }
 
@@ -507,8 +546,8 @@ int main(void)
 #define TEST(name) cmocka_unit_test_setup_teardown(name, setup, teardown)
 	const struct CMUnitTest tests[] = {
 		TEST(crossed_order), TEST(words_by_thread), TEST(load_with_signals), TEST(interrupted),
-		TEST(given_up),	     TEST(lost_mid_launch), TEST(lost_unread),	     TEST(lost_between),
-		TEST(gone_for_good), TEST(orphans),
+		TEST(given_up),	     TEST(taken_back),	    TEST(lost_mid_launch),   TEST(lost_unread),
+		TEST(lost_between),  TEST(gone_for_good),   TEST(orphans),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
