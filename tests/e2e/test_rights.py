@@ -7,11 +7,14 @@ import contextlib
 import json
 import os
 import pty
+import resource
 import secrets
 import shutil
+import socket
 import subprocess
 
 import fake_warmd as fw
+import liar
 import pytest
 from conftest import BUILD, HERE, PYTHON, SAN, TIMEOUT, TREE, a_warm, eventually, execute, exists, need
 from launches import Launches
@@ -109,6 +112,12 @@ def kept(warm, programs, tmp_path_factory):
             os.waitpid(k.client, 0)
 
 
+@pytest.fixture
+def rights(programs):
+    flags = ["-fsanitize=address,undefined"] if SAN else []
+    return programs.path("rights", f"-I{TREE / 'launcher'}", str(BUILD / "libwarm.a"), *flags)
+
+
 def statuses(answers):
     """Of the answers to launches: (status, words)"""
     said = {}
@@ -181,9 +190,7 @@ def test_commands(kept, how):
 
 # a process whose children will be elsewhere can make no threads: clone(2), EINVAL
 @pytest.mark.parametrize("how", [c for c in CALLERS if "for_children" not in str(c)])
-def test_libwarm(kept, programs, how):
-    flags = ["-fsanitize=address,undefined"] if SAN else []
-    rights = programs.path("rights", f"-I{TREE / 'launcher'}", str(BUILD / "libwarm.a"), *flags)
+def test_libwarm(kept, rights, how):
     r = execute([*kept.how(how), rights, "nothing", "first", kept.name], env={**kept.env, "ASAN_OPTIONS": "detect_leaks=0"})
     need(r.status != 77, r.err)
     assert r.status == 0 and r.out.startswith("launch -13 the caller"), r
@@ -352,6 +359,86 @@ def test_a_log_of_another_user_is_not_written(own_warm, tmp_path):
         assert execute([own_warm.program, "run", "true"], env=env).status == 0
         own_warm.command("stop")
         assert target.read_text(encoding="ascii") == "mine\n" and other.read_text(encoding="ascii") == ""
+
+
+# --- more of what docs/security.md says ---------------------------------------------------------------------------
+
+def test_a_handle_counts_from_its_first_launch(kept, rights):
+    """Opened and not used, it gives nothing; used, it is as any descriptor that a process keeps"""
+    env = {**kept.env, "ASAN_OPTIONS": "detect_leaks=0"}
+    r = execute([rights, "no_new_privs", "opened", kept.name], env=env)
+    assert r.status == 0 and r.out.startswith("launch -13 the caller and warmd differ in NoNewPrivs"), r
+    r = execute([rights, "no_new_privs", "used", kept.name], env=env)
+    assert r.status == 0 and r.out.count("ended 0") == 2, r
+    kept.before = kept.state()
+
+
+def test_a_control_message_of_any_kind_is_checked(kept):
+    """What is not known yet, too: a command without a number that warmd knows"""
+    how = "no_new_privs"
+    text = ("import sys; sys.path.insert(0, sys.argv[1]); import liar, fake_warmd as fw; "
+            "print([liar.ask(sys.argv[2], fw.packet(n, b'\\1' * size)) for n in range(1, 40) for size in (0, 8, 24, 64) if n not in (4, 15)])")
+    r = execute([*kept.how(how), PYTHON, "-c", text, HERE, kept.warm.runtime_dir / "warmd.sock"], env=kept.env)
+    assert r.status == 0, r
+    kept.silent(r)
+    assert all(descriptors == 0 for _, descriptors in eval(r.out)), r  # noqa: S307
+    assert kept.state() == kept.before
+
+
+def test_log_has_no_environment(make_warm, script):
+    w = make_warm(config={"log_level": "debug"})
+    argv = [PYTHON, script("import os\nX = os.environ.get('PASSWORD')\n\ndef main():\n    print(X)\n\nmain()\n")]
+    for secret in ("first-secret", "second-secret"):
+        env = {"PASSWORD": secret}
+        w.build(argv, env=env)
+        assert w.run(argv, env=env, strict=True).out == secret + "\n"
+    w.run(argv, env={"PASSWORD": "third-secret"})
+    w.idle()
+    assert "debug: run " in w.log()
+    assert "-secret" not in w.log()
+
+
+@ROOT
+def test_configuration_of_another_user(make_warm):
+    w = make_warm(config={})
+    os.chown(w.config_file, 65534, 65534)
+    assert w.run(["echo", "1"]).out == "1\n"
+    assert not w.pid()
+    r = execute([w.build_directory / "warmd"], env=w.env)
+    assert r.status == 125 and "belongs to another user (uid 65534)" in r.err, r
+
+
+def test_set_user_id_programs_are_refused(own_warm, tmp_path):
+    program = tmp_path / "program"
+    shutil.copy("/bin/echo", program)
+    program.chmod(0o4755)
+    answer = own_warm.build([program, "1"], expect=None)
+    assert answer["status"] == "refused" and "it is set-uid" in answer["reason"], answer
+    assert own_warm.run([program, "1"]).out == "1\n"
+
+
+def test_as_many_connections_as_there_may_be(own_warm):
+    """One more is closed, and the others go on"""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    need(hard == resource.RLIM_INFINITY or hard >= 4096, "4096 descriptors")
+    own_warm.start()
+    resource.setrlimit(resource.RLIMIT_NOFILE, (max(soft, 2048), hard))
+    try:
+        with contextlib.ExitStack() as stack:
+            def connect():
+                s = stack.enter_context(socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET))
+                s.settimeout(TIMEOUT)
+                s.connect(str(own_warm.runtime_dir / "warmd.sock"))
+                return s
+            first = [connect() for _ in range(1024)]
+            first[-1].send(liar.HELLO)
+            assert first[-1].recv(4096)
+            assert connect().recv(4096) == b""
+            assert own_warm.run(["echo", "1"]).out == "1\n"
+            first[0].send(liar.HELLO)
+            assert liar.is_hello(first[0].recv(4096))
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
 
 
 # --- the file capability ------------------------------------------------------------------------------------------
