@@ -148,7 +148,7 @@ def refused(kept, answers):
     for what in ("logs", "attach", "attach --view", "ls", "inspect", "stats", "explain", "explain clone", "ps", "rm", "stop"):
         assert "the caller" in answers[what][0], (what, answers[what])
         assert "terminal" not in answers[what][0]
-    assert answers["metrics"][0] == ""
+    assert answers["metrics"][0].startswith("HTTP/1.1 403 ") and "the caller" in answers["metrics"][0]
     assert "0.1.0" in answers["hello"][0]
     assert kept.state() == kept.before
 
@@ -180,7 +180,7 @@ def test_commands(kept, how):
     kept.silent(r)
     for command in (["build", "--", *kept.argv], ["build", "--ready", "call", "--", "sh", "-c", f"echo > {kept.folder}/made"],
                     ["launch", kept.name], ["logs", str(kept.clone)], ["explain", kept.name], ["explain", str(kept.clone)],
-                    ["inspect", kept.name], ["ls"], ["ps"], ["stats"], ["rm", kept.name]):
+                    ["inspect", kept.name], ["ls"], ["ps"], ["stats"], ["stats", "--prometheus"], ["rm", kept.name]):
         r = execute([*warm, *command], env=env)
         assert r.status == 125 and "the caller" in r.err, (command, r)
         kept.silent(r)
@@ -275,6 +275,27 @@ def test_proc_of_another_pid_namespace(programs, own_warm):
     need(r.status != 77, r.err)
     assert r.out == "1\n" and "running cold: /proc is not that of warmd's pid namespace" in r.err, r
     assert "no template was built: /proc is not" in r.err, r
+
+
+def test_on_a_kernel_that_tells_less(programs, script):
+    """Before Linux 6.5 a peer is a number, before 6.11 namespaces are read in /proc"""
+    program = [PYTHON, script("import json\n\ndef main():\n    print(1)\n\nmain()\n")]
+    with daemon_of(programs, "old_kernel", program) as (w, start):
+        assert execute([*start, w.program, "run", "--strict", "--", *program], env=w.env).out == "1\n"
+        r = execute([*start, w.program, "launch", "-v", "t"], env=w.env)
+        assert r.out == "1\n" and "launched from template" in r.err, r
+        words = {"no_new_privs": "NoNewPrivs", "uts": "uts namespace", "mnt": "mnt namespace", "pid_for_children": "pid_for_children namespace"}
+        for how in words if os.geteuid() == 0 else ("user", "user,uts"):
+            r = execute([programs.path("caller"), f"old_kernel,{how}", w.program, "run", "--strict", "--", *program], env=w.env)
+            need(r.status != 77, r.err)
+            assert r.status == 125 and "the caller" in r.err and words.get(how, " namespace") in r.err, r
+        # the process that connected is gone, a child has kept the connection
+        text = ("import os, select, socket, sys; sys.path.insert(0, sys.argv[1]); import liar\n"
+                "s = socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET); s.connect(sys.argv[2]); parent = os.pidfd_open(os.getpid())\n"
+                "if os.fork(): os._exit(0)\n"
+                "select.select([parent], [], []); s.send(liar.control(1)); print(s.recv(99999))")
+        r = execute([*start, PYTHON, "-c", text, HERE, w.runtime_dir / "warmd.sock"], env=w.env)
+        assert "the caller has ended" in r.out or "has not kept the connection" in r.out, r
 
 
 # --- the runtime directory ----------------------------------------------------------------------------------------
