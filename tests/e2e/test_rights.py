@@ -20,7 +20,7 @@ from conftest import BUILD, HERE, PYTHON, SAN, TIMEOUT, TREE, a_warm, eventually
 from launches import Launches
 
 ROOT = pytest.mark.skipif(os.geteuid() != 0, reason="needs root")
-MODULE = "import os\nSECRET = open({secret!r}).read()\nNOW = [os.getuid(), os.getgid(), os.uname().nodename]\n"
+MODULE = "import os\ntry:\n    SECRET = open({secret!r}).read()\nexcept OSError:\n    SECRET = 'denied'\nNOW = [os.getuid(), os.getgid(), os.uname().nodename]\n"
 SCRIPT = "import m\n\ndef main():\n    print(m.SECRET, m.NOW)\n\nmain()\n"
 # by whom they can be made; {} is a folder of the test's, {secret}:{other} two files
 CALLERS = [
@@ -45,6 +45,9 @@ class Kept:
         for name, text in (("secret", self.secret), ("other", "other"), ("a.py", SCRIPT),
                            ("m.py", MODULE.format(secret=str(self.folder / "secret")))):
             (self.folder / name).write_text(text, encoding="ascii")
+        (self.folder / "secret").chmod(0o600)
+        if os.geteuid() == 0:       # by capability alone
+            os.chown(self.folder / "secret", 65534, 65534)
         self.root, self.bound = directory / "root", directory / "bound"
         self.root.mkdir()
         self.bound.mkdir()
@@ -169,6 +172,8 @@ def test_commands(kept, how):
     prefix, env = kept.how(how), kept.env
     cold = execute([*prefix, *kept.argv], env=env)
     need(cold.status != 77, cold.err)
+    if os.geteuid() == 0 and how in ("capabilities", "user", "user_other"):
+        assert cold.out.startswith("denied"), cold
     warm = [*prefix, kept.warm.program]
     for options in ([], ["--pool"], ["--name", kept.name], ["--pool", "--ready", "call"]):
         r = execute([*warm, "run", *options, "--", *kept.argv], env=env)
