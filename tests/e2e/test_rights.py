@@ -16,7 +16,7 @@ import subprocess
 import fake_warmd as fw
 import liar
 import pytest
-from conftest import BUILD, HERE, PYTHON, SAN, TIMEOUT, TREE, a_warm, eventually, execute, exists, need
+from conftest import BUILD, HERE, PYTHON, SAN, TIMEOUT, TREE, a_warm, eventually, execute, exists, need, read_until
 from launches import Launches
 
 ROOT = pytest.mark.skipif(os.geteuid() != 0, reason="needs root")
@@ -38,8 +38,9 @@ class Kept:
     """A template with a secret in it, parked clones of it, and a clone on a terminal of its own"""
 
     def __init__(self, warm, directory, programs):
-        # the search for leaks makes a thread, which some of the callers cannot: clone(2), EINVAL
-        self.warm, self.directory, self.env = warm, directory, {**warm.environment(), **({"ASAN_OPTIONS": "detect_leaks=0"} if SAN else {})}
+        if SAN:     # the search for leaks makes a thread, which some of the callers cannot: clone(2), EINVAL
+            warm.env["ASAN_OPTIONS"] = "detect_leaks=0"
+        self.warm, self.directory, self.env = warm, directory, warm.environment()
         self.secret = secrets.token_hex(8)
         self.folder = directory / self.secret          # names, arguments and paths are secret too
         self.folder.mkdir()
@@ -73,6 +74,7 @@ class Kept:
         if pid == 0:
             os.execve(self.warm.program, [str(self.warm.program), "launch", "terminal"], self.env)
         self.client = pid
+        read_until(self.terminal, self.secret.encode())
         self.clone = eventually(lambda: [c["pid"] for c in self.warm.json("ps")], "a clone on a terminal")[0]
         eventually(lambda: self.secret in self.warm.command("logs", str(self.clone), check=False).stdout, "its output")
         self.before = self.state()
