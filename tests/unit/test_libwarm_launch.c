@@ -163,7 +163,7 @@ static const struct {
 } statuses[] = {
 	{ WIRE_COLD_NONE, -ENOENT },	    { WIRE_COLD_BUILDING, -EAGAIN }, { WIRE_COLD_STALE, -EAGAIN },
 	{ WIRE_COLD_REFUSED, -EOPNOTSUPP }, { WIRE_COLD_MISMATCH, -EACCES }, { WIRE_COLD_BUDGET, -ENOSPC },
-	{ WIRE_COLD_ERROR, -EIO },	    { WIRE_COLD_DISABLED, -EPERM },   { WIRE_COLD_RIGHTS, -EACCES },
+	{ WIRE_COLD_ERROR, -EIO },	    { WIRE_COLD_DISABLED, -EPERM },  { WIRE_COLD_RIGHTS, -EACCES },
 };
 
 static void script_statuses(void)
