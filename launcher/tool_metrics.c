@@ -98,6 +98,10 @@ int tool_metrics(void)
 	if (len < 0)
 		return tool_fail(&err);
 	body = strstr(text, "\r\n\r\n");
+	if (body && strncmp(text, "HTTP/1.1 403 ", 13) == 0) {
+		error_set(&err, EPERM, "%.*s", (int)strcspn(body + 4, "\r\n"), body + 4);
+		return tool_fail(&err);
+	}
 	if (!body || strncmp(text, "HTTP/1.1 200 ", 13) != 0) {
 		error_set(&err, EBADMSG, "warmd answered: %.*s", (int)strcspn(text, "\r\n"), text);
 		return tool_fail(&err);

@@ -240,7 +240,12 @@ static int ask(int fd, size_t size, pid_t child, struct wire_run_reply *reply, u
 	/* the program will be this process, not the one that warmd sees: for lists */
 	((struct wire_run *)message)->tag = child ? (uint32_t)getpid() : 0;
 	r = client_send(fd, message, size, err);
-	return r < 0 ? r : client_receive_run(fd, reply, ANSWER_MS, files, ENTER_MAX_FILES, ret_nfds, err);
+	if (r == 0)
+		r = client_receive_run(fd, reply, ANSWER_MS, files, ENTER_MAX_FILES, ret_nfds, err);
+	/* a warmd of another version closes behind its answer to WIRE_LOOK; that it left something unread is told first: unix(7) */
+	if (r == -ECONNRESET)
+		r = client_receive_run(fd, reply, ANSWER_MS, files, ENTER_MAX_FILES, ret_nfds, err);
+	return r;
 }
 
 static int run_warm(const struct run_options *o, int argc, char **argv, char **envp)

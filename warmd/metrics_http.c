@@ -29,6 +29,7 @@ struct client {
 	struct client *next;
 	struct metrics_http *http;
 	int fd;
+	bool same_user;
 	sd_event_source *io, *timer, *work;
 	char head[METRICS_REQUEST_MAX];
 	size_t head_len;
@@ -116,6 +117,8 @@ static const char *reason(int status)
 	switch (status) {
 	case 200:
 		return "OK";
+	case 403:
+		return "Forbidden";
 	case 404:
 		return "Not Found";
 	case 405:
@@ -184,6 +187,14 @@ static void answer_failure(struct client *c, int status)
 
 	snprintf(words, sizeof(words), "%d %s; the metrics are at /metrics\n", status, reason(status));
 	answer(c, status, words, strlen(words));
+}
+
+static void answer_refusal(struct client *c, const char *why)
+{
+	char words[600];
+
+	snprintf(words, sizeof(words), "%s\n", why);
+	answer(c, 403, words, strlen(words));
 }
 
 static void answer_text(struct client *c)
@@ -272,6 +283,7 @@ static void begin_work(struct client *c)
 
 static void read_request(struct client *c)
 {
+	struct error err = { 0 };
 	ssize_t n = recv(c->fd, c->head + c->head_len, sizeof(c->head) - c->head_len, MSG_DONTWAIT);
 	int status;
 
@@ -283,7 +295,10 @@ static void read_request(struct client *c)
 	}
 	c->head_len += (size_t)n;
 	status = http_request(c->head, c->head_len, &c->body);
-	if (status == 200)
+	/* names of templates are made of command lines */
+	if (status == 200 && c->same_user && peer_compare(c->fd, &err) < 0)
+		answer_refusal(c, err.text);
+	else if (status == 200)
 		begin_work(c);
 	else if (status)
 		answer_failure(c, status);
@@ -317,17 +332,6 @@ static int on_timeout(sd_event_source *source, uint64_t usec, void *data)
 	return 0;
 }
 
-/* names of templates are made of command lines. The way through another user's folder is one that only root's rights open */
-static bool may_read(int peer, uid_t uid)
-{
-	struct error err = { 0 };
-
-	if (uid == geteuid() ? peer_compare(peer, &err) == 0 : uid == 0)
-		return true;
-	log_debug("no metrics for a process of uid %u: %s", uid, err.text);
-	return false;
-}
-
 static int on_connect(sd_event_source *source, int fd, uint32_t events, void *data)
 {
 	struct metrics_http *h = data;
@@ -342,13 +346,16 @@ static int on_connect(sd_event_source *source, int fd, uint32_t events, void *da
 		server_pause_accepting(h->server, source, errno);
 		return 0;
 	}
-	if (getsockopt(peer, SOL_SOCKET, SO_PEERCRED, &cred, &len) < 0 || !may_read(peer, cred.uid))
+	/* the way through another user's directory is one that only root's rights open */
+	if (getsockopt(peer, SOL_SOCKET, SO_PEERCRED, &cred, &len) < 0 ||
+	    (cred.uid != geteuid() && cred.uid != 0))
 		return 0;
 	c = calloc(1, sizeof(*c));
 	if (!c)
 		return 0;
 	c->http = h;
 	c->fd = TAKE_FD(peer);
+	c->same_user = cred.uid == geteuid();
 	c->next = h->clients;
 	h->clients = c;
 	if (++h->nclients >= CLIENTS_MAX)

@@ -165,14 +165,15 @@ static bool root_differs(const struct statx *a, const struct statx *b)
 
 static int compare(const struct rights *a, const struct rights *own, const char *who, struct error *err)
 {
-	for (size_t i = 0; i < COMPARED; i++)
-		if (field_differs(&a->field[i], &own->field[i]))
-			return error_set(err, EACCES, "%s and warmd differ in %.*s", who,
-					 (int)strlen(fields[i]) - 1, fields[i]);
+	/* what differs in another namespace follows from that: in a user namespace, the capabilities */
 	for (size_t i = 0; i < ARRAY_SIZE(namespaces); i++)
 		if (a->ns[i] != own->ns[i])
 			return error_set(err, EACCES, "%s is in another %s namespace than warmd", who,
 					 namespaces[i]);
+	for (size_t i = 0; i < COMPARED; i++)
+		if (field_differs(&a->field[i], &own->field[i]))
+			return error_set(err, EACCES, "%s and warmd differ in %.*s", who,
+					 (int)strlen(fields[i]) - 1, fields[i]);
 	if (root_differs(&a->root, &own->root))
 		return error_set(err, EACCES, "%s has another root directory than warmd", who);
 	for (size_t i = 0; i < ARRAY_SIZE(labels); i++)
@@ -187,12 +188,8 @@ static int compare(const struct rights *a, const struct rights *own, const char 
 /* its namespaces stay open, see read_namespace() */
 static void keep_namespaces(int pidfd)
 {
-	for (size_t i = 0; i < ARRAY_SIZE(namespaces) && pidfd >= 0; i++) {
-		int fd = ioctl(pidfd, PIDFD_IOCTL(1 + i), 0);
-
-		if (fd < 0)
-			return;
-	}
+	for (size_t i = 0; i < ARRAY_SIZE(namespaces) && pidfd >= 0; i++)
+		(void)ioctl(pidfd, PIDFD_IOCTL(1 + i), 0); /* close-on-exec: open_namespace() in Linux */
 }
 
 /*

@@ -50,7 +50,7 @@ struct connection {
 	bool guest; /* one too many: guest.c */
 	bool dead; /* connection_end() */
 	struct terminal *terminal; /* that it writes to or looks at: terminal.h */
-	uint64_t hard_limits[WIRE_RLIMITS]; /* of the process at the other end, when it first asked for a launch */
+	uint64_t hard_limits[WIRE_RLIMITS]; /* of the client, when it first asked for a launch */
 	int oom_score_adj; /* the same */
 	struct outgoing *outgoing, **outgoing_end; /* what the client's socket had no room for: outgoing.c */
 	size_t noutgoing, outgoing_bytes, outgoing_fds;

@@ -233,7 +233,7 @@ class FakeWarmd:
 
     def answer(self, connection, data):
         kind = HEADER.unpack_from(data)[2]
-        if kind == T_LOOK and self.behaviour != "close-late":  # wants no answer
+        if kind == T_LOOK and self.behaviour not in ("close-late", "version"):  # wants no answer
             return
         self.asked.set()
         reply_kind = T_RUN_REPLY if kind == T_RUN else T_CONTROL_REPLY

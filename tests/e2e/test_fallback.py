@@ -277,7 +277,7 @@ def test_fake_answer_with_nonsense_in_it(own_warm, program):
             fds = [os.memfd_create("x") for _ in range(3)]
             for fd in fds:
                 os.write(fd, os.urandom(8192))
-            body = fw.REPLY.pack(0, 3, 0x10000000, 4096, 4096, 0x20000000, 4096, 1, 1, 0, 0, 0, 0, 0, 0, 0, 0, b"")
+            body = fw.REPLY.pack(0, 3, 0x10000000, 4096, 4096, 0x20000000, 4096, 1, 1, 0, 0, 0, 0, 0, 0, 0, 0, 0, b"")
             with contextlib.suppress(OSError):
                 socket.send_fds(connection, [fw.packet(fw.T_RUN_REPLY, body)], fds)
             for fd in fds:

@@ -7,17 +7,20 @@ import contextlib
 import json
 import os
 import pty
+import resource
 import secrets
 import shutil
+import socket
 import subprocess
 
 import fake_warmd as fw
+import liar
 import pytest
-from conftest import BUILD, HERE, PYTHON, SAN, TIMEOUT, TREE, a_warm, eventually, execute, exists, need
+from conftest import BUILD, HERE, PYTHON, SAN, TIMEOUT, TREE, a_warm, eventually, execute, exists, need, read_until
 from launches import Launches
 
 ROOT = pytest.mark.skipif(os.geteuid() != 0, reason="needs root")
-MODULE = "import os\nSECRET = open({secret!r}).read()\nNOW = [os.getuid(), os.getgid(), os.uname().nodename]\n"
+MODULE = "import os\ntry:\n    SECRET = open({secret!r}).read()\nexcept OSError:\n    SECRET = 'denied'\nNOW = [os.getuid(), os.getgid(), os.uname().nodename]\n"
 SCRIPT = "import m\n\ndef main():\n    print(m.SECRET, m.NOW)\n\nmain()\n"
 # by whom they can be made; {} is a folder of the test's, {secret}:{other} two files
 CALLERS = [
@@ -35,6 +38,8 @@ class Kept:
     """A template with a secret in it, parked clones of it, and a clone on a terminal of its own"""
 
     def __init__(self, warm, directory, programs):
+        if SAN:     # the search for leaks makes a thread, which some of the callers cannot: clone(2), EINVAL
+            warm.env["ASAN_OPTIONS"] = "detect_leaks=0"
         self.warm, self.directory, self.env = warm, directory, warm.environment()
         self.secret = secrets.token_hex(8)
         self.folder = directory / self.secret          # names, arguments and paths are secret too
@@ -42,6 +47,9 @@ class Kept:
         for name, text in (("secret", self.secret), ("other", "other"), ("a.py", SCRIPT),
                            ("m.py", MODULE.format(secret=str(self.folder / "secret")))):
             (self.folder / name).write_text(text, encoding="ascii")
+        (self.folder / "secret").chmod(0o600)
+        if os.geteuid() == 0:       # by capability alone
+            os.chown(self.folder / "secret", 65534, 65534)
         self.root, self.bound = directory / "root", directory / "bound"
         self.root.mkdir()
         self.bound.mkdir()
@@ -66,6 +74,7 @@ class Kept:
         if pid == 0:
             os.execve(self.warm.program, [str(self.warm.program), "launch", "terminal"], self.env)
         self.client = pid
+        read_until(self.terminal, self.secret.encode())
         self.clone = eventually(lambda: [c["pid"] for c in self.warm.json("ps")], "a clone on a terminal")[0]
         eventually(lambda: self.secret in self.warm.command("logs", str(self.clone), check=False).stdout, "its output")
         self.before = self.state()
@@ -109,6 +118,12 @@ def kept(warm, programs, tmp_path_factory):
             os.waitpid(k.client, 0)
 
 
+@pytest.fixture
+def rights(programs):
+    flags = ["-fsanitize=address,undefined"] if SAN else []
+    return programs.path("rights", f"-I{TREE / 'launcher'}", str(BUILD / "libwarm.a"), *flags)
+
+
 def statuses(answers):
     """Of the answers to launches: (status, words)"""
     said = {}
@@ -139,7 +154,7 @@ def refused(kept, answers):
     for what in ("logs", "attach", "attach --view", "ls", "inspect", "stats", "explain", "explain clone", "ps", "rm", "stop"):
         assert "the caller" in answers[what][0], (what, answers[what])
         assert "terminal" not in answers[what][0]
-    assert answers["metrics"][0] == ""
+    assert answers["metrics"][0].startswith("HTTP/1.1 403 ") and "the caller" in answers["metrics"][0]
     assert "0.1.0" in answers["hello"][0]
     assert kept.state() == kept.before
 
@@ -160,6 +175,8 @@ def test_commands(kept, how):
     prefix, env = kept.how(how), kept.env
     cold = execute([*prefix, *kept.argv], env=env)
     need(cold.status != 77, cold.err)
+    if os.geteuid() == 0 and how in ("capabilities", "user", "user_other"):
+        assert cold.out.startswith("denied"), cold
     warm = [*prefix, kept.warm.program]
     for options in ([], ["--pool"], ["--name", kept.name], ["--pool", "--ready", "call"]):
         r = execute([*warm, "run", *options, "--", *kept.argv], env=env)
@@ -171,7 +188,7 @@ def test_commands(kept, how):
     kept.silent(r)
     for command in (["build", "--", *kept.argv], ["build", "--ready", "call", "--", "sh", "-c", f"echo > {kept.folder}/made"],
                     ["launch", kept.name], ["logs", str(kept.clone)], ["explain", kept.name], ["explain", str(kept.clone)],
-                    ["inspect", kept.name], ["ls"], ["ps"], ["stats"], ["rm", kept.name]):
+                    ["inspect", kept.name], ["ls"], ["ps"], ["stats"], ["stats", "--prometheus"], ["rm", kept.name]):
         r = execute([*warm, *command], env=env)
         assert r.status == 125 and "the caller" in r.err, (command, r)
         kept.silent(r)
@@ -181,9 +198,7 @@ def test_commands(kept, how):
 
 # a process whose children will be elsewhere can make no threads: clone(2), EINVAL
 @pytest.mark.parametrize("how", [c for c in CALLERS if "for_children" not in str(c)])
-def test_libwarm(kept, programs, how):
-    flags = ["-fsanitize=address,undefined"] if SAN else []
-    rights = programs.path("rights", f"-I{TREE / 'launcher'}", str(BUILD / "libwarm.a"), *flags)
+def test_libwarm(kept, rights, how):
     r = execute([*kept.how(how), rights, "nothing", "first", kept.name], env={**kept.env, "ASAN_OPTIONS": "detect_leaks=0"})
     need(r.status != 77, r.err)
     assert r.status == 0 and r.out.startswith("launch -13 the caller"), r
@@ -270,6 +285,27 @@ def test_proc_of_another_pid_namespace(programs, own_warm):
     assert "no template was built: /proc is not" in r.err, r
 
 
+def test_on_a_kernel_that_tells_less(programs, script):
+    """Before Linux 6.5 a peer is a number, before 6.11 namespaces are read in /proc"""
+    program = [PYTHON, script("import json\n\ndef main():\n    print(1)\n\nmain()\n")]
+    with daemon_of(programs, "old_kernel", program) as (w, start):
+        assert execute([*start, w.program, "run", "--strict", "--", *program], env=w.env).out == "1\n"
+        r = execute([*start, w.program, "launch", "-v", "t"], env=w.env)
+        assert r.out == "1\n" and "launched from template" in r.err, r
+        words = {"no_new_privs": "NoNewPrivs", "uts": "uts namespace", "mnt": "mnt namespace", "pid_for_children": "pid_for_children namespace"}
+        for how in words if os.geteuid() == 0 else ("user", "user,uts"):
+            r = execute([programs.path("caller"), f"old_kernel,{how}", w.program, "run", "--strict", "--", *program], env=w.env)
+            need(r.status != 77, r.err)
+            assert r.status == 125 and "the caller" in r.err and words.get(how, " namespace") in r.err, r
+        # the process that connected is gone, a child has kept the connection
+        text = ("import os, select, socket, sys; sys.path.insert(0, sys.argv[1]); import liar\n"
+                "s = socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET); s.connect(sys.argv[2]); parent = os.pidfd_open(os.getpid())\n"
+                "if os.fork(): os._exit(0)\n"
+                "select.select([parent], [], []); s.send(liar.control(1)); print(s.recv(99999))")
+        r = execute([*start, PYTHON, "-c", text, HERE, w.runtime_dir / "warmd.sock"], env=w.env)
+        assert "the caller has ended" in r.out or "has not kept the connection" in r.out, r
+
+
 # --- the runtime directory ----------------------------------------------------------------------------------------
 
 def in_the_gap(path, argv, env):
@@ -352,6 +388,86 @@ def test_a_log_of_another_user_is_not_written(own_warm, tmp_path):
         assert execute([own_warm.program, "run", "true"], env=env).status == 0
         own_warm.command("stop")
         assert target.read_text(encoding="ascii") == "mine\n" and other.read_text(encoding="ascii") == ""
+
+
+# --- more of what docs/security.md says ---------------------------------------------------------------------------
+
+def test_a_handle_counts_from_its_first_launch(kept, rights):
+    """Opened and not used, it gives nothing; used, it is as any descriptor that a process keeps"""
+    env = {**kept.env, "ASAN_OPTIONS": "detect_leaks=0"}
+    r = execute([rights, "no_new_privs", "opened", kept.name], env=env)
+    assert r.status == 0 and r.out.startswith("launch -13 the caller and warmd differ in NoNewPrivs"), r
+    r = execute([rights, "no_new_privs", "used", kept.name], env=env)
+    assert r.status == 0 and r.out.count("ended 0") == 2, r
+    kept.before = kept.state()
+
+
+def test_a_control_message_of_any_kind_is_checked(kept):
+    """What is not known yet, too: a command without a number that warmd knows"""
+    how = "no_new_privs"
+    text = ("import sys; sys.path.insert(0, sys.argv[1]); import liar, fake_warmd as fw; "
+            "print([liar.ask(sys.argv[2], fw.packet(n, b'\\1' * size)) for n in range(1, 40) for size in (0, 8, 24, 64) if n not in (4, 15)])")
+    r = execute([*kept.how(how), PYTHON, "-c", text, HERE, kept.warm.runtime_dir / "warmd.sock"], env=kept.env)
+    assert r.status == 0, r
+    kept.silent(r)
+    assert all(descriptors == 0 for _, descriptors in eval(r.out)), r  # noqa: S307
+    assert kept.state() == kept.before
+
+
+def test_log_has_no_environment(make_warm, script):
+    w = make_warm(config={"log_level": "debug"})
+    argv = [PYTHON, script("import os\nX = os.environ.get('PASSWORD')\n\ndef main():\n    print(X)\n\nmain()\n")]
+    for secret in ("first-secret", "second-secret"):
+        env = {"PASSWORD": secret}
+        w.build(argv, env=env)
+        assert w.run(argv, env=env, strict=True).out == secret + "\n"
+    w.run(argv, env={"PASSWORD": "third-secret"})
+    w.idle()
+    assert "debug: run " in w.log()
+    assert "-secret" not in w.log()
+
+
+@ROOT
+def test_configuration_of_another_user(make_warm):
+    w = make_warm(config={})
+    os.chown(w.config_file, 65534, 65534)
+    assert w.run(["echo", "1"]).out == "1\n"
+    assert not w.pid()
+    r = execute([w.build_directory / "warmd"], env=w.env)
+    assert r.status == 125 and "belongs to another user (uid 65534)" in r.err, r
+
+
+def test_set_user_id_programs_are_refused(own_warm, tmp_path):
+    program = tmp_path / "program"
+    shutil.copy("/bin/echo", program)
+    program.chmod(0o4755)
+    answer = own_warm.build([program, "1"], expect=None)
+    assert answer["status"] == "refused" and "it is set-uid" in answer["reason"], answer
+    assert own_warm.run([program, "1"]).out == "1\n"
+
+
+def test_as_many_connections_as_there_may_be(own_warm):
+    """One more is closed, and the others go on"""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    need(hard == resource.RLIM_INFINITY or hard >= 4096, "4096 descriptors")
+    own_warm.start()
+    resource.setrlimit(resource.RLIMIT_NOFILE, (max(soft, 2048), hard))
+    try:
+        with contextlib.ExitStack() as stack:
+            def connect():
+                s = stack.enter_context(socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET))
+                s.settimeout(TIMEOUT)
+                s.connect(str(own_warm.runtime_dir / "warmd.sock"))
+                return s
+            first = [connect() for _ in range(1024)]
+            first[-1].send(liar.HELLO)
+            assert first[-1].recv(4096)
+            assert connect().recv(4096) == b""
+            assert own_warm.run(["echo", "1"]).out == "1\n"
+            first[0].send(liar.HELLO)
+            assert liar.is_hello(first[0].recv(4096))
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
 
 
 # --- the file capability ------------------------------------------------------------------------------------------

@@ -159,7 +159,7 @@ class DiesBeforeTheOrder(fw.FakeWarmd):
         clone = subprocess.Popen(["sleep", "1000"])
         self.clones.append(clone)
         pidfd = os.pidfd_open(clone.pid)
-        reply = fw.packet(fw.T_RUN_REPLY, fw.REPLY.pack(fw.STATUS.index("launched"), 1, 0, 0, 0, 0, 0, 1, 0, 0, 0, 0, clone.pid, 2, 0, 0, 0, b"t"))
+        reply = fw.packet(fw.T_RUN_REPLY, fw.REPLY.pack(fw.STATUS.index("launched"), 1, 0, 0, 0, 0, 0, 1, 0, 0, 0, 0, 0, clone.pid, 2, 0, 0, 0, b"t"))
         socket.send_fds(connection, [reply], [pidfd])
         connection.shutdown(socket.SHUT_RDWR)
         os.kill(clone.pid, self.sig)

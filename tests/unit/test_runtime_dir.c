@@ -224,6 +224,21 @@ static void moved(void **state)
 	fd_close(fd);
 }
 
+/* sudo(8) keeps the variable: what is another user's is passed over */
+static void xdg_of_another_user(void **state)
+{
+	(void)state;
+	need_root();
+	unsetenv("WARM_RUNTIME_DIR");
+	setenv("XDG_RUNTIME_DIR", base, 1);
+	(void)runtime_dir_find(&dir, &err);
+	assert_memory_equal(dir.path, base, strlen(base));
+	assert_int_equal(chown(base, OTHER, OTHER), 0);
+	(void)runtime_dir_find(&dir, &err);
+	assert_string_equal(dir.path, "/tmp/warm-0");
+	unsetenv("XDG_RUNTIME_DIR");
+}
+
 int main(void)
 {
 #define TEST(f) cmocka_unit_test_setup_teardown(f, look, clean)
@@ -237,6 +252,7 @@ int main(void)
 		TEST(files),
 		TEST(file_of_another_user),
 		TEST(moved),
+		TEST(xdg_of_another_user),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

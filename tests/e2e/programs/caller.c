@@ -11,6 +11,7 @@
 #include <linux/filter.h>
 #include <linux/seccomp.h>
 #include <sched.h>
+#include <stddef.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -29,10 +30,14 @@ static const struct {
 	int flag;
 	int fork; /* only children are in it */
 } namespaces[] = {
-	{ "mnt", CLONE_NEWNS, 0 },		{ "uts", CLONE_NEWUTS, 0 },
-	{ "ipc", CLONE_NEWIPC, 0 },		{ "net", CLONE_NEWNET, 0 },
-	{ "cgroup", CLONE_NEWCGROUP, 0 },	{ "pid", CLONE_NEWPID, 1 },
-	{ "pid_for_children", CLONE_NEWPID, 0 }, { "time", CLONE_NEWTIME, 1 },
+	{ "mnt", CLONE_NEWNS, 0 },
+	{ "uts", CLONE_NEWUTS, 0 },
+	{ "ipc", CLONE_NEWIPC, 0 },
+	{ "net", CLONE_NEWNET, 0 },
+	{ "cgroup", CLONE_NEWCGROUP, 0 },
+	{ "pid", CLONE_NEWPID, 1 },
+	{ "pid_for_children", CLONE_NEWPID, 0 },
+	{ "time", CLONE_NEWTIME, 1 },
 	{ "time_for_children", CLONE_NEWTIME, 0 },
 };
 
@@ -94,20 +99,51 @@ static int inherit(void)
 	return (int)syscall(SYS_capset, &head, sets);
 }
 
-static int filter(void)
+static int install(struct sock_filter *filter, unsigned short len)
 {
-	struct sock_filter allow = { 6, 0, 0, SECCOMP_RET_ALLOW };
-	struct sock_fprog program = { 1, &allow };
+	struct sock_fprog program = { len, filter };
 
 	if (prctl(PR_SET_SECCOMP, SECCOMP_MODE_FILTER, &program) == 0)
 		return 0;
-	return prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) < 0 ? -1 : prctl(PR_SET_SECCOMP, SECCOMP_MODE_FILTER, &program);
+	return prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) < 0
+		       ? -1
+		       : prctl(PR_SET_SECCOMP, SECCOMP_MODE_FILTER, &program);
+}
+
+static int filter(void)
+{
+	struct sock_filter allow = BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_ALLOW);
+
+	return install(&allow, 1);
+}
+
+#define DATA(field) offsetof(struct seccomp_data, field)
+
+/* no SO_PEERPIDFD (Linux 6.5), no PIDFD_GET_*_NAMESPACE (6.11): what a kernel says that does not know them */
+static int old_kernel(void)
+{
+	struct sock_filter code[] = {
+		BPF_STMT(BPF_LD | BPF_W | BPF_ABS, DATA(nr)),
+		BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, SYS_ioctl, 0, 4),
+		BPF_STMT(BPF_LD | BPF_W | BPF_ABS, DATA(args[1])),
+		BPF_JUMP(BPF_JMP | BPF_JGE | BPF_K, 0xff01, 0, 6),
+		BPF_JUMP(BPF_JMP | BPF_JGT | BPF_K, 0xff0a, 5, 0),
+		BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_ERRNO | ENOTTY),
+		BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, SYS_getsockopt, 0, 3),
+		BPF_STMT(BPF_LD | BPF_W | BPF_ABS, DATA(args[2])),
+		BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, 77, 0, 1),
+		BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_ERRNO | ENOPROTOOPT),
+		BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_ALLOW),
+	};
+
+	return install(code, sizeof(code) / sizeof(code[0]));
 }
 
 /* into a bind mount of / in a mount namespace of its own */
 static int bind_root(const char *at)
 {
-	if (mount(NULL, "/", NULL, MS_REC | MS_PRIVATE, NULL) < 0 || mount("/", at, NULL, MS_BIND | MS_REC, NULL) < 0)
+	if (mount(NULL, "/", NULL, MS_REC | MS_PRIVATE, NULL) < 0 ||
+	    mount("/", at, NULL, MS_BIND | MS_REC, NULL) < 0)
 		return -1;
 	return chroot(at) < 0 ? -1 : chdir("/");
 }
@@ -127,7 +163,8 @@ static int bind_over(const char *paths)
 static int pivot(const char *at)
 {
 	if (mount(NULL, "/", NULL, MS_REC | MS_PRIVATE, NULL) < 0 ||
-	    mount("/", at, NULL, MS_BIND | MS_REC, NULL) < 0 || chdir(at) < 0 || syscall(SYS_pivot_root, ".", ".") < 0)
+	    mount("/", at, NULL, MS_BIND | MS_REC, NULL) < 0 || chdir(at) < 0 ||
+	    syscall(SYS_pivot_root, ".", ".") < 0)
 		return -1;
 	return umount2(".", MNT_DETACH) < 0 ? -1 : chdir("/");
 }
@@ -149,6 +186,8 @@ static int give_up(const char *how)
 		return prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0);
 	if (strcmp(how, "seccomp") == 0)
 		return filter();
+	if (strcmp(how, "old_kernel") == 0)
+		return old_kernel();
 	if (strcmp(how, "bounding_set") == 0)
 		return prctl(PR_CAPBSET_DROP, 0, 0, 0, 0);
 	if (strcmp(how, "capabilities") == 0)

@@ -2,6 +2,8 @@
 /*
  * rights.c - a program with two threads, of which one may have given up rights, launches by libwarm:
  * rights HOW WHO TEMPLATE. HOW: what the second thread gives up; WHO launches: "first" or "second".
+ *
+ * WHO may also be "opened" or "used": there is one thread, which gives up its rights once it has opened a handle, or has launched by it.
  */
 #define _GNU_SOURCE
 #include <grp.h>
@@ -19,6 +21,7 @@
 static const char *how, *name;
 static pthread_barrier_t barrier;
 static struct warm *w;
+static int keep; /* the handle */
 
 /* the system calls of one thread: the C library's setgid() and such tell all others */
 static int give_up(void)
@@ -70,7 +73,8 @@ static void launch(void)
 		printf("launch %d %s\n", r, warm_error(w));
 	else if (warm_wait(w, pid, &wstatus) == 0)
 		printf("ended %d\n", wstatus);
-	warm_close(w);
+	if (!keep)
+		warm_close(w);
 }
 
 static void *second(void *who)
@@ -90,6 +94,22 @@ static void *second(void *who)
 	return NULL;
 }
 
+/* Return: an exit status */
+static int alone(int used)
+{
+	keep = 1;
+	if (warm_open(&w, NULL) < 0)
+		return 2;
+	if (used)
+		launch();
+	fflush(stdout);
+	if (give_up() < 0)
+		return 77;
+	launch();
+	warm_close(w);
+	return 0;
+}
+
 int main(int argc, char **argv)
 {
 	pthread_t thread;
@@ -98,6 +118,8 @@ int main(int argc, char **argv)
 		return 2;
 	how = argv[1];
 	name = argv[3];
+	if (strcmp(argv[2], "opened") == 0 || strcmp(argv[2], "used") == 0)
+		return alone(strcmp(argv[2], "used") == 0);
 	pthread_barrier_init(&barrier, NULL, 2);
 	if (pthread_create(&thread, NULL, second, argv[2]))
 		return 2;
