@@ -29,6 +29,7 @@ int put_exit(struct image *im, const struct record_process *p, const struct stub
 void put_process(struct image *im, const struct record_process *p, const struct plan_options *o);
 void put_exe(struct image *im, const struct record *rec, const struct record_process *p);
 int put_generations(struct image *im, const struct record_process *p, struct error *err);
+int put_owners(struct image *im, const struct record_process *p, struct error *err);
 void put_outputs(struct image *im, const struct plan_options *o);
 
 /**
