@@ -196,6 +196,8 @@ static int build_control(const struct record *rec, const struct plan_options *o,
 	if (r == 0 && !im.failed)
 		r = put_pids(&im, p);
 	if (r == 0 && !im.failed)
+		r = put_owners(&im, p, err);
+	if (r == 0 && !im.failed)
 		r = put_exit(&im, p, o->exit, plan->stub_base, err);
 	if (r == 0 && !im.failed) {
 		/* a hole until it is needed */

@@ -34,6 +34,7 @@ void put_exe(struct image *im, const struct record *rec, const struct record_pro
 /** put_pids() - the table of addresses that get the clone's own process id. Return: 0 or -ENOMEM */
 int put_pids(struct image *im, const struct record_process *p);
 int put_generations(struct image *im, const struct record_process *p, struct error *err);
+int put_owners(struct image *im, const struct record_process *p, struct error *err);
 void put_outputs(struct image *im, const struct plan_options *o);
 
 /**

@@ -149,6 +149,12 @@ struct stub_thread {
 	uint64_t time_left[2]; /* timespec of a timed call that is made again: stub_resume_timed */
 };
 
+/* a word in a lock that a thread holds: the thread's id, with FUTEX_WAITERS and FUTEX_OWNER_DIED as they are */
+struct stub_owner {
+	uint64_t addr;
+	uint32_t thread, reserved; /* index */
+};
+
 /* a descriptor that the program had made */
 enum stub_fd_kind {
 	STUB_FD_FILE, /* stub_launch.files[a] with offset b, flags */
@@ -293,6 +299,8 @@ struct stub_data {
 	/* uint64_t[npids]: addresses of copies that the program's runtime keeps of its process id, 32 bits each */
 	uint32_t npids;
 	uint64_t pids;
+	uint64_t owners; /* struct stub_owner[nowners] */
+	uint64_t nowners;
 
 	/* the launch context read */
 	uint64_t context_buf, context_max;

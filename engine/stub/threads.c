@@ -10,10 +10,24 @@
  */
 #include "engine/stub/stub.h"
 
+#include <linux/futex.h>
 #include <linux/prctl.h>
 #include <linux/sched.h>
 #include <linux/signal.h>
 #include <sys/syscall.h>
+
+static void own_locks(const struct stub_thread *t, uint32_t tid)
+{
+	uint32_t index = (uint32_t)(t - (struct stub_thread *)stub_at(stub_data.threads));
+	const struct stub_owner *o = stub_at(stub_data.owners);
+
+	for (uint64_t i = 0; i < stub_data.nowners; i++) {
+		volatile uint32_t *word = (volatile uint32_t *)o[i].addr;
+
+		if (o[i].thread == index)
+			*word = (*word & ~(uint32_t)FUTEX_TID_MASK) | tid;
+	}
+}
 
 /* what of the state is per thread and must be set by the thread itself */
 static void adopt(const struct stub_thread *t)
@@ -27,6 +41,7 @@ static void adopt(const struct stub_thread *t)
 	tid = (uint32_t)SYSCALL1(SYS_set_tid_address, t->clear_tid);
 	if (t->tid_addr)
 		*(volatile uint32_t *)t->tid_addr = tid;
+	own_locks(t, tid);
 	if (t->robust_list)
 		SYSCALL2(SYS_set_robust_list, t->robust_list, t->robust_len);
 	if (t->rseq_addr)

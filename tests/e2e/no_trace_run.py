@@ -93,8 +93,13 @@ class Trial:
 
     def quiet(self):
         """Nothing of a build, or of a program, runs any more, or waits for its turn"""
+        def building():
+            r = self.warm.command("ls", "--json", check=False)
+            # a daemon that is on its way out answers nothing: looked at again
+            return r.returncode != 0 or any(row["state"] == "building" for row in json.loads(r.stdout))
+
         def ended():
-            return not (self.warm.pid() and any(row["state"] == "building" for row in self.warm.ls())) and not self.of_ours()
+            return not (self.warm.pid() and building()) and not self.of_ours()
         eventually(ended, "an end of all builds and programs")
 
     def killed_build(self, p, argv, chance):
@@ -185,10 +190,14 @@ def main():
                 begin = time.monotonic()
                 try:
                     said = trial(t, seed)
-                except BaseException as e:
-                    if isinstance(e, KeyboardInterrupt):
-                        raise
-                    said = {"seed": seed, "bad": [f"{type(e).__name__}: {str(e)[:2000]}"], "text": no_trace_programs.make(seed).text()}
+                except KeyboardInterrupt:
+                    raise
+                except BaseException as e:      # pytest's own are no Exception
+                    p = no_trace_programs.make(seed)
+                    said = {"seed": seed, "kind": p.kind, "steps": p.steps, "bad": [f"{type(e).__name__}: {str(e)[:2000]}"], "text": p.text()}
+                    for pid in t.of_ours():
+                        with contextlib.suppress(OSError):
+                            os.kill(pid, signal.SIGKILL)
                 print(json.dumps({**said, "apart": apart, "seconds": round(time.monotonic() - begin, 2)}), flush=True)
         finally:
             world.close()

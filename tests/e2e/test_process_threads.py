@@ -32,8 +32,6 @@ def test_new_thread_ids_are_right_from_the_first_instruction(warm, programs):
         assert warm.run(argv, strict=True, options=CALL).stdout == cold.stdout
 
 
-@pytest.mark.xfail(reason="a recursive or errorcheck mutex that is held over the readiness point has its owner's old id: as after fork(2)",
-                   strict=True)
 def test_mutexes_that_know_their_owner_held_over_the_launch(same, programs):
     same([programs.path("threads"), "held"], warm_options=CALL)
 

@@ -28,7 +28,7 @@ $(B)/tests/test_libwarm_%: $(B)/obj/tests/unit/test_libwarm_%.o $(B)/obj/tests/u
 	$(CC) $(SANFLAGS) -o $@ $^ -pthread -lcmocka
 
 # pty/ may use nothing but engine/base
-UNIT_PTY := ring relay giveback
+UNIT_PTY := ring relay giveback sent
 $(UNIT_PTY:%=$(B)/tests/test_%): $(B)/tests/test_%: $(B)/obj/tests/unit/test_%.o \
 	$(patsubst %.c,$(B)/obj/%.o,$(BASE_SRC) $(PTY_SRC))
 	@mkdir -p $(@D)

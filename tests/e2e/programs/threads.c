@@ -468,22 +468,32 @@ static void case_held(void)
 {
 	static const int types[] = { PTHREAD_MUTEX_NORMAL, PTHREAD_MUTEX_RECURSIVE,
 				     PTHREAD_MUTEX_ERRORCHECK };
-	pthread_mutex_t m[3];
+	pthread_rwlock_t written = PTHREAD_RWLOCK_INITIALIZER;
+	pthread_mutex_t m[5];
 
-	for (int i = 0; i < 3; i++) {
+	for (int i = 0; i < 5; i++) {
 		pthread_mutexattr_t attr;
 
 		pthread_mutexattr_init(&attr);
-		pthread_mutexattr_settype(&attr, types[i]);
+		if (i < 3)
+			pthread_mutexattr_settype(&attr, types[i]);
+		if (i == 3)
+			pthread_mutexattr_setrobust(&attr, PTHREAD_MUTEX_ROBUST);
+		if (i == 4)
+			pthread_mutexattr_setprotocol(&attr, PTHREAD_PRIO_INHERIT);
 		pthread_mutex_init(&m[i], &attr);
 		pthread_mutex_lock(&m[i]);
 	}
 	flockfile(stdout);
+	pthread_rwlock_wrlock(&written);
 	ready();
+	printf("written again %d\n", pthread_rwlock_wrlock(&written));
+	printf("unlock %d\n", pthread_rwlock_unlock(&written));
+	printf("read %d\n", pthread_rwlock_tryrdlock(&written));
 	printf("stdout is locked by this thread\n");
 	funlockfile(stdout);
-	for (int i = 0; i < 3; i++) {
-		printf("type %d: again %d", types[i], pthread_mutex_trylock(&m[i]));
+	for (int i = 0; i < 5; i++) {
+		printf("kind %d: again %d", i, pthread_mutex_trylock(&m[i]));
 		printf(" unlock %d\n", pthread_mutex_unlock(&m[i]));
 	}
 }
