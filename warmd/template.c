@@ -350,6 +350,7 @@ void store_match(struct store *s, const struct request *req, struct template **r
 		 char *reason, size_t size)
 {
 	const struct stale_note *stale;
+	const char *writer;
 	struct template *t, *next;
 	char words[200];
 
@@ -379,6 +380,15 @@ void store_match(struct store *s, const struct request *req, struct template **r
 			stale = recently_stale(s, req);
 			snprintf(reason, size, "its template was stale: %.200s changed",
 				 stale ? stale->path : "something");
+			return;
+		}
+		writer = watch_writer(t->watch);
+		if (writer) {
+			/* the next template would be no better */
+			*ret_status = WIRE_COLD_REFUSED;
+			snprintf(reason, size,
+				 "somebody has %.160s open for writing, and may write to it unseen (mmap)",
+				 writer);
 			return;
 		}
 		*ret_status = WIRE_WARM;

@@ -37,6 +37,7 @@ struct node {
 	bool timeless; /* on a file system where a store through a mapping sets no time */
 	bool tells_opens; /* a file: watch_writers.c counts who has it open */
 	bool quiet; /* nobody who could write had it open when that was asked, and nobody has opened it since */
+	bool writer; /* somebody who could had it open when that was asked last */
 	bool revoked; /* its users know that it is open */
 	unsigned int opens; /* how often it is open, as far as events tell */
 	unsigned int own_opens, own_closes; /* of our own, whose events are still to come */
