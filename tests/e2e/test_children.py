@@ -129,6 +129,35 @@ def test_home_of_git(warm, program, tmp_path):
         assert same(warm, [PYTHON, path], env=env, cwd="/") == f"{expected}\n"
 
 
+@pytest.mark.parametrize("way", ["os.putenv('LEVEL', '5')", "ctypes.CDLL(None).setenv(b'LEVEL', b'5', 1)",
+                                 "os.environ['LEVEL'] = '4'; os.putenv('LEVEL', '5')", "os.environ['LEVEL'] = '5'"],
+                         ids=["putenv", "setenv", "both", "environ"])
+@pytest.mark.parametrize("level", [None, "1"], ids=["unset", "set"])
+def test_variable_set_past_the_language(warm, script, way, level):
+    """What os.putenv() or a library has set is there afterwards, for the program's C code and for its children"""
+    path = script("import m, os\nprint(os.popen('echo $LEVEL').read(), os.environ.get('LEVEL'))\n",
+                  **{"m.py": f"import ctypes, os\n{way}\n"})
+    warm.build([PYTHON, path], env={"LEVEL": level})
+    assert warm.run([PYTHON, path], strict=True, env={"LEVEL": level}).out.startswith("5\n")
+    for env in ({"LEVEL": level}, {"LEVEL": level, "MORE": "1"}, {"LEVEL": "2"}, {"LEVEL": None}):
+        assert same(warm, [PYTHON, path], env=env).startswith("5\n")
+
+
+@pytest.mark.parametrize("way", ["os.unsetenv('LEVEL')", "del os.environ['LEVEL']"], ids=["unsetenv", "environ"])
+def test_variable_removed(warm, script, way):
+    path = script("import m, os\nprint(os.popen('echo $LEVEL').read(), os.environ.get('LEVEL'))\n", **{"m.py": f"import os\n{way}\n"})
+    warm.build([PYTHON, path], env={"LEVEL": "1"})
+    for env in ({"LEVEL": "1"}, {"LEVEL": "1", "MORE": "1"}, {"LEVEL": "2"}):
+        assert same(warm, [PYTHON, path], env=env).startswith("\n")
+
+
+def test_variable_set_by_a_library_alone(warm, script):
+    """Nothing else counts because of it"""
+    path = script("import m, os\nprint(os.popen('echo $LEVEL').read())\n", **{"m.py": "import os\nos.putenv('LEVEL', '5')\n"})
+    warm.build([PYTHON, path])
+    assert warm.run([PYTHON, path], strict=True, env={"MORE": "1"}).out == "5\n\n"
+
+
 # what else a child has from its parent: how the program is started differs, and it prints what its child saw
 PROPERTIES = {
     "directory": ("pwd", "cd / && "),
