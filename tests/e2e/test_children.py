@@ -114,6 +114,28 @@ def test_variable_of_no_child(warm, program):
     assert warm.run([PYTHON, path], strict=True, env={"ANYTHING": "1"}).out == "1\n"
 
 
+@pytest.mark.parametrize("command", ["uname -p", "true", "cat /dev/null", "no such program"])
+def test_program_that_reads_none(warm, program, command):
+    """pandas asks uname(1) when it is imported; that is no reason to count all variables"""
+    path = program(OUTPUT.format(f"{command.split()!r}") if command != "no such program" else
+                   "try:\n    subprocess.run(['no such program'])\nexcept OSError as e:\n    VALUE = e.errno\n")
+    warm.build([PYTHON, path])
+    first = warm.run([PYTHON, path], strict=True).out
+    assert warm.run([PYTHON, path], strict=True, env={"ANYTHING": "1"}).out == first
+    # what the C library reads by itself
+    warm.run([PYTHON, path], env={"TZ": "XYZ"})
+
+
+def test_main_with_three_arguments(warm, program, compile_c):
+    """An environment that is read without any name from the library"""
+    child = compile_c('#include <stdio.h>\n#include <string.h>\nint main(int argc, char **argv, char **env) {\n'
+                      'for (; *env; env++) if (!strncmp(*env, "LEVEL=", 6)) puts(*env);\nreturn argc > 1 && argv[1][0]; }\n')
+    path = program(OUTPUT.format(f"[{str(child)!r}]"))
+    warm.build([PYTHON, path], env={"LEVEL": "1"})
+    for level in ("1", "2", None):
+        same(warm, [PYTHON, path], env={"LEVEL": level})
+
+
 def test_home_of_git(warm, program, tmp_path):
     need(shutil.which("git"), "git")
     path = program(OUTPUT.format("['git', 'config', 'user.nick']"))
