@@ -287,6 +287,8 @@ int store_add(struct store *s, struct request *req, Warm__BuildResult *result, i
 	path = r == 0 && t->state == TEMPLATE_READY ? template_fact_differs(t) : NULL;
 	if (path)
 		r = error_set(err, ESTALE, "%s changed while the template was built", path);
+	if (r == 0 && req->promised && req->name[0] && !promise_of_name(s->promises, req->name))
+		r = error_set(err, ECANCELED, "'%.100s' was removed while its template was built", req->name);
 	if (r == 0)
 		replace_same(s, t);
 	if (r == 0 && t->state == TEMPLATE_READY)

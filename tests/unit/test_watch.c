@@ -378,6 +378,7 @@ static void written_unseen(void **state)
 	expect(reg, 0, NULL);
 	assert_true(watch_has_unseen(reg->user));
 	assert_int_equal(watch_recheck(reg->user), 0);
+	assert_string_equal(watch_writer(reg->user), at("b"));
 	write_unseen(fd);
 	expect(reg, 0, NULL);
 	assert_int_equal(watch_recheck(reg->user), 1);
@@ -435,6 +436,7 @@ static void read_by_others(void **state)
 	assert_int_equal(watch_recheck(reg->user), 0);
 	assert_false(watch_has_unseen(reg->user));
 	expect(reg, 0, NULL); /* with the events of our own look */
+	assert_null(watch_writer(reg->user));
 	assert_false(watch_has_unseen(reg->user));
 	more = open(at("a"), O_WRONLY);
 	close(fd);
