@@ -53,7 +53,7 @@ STATUS = [
 F_NO_BUILD, F_BUILD, F_EXPLAIN, F_REBUILD = 1, 2, 4, 8
 
 HEADER = struct.Struct("<IHHII")
-RUN = struct.Struct("<8I4Q32Q6IHHI4QIiIIQI60s")
+RUN = struct.Struct("<8I4Q32Q6IHHI4QIiIIQI60s2I")
 REPLY = struct.Struct("<II7QIIIIII256s")
 COMMANDS = {1: "list", 2: "remove", 3: "inspect", 4: "stats", 5: "explain", 6: "stop", 7: "hello", 8: "ps"}
 
