@@ -8,7 +8,9 @@
  * munmap(2)), and both set ctime: the first always, the second when it makes
  * a clean page dirty. So
  *
- *   - when a writer is done, IN_CLOSE_WRITE has the file looked at: watch.c;
+ *   - when a writer is done, IN_CLOSE_WRITE has the file looked at: watch.c.
+ *     One who was there before the template may have stored into pages that
+ *     he had made dirty before: then it counts as changed;
  *   - while a file is open, it is looked at for each launch. Opening and
  *     closing are counted. They don't say who may write, so readers count as
  *     well: most have closed it again when the queue is read.
@@ -118,7 +120,10 @@ static void ask(struct watch *w, struct node *node, const char *path)
 
 void writers_find(struct watch *w, struct node *node, const char *path)
 {
-	ask(w, node, path);
+	/* one whose opening is told, and that nobody has open, needs no question */
+	if (!node->tells_opens || node->opens)
+		ask(w, node, path);
+	node->tells_opens = true;
 }
 
 void writers_event(struct watch *w, struct node *node, uint32_t mask)

@@ -144,6 +144,8 @@ def test_changed_through_an_open_descriptor(case, program):
         c.changed(b"6\n", again=False)
         c.warm.build(c.argv, **c.options)
         assert c.run() == b"6\n"
+    # he may have stored into it through a mapping, too
+    c.warm.build(c.argv, **c.options)
     assert output(c.warm.run(c.argv, strict=True, **c.options)) == b"6\n"
 
 
