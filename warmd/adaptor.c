@@ -99,6 +99,10 @@ static int take_line(struct adaptor_lines *a, char *line)
 		a->env_all |= strcmp(value, "*") == 0;
 		return push(&a->env, &a->nenv, value);
 	}
+	if (strcmp(line, "SET") == 0)
+		return strchr(value, '=') ? push(&a->set, &a->nset, value) : -EBADMSG;
+	if (strcmp(line, "UNSET") == 0)
+		return push(&a->unset, &a->nunset, value);
 	if (strcmp(line, "ARGV") == 0)
 		return take_argv(a, value);
 	if (strcmp(line, "STDIO") == 0) {
@@ -158,17 +162,20 @@ int adaptor_feed(struct adaptor_lines *a, const char *bytes, size_t len, struct 
 	return 0;
 }
 
+static void strings_free(char **v, size_t n)
+{
+	for (size_t i = 0; i < n; i++)
+		free(v[i]);
+	free(v);
+}
+
 void adaptor_done(struct adaptor_lines *a)
 {
-	for (size_t i = 0; i < a->nenv; i++)
-		free(a->env[i]);
-	for (size_t i = 0; i < a->nmodules; i++)
-		free(a->modules[i]);
-	for (size_t i = 0; i < a->nlisted; i++)
-		free(a->listed[i]);
-	free(a->env);
-	free(a->modules);
-	free(a->listed);
+	strings_free(a->env, a->nenv);
+	strings_free(a->set, a->nset);
+	strings_free(a->unset, a->nunset);
+	strings_free(a->modules, a->nmodules);
+	strings_free(a->listed, a->nlisted);
 	free(a->randoms);
 	free(a->exit);
 	free(a->refuse);

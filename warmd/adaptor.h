@@ -17,6 +17,8 @@ struct adaptor_lines {
 	uint64_t signals_looked_at; /* of SIGNALS: those that the program asked for past the kernel */
 	char **env; /* names, owned */
 	size_t nenv;
+	char **set, **unset; /* SET: "NAME=value", UNSET: names */
+	size_t nset, nunset;
 	long argv; /* >= 0: leading entries; < 0: all but the last -argv; LONG_MAX: all */
 	bool argv_from_end; /* argv counts from the end (so that -0 is all but none) */
 	char **modules; /* directories */

@@ -44,7 +44,7 @@
 #include "warmd/builder_internal.h"
 #include "warmd/observe.h"
 
-static int note_env(struct builder *b, const char *name)
+int builder_note_env(struct builder *b, const char *name)
 {
 	char **more;
 
@@ -328,7 +328,7 @@ static int on_getenv(struct builder *b, struct tracee *t)
 
 	if (arch_get_regs(t->tid, &regs) == 0 &&
 	    trace_read_string(t->tid, arch_call_arg(&regs, 0), name, sizeof(name)) > 0)
-		return note_env(b, name);
+		return builder_note_env(b, name);
 	return 0;
 }
 

@@ -146,6 +146,11 @@ int builder_fresh(struct builder *b, struct error *err);
 /** builder_take() - at the readiness point: freeze, check, dump, plan. Return: 0, -EOPNOTSUPP with the reason, or another negative errno */
 int builder_take(struct builder *b, struct plan_options *po, struct error *err);
 
+/** builder_note_env() - the variable counts. Return: 0 or -ENOMEM */
+int builder_note_env(struct builder *b, const char *name);
+/** builder_check_environment() - what the program set past its adaptor: those variables count, or all do (env_changed). Return: 0 or -ENOMEM */
+int builder_check_environment(struct builder *b, struct error *err);
+
 /** builder_note_scheduling() - of the program that was just executed for the first time */
 void builder_note_scheduling(struct builder *b, pid_t pid);
 /** builder_check_scheduling() - what the program looked at has to be what launches have. Return: 0, or -EOPNOTSUPP with words */

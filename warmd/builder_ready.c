@@ -466,6 +466,8 @@ int builder_take(struct builder *b, struct plan_options *po, struct error *err)
 	if (r == 0)
 		r = builder_check_scheduling(b, err);
 	if (r == 0)
+		r = builder_check_environment(b, err);
+	if (r == 0)
 		r = hold_files(b, err);
 	if (r < 0)
 		return r;

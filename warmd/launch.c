@@ -211,7 +211,7 @@ static bool build_promised(struct server *s, struct launch *l)
 
 	if (!copy)
 		return false;
-	l->built_for = true;
+	l->built_for = copy->promised = true;
 	build_request(s, copy, NULL);
 	return build_pending_name(s, l->request->name);
 }

@@ -35,6 +35,7 @@ static void thread_free(void *p)
 	free(t->paths[0]);
 	free(t->paths[1]);
 	free(t->looked_at);
+	environment_forget(t);
 	free(t);
 }
 
@@ -241,6 +242,7 @@ void observe_exited(struct observe *o, pid_t tid)
 static void forget_entry(struct thread *t)
 {
 	t->entered = -1;
+	environment_forget(t);
 	for (size_t i = 0; i < ARRAY_SIZE(t->paths); i++) {
 		free(TAKE_PTR(t->paths[i]));
 		t->verdicts[i] = VERDICT_NONE;

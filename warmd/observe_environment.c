@@ -16,6 +16,8 @@
  *     that was seen, but for native code that copies. So variables with the
  *     launch's value count, and no others.
  *
+ * A program that cannot read it (observe_program.c) is none that matters.
+ *
  * A process that was forked and goes on without exec can read all that its
  * parent could, and so can its children. A process whose environment was
  * made by the program can only read what is determined already.
@@ -36,8 +38,8 @@
 /* an environment that a program is about to get */
 struct given {
 	struct map settings; /* "NAME=value" */
-	struct map names;
 	bool handed_on; /* a string lies in its parent's own environment */
+	bool unknown; /* it could not be read */
 };
 
 static int launch_environment(struct observe *o)
@@ -74,12 +76,6 @@ static void own_strings(pid_t pid, uint64_t *ret_start, uint64_t *ret_end)
 		*ret_start = *ret_end = 0;
 }
 
-static void given_done(struct given *g)
-{
-	map_done(&g->settings, NULL);
-	map_done(&g->names, NULL);
-}
-
 static int given_read(struct observe *o, const struct thread *t, uint64_t array, struct given *g)
 {
 	_cleanup_free_ char *setting = malloc(SETTING_MAX);
@@ -99,8 +95,7 @@ static int given_read(struct observe *o, const struct thread *t, uint64_t array,
 		len = peer_string(o, t->tid, at, setting, SETTING_MAX);
 		if (len < 0)
 			return -EFAULT;
-		if (map_put(&g->settings, setting, (size_t)len, NULL) < 0 ||
-		    map_put(&g->names, setting, strcspn(setting, "="), NULL) < 0)
+		if (map_put(&g->settings, setting, (size_t)len, NULL) < 0)
 			return -ENOMEM;
 	}
 	return 0;
@@ -174,38 +169,66 @@ static int some_count(struct observe *o, const struct given *g)
 	return r;
 }
 
+void environment_forget(struct thread *t)
+{
+	if (!t->given)
+		return;
+	map_done(&t->given->settings, NULL);
+	free(t->given);
+	t->given = NULL;
+}
+
 int environment_given(struct observe *o, struct thread *t, uint64_t array)
 {
-	struct given g = { 0 };
-	struct map own = { 0 };
 	int r;
 
-	t->environment_own = t->proc->environment_own;
+	environment_forget(t);
 	/* the program itself: the builder compares what it has at the end */
 	if (t->proc->pid == o->root || t->proc->environment_own)
 		return 0;
+	t->given = calloc(1, sizeof(*t->given));
+	if (!t->given)
+		return -ENOMEM;
 	r = launch_environment(o);
 	if (r == 0)
-		r = given_read(o, t, array, &g);
-	if (r < 0) {
-		/* not to be known */
-		r = r == -ENOMEM ? r : all_count(o, NULL);
-	} else if (g.handed_on || has_all(o, &g)) {
-		r = find_own(o, &g, &own);
-		if (r == 0)
-			r = all_count(o, &own);
-	} else {
-		r = some_count(o, &g);
-		t->environment_own = true;
-	}
-	map_done(&own, NULL);
-	given_done(&g);
+		r = given_read(o, t, array, t->given);
+	t->given->unknown = r < 0;
+	return r == -ENOMEM ? r : 0;
+}
+
+/* the program asks for nothing but what the C library does by itself */
+static int libc_counts(struct observe *o)
+{
+	int r = 0;
+
+	for (const char *const *name = environment_of_libc; *name && r == 0; name++)
+		r = map_put(&o->children_variables, *name, strlen(*name), NULL);
 	return r;
 }
 
-void environment_taken(struct thread *t)
+int environment_taken(struct observe *o, struct thread *t)
 {
-	t->proc->environment_own = t->environment_own;
+	const struct given *g = t->given;
+	struct map own = { 0 };
+	int r;
+
+	if (!g)
+		return 0;
+	if (!program_reads_environment(t->proc->pid)) {
+		t->proc->environment_own = true; /* nor can it hand it on */
+		return libc_counts(o);
+	}
+	if (g->unknown)
+		return all_count(o, NULL);
+	if (!g->handed_on && !has_all(o, g)) {
+		t->proc->environment_own = true;
+		return some_count(o, g);
+	}
+	r = find_own(o, g, &own);
+	if (r == 0)
+		r = all_count(o, &own);
+	map_done(&own, NULL);
+	return r;
 }
 
 /* does the child share the memory, so that it can do nothing but to execute another program? */

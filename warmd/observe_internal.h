@@ -12,7 +12,7 @@
  *   observe_streams.c  who asks what standard descriptors are, and does not mind
  *   observe_keys.c     calls that ask for properties of the launch
  *   observe_facts.c    calls that ask about the machine, and how it is shared
- *   observe_environment.c  what children can have read of the environment
+ *   observe_environment.c, observe_program.c  what children can have read of the environment
  */
 #ifndef WARM_WARMD_OBSERVE_INTERNAL_H
 #define WARM_WARMD_OBSERVE_INTERNAL_H
@@ -77,7 +77,7 @@ struct thread {
 	char *paths[2]; /* taken at entry */
 	enum verdict verdicts[2];
 	char *looked_at; /* what the last path call stat'ed */
-	bool environment_own; /* proc's, if the exec under way succeeds */
+	struct given *given; /* what the exec under way gives; NULL: it does not matter */
 };
 
 struct observe {
@@ -285,8 +285,10 @@ int on_mmap_entry(struct observe *o, struct thread *t, const struct observe_call
 
 /** environment_given() - at an exec's entry: of a program with the environment at @array. Return: 0 or -ENOMEM */
 int environment_given(struct observe *o, struct thread *t, uint64_t array);
-/** environment_taken() - that exec has succeeded */
-void environment_taken(struct thread *t);
+/** environment_taken() - that exec has succeeded. Return: 0 or -ENOMEM */
+int environment_taken(struct observe *o, struct thread *t);
+/** environment_forget() - it has failed, or has been taken in */
+void environment_forget(struct thread *t);
 /** environment_forked() - a process was forked. Return: 0 or -ENOMEM */
 int environment_forked(struct observe *o, const struct thread *t, const struct observe_call *c);
 
@@ -309,6 +311,11 @@ int on_setsched(struct observe *o, struct thread *t, const struct observe_call *
 
 /** stream_answered() - the exit of a look at a standard descriptor, by somebody to whom any answer is the same: was it answered so that no kind counts? */
 bool stream_answered(struct observe *o, const struct thread *t, const struct observe_call *c);
+/* observe_program.c */
+
+/** program_reads_environment() - can the program of @pid have read variables besides those of the C library? */
+bool program_reads_environment(pid_t pid);
+extern const char *const environment_of_libc[]; /* up to NULL */
 
 /* observe_keys.c */
 

@@ -333,7 +333,8 @@ int on_exec(struct observe *o, struct thread *t, const struct observe_call *c, c
 
 		return t->paths[0] ? path_record(o, t, t->paths[0], 0, ret, -1) : 0;
 	}
-	environment_taken(t);
+	if (environment_taken(o, t) < 0)
+		return -ENOMEM;
 	fds_after_exec(t->proc);
 	t->proc->executed = true;
 	set_looked_at(t, NULL);

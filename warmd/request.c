@@ -156,6 +156,8 @@ struct request *request_copy(const struct request *r)
 	memcpy(packet + sizeof(r->run), r->bytes, r->run.strings_size);
 	if (request_parse(packet, len, &copy, NULL) < 0)
 		copy = NULL;
+	if (copy)
+		copy->promised = r->promised;
 	free(packet);
 	return copy;
 }

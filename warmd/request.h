@@ -14,6 +14,7 @@ struct request {
 	struct wire_run run; /* the fixed part */
 	const char *name, *ready, *cwd; /* point into bytes */
 	char **argv, **envp; /* NULL-terminated, point into bytes */
+	bool promised; /* built again for its name's sake, which `warm rm` may take away meanwhile */
 	char *bytes; /* owned */
 };
 

@@ -198,6 +198,8 @@ static void build_for_run(struct server *s, struct request *req)
 			return;
 		}
 		other = request_copy(promised);
+		if (other)
+			other->promised = true;
 	} else if (promised) {
 		other = request_with(req, promised->ready,
 				     strcmp(promised->name, req->name) == 0 ? promised->run.pool : 0);
@@ -550,6 +552,7 @@ static void on_gone(void *data, const struct template *t)
 
 	if (!again)
 		return;
+	again->promised = true;
 	again->run.flags = pool ? WIRE_RUN_POOL : 0;
 	again->run.pool = t->pool ? t->pool->size : t->request->run.pool;
 	/* what was refused is tried again at each edit, but not without end by something that changes all the time */

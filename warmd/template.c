@@ -295,6 +295,8 @@ int store_add(struct store *s, struct request *req, Warm__BuildResult *result, i
 	path = r == 0 && t->state == TEMPLATE_READY ? template_fact_differs(t) : NULL;
 	if (path)
 		r = error_set(err, ESTALE, "%s changed while the template was built", path);
+	if (r == 0 && req->promised && req->name[0] && !promise_of_name(s->promises, req->name))
+		r = error_set(err, ECANCELED, "'%.100s' was removed while its template was built", req->name);
 	if (r == 0)
 		replace_same(s, t);
 	if (r == 0 && t->state == TEMPLATE_READY)
@@ -372,6 +374,7 @@ void store_match(struct store *s, const struct request *req, struct template **r
 		 char *reason, size_t size)
 {
 	const struct stale_note *stale;
+	const char *writer;
 	struct template *t, *next;
 	char words[200];
 
@@ -402,6 +405,15 @@ void store_match(struct store *s, const struct request *req, struct template **r
 			stale = recently_stale(s, req);
 			snprintf(reason, size, "its template was stale: %.200s changed",
 				 stale ? stale->path : "something");
+			return;
+		}
+		writer = watch_writer(t->watch);
+		if (writer) {
+			/* the next template would be no better */
+			*ret_status = WIRE_COLD_REFUSED;
+			snprintf(reason, size,
+				 "somebody has %.160s open for writing, and may write to it unseen (mmap)",
+				 writer);
 			return;
 		}
 		*ret_status = WIRE_WARM;

@@ -204,9 +204,10 @@ static void entry_event(struct entry *entry, uint32_t mask)
 	dep = dep_set_get(user->set, entry->dep);
 	/*
 	 * A writer who is done may have written without an event: io_submit(2) raises none (fs/aio.c), nor does a store
-	 * through a mapping. The times tell, if the file system sets them.
+	 * through a mapping. The times tell, if the file system sets them, and if the page was clean: not always for those who
+	 * had it open before.
 	 */
-	if ((mask & IN_CLOSE_WRITE) && entry->target->node->timeless)
+	if ((mask & IN_CLOSE_WRITE) && (entry->target->node->timeless || entry->early))
 		mask |= IN_MODIFY;
 	/* the contents changed, even where the clock's tick hides that from stat(2) */
 	if ((mask & IN_MODIFY) && dep->kind == DEP_FILE)

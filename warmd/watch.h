@@ -61,6 +61,13 @@ void watch_drain(struct watch *w);
  */
 int watch_recheck(struct watch_user *user);
 
+/**
+ * watch_writer() - could somebody be writing to a dependency right now without any sign?
+ *
+ * Right after watch_recheck(). Return: the file that somebody has open for writing, or NULL
+ */
+const char *watch_writer(const struct watch_user *user);
+
 /** watch_has_unseen() - is there anything for watch_recheck() to look at? */
 bool watch_has_unseen(const struct watch_user *user);
 

@@ -37,6 +37,7 @@ struct node {
 	bool timeless; /* on a file system where a store through a mapping sets no time */
 	bool tells_opens; /* a file: watch_writers.c counts who has it open */
 	bool quiet; /* nobody who could write had it open when that was asked, and nobody has opened it since */
+	bool writer; /* somebody who could had it open when that was asked last */
 	bool revoked; /* its users know that it is open */
 	unsigned int opens; /* how often it is open, as far as events tell */
 	unsigned int own_opens, own_closes; /* of our own, whose events are still to come */
@@ -50,6 +51,7 @@ struct entry {
 	struct target *target;
 	struct watch_user *user;
 	uint32_t dep; /* index into the set, or ENTRY_COMPONENT */
+	bool early; /* somebody had the file open for writing when it was entered */
 	LIST_ENTRY(entry) in_target;
 	SLIST_ENTRY(entry) in_user;
 };
@@ -123,7 +125,7 @@ void unseen_free(struct unseen_list *list);
 
 /** writers_matter() - can somebody write to this file without an event, and can that be watched? */
 bool writers_matter(const char *path, const struct stat *st);
-/** writers_find() - the watch of @node, a file at @path, is new: was it open for writing before? */
+/** writers_find() - @node, a file at @path, is about to be entered: is it open for writing? */
 void writers_find(struct watch *w, struct node *node, const char *path);
 /** writers_event() - count who has it open */
 void writers_event(struct watch *w, struct node *node, uint32_t mask);

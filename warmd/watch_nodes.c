@@ -120,11 +120,9 @@ int node_watch_file(struct watch *w, const char *path, bool opens, struct node *
 {
 	int r = node_watch(w, path, FILE_MASK | (opens ? OPENS_MASK : 0), ret);
 
-	if (r < 0 || !opens || (*ret)->tells_opens)
-		return r;
-	(*ret)->tells_opens = true;
-	writers_find(w, *ret, path);
-	return 0;
+	if (r == 0 && opens)
+		writers_find(w, *ret, path);
+	return r;
 }
 
 void node_dropped(struct watch *w, struct node *node)

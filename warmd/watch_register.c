@@ -223,6 +223,8 @@ static int contents_add(struct registering *reg, const struct dep *dep, const st
 	r = entry_add(user, node, NULL, 0, i);
 	if (r < 0)
 		node_release(user->watch, node);
+	else
+		SLIST_FIRST(&user->entries)->early = node->opens && node->writer;
 	return r;
 }
 

@@ -8,7 +8,9 @@
  * munmap(2)), and both set ctime: the first always, the second when it makes
  * a clean page dirty. So
  *
- *   - when a writer is done, IN_CLOSE_WRITE has the file looked at: watch.c;
+ *   - when a writer is done, IN_CLOSE_WRITE has the file looked at: watch.c.
+ *     One who was there before the template may have stored into pages that
+ *     he had made dirty before: then it counts as changed;
  *   - while a file is open, it is looked at for each launch. Opening and
  *     closing are counted. They don't say who may write, so readers count as
  *     well: most have closed it again when the queue is read.
@@ -23,6 +25,10 @@
  * made up for by the lease. Too few openings are not: a writer and a reader
  * who open the file at the same moment count as one, and the writer is
  * forgotten when the reader closes it (docs/staleness.md).
+ *
+ * A page that is dirty already takes stores without a sign, and all pages of
+ * tmpfs do. So while somebody could store, nobody knows what the file says,
+ * and watch_writer() tells those who can do without the template.
  *
  * This is done for the files of this user (a lease takes that), but for the
  * system's: package managers and editors replace those, and every process that
@@ -107,13 +113,17 @@ static void ask(struct watch *w, struct node *node, const char *path)
 	if (r == 1)
 		set_opens(w, node, node->opens + 1);
 	node->quiet = r == 0;
+	node->writer = r == 1;
 	if (node->quiet)
 		node->revoked = false;
 }
 
 void writers_find(struct watch *w, struct node *node, const char *path)
 {
-	ask(w, node, path);
+	/* one whose opening is told, and that nobody has open, needs no question */
+	if (!node->tells_opens || node->opens)
+		ask(w, node, path);
+	node->tells_opens = true;
 }
 
 void writers_event(struct watch *w, struct node *node, uint32_t mask)
@@ -183,16 +193,45 @@ int64_t writers_check(struct watch_user *user)
 	LIST_FOREACH(node, &w->open, open)
 	{
 		int64_t dep = node->quiet ? -1 : dep_of(user, node);
+		int r;
 
 		if (dep < 0)
 			continue;
 		/* first the question: what is written behind it is told by IN_OPEN */
-		if (has_writer(node, dep_set_get(user->set, (size_t)dep)->path) == 0) {
-			node->quiet = true;
+		r = has_writer(node, dep_set_get(user->set, (size_t)dep)->path);
+		node->writer = r == 1;
+		node->quiet = r == 0;
+		if (node->quiet)
 			node->revoked = false;
-		}
 		if (dep_set_check_one(user->set, (size_t)dep, NULL) != 0)
 			return dep;
 	}
 	return -1;
+}
+
+/* clones of the template itself have it open, each from where the program stopped */
+static bool is_held(const struct watch_user *user, const char *path)
+{
+	for (size_t i = 0; i < dep_set_count(user->set); i++) {
+		const struct dep *dep = dep_set_get(user->set, i);
+
+		if (dep->kind == DEP_INODE && strcmp(dep->path, path) == 0)
+			return true;
+	}
+	return false;
+}
+
+const char *watch_writer(const struct watch_user *user)
+{
+	const struct node *node;
+
+	LIST_FOREACH(node, &user->watch->open, open)
+	{
+		int64_t dep = node->quiet || !node->writer ? -1 : dep_of(user, node);
+		const char *path = dep < 0 ? NULL : dep_set_get(user->set, (size_t)dep)->path;
+
+		if (path && !is_held(user, path))
+			return path;
+	}
+	return NULL;
 }

@@ -150,6 +150,14 @@ class Listings:
             self.finder._fill_cache = self.original
 
 
+def written(final):
+    """Protocol lines; what doesn't fit into a line counts as if it had been set past os.environ"""
+    for name, value in final.items():
+        line = b"UNSET=" + name if value is None else b"SET=" + name + b"=" + value
+        if b"\n" not in line and len(line) < 60000:
+            yield line
+
+
 class Environment:
     """os.environ under observation"""
 
@@ -189,7 +197,8 @@ class Environment:
             self.reads.everything = True
         if self.reads.opaque:
             return [], "posix.environ was changed past os.environ"
+        lines = [b"TRACK=env", *written(dict(self.reads.writes))]
         if self.reads.everything or any(b"\n" in name for name in self.reads.names if type(name) is bytes):
-            return [b"TRACK=env", b"ENV=*"], None
+            return [*lines, b"ENV=*"], None
         names = sorted(name for name in self.reads.names if type(name) is bytes)
-        return [b"TRACK=env"] + [b"ENV=" + name for name in names], None
+        return lines + [b"ENV=" + name for name in names], None

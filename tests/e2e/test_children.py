@@ -114,6 +114,28 @@ def test_variable_of_no_child(warm, program):
     assert warm.run([PYTHON, path], strict=True, env={"ANYTHING": "1"}).out == "1\n"
 
 
+@pytest.mark.parametrize("command", ["uname -p", "true", "cat /dev/null", "no such program"])
+def test_program_that_reads_none(warm, program, command):
+    """pandas asks uname(1) when it is imported; that is no reason to count all variables"""
+    path = program(OUTPUT.format(f"{command.split()!r}") if command != "no such program" else
+                   "try:\n    subprocess.run(['no such program'])\nexcept OSError as e:\n    VALUE = e.errno\n")
+    warm.build([PYTHON, path])
+    first = warm.run([PYTHON, path], strict=True).out
+    assert warm.run([PYTHON, path], strict=True, env={"ANYTHING": "1"}).out == first
+    # what the C library reads by itself
+    warm.run([PYTHON, path], env={"TZ": "XYZ"})
+
+
+def test_main_with_three_arguments(warm, program, compile_c):
+    """An environment that is read without any name from the library"""
+    child = compile_c('#include <stdio.h>\n#include <string.h>\nint main(int argc, char **argv, char **env) {\n'
+                      'for (; *env; env++) if (!strncmp(*env, "LEVEL=", 6)) puts(*env);\nreturn argc > 1 && argv[1][0]; }\n')
+    path = program(OUTPUT.format(f"[{str(child)!r}]"))
+    warm.build([PYTHON, path], env={"LEVEL": "1"})
+    for level in ("1", "2", None):
+        same(warm, [PYTHON, path], env={"LEVEL": level})
+
+
 def test_home_of_git(warm, program, tmp_path):
     need(shutil.which("git"), "git")
     path = program(OUTPUT.format("['git', 'config', 'user.nick']"))
@@ -127,6 +149,35 @@ def test_home_of_git(warm, program, tmp_path):
     for env, expected in (({"HOME": "one"}, "one"), ({"HOME": "two"}, "two"), ({"HOME": "one", "GIT_DIR": "two.git/.git"}, "two-repo")):
         env = {k: str(tmp_path / v) for k, v in env.items()}
         assert same(warm, [PYTHON, path], env=env, cwd="/") == f"{expected}\n"
+
+
+@pytest.mark.parametrize("way", ["os.putenv('LEVEL', '5')", "ctypes.CDLL(None).setenv(b'LEVEL', b'5', 1)",
+                                 "os.environ['LEVEL'] = '4'; os.putenv('LEVEL', '5')", "os.environ['LEVEL'] = '5'"],
+                         ids=["putenv", "setenv", "both", "environ"])
+@pytest.mark.parametrize("level", [None, "1"], ids=["unset", "set"])
+def test_variable_set_past_the_language(warm, script, way, level):
+    """What os.putenv() or a library has set is there afterwards, for the program's C code and for its children"""
+    path = script("import m, os\nprint(os.popen('echo $LEVEL').read(), os.environ.get('LEVEL'))\n",
+                  **{"m.py": f"import ctypes, os\n{way}\n"})
+    warm.build([PYTHON, path], env={"LEVEL": level})
+    assert warm.run([PYTHON, path], strict=True, env={"LEVEL": level}).out.startswith("5\n")
+    for env in ({"LEVEL": level}, {"LEVEL": level, "MORE": "1"}, {"LEVEL": "2"}, {"LEVEL": None}):
+        assert same(warm, [PYTHON, path], env=env).startswith("5\n")
+
+
+@pytest.mark.parametrize("way", ["os.unsetenv('LEVEL')", "del os.environ['LEVEL']"], ids=["unsetenv", "environ"])
+def test_variable_removed(warm, script, way):
+    path = script("import m, os\nprint(os.popen('echo $LEVEL').read(), os.environ.get('LEVEL'))\n", **{"m.py": f"import os\n{way}\n"})
+    warm.build([PYTHON, path], env={"LEVEL": "1"})
+    for env in ({"LEVEL": "1"}, {"LEVEL": "1", "MORE": "1"}, {"LEVEL": "2"}):
+        assert same(warm, [PYTHON, path], env=env).startswith("\n")
+
+
+def test_variable_set_by_a_library_alone(warm, script):
+    """Nothing else counts because of it"""
+    path = script("import m, os\nprint(os.popen('echo $LEVEL').read())\n", **{"m.py": "import os\nos.putenv('LEVEL', '5')\n"})
+    warm.build([PYTHON, path])
+    assert warm.run([PYTHON, path], strict=True, env={"MORE": "1"}).out == "5\n\n"
 
 
 # what else a child has from its parent: how the program is started differs, and it prints what its child saw

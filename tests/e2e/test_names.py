@@ -159,6 +159,16 @@ def test_removed_is_removed(own, path):
     assert "t" not in templates(own) and launch(own, "t").startswith("[125] ")
 
 
+def test_removed_while_it_is_built(own, path, tmp_path):
+    own.build([PYTHON, path], options=["--name", "t"])
+    (tmp_path / "slow.py").write_text("import time\ntime.sleep(0.5)\n", encoding="utf-8")
+    path.write_text("import slow\nprint(2)\n", encoding="utf-8")
+    own.ls()                    # the edit is known, and the next template is under way
+    own.command("rm", "t")
+    assert launch(own, "t").startswith("[125] ")
+    assert "t" not in templates(own)
+
+
 def test_why_is_told_of_a_name(own, path):
     """The last change, though the template had another name than the command"""
     own.build([PYTHON, path], options=["--name", "t"])

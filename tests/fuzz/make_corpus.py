@@ -141,6 +141,8 @@ ADAPTOR = {
     "ready": b"\x00READY=1\n",
     "sd-notify": b"\x05STATUS=starting\nMAINPID=17\nREADY=1\n",
     "everything": b"\x03ENV=*\nARGV=*\nREADY=1\n",
+    "set": b"\x05SET=A=1\nSET=B=\nUNSET=C\nREADY=1\n",
+    "set-without-value": b"\x04SET=A\nREADY=1\n",
     "argv-from-end": b"\x02ARGV=-1\nREADY=1\n",
     "argv-bad": b"\x02ARGV=--1\n",
     "argv-dash": b"\x02ARGV=-\n",

@@ -16,7 +16,7 @@ MAGIC, VERSION = 0x4D524157, 4
 RUN_REPLY, LAUNCH, EXITED = 3, 7, 8
 NONE, LAUNCHED = 1, 10
 ENV = 1 << 7
-RUN_SIZE, RUN_TAG = 488, 400            # struct wire_run
+RUN_SIZE, RUN_TAG = 496, 400            # struct wire_run
 REPLY_SIZE, REPLY_TAG, REPLY_REASON = 360, 88, 104      # struct wire_run_reply
 
 

@@ -46,7 +46,7 @@ static void every_line(void **state)
 {
 	(void)state;
 	assert_int_equal(
-		feed("CONTEXT=raw\nTRACK=env\nENV=HOME\nENV=A=B\nTRACK=argv\nARGV=2\nSTDIO=1\nMODULES=/usr/lib\n"
+		feed("CONTEXT=raw\nTRACK=env\nENV=HOME\nENV=A=B\nSET=C=D=\nUNSET=E\nTRACK=argv\nARGV=2\nSTDIO=1\nMODULES=/usr/lib\n"
 		     "MODULES=/x y\nLISTED=/a b\nLISTED=/a b\nLEAVE=7f00aa10\nEXIT=f:c,v:1\nREADY=1\n"),
 		0);
 	assert_true(a.ready && a.raw && a.track_env && a.track_argv && a.stdio);
@@ -54,6 +54,10 @@ static void every_line(void **state)
 	assert_int_equal(a.nenv, 2);
 	assert_string_equal(a.env[0], "HOME");
 	assert_string_equal(a.env[1], "A=B");
+	assert_int_equal(a.nset, 1);
+	assert_string_equal(a.set[0], "C=D=");
+	assert_int_equal(a.nunset, 1);
+	assert_string_equal(a.unset[0], "E");
 	assert_int_equal(a.argv, 2);
 	assert_false(a.argv_from_end);
 	assert_int_equal(a.nmodules, 2);

@@ -378,6 +378,7 @@ static void written_unseen(void **state)
 	expect(reg, 0, NULL);
 	assert_true(watch_has_unseen(reg->user));
 	assert_int_equal(watch_recheck(reg->user), 0);
+	assert_string_equal(watch_writer(reg->user), at("b"));
 	write_unseen(fd);
 	expect(reg, 0, NULL);
 	assert_int_equal(watch_recheck(reg->user), 1);
@@ -416,6 +417,29 @@ static void written_unseen_later(void **state)
 	munmap(map, 3);
 }
 
+/* a page that is dirty already: neither event nor time */
+static void written_in_a_dirty_page(void **state)
+{
+	struct reg *reg;
+	char *map;
+	int fd;
+
+	(void)state;
+	put("a", "one");
+	fd = open(at("a"), O_RDWR);
+	map = mmap(NULL, 3, PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0);
+	assert_ptr_not_equal(map, MAP_FAILED);
+	close(fd);
+	map[0] = 'O';
+	reg = watched("a", DEP_FILE);
+	map[0] = 'o';
+	expect(reg, 0, NULL);
+	assert_int_equal(watch_recheck(reg->user), 0);
+	assert_string_equal(watch_writer(reg->user), at("a"));
+	munmap(map, 3);
+	expect_and_free(reg, 1, "a");
+}
+
 /* readers are nobody to be looked at, however many and however long */
 static void read_by_others(void **state)
 {
@@ -435,6 +459,7 @@ static void read_by_others(void **state)
 	assert_int_equal(watch_recheck(reg->user), 0);
 	assert_false(watch_has_unseen(reg->user));
 	expect(reg, 0, NULL); /* with the events of our own look */
+	assert_null(watch_writer(reg->user));
 	assert_false(watch_has_unseen(reg->user));
 	more = open(at("a"), O_WRONLY);
 	close(fd);
@@ -766,6 +791,7 @@ int main(void)
 		TEST(other_names),
 		TEST(written_unseen),
 		TEST(written_unseen_later),
+		TEST(written_in_a_dirty_page),
 		TEST(read_by_others),
 		TEST(listing),
 		TEST(modules_directories),
