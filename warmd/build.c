@@ -450,6 +450,18 @@ void build_request(struct server *s, struct request *req, struct connection *wai
 	start_next(s);
 }
 
+void build_give_up(struct server *s, const char *name)
+{
+	struct build *next;
+
+	for (struct build *b = s->builds; b; b = next) {
+		next = b->next;
+		if (!b->nwaiters && b->request->name[0] && strcmp(b->request->name, name) == 0)
+			build_free(b);
+	}
+	start_next(s);
+}
+
 void build_stop_all(struct server *s)
 {
 	while (s->builds) {

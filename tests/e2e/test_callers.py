@@ -276,6 +276,24 @@ def test_launch_in_the_environment_of_cron(launches, reader):
     launches.remove(name)
 
 
+def test_second_launch_of_a_kind_gets_a_template_of_its_own(launches, reader):
+    """...beside the first, and under the same name; a context that does not come again gets none"""
+    w = launches.warm
+    name = launches.build([PYTHON, reader], way="fork", env={"WHO": "builder"})
+    templates = lambda: [t for t in w.ls() if t["name"] == name and t["state"] == "ready"]      # noqa: E731
+    for who in ("once", "twice", "once", "cron", "cron"):
+        r = launches.run(name, env={"WHO": who})
+        assert r.way is None and "WHO differs" in r.err and r.out.startswith(f"{who} [")
+    eventually(lambda: len(templates()) == 2, "a second template")
+    for who in ("cron", "builder", "cron"):
+        r = launches.run(name, env={"WHO": who})
+        assert r.way and r.out.startswith(f"{who} [")
+    assert launches.run(name, env={"WHO": "once"}).way is None
+    assert len(templates()) == 2
+    w.command("rm", name)
+    assert not templates()
+
+
 def test_launch_cold_and_detached(launches, reader, tmp_path):
     name = launches.build([PYTHON, reader], env={"WHO": "builder"})
     done = tmp_path / "done"
