@@ -42,7 +42,7 @@ import threading
 from pathlib import Path
 
 MAGIC = 0x4D524157
-VERSION = 3
+VERSION = 4
 MAX_SIZE = 128 * 1024
 MAX_FDS = 253
 T_VERSION, T_RUN, T_RUN_REPLY, T_CONTROL, T_CONTROL_REPLY = range(1, 6)
