@@ -15,6 +15,8 @@ from launches import WAYS
 IOPRIO_SET = {"x86_64": 251, "aarch64": 30}[os.uname().machine]
 PR_SET_TIMERSLACK = 29
 
+LIBWARM = f"sys.path.insert(0, {str(HERE.parent.parent / 'lang/python')!r})"
+
 STATE = """
 import ctypes, os, signal, sys
 
@@ -77,6 +79,19 @@ def test_one_template_serves(launches, script, caller, way):
         r = launches.run(name, preexec=CALLERS[caller])
         assert r.way == way, r
     launches.equal(cold, r)
+    launches.remove(name)
+
+
+@pytest.mark.parametrize("caller", ["background", "runner", "both", "taskset", "nice", "idle", "ionice"])
+def test_one_template_serves_libwarm(launches, script, caller):
+    """By warmd first, from leases then"""
+    program = script(STATE)
+    cold = launches.warm.cold([PYTHON, program], preexec=CALLERS[caller])
+    name = launches.build([PYTHON, program], pool=4)
+    code = (f"import sys\n{LIBWARM}\nfrom warm.launch import Warm\nwith Warm() as w:\n    for _ in range(4):\n"
+            f"        assert w.launch({name!r}).wait() == 0\n")
+    r = launches.warm.cold([sys.executable, "-S", "-c", code], preexec=CALLERS[caller])
+    assert r.status == 0 and r.out == 4 * cold.out, r
     launches.remove(name)
 
 
@@ -238,8 +253,6 @@ def test_only_libraries_that_do_not_mind_are_told_of_another_kind(own_warm, comp
         built = [t for t in w.ls() if t["argv"] == [str(program)] and t["state"] == "ready"]
         assert len(built) == templates, built
 
-
-LIBWARM = f"sys.path.insert(0, {str(HERE.parent.parent / 'lang/python')!r})"
 
 # --- launches by name that no clone can be had for -------------------------------------------
 
