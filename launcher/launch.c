@@ -281,6 +281,9 @@ static int not_launched(struct launch *l, const struct launch_options *o)
 	struct error err = { 0 };
 	int r = 0;
 
+	/* no clone could start in that control group: nor is this process wanted there */
+	if (o->cgroup && l->reply.status == WIRE_COLD_ERROR)
+		l->reply.command = 0;
 	if (l->reply.command)
 		r = launch_cold_receive(l->conn, l->reply.command, &cold, &err);
 	launch_close(l);

@@ -611,6 +611,18 @@ void build_request_later(struct server *s, struct request *req, uint64_t ns)
 	s->later = b;
 }
 
+void build_give_up(struct server *s, const char *name)
+{
+	struct build *next;
+
+	for (struct build *b = s->builds; b; b = next) {
+		next = b->next;
+		if (!b->nwaiters && b->request->name[0] && strcmp(b->request->name, name) == 0)
+			build_free(b);
+	}
+	start_next(s);
+}
+
 void build_stop_all(struct server *s)
 {
 	while (s->later) {

@@ -18,6 +18,7 @@
 #include "warmd/peer.h"
 #include "warmd/pool.h"
 #include "warmd/terminal.h"
+#include "warmd/variant.h"
 
 void launch_free(struct launch *l)
 {
@@ -216,14 +217,58 @@ static bool build_promised(struct server *s, struct launch *l)
 	return build_pending_name(s, l->request->name);
 }
 
+/* what another template of the same command would be built with. A program that asks for its context is told its environment */
+static bool context_differs(const struct server *s, const struct template *t, const struct launch *l,
+			    char *reason, size_t size)
+{
+	const struct request *req = l->request;
+
+	return ((req->run.flags & WIRE_LAUNCH_ENV) &&
+		template_environment_differs(t, req, s->config, template_asks_for_context(t), reason,
+					     size)) ||
+	       template_looked_at_differs(t, req, reason, size) || streams_differ(t, l, reason, size) ||
+	       template_descriptors_clash(t, req, reason, size);
+}
+
+/* Return: the template of that name that fits; else one that does not, with @reason, or NULL */
+static struct template *find_by_name(struct server *s, const struct launch *l, bool *ret_fits, char *reason,
+				     size_t size)
+{
+	struct template *first = store_find(s->store, l->request->name);
+	char words[256];
+
+	*ret_fits = false;
+	if (!first || first->state == TEMPLATE_REFUSED)
+		return first;
+	if (!context_differs(s, first, l, reason, size)) {
+		*ret_fits = true;
+		return first;
+	}
+	for (struct template *t = first->next; t; t = t->next) {
+		if (t->state != TEMPLATE_READY || !store_is_named(t, l->request->name) ||
+		    context_differs(s, t, l, words, sizeof(words)))
+			continue;
+		*ret_fits = true;
+		return t;
+	}
+	return first;
+}
+
+static void refuse(struct launch *l, uint32_t status, const char *reason)
+{
+	launch_answer(l, status, NULL, reason);
+	launch_free(l);
+}
+
 static void by_name(struct server *s, struct launch *l)
 {
 	const struct request *req = l->request;
 	char reason[256];
 	struct template *t;
+	bool fits;
 
 	watch_drain(s->store->watch);
-	t = store_find(s->store, req->name);
+	t = find_by_name(s, l, &fits, reason, sizeof(reason));
 	if (t && t->state == TEMPLATE_READY && !store_check(s->store, t))
 		t = NULL;
 	if (t && may_build_again(s, t))
@@ -232,28 +277,22 @@ static void by_name(struct server *s, struct launch *l)
 		wait_for_build(s, l);
 		return;
 	}
-	if (!t)
+	if (!t) {
 		snprintf(reason, sizeof(reason), "there is no template '%.100s' ('warm ls' lists them)",
 			 req->name);
-	else if (t->state == TEMPLATE_REFUSED)
+		return refuse(l, WIRE_COLD_NONE, reason);
+	}
+	if (t->state == TEMPLATE_REFUSED) {
 		snprintf(reason, sizeof(reason), "it cannot be a template: %.200s", t->result->message);
-	if (!t || t->state == TEMPLATE_REFUSED) {
-		launch_answer(l, t ? WIRE_COLD_REFUSED : WIRE_COLD_NONE, NULL, reason);
-		launch_free(l);
-		return;
+		return refuse(l, WIRE_COLD_REFUSED, reason);
 	}
-	/* a program that asks for its context is told its environment */
-	if (((req->run.flags & WIRE_LAUNCH_ENV) &&
-	     template_environment_differs(t, req, s->config, template_asks_for_context(t), reason,
-					  sizeof(reason))) ||
-	    template_looked_at_differs(t, req, reason, sizeof(reason)) ||
-	    streams_differ(t, l, reason, sizeof(reason)) || directory_differs(t, l, reason, sizeof(reason)) ||
-	    arguments_differ(t, l, reason, sizeof(reason)) ||
-	    order_refusal(s, t, l, reason, sizeof(reason))) {
-		launch_answer(l, WIRE_COLD_MISMATCH, NULL, reason);
-		launch_free(l);
-		return;
+	if (!fits) {
+		variant_note(s, t, l);
+		return refuse(l, WIRE_COLD_MISMATCH, reason);
 	}
+	if (directory_differs(t, l, reason, sizeof(reason)) ||
+	    arguments_differ(t, l, reason, sizeof(reason)) || order_refusal(s, t, l, reason, sizeof(reason)))
+		return refuse(l, WIRE_COLD_MISMATCH, reason);
 	launch_on(s, t, l);
 }
 

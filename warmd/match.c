@@ -41,7 +41,7 @@ static bool variable_differs(const struct request *a, const struct request *b, c
 	return strcmp(va, vb) != 0;
 }
 
-static bool counts_always(const char *name)
+bool template_variable_counts_always(const char *name)
 {
 	/* ld.so reads these before anything can be watched: ld.so(8); setlocale(3) looks for the others past getenv() */
 	static const char *const starts[] = { "LD_", "GLIBC_TUNABLES=", "LC_", "LANG=", "LANGUAGE=" };
@@ -82,7 +82,7 @@ static bool all_of_one_differ(const struct template *t, const struct request *a,
 	for (char **e = a->envp; *e; e++) {
 		size_t len = strcspn(*e, "=");
 
-		if (!counts_always(*e) &&
+		if (!template_variable_counts_always(*e) &&
 		    (!everything || (config && (config_ignores_variable(config, *e, len) ||
 						looked_at_later(t, *e) || is_own(t, *e, len)))))
 			continue;

@@ -184,3 +184,45 @@ struct request *request_with(const struct request *r, const char *ready, uint32_
 	free(packet);
 	return copy;
 }
+
+static char *put_word(char *at, const char *word)
+{
+	size_t len = strlen(word) + 1;
+
+	memcpy(at, word, len);
+	return at + len;
+}
+
+struct request *request_variant(const struct request *r, const struct request *launch)
+{
+	bool own = launch->run.flags & WIRE_LAUNCH_ENV;
+	char **envp = own ? launch->envp : r->envp, *packet, *at;
+	size_t len = sizeof(r->run) + r->run.strings_size + (own ? launch->run.strings_size : 0);
+	struct request *made = NULL;
+	struct wire_run *run;
+
+	packet = malloc(len);
+	if (!packet)
+		return NULL;
+	run = (struct wire_run *)packet;
+	*run = launch->run;
+	run->header.type = WIRE_RUN;
+	run->flags = r->run.flags;
+	run->pool = r->run.pool;
+	run->argc = r->run.argc;
+	run->envc = own ? launch->run.envc : r->run.envc;
+	run->tag = run->leases = 0;
+	at = put_word(packet + sizeof(*run), r->name);
+	at = put_word(at, r->ready);
+	at = put_word(at, r->cwd);
+	for (uint32_t i = 0; i < r->run.argc; i++)
+		at = put_word(at, r->argv[i]);
+	for (uint32_t i = 0; i < run->envc; i++)
+		at = put_word(at, envp[i]);
+	run->strings_size = (uint32_t)(at - packet - (ptrdiff_t)sizeof(*run));
+	run->header.size = (uint32_t)(at - packet);
+	if (run->header.size > WIRE_MAX_SIZE || request_parse(packet, run->header.size, &made, NULL) < 0)
+		made = NULL;
+	free(packet);
+	return made;
+}

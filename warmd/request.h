@@ -31,6 +31,8 @@ int request_parse(const void *packet, size_t len, struct request **ret, struct e
 struct request *request_copy(const struct request *r);
 /** request_with() - a copy with another readiness point, and @pool clones. NULL when there is no memory */
 struct request *request_with(const struct request *r, const char *ready, uint32_t pool);
+/** request_variant() - the command of @r in the context of a launch by its name, to be built. NULL when there is no memory, or it is too large */
+struct request *request_variant(const struct request *r, const struct request *launch);
 void request_free(struct request *r);
 
 #define REQUEST_LABEL_MAX 192
@@ -38,9 +40,9 @@ void request_free(struct request *r);
 /** request_label() - the name that its template gets: the given one, or one made of the command */
 void request_label(const struct request *r, char *ret, size_t size);
 
-/** request_getenv() - value of @name in the request's environment, NULL when it has none */
 /** request_inherits() - is @fd, above 2, one that the caller has open? */
 bool request_inherits(const struct request *r, int fd);
+/** request_getenv() - value of @name in the request's environment, NULL when it has none */
 const char *request_getenv(const struct request *r, const char *name, size_t name_len);
 
 #endif

@@ -182,6 +182,8 @@ bool build_pending_name(const struct server *s, const char *name);
 bool build_is_process(const struct server *s, pid_t pid);
 /** build_forget_waiter() - the connection is going away */
 void build_forget_waiter(struct server *s, const struct connection *c);
+/** build_give_up() - builds that would make a template of this name, and for which nobody waits */
+void build_give_up(struct server *s, const char *name);
 void build_stop_all(struct server *s);
 
 #endif

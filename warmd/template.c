@@ -445,16 +445,26 @@ bool store_waits(const struct store *s, const struct request *req, uint64_t *ret
 	return true;
 }
 
-struct template *store_find(const struct store *s, const char *name)
+bool store_is_named(const struct template *t, const char *name)
 {
 	char *end;
 	uint64_t id = strtoull(name, &end, 10);
-	bool number = end != name && !*end;
 
-	for (struct template *t = s->list; t; t = t->next)
-		if ((t->label && strcmp(t->label, name) == 0) || (number && t->id == id))
+	return (t->label && strcmp(t->label, name) == 0) || (end != name && !*end && t->id == id);
+}
+
+struct template *store_find(const struct store *s, const char *name)
+{
+	struct template *refused = NULL;
+
+	for (struct template *t = s->list; t; t = t->next) {
+		if (!store_is_named(t, name))
+			continue;
+		if (t->state == TEMPLATE_READY)
 			return t;
-	return NULL;
+		refused = refused ? refused : t;
+	}
+	return refused;
 }
 
 void store_expire(struct store *s)

@@ -60,6 +60,8 @@ struct template
 	uint64_t checked_ns; /* REFUSED: CLOCK_MONOTONIC of the refusal */
 	unsigned int attempts; /* REFUSED with retry: builds so far */
 	uint64_t launches;
+	uint64_t misfit,
+		misfit_built; /* the last context in which it did not fit, and for which another was built: variant.c; 0: none */
 	struct pool *pool; /* clones that warmd launches: pool.h; NULL: none was asked for */
 	struct hot *hot; /* what clones told of the pages they write: hot.h; NULL: nothing yet */
 };
@@ -125,8 +127,10 @@ bool store_waits(const struct store *s, const struct request *req, uint64_t *ret
  */
 bool store_check(struct store *s, struct template *t);
 
-/** store_find() - by label or decimal id */
+/** store_find() - by label or decimal id; of several that of the newest, a ready one before a refused one */
 struct template *store_find(const struct store *s, const char *name);
+/** store_is_named() - does @name, a label or decimal id, mean @t? */
+bool store_is_named(const struct template *t, const char *name);
 
 /** store_expire() - drop what is older than the configured age */
 void store_expire(struct store *s);
@@ -150,6 +154,8 @@ bool template_environment_differs(const struct template *t, const struct request
 bool template_asks_for_context(const struct template *t);
 /** template_fact_differs() - a fact of the machine that the program asked for is another now. Return: what, or NULL */
 const char *template_fact_differs(const struct template *t);
+/** template_variable_counts_always() - NAME=... of the C library's and the dynamic linker's own, whom nobody sees read it */
+bool template_variable_counts_always(const char *setting);
 /** template_takes_context() - can a clone have other arguments than the build? At the points `delay` and `idle` none can */
 bool template_takes_context(const struct template *t);
 /** template_read_arguments() - did it read what its arguments are, so that a clone can have no others? Else argv_count says how many count */

@@ -15,6 +15,8 @@ from launches import WAYS
 IOPRIO_SET = {"x86_64": 251, "aarch64": 30}[os.uname().machine]
 PR_SET_TIMERSLACK = 29
 
+LIBWARM = f"sys.path.insert(0, {str(HERE.parent.parent / 'lang/python')!r})"
+
 STATE = """
 import ctypes, os, signal, sys
 
@@ -77,6 +79,19 @@ def test_one_template_serves(launches, script, caller, way):
         r = launches.run(name, preexec=CALLERS[caller])
         assert r.way == way, r
     launches.equal(cold, r)
+    launches.remove(name)
+
+
+@pytest.mark.parametrize("caller", ["background", "runner", "both", "taskset", "nice", "idle", "ionice"])
+def test_one_template_serves_libwarm(launches, script, caller):
+    """By warmd first, from leases then"""
+    program = script(STATE)
+    cold = launches.warm.cold([PYTHON, program], preexec=CALLERS[caller])
+    name = launches.build([PYTHON, program], pool=4)
+    code = (f"import sys\n{LIBWARM}\nfrom warm.launch import Warm\nwith Warm() as w:\n    for _ in range(4):\n"
+            f"        assert w.launch({name!r}).wait() == 0\n")
+    r = launches.warm.cold([sys.executable, "-S", "-c", code], preexec=CALLERS[caller])
+    assert r.status == 0 and r.out == 4 * cold.out, r
     launches.remove(name)
 
 
@@ -239,8 +254,6 @@ def test_only_libraries_that_do_not_mind_are_told_of_another_kind(own_warm, comp
         assert len(built) == templates, built
 
 
-LIBWARM = f"sys.path.insert(0, {str(HERE.parent.parent / 'lang/python')!r})"
-
 # --- launches by name that no clone can be had for -------------------------------------------
 
 READS = "import os\nWHO = os.environ.get('WHO')\n"
@@ -274,6 +287,24 @@ def test_launch_in_the_environment_of_cron(launches, reader):
     r = launches.run(name, env={**keep, "PATH": "/nowhere", "HOME": "/", "SHELL": "/bin/sh"}, verbose=False)
     assert r.status == 0 and r.out.startswith("None ["), r
     launches.remove(name)
+
+
+def test_second_launch_of_a_kind_gets_a_template_of_its_own(launches, reader):
+    """...beside the first, and under the same name; a context that does not come again gets none"""
+    w = launches.warm
+    name = launches.build([PYTHON, reader], way="fork", env={"WHO": "builder"})
+    templates = lambda: [t for t in w.ls() if t["name"] == name and t["state"] == "ready"]      # noqa: E731
+    for who in ("once", "twice", "once", "cron", "cron"):
+        r = launches.run(name, env={"WHO": who})
+        assert r.way is None and "WHO differs" in r.err and r.out.startswith(f"{who} [")
+    eventually(lambda: len(templates()) == 2, "a second template")
+    for who in ("cron", "builder", "cron"):
+        r = launches.run(name, env={"WHO": who})
+        assert r.way and r.out.startswith(f"{who} [")
+    assert launches.run(name, env={"WHO": "once"}).way is None
+    assert len(templates()) == 2
+    w.command("rm", name)
+    assert not templates()
 
 
 def test_launch_cold_and_detached(launches, reader, tmp_path):

@@ -47,9 +47,10 @@ static void every_line(void **state)
 	(void)state;
 	assert_int_equal(
 		feed("CONTEXT=raw\nTRACK=env\nENV=HOME\nENV=A=B\nSET=C=D=\nUNSET=E\nTRACK=argv\nARGV=2\nSTDIO=1\nMODULES=/usr/lib\n"
-		     "MODULES=/x y\nLISTED=/a b\nLISTED=/a b\nLEAVE=7f00aa10\nEXIT=f:c,v:1\nREADY=1\n"),
+		     "MODULES=/x y\nLISTED=/a b\nLISTED=/a b\nSIGNALS=8000000000004002\nLEAVE=7f00aa10\nEXIT=f:c,v:1\nREADY=1\n"),
 		0);
 	assert_true(a.ready && a.raw && a.track_env && a.track_argv && a.stdio);
+	assert_true(a.signals && a.signals_looked_at == 0x8000000000004002ull);
 	assert_false(a.env_all);
 	assert_int_equal(a.nenv, 2);
 	assert_string_equal(a.env[0], "HOME");
@@ -125,6 +126,8 @@ static void arguments(void **state)
 	assert_true(a.argv_from_end);
 	assert_int_equal(feed("ARGV=3\n"), 0);
 	assert_false(a.argv_from_end);
+	refused("SIGNALS=\n");
+	refused("SIGNALS=2g\n");
 	refused("ARGV=\n");
 	refused("ARGV=x\n");
 	refused("ARGV=1x\n");

@@ -260,6 +260,60 @@ static void launches(void **state)
 	}
 }
 
+/* a template's command, in the context of a launch by its name */
+static void variants(void **state)
+{
+	struct request *had, *launch, *made;
+
+	(void)state;
+	set("t\0auto\0/work\0p\0x\0A=1\0B=2\0", 25, 2, 2);
+	run.pool = 3;
+	run.umask = 022;
+	run.flags = WIRE_RUN_BUILD;
+	assert_int_equal(parse(), 0);
+	had = req;
+	set("t\0\0\0more\0C=3\0", 13, 1, 1);
+	run.header.type = WIRE_LAUNCH;
+	run.umask = 077;
+	run.ignored_signals = 6;
+	run.tag = 9;
+	for (int env = 0; env < 2; env++) {
+		run.flags = WIRE_LAUNCH_APPEND | (env ? WIRE_LAUNCH_ENV : 0);
+		assert_int_equal(parse(), 0);
+		launch = req;
+		made = request_variant(had, launch);
+		assert_non_null(made);
+		assert_string_equal(made->name, "t");
+		assert_string_equal(made->ready, "auto");
+		assert_string_equal(made->cwd, "/work");
+		assert_int_equal(made->run.argc, 2);
+		assert_string_equal(made->argv[1], "x");
+		assert_string_equal(made->envp[0], env ? "C=3" : "A=1");
+		assert_int_equal(made->run.envc, env ? 1 : 2);
+		assert_int_equal(made->run.header.type, WIRE_RUN);
+		assert_int_equal(made->run.flags, WIRE_RUN_BUILD);
+		assert_int_equal(made->run.umask, 077);
+		assert_int_equal(made->run.ignored_signals, 6);
+		assert_int_equal(made->run.pool, 3);
+		assert_int_equal(made->run.tag, 0);
+		request_free(made);
+		request_free(launch);
+	}
+	request_free(had);
+}
+
+static void inherits(void **state)
+{
+	(void)state;
+	set_good();
+	run.inherited_fds[0] = 7 | 1 << 10;
+	run.inherited_fds[3] = 1ull << 63;
+	assert_int_equal(parse(), 0);
+	for (int fd = -1; fd < 300; fd++)
+		assert_int_equal(request_inherits(req, fd), fd == 10 || fd == 255);
+	request_free(req);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -272,6 +326,8 @@ int main(void)
 		cmocka_unit_test(string_borders),
 		cmocka_unit_test(meanings),
 		cmocka_unit_test(launches),
+		cmocka_unit_test(variants),
+		cmocka_unit_test(inherits),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
