@@ -141,8 +141,8 @@ class Adaptor:
         self.unique.unwatch()
         lines, targets = [], ()
         if self.environment is not None and self.arguments is not None:
-            environment, reason = self.environment.settle(self.gc)
             arguments, targets = self.arguments.settle()
+            environment, reason = self.environment.settle(self.gc)
             if reason:
                 raise Refused(reason)
             lines = environment + arguments
