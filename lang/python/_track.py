@@ -161,7 +161,8 @@ class Environment:
         posix.environ = recording(RecordingEnvironment, self.original, self.reads)
         self.put(posix.environ)
         self.os = names_of_module("os")
-        if "putenv" in self.os:
+        self.watching = "putenv" in self.os
+        if self.watching:
             watch_names(self.os, {"putenv": self.note_putenv, "unsetenv": self.note_putenv})
 
     def note_putenv(self, frame):
@@ -179,7 +180,8 @@ class Environment:
 
     def settle(self, gc):
         """The original dict returns, with what was written; a list of protocol lines, or a reason to refuse"""
-        if "putenv" in self.os:
+        if self.watching:
+            self.watching = False
             unwatch_names(self.os)
         recorder = posix.environ
         if type(recorder) is not RecordingEnvironment:
