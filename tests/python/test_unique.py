@@ -96,8 +96,8 @@ def test_numpy_held(runner, name):
     source, same = NUMPY_HELD[name]
     runner.write("lead.py", "import os, sys\nimport numpy as np\n" + source +
                  # before the readiness point, and without changing anything for what comes after it
-                 "r, w = os.pipe()\nif os.fork() == 0:\n    os.write(w, repr(draw()).encode())\n    os._exit(0)\n"
-                 "os.wait()\nbefore = os.read(r, 10000).decode()\nos.close(r)\nos.close(w)\n")
+                 "ends = os.pipe()\nif os.fork() == 0:\n    os.write(ends[1], repr(draw()).encode())\n    os._exit(0)\n"
+                 "os.wait()\nbefore = os.read(ends[0], 10000).decode()\nos.close(ends[0])\nos.close(ends[1])\n")
     script = runner.write("script.py", "import lead\nprint(lead.before == repr(lead.draw()))\n")
     result = runner.warm([NUMPY, script])
     assert result.ready and result.out == "%s\n" % same, result
