@@ -55,7 +55,7 @@ def watch_names(names, notes):
 
 
 def unwatch_names(names):
-    renew_names(names, lambda key: str.__str__(key) if type(key) is WatchedName else key)
+    renew_names(names, lambda key: sys.intern(str.__str__(key)) if type(key) is WatchedName else key)
 
 
 def item_codes():
