@@ -39,7 +39,9 @@ def borrow(name):
     module = __import__(name)
     if not present:
         del loaded_modules[name]
-    return module
+    copy = Module(name)         # where lookups are nobody's
+    names_of(copy).update(names_of(module))
+    return copy
 
 
 class Adaptor:
@@ -52,6 +54,7 @@ class Adaptor:
         self.environment = self.arguments = self.hooks = None
         self.listings = Listings()
         self.unique = Uniqueness()
+        self.collector = Collector(self.gc)
         self.leaving = Leaving(self.gc, borrow("_weakref"))
         self.watcher = make_watcher(self.found, self.reached)
         self.finders = sys.path_importer_cache
@@ -65,7 +68,8 @@ class Adaptor:
         self.environment = Environment()
         self.arguments = Arguments(len(self.words))
         self.unique.watch_loaded()
-        self.hooks = ModuleHooks(self.unique.hooks())
+        self.collector.watch_loaded()
+        self.hooks = ModuleHooks({**self.unique.hooks(), **self.collector.hooks()})
         self.listings.start()
         reason = self.watcher.start()
         if reason:
@@ -175,6 +179,8 @@ class Adaptor:
         lines = lines + self.module_lines() + [self.exit_line()]
         launch = Launch(self, streams or (), targets)
         keep_alive((self, launch, self.watcher))    # a clone would pay for freeing them
+        # for a clone that imports gc later
+        self.hooks = ModuleHooks(self.collector.hooks())
         self.leaving.holders = (self, launch, self.unique, self.environment, self.watcher)
         objects = self.gc.get_objects()
         lines += self.unique.settle(objects, self.fill)
@@ -184,7 +190,7 @@ class Adaptor:
         handled = [n for n in _signal.valid_signals() if callable(_signal.getsignal(n))]
         mask = _signal.pthread_sigmask(_signal.SIG_BLOCK, handled)
         prepare_heap()
-        self.gc.freeze()
+        self.collector.freeze()
         send_lines(self.fd, lines + [b"READY=1"])
         lines = None
         launch.take(read_context(self.fd))

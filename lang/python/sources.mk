@@ -7,6 +7,7 @@ PYTHON_ADAPTOR_SOURCES := \
 	lang/python/warm/_unique.py \
 	lang/python/_track.py \
 	lang/python/_arguments.py \
+	lang/python/_collector.py \
 	lang/python/_boundary.py \
 	lang/python/_exit.py \
 	lang/python/_main.py \

@@ -94,3 +94,15 @@ def test_nothing_is_to_be_seen(runner, python, name, where):
 def addresses(text):
     import re
     return re.sub(r"(at 0x[0-9a-f]+|\b1[34]\d{13}\b)", "ADDRESS", text)
+
+
+@pytest.mark.parametrize("lead", ["", "import gc\n", "from gc import get_objects, get_freeze_count, get_referrers, collect, isenabled\nimport gc\n"])
+def test_collector(runner, python, lead):
+    """Objects from before the readiness point are there for gc's functions, and garbage among them is collected"""
+    runner.write("lead.py", lead + "import weakref\nclass A: pass\nx = A()\nx.held = [A()]\ng = A()\ng.g = g\nr = weakref.ref(g)\n"
+                 "class D:\n    def __del__(self): print('deleted')\nd = D()\nd.d = d\n")
+    script = runner.write("script.py", "import lead\ndef main():\n    import sys\n    global gc\n    import gc\n    from gc import get_objects\n"
+                          "    print(any(o is lead.x for o in gc.get_objects()), gc.get_freeze_count() < 1000, gc.isenabled(), gc.get_threshold())\n"
+                          "    print(any(h is lead.x.held for h in gc.get_referrers(lead.x.held[0])), sorted(vars(gc)), type(gc.collect))\n"
+                          "    del lead.g, lead.d\n    gc.collect()\n    print(lead.r() is None)\nmain()\nprint('end')\n")
+    runner.same([python, script])
