@@ -295,6 +295,38 @@ static int dump_terminal(struct source *s, struct record_description *d, const s
 	return d->path ? 0 : -ENOMEM;
 }
 
+/*
+ * One that came from the caller, opened once more by a name that it has in each process (/dev/stdout, /proc/self/fd/1): a clone opens its
+ * own there. Of a file that is not appended to, the offset and what O_TRUNC did would be the stand-in's.
+ */
+static int dump_opened_again(struct source *s, struct record_description *d, const struct stat *st, int of)
+{
+	if (!S_ISFIFO(st->st_mode) && !(d->flags & O_APPEND))
+		return refuse(
+			s,
+			"one of its standard descriptors, opened by name, which is a file (appending would be the same in each launch)");
+	d->kind = STUB_FD_TTY;
+	d->a = (uint64_t)of;
+	d->path = strdup(s->link);
+	d->flags &= ~(uint32_t)(O_CREAT | O_EXCL | O_TRUNC);
+	return d->path ? 0 : -ENOMEM;
+}
+
+/* the descriptor from outside that is the same pipe or file, but not the same open one; -1 */
+static int same_outside(const struct source *s, const struct stat *st)
+{
+	for (size_t i = 0; i < s->o->noutside; i++) {
+		char path[64];
+		struct stat other;
+
+		snprintf(path, sizeof(path), "/proc/%d/fd/%zu", s->p->pid, i);
+		if (s->o->outside[i] && stat(path, &other) == 0 && other.st_dev == st->st_dev &&
+		    other.st_ino == st->st_ino && (S_ISFIFO(st->st_mode) || S_ISREG(st->st_mode)))
+			return (int)i;
+	}
+	return -1;
+}
+
 static int dump_by_kind(struct source *s, struct record_description *d, const struct stat *st, int fd)
 {
 	if (strncmp(s->link, "anon_inode:", 11) == 0)
@@ -329,7 +361,7 @@ static int dump_one(struct source *s)
 	_cleanup_close_ int fd = (int)syscall(SYS_pidfd_getfd, s->pidfd, s->fd, 0);
 	struct record_description *d = new_description(s);
 	struct stat st;
-	int r;
+	int r, of;
 
 	if (!d)
 		return -ENOMEM;
@@ -339,7 +371,10 @@ static int dump_one(struct source *s)
 	if (strstr(s->fdinfo, "lock:\t"))
 		return refuse(s, "a file that it holds a lock or lease on");
 	r = dump_owner(s, d, fd);
-	return r < 0 ? r : dump_by_kind(s, d, &st, fd);
+	if (r < 0)
+		return r;
+	of = same_outside(s, &st);
+	return of < 0 ? dump_by_kind(s, d, &st, fd) : dump_opened_again(s, d, &st, of);
 }
 
 /* Return: 1: @a and @b of the process are one open file; 0: they are not; -EOPNOTSUPP: nobody tells */

@@ -201,6 +201,8 @@ void cwd_used(struct observe *o, const struct thread *t);
 /** path_record() - a path that was looked at with result @ret; @fd: the descriptor that came of it, or -1; @how: enum rule_flags */
 int path_record(struct observe *o, struct thread *t, const char *path, unsigned int how, int64_t ret, int fd);
 int on_look_entry(struct observe *o, struct thread *t, const struct observe_call *c, const struct rule *rule);
+int on_readlink_entry(struct observe *o, struct thread *t, const struct observe_call *c,
+		      const struct rule *rule);
 int on_look(struct observe *o, struct thread *t, const struct observe_call *c, const struct rule *rule);
 int on_open_entry(struct observe *o, struct thread *t, const struct observe_call *c, const struct rule *rule);
 int on_open(struct observe *o, struct thread *t, const struct observe_call *c, const struct rule *rule);

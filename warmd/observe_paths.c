@@ -113,6 +113,28 @@ int on_look_entry(struct observe *o, struct thread *t, const struct observe_call
 	return boundary(o, t, "looks at another process (%s)", path);
 }
 
+/*
+ * The name of a standard descriptor is another in each launch: a pipe's number, a terminal, a file (ttyname(3), realpath). What the
+ * program would know in each clone is that of the build's stand-in. At `delay` and `idle` the terminal's name is the build's: programs
+ * that draw on one ask for it when they start.
+ */
+int on_readlink_entry(struct observe *o, struct thread *t, const struct observe_call *c,
+		      const struct rule *rule)
+{
+	char path[OBSERVE_PATH_MAX];
+	bool cwd;
+	int fd, r = on_look_entry(o, t, c, rule);
+
+	if (r)
+		return r;
+	if (o->live || peer_path(o, t, c, rule->dirfd, rule->path, path, &cwd) <= 0)
+		return 0;
+	fd = path_as_fd(t, path);
+	if (fd < 0 || fd_get(t->proc, fd).origin < 0 || fd_get(t->proc, fd).origin > 2)
+		return 0;
+	return boundary(o, t, "asks for the name of its standard descriptor %d", fd_get(t->proc, fd).origin);
+}
+
 int on_look(struct observe *o, struct thread *t, const struct observe_call *c, const struct rule *rule)
 {
 	unsigned int how = rule->how;

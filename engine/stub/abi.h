@@ -167,7 +167,7 @@ enum stub_fd_kind {
 	STUB_FD_SIGNALFD, /* a: mask */
 	STUB_FD_PATH, /* open(path at data, flags), offset b */
 	STUB_FD_SOCKET, /* neither bound nor connected. a: domain; b: type; c: protocol; struct stub_option at data */
-	STUB_FD_TTY, /* a: the descriptor from outside that is the same terminal; UINT64_MAX: /dev/tty */
+	STUB_FD_TTY, /* a: the descriptor from outside that is the same terminal or pipe; UINT64_MAX: /dev/tty */
 };
 
 struct stub_fd {

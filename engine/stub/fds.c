@@ -344,15 +344,34 @@ static void dup_one(const struct stub_fd *d)
 		SYSCALL1(SYS_close, d->fd);
 }
 
+/*
+ * A pipe whose last reader is gone makes an open for writing wait for another one, or fail (fifo(7)), though it is
+ * open: so there is a reader for this moment.
+ */
+static long open_outside(const struct stub_fd *d, uint32_t flags)
+{
+	long reader, fd = open_again((int32_t)d->a, flags | O_NONBLOCK);
+
+	if (fd == -6 /* ENXIO */) {
+		reader = open_again((int32_t)d->a, O_RDONLY | O_NONBLOCK | O_CLOEXEC);
+		fd = open_again((int32_t)d->a, flags | O_NONBLOCK);
+		if (reader >= 0)
+			SYSCALL1(SYS_close, reader);
+	}
+	if (fd >= 0 && !(flags & O_NONBLOCK))
+		SYSCALL3(SYS_fcntl, fd, F_SETFL, flags);
+	return fd;
+}
+
 /* all lower numbers are in place but for other terminals' and dups', which take their own from this one */
 static void open_terminal(const struct stub_launch *l, const struct stub_fd *d)
 {
 	uint32_t flags = d->flags | O_CLOEXEC;
 	long r, fd = d->a == UINT64_MAX ? SYSCALL4(SYS_openat, AT_FDCWD, "/dev/tty", flags, 0)
-					: open_again((int32_t)d->a, flags);
+					: open_outside(d, flags);
 
 	if (fd < 0)
-		stub_fail(l, "opening the terminal", fd);
+		stub_fail(l, "opening the terminal, or a standard descriptor once more", fd);
 	if (fd == d->fd) {
 		SYSCALL3(SYS_fcntl, fd, F_SETFD, d->cloexec & 1);
 	} else {

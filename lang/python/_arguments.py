@@ -35,13 +35,27 @@ WatchedName.__name__ = WatchedName.__qualname__ = "str"
 WatchedName.__module__ = "builtins"
 
 
-def renew_names(rename):
-    """Put sys.__dict__ together anew, in its order, with another key for some. All in one call that runs no bytecode, so that no
+def renew_names(names, rename):
+    """Put a namespace together anew, in its order, with another key for some. All in one call that runs no bytecode, so that no
     other thread sees it without its names"""
-    names = sys.__dict__
     keys = list(names)
     renewed = dict(zip([rename(key) for key in keys], names.values()))
     list(map(type(names.pop).__call__, [names.pop] * len(keys) + [names.update], keys + [renewed]))
+
+
+def watch_names(names, notes):
+    """Have notes[key](frame) called at each lookup of such a key"""
+    def rename(key):
+        if type(key) is not str or key not in notes:
+            return key
+        watched = WatchedName(key)
+        watched.note = notes[key]
+        return watched
+    renew_names(names, rename)
+
+
+def unwatch_names(names):
+    renew_names(names, lambda key: sys.intern(str.__str__(key)) if type(key) is WatchedName else key)
 
 
 def item_codes():
@@ -103,8 +117,7 @@ class Arguments:
         lists = None
         self.references = self.count()
         notes = {"argv": self.note_argv, "orig_argv": self.note_orig_argv}
-        watched = [name for name, _ in self.lists]
-        renew_names(lambda key: watch_name(key, notes[key]) if key in watched else key)
+        watch_names(sys.__dict__, {name: notes[name] for name, _ in self.lists})
         self.watching = True
 
     def count(self):
@@ -128,7 +141,7 @@ class Arguments:
         if self.watching:
             self.watching = False
             everything = self.everything
-            renew_names(lambda key: str.__str__(key) if type(key) is WatchedName else key)
+            unwatch_names(sys.__dict__)
             # whoever went through all of sys.__dict__ has it without a lookup
             self.everything = (everything or self.count() != self.expected() or any(
                 dict.get(sys.__dict__, name) is not words for name, words in self.lists))
@@ -138,7 +151,3 @@ class Arguments:
             [(words, 1 if name == "argv" else self.leading) for name, words in self.lists])
 
 
-def watch_name(key, note):
-    watched = WatchedName(key)
-    watched.note = note
-    return watched

@@ -168,6 +168,15 @@ class Environment:
         self.data = self.original
         posix.environ = recording(RecordingEnvironment, self.original, self.reads)
         self.put(posix.environ)
+        self.os = names_of_module("os")
+        self.watching = "putenv" in self.os
+        if self.watching:
+            watch_names(self.os, {"putenv": self.note_putenv, "unsetenv": self.note_putenv})
+
+    def note_putenv(self, frame):
+        """os.putenv() changes what children see and os.environ doesn't: right for the launches that have the build's environment"""
+        if frame.f_globals is not self.os:
+            self.reads.everything = True
 
     def put(self, data):
         os = names_of_module("os")
@@ -179,6 +188,9 @@ class Environment:
 
     def settle(self, gc):
         """The original dict returns, with what was written; a list of protocol lines, or a reason to refuse"""
+        if self.watching:
+            self.watching = False
+            unwatch_names(self.os)
         recorder = posix.environ
         if type(recorder) is not RecordingEnvironment:
             return [], "posix.environ was replaced"

@@ -39,7 +39,9 @@ def borrow(name):
     module = __import__(name)
     if not present:
         del loaded_modules[name]
-    return module
+    copy = Module(name)         # where lookups are nobody's
+    names_of(copy).update(names_of(module))
+    return copy
 
 
 class Adaptor:
@@ -53,6 +55,7 @@ class Adaptor:
         self.listings = Listings()
         self.questions = Questions()
         self.unique = Uniqueness()
+        self.collector = Collector(self.gc)
         self.leaving = Leaving(self.gc, borrow("_weakref"))
         self.watcher = make_watcher(self.found, self.reached)
         self.finders = sys.path_importer_cache
@@ -66,7 +69,8 @@ class Adaptor:
         self.environment = Environment()
         self.arguments = Arguments(len(self.words))
         self.unique.watch_loaded()
-        self.hooks = ModuleHooks(self.unique.hooks())
+        self.collector.watch_loaded()
+        self.hooks = ModuleHooks({**self.unique.hooks(), **self.collector.hooks()})
         self.listings.start()
         self.questions.start()
         reason = self.watcher.start()
@@ -144,8 +148,8 @@ class Adaptor:
         self.unique.unwatch()
         lines, targets = [], ()
         if self.environment is not None and self.arguments is not None:
-            environment, reason = self.environment.settle(self.gc)
             arguments, targets = self.arguments.settle()
+            environment, reason = self.environment.settle(self.gc)
             if reason:
                 raise Refused(reason)
             lines = environment + arguments + [signals]
@@ -179,6 +183,8 @@ class Adaptor:
         lines = lines + self.module_lines() + [self.exit_line()]
         launch = Launch(self, streams or (), targets)
         keep_alive((self, launch, self.watcher))    # a clone would pay for freeing them
+        # for a clone that imports gc later
+        self.hooks = ModuleHooks(self.collector.hooks())
         self.leaving.holders = (self, launch, self.unique, self.environment, self.watcher)
         objects = self.gc.get_objects()
         lines += self.unique.settle(objects, self.fill)
@@ -187,7 +193,7 @@ class Adaptor:
         # a signal in a clone waits until the context is taken: KeyboardInterrupt belongs to the program
         mask = block_handled()
         prepare_heap()
-        self.gc.freeze()
+        self.collector.freeze()
         send_lines(self.fd, lines + [b"READY=1"])
         lines = None
         raw, mask = take_signals(read_context(self.fd), mask)

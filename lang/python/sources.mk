@@ -8,6 +8,7 @@ PYTHON_ADAPTOR_SOURCES := \
 	lang/python/_track.py \
 	lang/python/_signals.py \
 	lang/python/_arguments.py \
+	lang/python/_collector.py \
 	lang/python/_boundary.py \
 	lang/python/_exit.py \
 	lang/python/_main.py \

@@ -4,11 +4,12 @@
 import contextlib
 import os
 import stat
+import subprocess
 from pathlib import Path
 
 import pytest
 from c_programs import CALL, refused, stands_before
-from conftest import need
+from conftest import BUILD, PYTHON, TIMEOUT, need
 
 LOG = "links 1, the file at its path: 1\n"
 
@@ -177,3 +178,57 @@ def test_file_that_cannot_be_opened_again(warm, programs, tmp_path):
     argv = [programs.path("opened"), "closed", path]
     answer = warm.build(argv, options=CALL, expect=None)
     assert answer["status"] != "ready" and "a file that cannot be opened again" in answer["reason"], answer
+
+
+# --- standard descriptors by their names -----------------------------------------------------------------
+
+LOGGER = {"m.py": ("import logging\nlog = logging.getLogger('app')\nout, err = logging.FileHandler('/dev/stdout'), logging.FileHandler('/proc/self/fd/2')\n"
+                   "log.addHandler(out)\nlog.addHandler(err)\nlog.warning('at import')\n")}
+LOG_MAIN = ("import os, m\nif __name__ == '__main__':\n    print('main', flush=True)\n    m.log.warning('a line')\n"
+            "    for h, n in (m.out, 1), (m.err, 2):\n"
+            "        a, b = os.fstat(h.stream.fileno()), os.fstat(n)\n        print((a.st_dev, a.st_ino) == (b.st_dev, b.st_ino), flush=True)\n")
+
+
+@pytest.mark.parametrize("pool", [False, True])
+def test_standard_descriptors_by_name(warm, script, tmp_path, pool):
+    """/dev/stdout opened at import is, in each clone, its own: a pipe, or a file that is appended to"""
+    path = script(LOG_MAIN, "logs.py", **LOGGER)
+    cold = warm.cold([PYTHON, path])
+    warm.build([PYTHON, path], stdout="pipe", stderr="pipe")
+    for _ in range(2):
+        run = warm.run([PYTHON, path], strict=True, options=["--pool"] if pool else [])
+        assert (run.out, run.err, run.status) == (cold.out, cold.err, 0)
+    assert run.out.count("True") == 2
+    if pool:
+        return
+    # appended to what is there, cold and warm
+    log = tmp_path / "log"
+    with open(log, "a", encoding="ascii") as f:
+        f.write("before\n")
+        f.flush()
+        warm.build([PYTHON, path], stdout="file", stderr="file")
+        for strict in (False, True):
+            p = warm.popen([PYTHON, path], strict=strict, stdin=subprocess.DEVNULL, stdout=f, stderr=f)
+            assert p.wait(timeout=TIMEOUT) == 0
+    lines = log.read_text(encoding="ascii").splitlines()
+    assert lines[0] == "before" and lines[1:] == 2 * lines[1:len(lines) // 2 + 1] and lines.count("True") == 4, lines
+
+
+def test_standard_descriptor_that_is_closed_at_the_other_end(warm, script):
+    """The clone has it open all the same, as the program would: it is not waited for"""
+    path = script("import m\nprint('main')\n", "logs.py", **LOGGER)
+    warm.build([PYTHON, path])
+    r, w = os.pipe()
+    os.close(r)
+    p = warm.popen([PYTHON, path], stdout=w, stderr=subprocess.DEVNULL)
+    os.close(w)
+    assert p.wait(timeout=TIMEOUT) != 0
+
+
+@pytest.mark.parametrize("code", ["os.path.realpath('/dev/stdout')", "os.readlink('/proc/self/fd/0')", "os.readlink('/dev/fd/2')"])
+def test_name_of_a_standard_descriptor(warm, script, code):
+    """It is another in each launch"""
+    path = script("import m\nprint('main')\n", "named.py", **{"m.py": f"import os\nNAME = {code}\n"})
+    answer = warm.build([PYTHON, path], expect=None)
+    assert "asks for the name of its standard descriptor" in answer["reason"], answer
+    assert warm.run([PYTHON, path]).out == "main\n"

@@ -67,6 +67,7 @@ def test_reads_are_reported(runner, python):
 @pytest.mark.parametrize("code,line", [
     ("os.environ.copy()", "ENV=*"), ("list(os.environ)", "ENV=*"), ("len(os.environ)", "ENV=*"),
     ("kept = [os.environ._data]", "ENV=*"), ("str(os.environ)", "ENV=*"),
+    ("os.putenv('X', 'new')", "ENV=*"), ("os.unsetenv('X')", "ENV=*"), ("os.environ['X'] = 'new'", "TRACK=env"),
     ("sys.argv[1:]", "ARGV=*"), ("len(sys.argv)", "ARGV=*"), ("[0] + sys.argv", "ARGV=*"),
     ("list(sys.argv)", "ARGV=*"), ("kept = [sys.argv]", "ARGV=*"), ("print(*sys.argv[:0])", "ARGV=*"),
     ("sys.argv = ['x', 'y']", "ARGV=*"), ("sys.argv[0]", "ARGV=-1"), ("sys.argv[0] = 'me'", "ARGV=-1"),
@@ -94,6 +95,14 @@ def test_kept_by_the_main_module(runner, python, code, line):
     assert line in result.lines, result
     if line != "ARGV=*":
         assert "['new']" in runner.warm([python, script, "x"], inject=["-n", "2", "-a", "new"]).out.replace(repr(script) + ", ", "")
+
+
+def test_putenv(runner, python):
+    """What children see of it is carried, and a launch with another environment is another template's"""
+    runner.write("reader.py", "import os\nos.putenv('X', 'new')\nos.unsetenv('GONE')\n")
+    script = runner.write("script.py", "import reader, os, subprocess\nprint(os.environ['X'], os.environ['GONE'], flush=True)\n"
+                          "os.system('echo $X $GONE')\nprint(os.putenv, list(vars(os)).index('putenv'), type(list(vars(os))[-1]))\n")
+    runner.same([python, script], env={"X": "old", "GONE": "here"})
 
 
 def test_argv_0_written(runner, python):

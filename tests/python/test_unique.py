@@ -70,6 +70,39 @@ def test_numpy_generators(runner):
     assert before != after and chosen == still
 
 
+# what is drawn after the readiness point, made from what a module held; `same`: does it stay
+NUMPY_HELD = {
+    "SeedSequence": ("s = np.random.SeedSequence()\ndef draw(): return s.spawn(1)[0].generate_state(4).tolist()\n", False),
+    "its state": ("s = np.random.SeedSequence()\ndef draw(): return s.generate_state(4).tolist()\n", False),
+    "a child of it": ("c = np.random.SeedSequence().spawn(3)[2]\ndef draw(): return c.spawn(1)[0].generate_state(4).tolist()\n", False),
+    "in a closure": ("def make(s=np.random.SeedSequence()):\n    return lambda: s.spawn(1)[0].generate_state(4).tolist()\ndraw = make()\n", False),
+    "seeded SeedSequence": ("s = np.random.SeedSequence(5)\ndef draw(): return s.spawn(1)[0].generate_state(4).tolist()\n", True),
+    "generator's own": ("g = np.random.default_rng()\ndef draw(): return g.bit_generator._seed_seq.spawn(1)[0].generate_state(4).tolist()\n", False),
+    "generator of a sequence": ("g = np.random.Generator(np.random.Philox(np.random.SeedSequence().spawn(2)[1]))\ndef draw(): return g.integers(1 << 60, size=4).tolist()\n", False),
+    "SFC64": ("g = np.random.Generator(np.random.SFC64())\ndef draw(): return g.integers(1 << 60, size=4).tolist()\n", False),
+    "RandomState": ("r = np.random.RandomState()\nr.randn()\ndef draw(): return r.randn(3).tolist()\n", False),
+    "its half pair": ("r = np.random.RandomState()\nr.randn()\ndef draw(): return r.randn()\n", False),
+    "seeded RandomState": ("r = np.random.RandomState(4)\nr.randn()\ndef draw(): return r.randn(3).tolist()\n", True),
+    "a state that was set": ("g = np.random.default_rng()\ng.bit_generator.state = np.random.PCG64(5).state\ndef draw(): return g.integers(1 << 60)\n", True),
+    "a copy": ("import copy\ng = np.random.default_rng()\nh = copy.deepcopy(g)\ndef draw(): return h.integers(1 << 60)\n", False),
+    "seeded generator": ("g = np.random.default_rng(8)\ndef draw(): return g.integers(1 << 60)\n", True),
+}
+
+
+@pytest.mark.parametrize("name", NUMPY_HELD)
+def test_numpy_held(runner, name):
+    """Two clones of one template: a child draws what the program would, another what the next clone does"""
+    test_numpy()
+    source, same = NUMPY_HELD[name]
+    runner.write("lead.py", "import os, sys\nimport numpy as np\n" + source +
+                 # before the readiness point, and without changing anything for what comes after it
+                 "ends = os.pipe()\nif os.fork() == 0:\n    os.write(ends[1], repr(draw()).encode())\n    os._exit(0)\n"
+                 "os.wait()\nbefore = os.read(ends[0], 10000).decode()\nos.close(ends[0])\nos.close(ends[1])\n")
+    script = runner.write("script.py", "import lead\nprint(lead.before == repr(lead.draw()))\n")
+    result = runner.warm([NUMPY, script])
+    assert result.ready and result.out == "%s\n" % same, result
+
+
 def test_fill_lines(runner):
     """With WARM_FILL the adaptor names the memory to fill: it is where the state is"""
     test_numpy()

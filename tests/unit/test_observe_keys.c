@@ -201,7 +201,7 @@ static void stdio(void **state)
 {
 	const struct observe_keys *k = observe_keys(o);
 	struct stat st;
-	char buf[64];
+	char buf[64], path[64];
 	int fd;
 
 	(void)state;
@@ -219,10 +219,21 @@ static void stdio(void **state)
 	assert_int_equal(observe_fd_origin(o, getpid(), fd), 1);
 	call(SYS_close, A(fd));
 	assert_int_equal(observe_fd_origin(o, getpid(), fd), -1);
-	call(SYS_readlinkat, A(AT_FDCWD), A("/proc/self/fd/0"), A(buf), sizeof(buf));
+	call(SYS_faccessat, A(AT_FDCWD), A("/proc/self/fd/0"), R_OK);
 	assert_int_equal(k->stdio, 7);
 	assert_int_equal(dep_set_count(observe_deps(o)), 0);
 	not_refused();
+	/* a file of its own is no standard descriptor */
+	fd = (int)call(SYS_openat, A(AT_FDCWD), A("/dev/null"), O_RDONLY);
+	snprintf(path, sizeof(path), "/proc/self/fd/%d", fd);
+	call(SYS_readlinkat, A(AT_FDCWD), A(path), A(buf), sizeof(buf));
+	not_refused();
+	call(SYS_close, A(fd));
+	/* the name differs in each launch */
+	call(SYS_readlinkat, A(AT_FDCWD), A("/proc/self/fd/0"), A(buf), sizeof(buf));
+	refused(false, "asks for the name of its standard descriptor 0");
+	call(SYS_readlinkat, A(AT_FDCWD), A("/dev/fd/2"), A(buf), sizeof(buf));
+	refused(false, "asks for the name of its standard descriptor 2");
 }
 
 static void input(void **state)

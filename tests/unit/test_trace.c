@@ -309,6 +309,43 @@ static void calls_in_frozen_threads(void **state)
 	assert_true(trace_write(root->tid, 8, name, 1) < 0);
 }
 
+/* functions of the program's libraries; one that would wait for a lock is given up, and the thread is where it was */
+static void functions_in_frozen_threads(void **state)
+{
+	struct elf_query q[] = { { .name = "umask" }, { .name = "pthread_mutex_lock" } };
+	const uint32_t locked = 2;
+	struct tracee *root;
+	arch_regs before, after;
+	_cleanup_free_ char *status = NULL;
+	char path[64];
+	uint64_t mutex;
+	int64_t ret;
+
+	(void)state;
+	start("threads", false);
+	run_to_mark();
+	assert_int_equal(trace_skip(tr, marked, &err), 0);
+	freeze();
+	root = trace_tracees(tr);
+	assert_int_equal(elf_lookup(root->tid, q, 2), 0);
+	if (!q[0].addr || !q[1].addr)
+		skip(); /* static and stripped */
+	assert_int_equal(arch_get_regs(root->tid, &before), 0);
+	assert_int_equal(trace_call(tr, root, 3, q[0].addr, 0124, 0, &err), 0);
+	snprintf(path, sizeof(path), "/proc/%d/status", root->tid);
+	assert_int_equal(read_file(path, &status, NULL), 0);
+	assert_non_null(strstr(status, "Umask:\t0124\n"));
+	assert_int_equal(trace_syscall(tr, root, &ret, &err, SYS_mmap, 0, 4096, PROT_READ | PROT_WRITE,
+				       MAP_PRIVATE | MAP_ANONYMOUS, (uint64_t)-1, 0),
+			 0);
+	mutex = (uint64_t)ret;
+	assert_int_equal(trace_call(tr, root, 3, q[1].addr, mutex, 0, &err), 0);
+	assert_int_equal(trace_write(root->tid, mutex, &locked, sizeof(locked)), 0);
+	assert_int_equal(trace_call(tr, root, 3, q[1].addr, mutex, 0, &err), -EDEADLK);
+	assert_int_equal(arch_get_regs(root->tid, &after), 0);
+	assert_memory_equal(&before, &after, sizeof(before));
+}
+
 /* freezing while other processes and busy threads run, again and again */
 static void freeze_in_a_crowd(void **state)
 {
@@ -419,6 +456,7 @@ int main(void)
 		T(skipped_call),
 		T(frozen_threads),
 		T(calls_in_frozen_threads),
+		T(functions_in_frozen_threads),
 		T(freeze_in_a_crowd),
 		T(ends_at_a_time),
 		T(ends_when_quiet),
