@@ -313,7 +313,7 @@ def in_the_gap(path, argv, env):
     need(shutil.which("strace"), "strace")
     calls = "%stat,%lstat,newfstatat,mkdir"
     return execute(["strace", "-f", "-o", "/dev/null", "-P", path, "-e", f"trace={calls}",
-                    "-e", "inject=%stat,%lstat,newfstatat:error=ENOENT:when=1", *argv], env={**env, "WARM_RUNTIME_DIR": str(path)})
+                    "-e", "inject=%stat,%lstat,newfstatat:error=ENOENT:when=1", *argv], env={**env, "WARM_RUNTIME_DIR": str(path), "ASAN_OPTIONS": "detect_leaks=0"})
 
 
 @ROOT
