@@ -5,12 +5,14 @@ them are part of the key; of the others docs/staleness.md says that they are not
 import ctypes
 import os
 import shutil
+import socket
 import subprocess
 
 import pytest
 from conftest import PYTHON, TIMEOUT, need, a_warm
 
 MAIN = "import m\nprint(m.VALUE)\n"
+libc = ctypes.CDLL(None, use_errno=True)
 
 
 @pytest.fixture
@@ -70,7 +72,6 @@ def test_scheduling_of_its_own(warm, program):
 
 def in_namespaces(test, *args):
     """test(*args) in a child with a UTS and a mount namespace of its own; the daemon is in them, too"""
-    libc = ctypes.CDLL(None, use_errno=True)
     CLONE_NEWNS, CLONE_NEWUTS, CLONE_NEWUSER = 0x20000, 0x4000000, 0x10000000   # noqa: N806
     pid = os.fork()
     if pid == 0:
@@ -98,10 +99,6 @@ def in_namespaces(test, *args):
     assert status == 0
 
 
-def set_host_name(name):
-    subprocess.run(["hostname", name], check=True, timeout=TIMEOUT)
-
-
 NAMES = {"uname": "VALUE = os.uname().nodename\n", "gethostname": "import socket\nVALUE = socket.gethostname()\n",
          "platform": "import platform\nVALUE = platform.node()\n",
          "proc": "VALUE = open('/proc/sys/kernel/hostname').read().strip()\n",
@@ -110,19 +107,18 @@ NAMES = {"uname": "VALUE = os.uname().nodename\n", "gethostname": "import socket
 
 @pytest.mark.parametrize("how", NAMES)
 def test_host_name(program, how):
-    need(shutil.which("hostname"), "hostname")
     path = program(NAMES[how])
 
     def test():
-        set_host_name("one")
+        socket.sethostname("one")
         with a_warm() as warm:
             argv = [PYTHON, path]
             warm.build(argv, options=["--name", "t", "--pool", "2"])
             assert warm.run(argv, strict=True).out == "one\n"
-            set_host_name("two")
+            socket.sethostname("two")
             assert warm.run(argv).out == "two\n"
             assert warm.command("launch", "t").stdout == "two\n"
-            set_host_name("three")
+            socket.sethostname("three")
             assert warm.command("launch", "t").stdout == "three\n"
             assert warm.run(argv, options=["--pool"]).out == "three\n"
 
@@ -134,12 +130,11 @@ def test_file_of_proc(program, tmp_path):
     path = program("VALUE = open('/proc/sys/kernel/domainname').read().strip()\n")
 
     def test():
-        need(shutil.which("domainname"), "domainname")
-        subprocess.run(["domainname", "one"], check=True, timeout=TIMEOUT)
+        libc.setdomainname(b"one", 3)
         with a_warm() as warm:
             warm.build([PYTHON, path])
             assert warm.run([PYTHON, path], strict=True).out == "one\n"
-            subprocess.run(["domainname", "two"], check=True, timeout=TIMEOUT)
+            libc.setdomainname(b"two", 3)
             assert warm.run([PYTHON, path]).out == "two\n"
 
     in_namespaces(test)
