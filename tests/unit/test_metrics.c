@@ -93,7 +93,8 @@ static void test_told_before_the_order(void **state)
 	/* by name it is the other way round */
 	s.nrecent = 2;
 	metrics_told(&s, &cl, &l);
-	assert_true(phases[METRICS_PARKED_ANSWER].count == 1 && phases[METRICS_PARKED_ANSWER].sum_ns < longest);
+	assert_true(phases[METRICS_PARKED_ANSWER].count == 1 &&
+		    phases[METRICS_PARKED_ANSWER].sum_ns < longest);
 	assert_true(s.recent[1].order_ns > 0 && s.recent[1].order_ns < longest);
 }
 
@@ -277,9 +278,12 @@ static void test_http(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test(test_label), cmocka_unit_test(test_quantiles), cmocka_unit_test(test_told_before_the_order),
+		cmocka_unit_test(test_label),
+		cmocka_unit_test(test_quantiles),
+		cmocka_unit_test(test_told_before_the_order),
 		cmocka_unit_test(test_statm),
-		cmocka_unit_test(test_text),  cmocka_unit_test(test_http),
+		cmocka_unit_test(test_text),
+		cmocka_unit_test(test_http),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

@@ -235,7 +235,8 @@ static void case_shut_down(void)
 	show("before", write_end[1]);
 	show("end of file", write_end[1]);
 	printf("other way %zd\n", write(write_end[1], "x", 1));
-	printf("to one that does not read: %zd %s\n", send(read_end[0], "x", 1, MSG_NOSIGNAL), strerror(errno));
+	printf("to one that does not read: %zd %s\n", send(read_end[0], "x", 1, MSG_NOSIGNAL),
+	       strerror(errno));
 	printf("from it %zd\n", write(read_end[1], "y", 1));
 	show("that", read_end[0]);
 	show("neither", both[0]);
@@ -605,23 +606,39 @@ static void case_async(void)
 int main(int argc, char **argv)
 {
 	static const struct test_case cases[] = {
-		{ "files", case_files },     { "pipes", case_pipes },
-		{ "events", case_events },   { "socketpair", case_socketpair },
-		{ "timerfd", case_timerfd }, { "signalfd", case_signalfd },
-		{ "apart", case_apart },     { "caller", case_caller },
-		{ "clash", case_clash },     { "dup_stdio", case_dup_stdio },
-		{ "lock", case_lock },	     { "posix_lock", case_posix_lock },
-		{ "tcp", case_tcp },	     { "udp", case_udp },
-		{ "unix", case_unix },	     { "seqpacket", case_seqpacket },
-		{ "passed", case_passed },   { "inotify", case_inotify },
-		{ "memfd", case_memfd },     { "memfd_mapped", case_memfd_mapped },
-		{ "deleted", case_deleted }, { "child", case_child },
-		{ "zombie", case_zombie },   { "io_uring", case_io_uring },
-		{ "fifo", case_fifo },	     { "pidfd", case_pidfd },
-		{ "async", case_async },     { "strangers", case_strangers },
+		{ "files", case_files },
+		{ "pipes", case_pipes },
+		{ "events", case_events },
+		{ "socketpair", case_socketpair },
+		{ "timerfd", case_timerfd },
+		{ "signalfd", case_signalfd },
+		{ "apart", case_apart },
+		{ "caller", case_caller },
+		{ "clash", case_clash },
+		{ "dup_stdio", case_dup_stdio },
+		{ "lock", case_lock },
+		{ "posix_lock", case_posix_lock },
+		{ "tcp", case_tcp },
+		{ "udp", case_udp },
+		{ "unix", case_unix },
+		{ "seqpacket", case_seqpacket },
+		{ "passed", case_passed },
+		{ "inotify", case_inotify },
+		{ "memfd", case_memfd },
+		{ "memfd_mapped", case_memfd_mapped },
+		{ "deleted", case_deleted },
+		{ "child", case_child },
+		{ "zombie", case_zombie },
+		{ "io_uring", case_io_uring },
+		{ "fifo", case_fifo },
+		{ "pidfd", case_pidfd },
+		{ "async", case_async },
+		{ "strangers", case_strangers },
 		{ "far_apart", case_far_apart },
-		{ "passcred", case_passcred }, { "shut_down", case_shut_down },
-		{ "rcvbuf", case_rcvbuf },   { "out_of_band", case_out_of_band },
+		{ "passcred", case_passcred },
+		{ "shut_down", case_shut_down },
+		{ "rcvbuf", case_rcvbuf },
+		{ "out_of_band", case_out_of_band },
 	};
 
 	return RUN_CASE(cases);
