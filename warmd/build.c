@@ -1,9 +1,6 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * build.c - builds: a queue, one process at a time, and what comes back.
- *
- * Whoever waits for a build (`warm build`) gets his turn, however many there are, and before what runs have built behind
- * them: of those no more wait than BACKGROUND_MAX, and none that backoff.h advises against.
+ * build.c - builds: one process at a time, and what comes back. The queue is in build_queue.c.
  *
  * A build's process reports on a socket (builder.h) and ends. It may die at any moment, be
  * killed or hang: then its socket closes or its time runs out, and whoever
@@ -27,128 +24,15 @@
 #include "engine/base/fd.h"
 #include "engine/base/log.h"
 #include "warmd/backoff.h"
-#include "warmd/builder.h"
+#include "warmd/build_internal.h"
 #include "warmd/lease.h"
 #include "warmd/pool.h"
-#include "warmd/server.h"
 
-#define BACKGROUND_MAX	16
 #define BUILD_FILES_MAX 4096
 #define AGAIN_NAMED	100
 #define SHORT_USEC	50000 /* without a process for it */
 #define SHORT_MAX	100
 #define RACY_USEC	25000 /* a little more than the 20 ms of dep_set_racy() */
-
-struct build {
-	struct build *next;
-	struct server *server;
-	struct request *request;
-	struct connection **waiters;
-	unsigned int nwaiters, waiters_size;
-	bool background; /* wanted whether or not anybody waits */
-	bool ending; /* whoever is told may go away meanwhile */
-	bool retrying; /* timer: until it is started again */
-	unsigned int shortages; /* how often it could not be started for want of processes or descriptors */
-	uint64_t cpu_ns; /* of its process, once that is reaped */
-	unsigned int again; /* how often an input changed during the build, so that it was made once more */
-	/* while it runs */
-	pid_t pid;
-	int sock;
-	sd_event_source *io, *timer, *child;
-	uint64_t start_ns;
-	struct builder_report report;
-	int result_fd;
-	int *fds;
-	uint32_t nfds;
-};
-
-static void start_next(struct server *s);
-
-static bool same_context(const struct request *a, const struct request *b)
-{
-	return a->run.strings_size == b->run.strings_size && a->run.argc == b->run.argc &&
-	       a->run.envc == b->run.envc && memcmp(a->bytes, b->bytes, a->run.strings_size) == 0;
-}
-
-static bool same_command(const struct request *a, const struct request *b)
-{
-	if (a->run.argc != b->run.argc || strcmp(a->name, b->name) != 0 || strcmp(a->ready, b->ready) != 0 ||
-	    strcmp(a->cwd, b->cwd) != 0)
-		return false;
-	for (uint32_t i = 0; i < a->run.argc; i++)
-		if (strcmp(a->argv[i], b->argv[i]) != 0)
-			return false;
-	return true;
-}
-
-bool build_pending(const struct server *s, const struct request *req)
-{
-	for (const struct build *b = s->builds; b; b = b->next)
-		if (same_command(b->request, req))
-			return true;
-	return false;
-}
-
-static bool has_name(const struct build *list, const char *name)
-{
-	char label[REQUEST_LABEL_MAX];
-
-	for (const struct build *b = list; b; b = b->next) {
-		request_label(b->request, label, sizeof(label));
-		if (strcmp(b->request->name[0] ? b->request->name : label, name) == 0)
-			return true;
-	}
-	return false;
-}
-
-bool build_pending_name(const struct server *s, const char *name)
-{
-	return has_name(s->builds, name) || has_name(s->later, name);
-}
-
-bool build_is_process(const struct server *s, pid_t pid)
-{
-	for (const struct build *b = s->builds; b; b = b->next)
-		if (b->pid == pid)
-			return true;
-	return false;
-}
-
-static void build_free(struct build *b);
-
-void build_forget_waiter(struct server *s, const struct connection *c)
-{
-	struct build *next;
-
-	for (struct build *b = s->builds; b; b = next) {
-		unsigned int kept = 0, had = b->nwaiters;
-
-		next = b->next;
-		for (unsigned int i = 0; i < b->nwaiters; i++)
-			if (b->waiters[i] != c)
-				b->waiters[kept++] = b->waiters[i];
-		b->nwaiters = kept;
-		/* one that has begun goes on: it is nearly there */
-		if (had && !kept && !b->background && !b->ending && b->pid <= 0)
-			build_free(b);
-	}
-	start_next(s);
-}
-
-static bool add_waiter(struct build *b, struct connection *c)
-{
-	if (b->nwaiters == b->waiters_size) {
-		unsigned int size = b->waiters_size ? 2 * b->waiters_size : 4;
-		struct connection **more = realloc(b->waiters, size * sizeof(*more));
-
-		if (!more)
-			return false;
-		b->waiters = more;
-		b->waiters_size = size;
-	}
-	b->waiters[b->nwaiters++] = c;
-	return true;
-}
 
 static void end_process(struct build *b)
 {
@@ -174,7 +58,7 @@ static void end_process(struct build *b)
 	b->nfds = 0;
 }
 
-static void build_free(struct build *b)
+void build_free(struct build *b)
 {
 	struct server *s = b->server;
 
@@ -216,7 +100,7 @@ static void finish(struct build *b, uint32_t status, const struct template *t, c
 	while (b->nwaiters)
 		connection_reply(b->waiters[--b->nwaiters], status, t, false, 0, reason);
 	build_free(b);
-	start_next(s);
+	build_start_next(s);
 	/* later: whoever ends a build may be in the middle of a launch */
 	if (s->waiting)
 		sd_event_add_defer(s->event, NULL, on_retry, s);
@@ -230,7 +114,7 @@ static int on_again(sd_event_source *source, uint64_t usec, void *data)
 	(void)usec;
 	b->timer = sd_event_source_disable_unref(b->timer);
 	b->retrying = false;
-	start_next(b->server);
+	build_start_next(b->server);
 	return 0;
 }
 
@@ -240,7 +124,7 @@ static void start_later(struct build *b, uint64_t usec)
 	b->retrying = sd_event_add_time_relative(b->server->event, &b->timer, CLOCK_MONOTONIC, usec, 1000,
 						 on_again, b) >= 0;
 	if (!b->retrying)
-		start_next(b->server);
+		build_start_next(b->server);
 }
 
 static void run_again(struct build *b, const char *why)
@@ -276,8 +160,7 @@ static const char *file_limit(const struct server *s)
 			 "'warm stop', and start it from elsewhere";
 }
 
-/* launches come by its name, and cannot run cold: it is worth waiting until nobody writes any more */
-static bool is_named(const struct request *req)
+bool build_is_named(const struct request *req)
 {
 	return req->name[0] || req->run.pool || (req->run.flags & WIRE_RUN_POOL);
 }
@@ -334,7 +217,7 @@ static void complete(struct build *b)
 		warm__build_result__free_unpacked(result, NULL);
 		r = error_set(&err, ENOMEM, "no memory");
 	}
-	if (r == -ESTALE && b->again < (is_named(b->request) ? AGAIN_NAMED : 1)) {
+	if (r == -ESTALE && b->again < (build_is_named(b->request) ? AGAIN_NAMED : 1)) {
 		run_again(b, err.text);
 		return;
 	}
@@ -484,7 +367,7 @@ static int start(struct build *b)
 	return r < 0 ? r : 0;
 }
 
-static void start_next(struct server *s)
+void build_start_next(struct server *s)
 {
 	struct build *b = s->builds;
 	char words[128];
@@ -507,130 +390,4 @@ static void start_next(struct server *s)
 	s->builds_failed++;
 	snprintf(words, sizeof(words), "the build could not be started: %s", strerror(-r));
 	finish(b, WIRE_COLD_ERROR, NULL, words);
-}
-
-/* behind the one that runs, and those that somebody waits for stay in front of the others */
-static void enqueue(struct server *s, struct build *b)
-{
-	struct build **at = &s->builds;
-
-	while (*at && ((*at)->pid > 0 || (*at)->retrying || (*at)->ending || (*at)->nwaiters || !b->nwaiters))
-		at = &(*at)->next;
-	b->next = *at;
-	*at = b;
-}
-
-/* Return: it waits for @b; false: no memory, and it was told so */
-static bool join(struct build *b, struct connection *waiter)
-{
-	if (!waiter) {
-		b->background = true;
-		return true;
-	}
-	/* what changed before this request is not its fault: it gets its own second try */
-	b->again = 0;
-	if (add_waiter(b, waiter))
-		return true;
-	connection_reply(waiter, WIRE_COLD_ERROR, NULL, false, 0, "no memory for one who waits for a build");
-	return false;
-}
-
-void build_request(struct server *s, struct request *req, struct connection *waiter)
-{
-	unsigned int background = 0;
-	struct build *b;
-
-	for (b = s->builds; b; b = b->next) {
-		background += b->background && !b->nwaiters && !is_named(b->request);
-		if (same_context(b->request, req)) {
-			request_free(req);
-			join(b, waiter);
-			return;
-		}
-	}
-	if (waiter)
-		backoff_forget(s->store->backoff, backoff_program(req));
-	b = waiter || is_named(req) || background < BACKGROUND_MAX ? calloc(1, sizeof(*b)) : NULL;
-	if (!b) {
-		request_free(req);
-		if (waiter)
-			connection_reply(waiter, WIRE_COLD_ERROR, NULL, false, 0, "no memory for a build");
-		return;
-	}
-	b->server = s;
-	b->request = req;
-	b->sock = b->result_fd = -EBADF;
-	if (!join(b, waiter)) {
-		request_free(req);
-		free(b);
-		return;
-	}
-	enqueue(s, b);
-	start_next(s);
-}
-
-static void drop_later(struct build *b)
-{
-	struct build **at = &b->server->later;
-
-	while (*at != b)
-		at = &(*at)->next;
-	*at = b->next;
-	sd_event_source_disable_unref(b->timer);
-	free(b);
-}
-
-static int on_later(sd_event_source *source, uint64_t usec, void *data)
-{
-	struct build *b = data;
-	struct server *s = b->server;
-	struct request *req = b->request;
-
-	(void)source;
-	(void)usec;
-	drop_later(b);
-	build_request(s, req, NULL);
-	return 0;
-}
-
-void build_request_later(struct server *s, struct request *req, uint64_t ns)
-{
-	struct build *b = calloc(1, sizeof(*b));
-
-	if (b) {
-		b->server = s;
-		b->request = req;
-	}
-	if (!b || sd_event_add_time_relative(s->event, &b->timer, CLOCK_MONOTONIC, ns / NS_PER_US, 0,
-					     on_later, b) < 0) {
-		free(b);
-		build_request(s, req, NULL);
-		return;
-	}
-	b->next = s->later;
-	s->later = b;
-}
-
-void build_give_up(struct server *s, const char *name)
-{
-	struct build *next;
-
-	for (struct build *b = s->builds; b; b = next) {
-		next = b->next;
-		if (!b->nwaiters && b->request->name[0] && strcmp(b->request->name, name) == 0)
-			build_free(b);
-	}
-	start_next(s);
-}
-
-void build_stop_all(struct server *s)
-{
-	while (s->later) {
-		request_free(s->later->request);
-		drop_later(s->later);
-	}
-	while (s->builds) {
-		s->builds->nwaiters = 0;
-		build_free(s->builds);
-	}
 }

@@ -12,6 +12,7 @@
 #include <sys/socket.h>
 #include <sys/syscall.h>
 
+#include "engine/base/basket.h"
 #include "engine/base/clock.h"
 #include "engine/base/fd.h"
 #include "engine/base/log.h"
@@ -325,6 +326,32 @@ void launch_request(struct connection *c, struct request *req, struct packet *ca
 	}
 	l->oom_score_adj = c->oom_score_adj;
 	by_name(c->server, l);
+}
+
+static bool is_launch(const struct wire_run *run, size_t len)
+{
+	return len >= sizeof(*run) && (run->header.type == WIRE_LAUNCH ||
+				       (run->header.type == WIRE_RUN && (run->flags & WIRE_RUN_POOL) &&
+					!(run->flags & WIRE_RUN_BUILD)));
+}
+
+int launch_take_descriptors(const void *message, struct packet *packet)
+{
+	struct packet inner;
+	int basket = packet->fds[0], r;
+
+	if (!is_launch(message, packet->len))
+		return 0;
+	if (packet->nfds != 1)
+		return -EBADMSG;
+	packet->nfds = 0;
+	r = basket_take(basket, &inner);
+	fd_close(basket);
+	if (r < 0)
+		return r == -ECANCELED ? r : -EBADMSG;
+	memcpy(packet->fds, inner.fds, inner.nfds * sizeof(*inner.fds));
+	packet->nfds = inner.nfds;
+	return 0;
 }
 
 bool launch_is_whole(const struct request *req, const struct packet *caller)

@@ -14,14 +14,13 @@
 
 #define ANSWER "request to answer"
 #define ORDER  "request to order"
-#define TOLD   "order to answer"
 #define LIFE   "order to end"
 
 const struct metrics_name metrics_phases[METRICS_PHASES] = {
 	[METRICS_BECOME_ANSWER] = { "become", ANSWER },	   [METRICS_COLD_ANSWER] = { "cold", ANSWER },
-	[METRICS_PARKED_ORDER] = { "parked", ORDER },	   [METRICS_PARKED_ANSWER] = { "parked", TOLD },
+	[METRICS_PARKED_ORDER] = { "parked", ORDER },	   [METRICS_PARKED_ANSWER] = { "parked", ANSWER },
 	[METRICS_PARKED_LIFE] = { "parked", LIFE },	   [METRICS_FORK_ORDER] = { "fork", ORDER },
-	[METRICS_FORK_ANSWER] = { "fork", TOLD },	   [METRICS_FORK_LIFE] = { "fork", LIFE },
+	[METRICS_FORK_ANSWER] = { "fork", ANSWER },	   [METRICS_FORK_LIFE] = { "fork", LIFE },
 	[METRICS_FORK] = { "pool", "asked to forked" },	   [METRICS_PARK] = { "pool", "asked to parked" },
 	[METRICS_SKELETON] = { "pool", "skeleton start" },
 };
@@ -84,7 +83,7 @@ void metrics_order(struct server *s, struct clone *cl, const struct launch *l)
 	cl->order_ns = clock_ns(CLOCK_MONOTONIC);
 	latency_add(&s->metrics.phases[parked(cl) ? METRICS_PARKED_ORDER : METRICS_FORK_ORDER],
 		    cl->order_ns - l->start_ns);
-	/* `warm run --pool` had its answer before */
+	/* its caller had the answer before */
 	if (cl->recent && s->nrecent - cl->recent < RECENT_LAUNCHES)
 		s->recent[(cl->recent - 1) % RECENT_LAUNCHES].order_ns = cl->order_ns - l->start_ns;
 }
@@ -93,15 +92,12 @@ void metrics_told(struct server *s, struct clone *cl, const struct launch *l)
 {
 	struct recent_launch *r = &s->recent[(s->nrecent - 1) % RECENT_LAUNCHES];
 
+	/* it goes before the order: pool_give_order() */
+	metrics_since(s, parked(cl) ? METRICS_PARKED_ANSWER : METRICS_FORK_ANSWER, l->start_ns);
 	cl->recent = s->nrecent;
 	r->clone = (uint32_t)cl->pid;
 	r->way = cl->way;
 	r->template_id = cl->template_id;
-	/* the answer to `warm run --pool` goes before the order: there is no time from order to answer */
-	if (!cl->order_ns)
-		return;
-	metrics_since(s, parked(cl) ? METRICS_PARKED_ANSWER : METRICS_FORK_ANSWER, cl->order_ns);
-	r->order_ns = cl->order_ns - l->start_ns;
 }
 
 void metrics_end(struct server *s, const struct clone *cl, int wstatus)

@@ -26,7 +26,7 @@ enum metrics_phase {
 	METRICS_BECOME_ANSWER, /* the request came; the answer is ready to be sent */
 	METRICS_COLD_ANSWER,
 	METRICS_PARKED_ORDER, /* the request came; the clone has its order */
-	METRICS_PARKED_ANSWER, /* it has its order; the caller has its answer */
+	METRICS_PARKED_ANSWER, /* the request came; the caller has its answer, and next the clone its order */
 	METRICS_PARKED_LIFE, /* it has its order; it has ended */
 	METRICS_FORK_ORDER,
 	METRICS_FORK_ANSWER,
@@ -73,7 +73,7 @@ void metrics_since(struct server *s, enum metrics_phase phase, uint64_t start_ns
 void metrics_answer(struct server *s, const struct request *req, uint32_t status, uint64_t ns);
 /** metrics_order() - @cl has its order: it runs from here on */
 void metrics_order(struct server *s, struct clone *cl, const struct launch *l);
-/** metrics_told() - the caller has the answer; the server's newest recent launch is @cl's */
+/** metrics_told() - the caller of @l has the answer; the server's newest recent launch is @cl's */
 void metrics_told(struct server *s, struct clone *cl, const struct launch *l);
 /** metrics_end() - @cl, which ran, has ended. @wstatus: as wait(2) has it */
 void metrics_end(struct server *s, const struct clone *cl, int wstatus);

@@ -187,6 +187,12 @@ bool order_refusal(const struct server *s, const struct template *t, const struc
  * @req, @caller: taken over
  */
 void launch_request(struct connection *c, struct request *req, struct packet *caller, uint64_t start_ns);
+/**
+ * launch_take_descriptors() - the caller's, of a message that is a launch, out of the basket that came with it
+ * @packet: as it came; its descriptors are the caller's then
+ * Return: 0, also for what is no launch; -ECANCELED: its client has given up; -EBADMSG
+ */
+int launch_take_descriptors(const void *message, struct packet *packet);
 /** launch_is_whole() - did the descriptors come that the request announces? */
 bool launch_is_whole(const struct request *req, const struct packet *caller);
 /** launch_new() - @req and @caller are taken over. Return: NULL when there is no memory: the connection is closed */

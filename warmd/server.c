@@ -10,7 +10,6 @@
 #include <sys/socket.h>
 #include <sys/uio.h>
 
-#include "engine/base/basket.h"
 #include "engine/base/clock.h"
 #include "engine/base/fd.h"
 #include "engine/base/log.h"
@@ -379,31 +378,6 @@ static bool may_bring_descriptors(const void *packet, size_t len)
 				       (run->header.type == WIRE_RUN && (run->flags & WIRE_RUN_POOL)));
 }
 
-static bool is_launch(const struct wire_run *run, size_t len)
-{
-	return len >= sizeof(*run) && (run->header.type == WIRE_LAUNCH ||
-				       (run->header.type == WIRE_RUN && (run->flags & WIRE_RUN_POOL) &&
-					!(run->flags & WIRE_RUN_BUILD)));
-}
-
-/* the descriptors of a launch. Return: 0; -ECANCELED: its client has given up; -EBADMSG */
-static int open_basket(struct packet *packet)
-{
-	struct packet inner;
-	int basket = packet->fds[0], r;
-
-	if (packet->nfds != 1)
-		return -EBADMSG;
-	packet->nfds = 0;
-	r = basket_take(basket, &inner);
-	fd_close(basket);
-	if (r < 0)
-		return r == -ECANCELED ? r : -EBADMSG;
-	memcpy(packet->fds, inner.fds, inner.nfds * sizeof(*inner.fds));
-	packet->nfds = inner.nfds;
-	return 0;
-}
-
 static int on_readable(sd_event_source *source, int fd, uint32_t events, void *data)
 {
 	static uint64_t buf[WIRE_MAX_SIZE / 8];
@@ -431,8 +405,8 @@ static int on_readable(sd_event_source *source, int fd, uint32_t events, void *d
 	s->last_request_ns = clock_ns(CLOCK_MONOTONIC);
 	if (r == 0 && packet.nfds && !may_bring_descriptors(buf, packet.len))
 		r = -EBADMSG;
-	if (r == 0 && is_launch((const struct wire_run *)buf, packet.len))
-		r = open_basket(&packet);
+	if (r == 0)
+		r = launch_take_descriptors(buf, &packet);
 	if (r == 0)
 		r = handle_packet(c, buf, packet.len, &packet);
 	packet_close_fds(&packet);

@@ -18,7 +18,7 @@
  *	pool*.c, lease.c, launch.c, clone.c, order.c, skeleton.c	clones that warmd launches
  *	lease.c, drain.c	clones that clients launch without asking
  *	terminal.c, attach.c	their terminals, and who looks at them
- *	build.c		the queue of builds and their processes
+ *	build*.c	the queue of builds and their processes; backoff.c: which are not worth it
  *	template.c, match.c	what is there and whom it serves
  *	deps.c, watch.c	staleness
  *	observe.c	what a program took in while it was built

@@ -5,11 +5,11 @@ import os
 import struct
 import sys
 
-MAGIC, VERSION = 0x4D524157, 3
+MAGIC, VERSION = 0x4D524157, 4
 RUN, RUN_REPLY, CONTROL, CONTROL_REPLY, LAUNCH, ATTACH, DETACH = 2, 3, 4, 5, 7, 9, 11
 POOL, DETACH, APPEND, ENV, CGROUP, TERMINAL, BACKGROUND = (1 << n for n in range(4, 11))
 RAW, HEADER, RUN_STEP, CONTROL_STEP, FDS, RECONNECT, PARSE = range(7)
-RUN_SIZE = 496  # sizeof(struct wire_run)
+RUN_SIZE = 640  # sizeof(struct wire_run)
 
 
 def header(kind, size, magic=MAGIC, version=VERSION):
@@ -18,8 +18,8 @@ def header(kind, size, magic=MAGIC, version=VERSION):
 
 def run(strings, argc, envc, flags=0, size=None, strings_size=None, stdio=(5, 2, 1), kind=RUN):
     fixed = struct.pack("<8I", flags, argc, envc, len(strings) if strings_size is None else strings_size, 0o22, 0, 0, 0)
-    fixed += struct.pack("<4Q", 0, 0, 0, 1) + struct.pack("<32Q", *([1 << 20] * 32))
-    fixed += struct.pack("<6I2HI", *stdio, 4096, 4096, 4096, 24, 80, 7) + struct.pack("<4QIiIIQI60x8x", 0x7F if kind == LAUNCH or flags & POOL else 7, 0, 0, 0, 1, 5, 3, 0, 0, 0)
+    fixed += struct.pack("<3Q16QQQ4i", 0, 0, 0, 3, *[0] * 15, 1, 50000, 0, 0, 0, 0) + struct.pack("<32Q", *([1 << 20] * 32))
+    fixed += struct.pack("<6I2HI", *stdio, 4096, 4096, 4096, 24, 80, 7) + struct.pack("<4QIiIIQI60x", 0x7F if kind == LAUNCH or flags & POOL else 7, 0, 0, 0, 1, 5, 3, 0, 0, 0)
     total = 16 + len(fixed) + len(strings)
     assert 16 + len(fixed) == RUN_SIZE
     return header(kind, total if size is None else size) + fixed + strings
