@@ -23,6 +23,12 @@ void build_request(struct server *s, struct request *req, struct connection *wai
 	request_free(req);
 }
 
+void build_give_up(struct server *s, const char *name)
+{
+	(void)s;
+	(void)name;
+}
+
 void build_stop_all(struct server *s)
 {
 	(void)s;
