@@ -190,6 +190,7 @@ def test_removed_template_takes_all_with_it(launches, programs):
     eventually(lambda: gone(below), "an end of skeleton and parked clones")
 
 
+@pytest.mark.races("has to see clones that wait for one second")
 def test_idle_pool_shrinks_and_grows_again(make_warm, programs):
     with launches_of(make_warm({"pool_idle": "1s"})) as launches:
         name = launches.build([programs.path("launched"), "exit", "0"], pool=3, options=MAIN)
