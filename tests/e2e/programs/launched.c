@@ -296,7 +296,7 @@ static void case_attack(void)
 		closedir(d);
 	}
 	printf("memfds %s shared %d\n", memfds ? "mapped" : "none", shared);
-	/* its own group and session: nobody of warmd's is in it */
+	/* its own group: nobody of warmd's is in it. It leads no session, as no program that a shell starts does */
 	printf("group %d session %d\n", getpgrp() == getpid(), getsid(0) == getpid());
 	signal(SIGTERM, SIG_IGN);
 	MUST(kill(0, SIGTERM));
