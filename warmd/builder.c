@@ -395,8 +395,13 @@ static int on_syscall(void *data, struct tracee *t, bool entry, int64_t ret, str
 	struct builder *b = data;
 	struct observe_call call = { .tid = t->tid, .nr = t->nr, .ret = ret, .entry = entry };
 	bool warm = t->tgid == trace_root(b->trace) && (int64_t)t->args[0] == b->child.warm_fd;
+	char words[64];
 	int r;
 
+	if (entry && b->observe && b->stop_at_redirection && builder_redirects(b, t) >= 0) {
+		snprintf(words, sizeof(words), "closes or redirects descriptor %d", builder_redirects(b, t));
+		return builder_boundary(b, t, words, err);
+	}
 	if (entry && b->stop_at && t->making == b->stop_at && t->origin == 0 && trace_makes_task(t->nr))
 		return builder_boundary(b, t, b->stop_words, err);
 	if (entry && warm && t->nr == SYS_write && b->adaptor_used)

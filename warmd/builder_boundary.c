@@ -43,6 +43,47 @@ int builder_stop_before(struct builder *b, unsigned int origin, const char *word
 	return error_set(err, ERESTART, "%s", words);
 }
 
+int builder_stop_before_redirection(struct builder *b, int fd, struct error *err)
+{
+	if (b->stop_at_redirection || b->attempts >= BUILDER_ATTEMPTS)
+		return error_set(err, EOPNOTSUPP, "it closed or redirected descriptor %d, which it inherited",
+				 fd);
+	b->stop_at_redirection = true;
+	return error_set(err, ERESTART, "closes or redirects descriptor %d", fd);
+}
+
+static bool is_callers(const struct builder *b, uint64_t fd)
+{
+	return fd < 3 || (fd < 256 && request_inherits(b->req, (int)fd));
+}
+
+int builder_redirects(const struct builder *b, const struct tracee *t)
+{
+	uint64_t fd = (unsigned int)t->args[0], last = fd;
+
+	if (t->tgid != trace_root(b->trace))
+		return -1;
+	switch (t->nr) {
+	case SYS_close:
+		break;
+#ifdef SYS_dup2
+	case SYS_dup2:
+#endif
+	case SYS_dup3:
+		fd = last = (unsigned int)t->args[1];
+		break;
+	case SYS_close_range:
+		last = (unsigned int)t->args[1];
+		break;
+	default:
+		return -1;
+	}
+	for (; fd <= last && fd < 256; fd++)
+		if (is_callers(b, fd))
+			return (int)fd;
+	return -1;
+}
+
 static int by_another(struct builder *b, const struct tracee *t, const char *words, struct error *err)
 {
 	_cleanup_free_ char *comm = NULL;

@@ -81,6 +81,7 @@ struct builder {
 	unsigned int attempts;
 	unsigned int stop_at; /* the first thread's own call of clone(2) that is a boundary; 0: none */
 	char stop_words[512];
+	bool stop_at_redirection; /* to close or redirect a descriptor of the caller's is a boundary */
 	struct builder_ended *ended;
 	size_t nended;
 	int warm_outer;
@@ -143,6 +144,10 @@ int builder_stop_before(struct builder *b, unsigned int origin, const char *word
  * place is noted for each clone to get bytes of its own
  */
 int builder_fresh(struct builder *b, struct error *err);
+/** builder_stop_before_redirection() - the same, in front of what closes or redirects descriptor @fd of the caller's */
+int builder_stop_before_redirection(struct builder *b, int fd, struct error *err);
+/** builder_redirects() - is @t about to close or redirect one of the caller's descriptors? Return: its number or -1 */
+int builder_redirects(const struct builder *b, const struct tracee *t);
 /** builder_take() - at the readiness point: freeze, check, dump, plan. Return: 0, -EOPNOTSUPP with the reason, or another negative errno */
 int builder_take(struct builder *b, struct plan_options *po, struct error *err);
 

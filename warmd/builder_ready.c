@@ -33,7 +33,8 @@ static int unwaited(struct builder *b, long pid, unsigned int origin, struct err
 	snprintf(path, sizeof(path), "/proc/%ld/comm", pid);
 	if (read_file(path, &comm, NULL) == 0)
 		comm[strcspn(comm, "\n")] = '\0';
-	snprintf(words, sizeof(words), "starts a process (%s) that ends, and does not wait for it", comm ? comm : "?");
+	snprintf(words, sizeof(words), "starts a process (%s) that ends, and does not wait for it",
+		 comm ? comm : "?");
 	return builder_stop_before(b, origin, words, err);
 }
 
@@ -111,14 +112,12 @@ static int check_stdio(struct builder *b, struct error *err)
 				"it is not dumpable (PR_SET_DUMPABLE), so that only root could read its state");
 		link[n > 0 ? n : 0] = '\0';
 		if (strcmp(link, b->stdio_links[i]) != 0)
-			return error_set(err, EOPNOTSUPP,
-					 "it closed or redirected its standard descriptor %d", i);
+			return builder_stop_before_redirection(b, i, err);
 	}
 	for (int i = 3; i < 256; i++)
 		if (request_inherits(b->req, i) &&
 		    observe_fd_origin(b->observe, trace_root(b->trace), i) != i)
-			return error_set(err, EOPNOTSUPP,
-					 "it closed or redirected descriptor %d, which it inherited", i);
+			return builder_stop_before_redirection(b, i, err);
 	return 0;
 }
 

@@ -51,10 +51,14 @@ class Questions:
 
 
 def block_handled():
-    """Signals with a handler of the program's wait until the context is taken. Returns the mask before"""
+    """Signals with a handler of the program's wait until the context is taken. Returns the mask before.
+
+    The C library blocks its own two signals as well for a moment; they are not Python's to name, and stay as they are.
+    """
     import _signal
-    handled = [n for n in _signal.valid_signals() if callable(_signal.getsignal(n))]
-    return _signal.pthread_sigmask(_signal.SIG_BLOCK, handled)
+    valid = _signal.valid_signals()
+    handled = [n for n in valid if callable(_signal.getsignal(n))]
+    return _signal.pthread_sigmask(_signal.SIG_BLOCK, handled) & valid
 
 
 def take_signals(raw, mask):

@@ -60,6 +60,7 @@ class Adaptor:
         self.watcher = make_watcher(self.found, self.reached)
         self.finders = sys.path_importer_cache
         self.left = False
+        self.main = None        # code of the main module, from its start on
 
     # When the interpreter is up
 
@@ -97,6 +98,7 @@ class Adaptor:
     # When the main module starts
 
     def found(self, frame):
+        self.main = frame.f_code
         try:
             boundary = parse_main(frame.f_code, frame.f_globals, self.words)
             self.arguments.boundary = boundary
@@ -124,7 +126,16 @@ class Adaptor:
         """The end of the leading part is here, wherever the main thread is: in the middle of an import, with locks held
         and modules half executed. What comes later has nothing more to do"""
         if not self.left:
-            self.reached(None, self.watcher.cancel())
+            self.reached(None, self.watcher.cancel() or self.over())
+
+    def over(self):
+        """Why not, when the main module has been left: what it does now belongs to its end, which may be a failure"""
+        frame = sys._getframe(1)
+        while self.main is not None and frame is not None:
+            if frame.f_code is self.main:
+                return None
+            frame = frame.f_back
+        return None if self.main is None else "it ended before its readiness point"
 
     def refuse(self, reason):
         self.left = True
