@@ -543,7 +543,7 @@ static int on_second(sd_event_source *source, uint64_t usec, void *data)
 
 	(void)usec;
 	log_flush();
-	store_expire(s->store);
+	store_expire(s->store, clock_ns(CLOCK_BOOTTIME));
 	tick_pools(s);
 	if (idle && !s->nconnections && !s->builds && !s->nclones &&
 	    clock_ns(CLOCK_MONOTONIC) - s->last_request_ns > idle) {

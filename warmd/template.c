@@ -279,6 +279,7 @@ int store_add(struct store *s, struct request *req, Warm__BuildResult *result, i
 	t->state = result->error ? TEMPLATE_REFUSED : TEMPLATE_READY;
 	t->build_ns = build_ns;
 	t->created_ns = t->last_used_ns = clock_ns(CLOCK_REALTIME);
+	t->born_ns = clock_ns(CLOCK_BOOTTIME);
 	t->checked_ns = clock_ns(CLOCK_MONOTONIC);
 	for (const struct template *o = s->list; o; o = o->next)
 		if (o->state == TEMPLATE_REFUSED && template_same_command(o, req))
@@ -467,14 +468,13 @@ struct template *store_find(const struct store *s, const char *name)
 	return refused;
 }
 
-void store_expire(struct store *s)
+void store_expire(struct store *s, uint64_t now_ns)
 {
-	uint64_t now = clock_ns(CLOCK_REALTIME);
 	struct template *next;
 
 	for (struct template *t = s->list; t; t = next) {
 		next = t->next;
-		if (!s->config->max_age_ns || now - t->created_ns < s->config->max_age_ns)
+		if (!s->config->max_age_ns || now_ns - t->born_ns < s->config->max_age_ns)
 			continue;
 		log_info("template '%s' has reached max_age", t->label);
 		s->dropped_age++;

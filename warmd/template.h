@@ -56,7 +56,8 @@ struct template
 	struct watch_user *watch;
 	int *fds; /* control, pages, files */
 	uint32_t nfds;
-	uint64_t created_ns, last_used_ns, build_ns; /* CLOCK_REALTIME; build_ns a duration */
+	uint64_t created_ns, last_used_ns, build_ns; /* CLOCK_REALTIME, to be shown; build_ns a duration */
+	uint64_t born_ns; /* CLOCK_BOOTTIME, which nobody sets: what max_age counts from */
 	uint64_t checked_ns; /* REFUSED: CLOCK_MONOTONIC of the refusal */
 	unsigned int attempts; /* REFUSED with retry: builds so far */
 	uint64_t launches;
@@ -132,8 +133,8 @@ struct template *store_find(const struct store *s, const char *name);
 /** store_is_named() - does @name, a label or decimal id, mean @t? */
 bool store_is_named(const struct template *t, const char *name);
 
-/** store_expire() - drop what is older than the configured age */
-void store_expire(struct store *s);
+/** store_expire() - drop what is older than the configured age; @now_ns: of CLOCK_BOOTTIME */
+void store_expire(struct store *s, uint64_t now_ns);
 uint64_t store_sealed_bytes(const struct store *s);
 size_t store_count(const struct store *s);
 

@@ -703,16 +703,21 @@ static void store_budget(void **state)
 	cfg.templates_max = max;
 }
 
+/* by a clock that nobody sets: the wall clock may go back, or on by a year */
 static void store_age(void **state)
 {
+	uint64_t age = 7ull * 24 * 3600 * 1000000000u;
 	struct template *t, *got;
 
 	(void)state;
-	assert_int_equal(add(&plain, 0, 1, &t), 0);
-	store_expire(store);
+	assert_int_equal(add(&plain, 0, 100, &t), 0);
+	t->created_ns += 2ull * 1000000000u; /* the wall clock was two seconds ahead */
+	store_expire(store, t->born_ns);
 	assert_int_equal(match(&plain, &got), WIRE_WARM);
-	t->created_ns -= cfg.max_age_ns + 1;
-	store_expire(store);
+	t->created_ns = 0;
+	store_expire(store, t->born_ns + age - 1);
+	assert_int_equal(match(&plain, &got), WIRE_WARM);
+	store_expire(store, t->born_ns + age);
 	assert_int_equal(match(&plain, &got), WIRE_COLD_NONE);
 	assert_int_equal(store->dropped_age, 1);
 }
