@@ -122,6 +122,9 @@ int builder_read_cmdline(struct builder *b, struct error *err);
  * @ret_count: leading arguments of the request that count, -1: all
  */
 int builder_split_arguments(struct builder *b, struct plan_options *o, int *ret_count, struct error *err);
+/** builder_on_exec(), builder_on_breakpoint() - of struct trace_ops: the program's way to its readiness point */
+int builder_on_exec(void *data, struct tracee *t, struct error *err);
+int builder_on_breakpoint(void *data, struct tracee *t, int slot, struct error *err);
 /** builder_drain() - take in what has come over the readiness socket so far. Return: 0; -EOPNOTSUPP with the adaptor's reason, or another negative errno */
 int builder_drain(struct builder *b, struct error *err);
 /**
