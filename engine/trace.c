@@ -331,95 +331,11 @@ static int on_stop(struct trace *tr, struct tracee *t, int status, struct error 
 	return 0;
 }
 
-void trace_set_limit(struct trace *tr, uint64_t at_ns, uint64_t quiet_ns)
-{
-	sigset_t set;
-
-	/* sigtimedwait(2) takes it; its default, to be ignored, does not apply while it is blocked */
-	sigemptyset(&set);
-	sigaddset(&set, SIGCHLD);
-	sigprocmask(SIG_BLOCK, &set, NULL);
-	tr->limit_at_ns = at_ns;
-	tr->limit_quiet_ns = quiet_ns;
-	tr->last_event_ns = clock_ns(CLOCK_MONOTONIC);
-}
-
-static bool all_in_calls(const struct trace *tr)
-{
-	for (const struct tracee *t = tr->list; t; t = t->next)
-		if (t->fresh || t->stop != STOP_NONE || !t->in_call)
-			return false;
-	return true;
-}
-
-/* a call may also be busy, or wait for a disk: proc_pid_stat(5) */
-static bool all_asleep(const struct trace *tr)
-{
-	for (const struct tracee *t = tr->list; t; t = t->next) {
-		_cleanup_free_ char *stat = NULL;
-		const char *end;
-		char path[64];
-
-		snprintf(path, sizeof(path), "/proc/%d/task/%d/stat", t->tgid, t->tid);
-		if (read_file(path, &stat, NULL) < 0)
-			return false;
-		end = strrchr(stat, ')');
-		if (!end || strncmp(end, ") S", 3) != 0)
-			return false;
-	}
-	return true;
-}
-
-/* when the next limit is reached if nothing happens until then; 0: never */
-static uint64_t limit_ns(const struct trace *tr)
-{
-	uint64_t quiet = 0;
-
-	if (tr->limit_quiet_ns && all_in_calls(tr))
-		quiet = tr->last_event_ns + tr->limit_quiet_ns;
-	if (!quiet || (tr->limit_at_ns && tr->limit_at_ns < quiet))
-		return tr->limit_at_ns;
-	return quiet;
-}
-
-/* Return: as waitpid(2); 0: a limit is reached */
-static pid_t wait_limited(struct trace *tr, int *status)
-{
-	sigset_t set;
-
-	sigemptyset(&set);
-	sigaddset(&set, SIGCHLD);
-	for (;;) {
-		uint64_t until, now = clock_ns(CLOCK_MONOTONIC);
-		struct timespec left;
-		pid_t tid;
-
-		/* also of a program that always has an event */
-		if (tr->limit_at_ns && now >= tr->limit_at_ns)
-			return 0;
-		tid = waitpid(-1, status, __WALL | WNOHANG);
-		if (tid != 0) {
-			tr->last_event_ns = now;
-			return tid;
-		}
-		until = limit_ns(tr);
-		if (until && now >= until) {
-			if (all_asleep(tr))
-				return 0;
-			tr->last_event_ns = now;
-			until = limit_ns(tr);
-		}
-		left.tv_sec = (time_t)((until - now) / NS_PER_S);
-		left.tv_nsec = (long)((until - now) % NS_PER_S);
-		sigtimedwait(&set, NULL, until ? &left : NULL);
-	}
-}
-
 static int next_event(struct trace *tr, struct tracee **ret, int *ret_status, struct error *err)
 {
 	bool limited = !tr->freezing && (tr->limit_at_ns || tr->limit_quiet_ns);
 	int status;
-	pid_t tid = limited ? wait_limited(tr, &status) : waitpid(-1, &status, __WALL);
+	pid_t tid = limited ? trace_wait_limited(tr, &status) : waitpid(-1, &status, __WALL);
 
 	*ret = NULL;
 	if (tid == 0)

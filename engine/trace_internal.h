@@ -18,4 +18,7 @@ struct trace {
 	unsigned int made; /* by the root's first thread: struct tracee's origin */
 };
 
+/** trace_wait_limited() - the next event, before a limit of trace_set_limit(). Return: as waitpid(2); 0: a limit is reached */
+pid_t trace_wait_limited(struct trace *tr, int *status);
+
 #endif
