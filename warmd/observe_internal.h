@@ -8,7 +8,8 @@
  *   observe_paths.c    calls that look at the file system; exec
  *   observe_effects.c  calls that change it
  *   observe_outside.c  effects that are no files: sockets, signals, mounts; questions about other processes
- *   observe_fds.c      descriptors from outside: input, output, what they are
+ *   observe_fds.c      descriptors from outside: which are, and what they are
+ *   observe_io.c       input and output
  *   observe_streams.c  who asks what standard descriptors are, and does not mind
  *   observe_keys.c     calls that ask for properties of the launch
  *   observe_facts.c    calls that ask about the machine, and how it is shared
@@ -257,6 +258,8 @@ int fds_copy(struct proc *to, const struct proc *from);
 int fd_opened_to_write(struct observe *o, struct thread *t, const char *path, int fd);
 /** fds_after_exec() - drop what close-on-exec has closed */
 void fds_after_exec(struct proc *p);
+/** fd_read() - a file that was opened to be written to is read all the same. Return: as path_record() */
+int fd_read(struct observe *o, struct thread *t, int fd);
 /** fd_look() - the program is about to ask what a descriptor is. Return: 0 or OBSERVE_BOUNDARY */
 int fd_look(struct observe *o, const struct thread *t, int fd);
 /** fd_looked_at() - the program asked what a descriptor is */
@@ -274,6 +277,10 @@ int on_lock_entry(struct observe *o, struct thread *t, const struct observe_call
 int on_ioctl_entry(struct observe *o, struct thread *t, const struct observe_call *c,
 		   const struct rule *rule);
 int on_ioctl(struct observe *o, struct thread *t, const struct observe_call *c, const struct rule *rule);
+/* observe_io.c */
+
+/** output_add() - keep what was written; takes the data over. Return: 0 or -ENOMEM */
+int output_add(struct observe *o, struct observe_output item);
 int on_read_entry(struct observe *o, struct thread *t, const struct observe_call *c, const struct rule *rule);
 int on_read(struct observe *o, struct thread *t, const struct observe_call *c, const struct rule *rule);
 int on_copy_entry(struct observe *o, struct thread *t, const struct observe_call *c, const struct rule *rule);
