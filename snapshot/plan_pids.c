@@ -5,6 +5,8 @@
  * A clone has another one, and the stub puts it there. The program is not asked, so this works at every readiness point:
  *
  * - bash: `$$` is the variable dollar_dollar_pid, which it exports for its loadable builtins.
+ * - dash: `$$` is rootpid, a variable that has no symbol. It is among some kilobytes of its own variables: the word there
+ *   that is the process id.
  * - CPython 3.9 to 3.11: the asyncio loop that runs in a thread is kept with the id of the process that set it, as a
  *   child by fork(2) has no running loop (PyRunningLoopHolder in Modules/_asynciomodule.c). That is an object in C without a
  *   symbol. Its type is found by its name, in the extension module's data; then the objects, by their type.
@@ -136,6 +138,33 @@ static void add_holders(struct pids *s, const struct record_run *v, uint64_t typ
 	}
 }
 
+static void add_words(struct pids *s, const struct record_vma *v)
+{
+	_cleanup_free_ int32_t *words = read_all(s->p, v);
+
+	for (uint64_t n = 0; words && n < (v->end - v->start) / sizeof(*words); n++)
+		if (words[n] == s->p->pid)
+			add(s, v->start + n * sizeof(*words));
+}
+
+static void add_dash(struct pids *s)
+{
+	const struct record_process *p = s->p;
+
+	for (size_t i = 0; i < p->nvmas; i++) {
+		const struct record_vma *v = &p->vmas[i], *next = v + 1;
+		const char *name = v->object >= 0 && v->name ? strrchr(v->name, '/') : NULL;
+
+		if (!name || strcmp(name, "/dash") != 0 || !(v->prot & PROT_WRITE))
+			continue;
+		add_words(s, v);
+		/* its .bss goes on where the file ends */
+		if (i + 1 < p->nvmas && next->start == v->end && next->object < 0 &&
+		    (!next->name || !next->name[0]))
+			add_words(s, next);
+	}
+}
+
 int put_pids(struct image *im, const struct record_process *p)
 {
 	struct pids s = { .im = im, .p = p };
@@ -143,6 +172,7 @@ int put_pids(struct image *im, const struct record_process *p)
 	_cleanup_free_ uint64_t *words = NULL;
 
 	add_symbol(&s);
+	add_dash(&s);
 	if (type) {
 		words = malloc(CHUNK + sizeof(*words) * HOLDER_WORDS);
 		if (!words)

@@ -2,11 +2,13 @@
 """What no two clones may share, and what a clone must have of its own: random state that runtimes in C drew, and process ids
 that they keep. At every readiness point that has it."""
 import os
+import shutil
 import sqlite3
 import subprocess
 
 import pytest
 from conftest import PYTHON, TREE, find_pythons, need, some_pythons
+from launches import WAYS
 
 PACKAGE = {"PYTHONPATH": str(TREE / "lang/python"), "PYTHONDONTWRITEBYTECODE": "1"}
 PYTHONS = find_pythons()
@@ -108,6 +110,15 @@ def test_bash(warm, launches, tmp_path):
             assert numbers == {cold.out.splitlines()[0]}
         seen |= numbers
     assert len(seen) == 5
+
+
+@pytest.mark.parametrize("way", WAYS)
+def test_dash(launches, tmp_path, way):
+    """Of `sh`, too, $$ is the clone's own process: a script that ends itself ends itself, and nobody else"""
+    need(shutil.which("dash"), "dash")
+    path = tmp_path / "work.sh"
+    path.write_text("read line\necho $line\n[ $$ = $(cut -d' ' -f4 /proc/self/stat) ] && echo mine\nkill -9 $$\n")
+    launches.same(["dash", path], way, options=["--ready", "idle"], build={"stdin": "pipe"}, stdin=b"a line\n", expect_status=-9)
 
 
 def test_sqlite(warm, script):
