@@ -81,6 +81,7 @@ struct builder {
 	unsigned int attempts;
 	unsigned int stop_at; /* the first thread's own call of clone(2) that is a boundary; 0: none */
 	char stop_words[512];
+	bool stop_at_bind; /* observe_bind_counts() */
 	bool stop_at_redirection; /* to close or redirect a descriptor of the caller's is a boundary */
 	struct builder_ended *ended;
 	size_t nended;

@@ -460,6 +460,11 @@ int builder_take(struct builder *b, struct plan_options *po, struct error *err)
 		r = builder_fresh(b, err);
 	if (r == 0)
 		r = dump_process(b->trace, &d, &b->record, err);
+	if (r == -EOPNOTSUPP && observe_keys(b->observe)->bound && !b->stop_at_bind &&
+	    b->attempts < BUILDER_ATTEMPTS) {
+		b->stop_at_bind = true;
+		return -ERESTART;
+	}
 	if (r == 0)
 		r = check_identity(b, err);
 	if (r == 0)

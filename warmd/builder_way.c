@@ -87,6 +87,8 @@ int builder_on_exec(void *data, struct tracee *t, struct error *err)
 			return error_set(err, ENOMEM, "no memory");
 		if (builder_is_live(b))
 			watch_live(b);
+		if (b->stop_at_bind)
+			observe_bind_counts(b->observe);
 		{
 			_cleanup_free_ char *value = NULL;
 			char personality_path[64];

@@ -451,23 +451,20 @@ static bool forget(struct dep_set *set, char class, const char *path)
 	return true;
 }
 
-int dep_set_refresh(struct dep_set *set, const char *path)
+int dep_set_forget_absent(struct dep_set *set, const char *path)
 {
-	bool known = false;
 	struct walk w;
 	int r;
 
 	if (path[0] != '/')
 		return -EINVAL;
-	/* directories may have been made or removed since, and every path may lead elsewhere */
-	map_done(&set->directories, NULL);
-	map_done(&set->seen, NULL);
 	r = walk_path(set, path, true, false, &w);
 	if (r < 0)
 		return r;
-	for (const char *class = "FAE"; *class; class ++)
-		known |= forget(set, *class, w.real);
-	return known ? dep_set_add_link(set, path) : 0;
+	forget(set, 'A', w.real);
+	/* it may be looked for again */
+	map_done(&set->seen, NULL);
+	return 0;
 }
 
 size_t dep_set_count(const struct dep_set *set)

@@ -73,12 +73,12 @@ int dep_set_add_link(struct dep_set *set, const char *path);
 int dep_set_add_opened(struct dep_set *set, const char *path, enum dep_kind kind, const struct stat *opened);
 
 /**
- * dep_set_refresh() - forget what was recorded of @path, record it as it is now
+ * dep_set_forget_absent() - that nothing was found at @path does not count after all
  *
- * For a file that the program itself wrote in the meantime (a bytecode cache): it looked for the file, found
- * none, made it, and would find its own next time. Listings are kept. Nothing recorded: nothing done.
+ * For a name that each clone makes itself, by a call that fails where somebody else has made it. Nothing recorded: nothing done.
+ * Return: 0 or a negative errno
  */
-int dep_set_refresh(struct dep_set *set, const char *path);
+int dep_set_forget_absent(struct dep_set *set, const char *path);
 
 /*
  * The records' paths are canonical: links on the way are resolved, each being

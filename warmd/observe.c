@@ -156,6 +156,11 @@ int observe_denied(const struct observe *o)
 	return o->denied;
 }
 
+void observe_bind_counts(struct observe *o)
+{
+	o->bind_counts = true;
+}
+
 bool in_tree(const struct observe *o, pid_t pid)
 {
 	return map_has(&o->procs, &pid, sizeof(pid)) || map_has(&o->threads, &pid, sizeof(pid));

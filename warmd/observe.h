@@ -49,6 +49,7 @@ struct observe_keys {
 	bool umask;
 	bool affinity;
 	bool identity; /* user, groups, capabilities */
+	bool bound; /* not asked: a socket was bound to a port of the kernel's choice */
 	bool terminal; /* is there a controlling terminal: /dev/tty was opened, or could not be */
 	bool window_size; /* of a standard stream that is a terminal */
 	bool sigmask; /* signals blocked at the start, or it added to them */
@@ -130,6 +131,8 @@ int observe_program(struct observe *o, const char *path);
  * @fd: the first standard descriptor that is open on it
  */
 void observe_live(struct observe *o, int master, int fd);
+/** observe_bind_counts() - to bind a socket to a port of the kernel's choice is a boundary, too: such a socket stays open */
+void observe_bind_counts(struct observe *o);
 /** observe_phase_leading() - the interpreter has started, the program's own leading part begins */
 void observe_phase_leading(struct observe *o);
 /** observe_phase_adaptor() - the leading part is over, the adaptor prepares the readiness point: its looks at the standard streams are not the program's */

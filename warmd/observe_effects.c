@@ -120,11 +120,24 @@ bool open_is_effect(uint64_t flags)
 	return (flags & O_ACCMODE) != O_RDONLY || (flags & (O_CREAT | O_TRUNC));
 }
 
+/*
+ * A name that is made only where there is none (a lock, a temporary file) was looked for by some just before: each clone's own call
+ * finds out for itself, so that clones that make and remove it do not spoil the template for the next ones.
+ */
+static int makes(struct observe *o, struct thread *t, const char *path, bool exclusive, const char *verb)
+{
+	int r = exclusive ? dep_set_forget_absent(o->deps, path) : 0;
+
+	return r == -ENOMEM ? r : boundary(o, t, "%s %s", verb, path);
+}
+
 static int open_new(struct observe *o, struct thread *t, const char *path, uint64_t flags)
 {
 	if (!(flags & O_CREAT) || !parent_is_writable(path))
 		return 0; /* will fail */
-	return is_importers_file(path) ? deny(o, EROFS) : boundary(o, t, "makes %s", path);
+	if (is_importers_file(path))
+		return deny(o, EROFS);
+	return makes(o, t, path, flags & O_EXCL, "makes");
 }
 
 static int open_real(struct observe *o, struct thread *t, const char *path, uint64_t flags)
@@ -254,8 +267,7 @@ static int create_entry(struct observe *o, struct thread *t, const struct rule *
 	case VERDICT_NEW:
 		if (!parent_is_writable(path))
 			return 0;
-		return is_importers_directory(path) ? deny(o, EROFS)
-						    : boundary(o, t, "%s %s", rule->verb, path);
+		return is_importers_directory(path) ? deny(o, EROFS) : makes(o, t, path, true, rule->verb);
 	default:
 		return deny(o, EEXIST);
 	}

@@ -90,6 +90,7 @@ struct observe {
 	bool leading;
 	bool adaptor; /* observe_phase_adaptor() */
 	bool live; /* observe_live() */
+	bool bind_counts; /* observe_bind_counts() */
 	int terminal_master, terminal_fd;
 	uint16_t rows, columns; /* that the terminal began with */
 	bool watching; /* the adaptor tells of listings: from the leading part on */

@@ -144,8 +144,8 @@ int on_connect(struct observe *o, struct thread *t, const struct observe_call *c
 }
 
 /*
- * A port that the kernel chooses is nobody's but the program's: it is free again when the socket is closed, and a
- * socket that stays open is refused by the dump. Libraries find out so whether the host has IPv6 (urllib3 does
+ * A port that the kernel chooses is nobody's but the program's: it is free again when the socket is closed. Where a
+ * socket stays open, the next attempt stops in front of its bind(2). Libraries find out so whether the host has IPv6 (urllib3 does
  * when it is imported, and with it pip and requests).
  */
 static bool is_unnamed_port(const struct peer_address *a)
@@ -159,9 +159,13 @@ int on_bind_entry(struct observe *o, struct thread *t, const struct observe_call
 	struct peer_address a;
 
 	(void)rule;
-	if (address_read(o, t, c->args[1], c->args[2], &a) < 0 || is_local_family(a.any.sa_family) ||
-	    is_unnamed_port(&a))
+	if (address_read(o, t, c->args[1], c->args[2], &a) < 0 || is_local_family(a.any.sa_family))
 		return 0;
+	if (is_unnamed_port(&a)) {
+		o->keys.bound = true;
+		if (!o->bind_counts)
+			return 0;
+	}
 	return boundary(o, t, "binds a socket to %s", a.words);
 }
 

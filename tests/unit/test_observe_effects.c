@@ -316,6 +316,10 @@ static void sockets(void **state)
 	fd = (int)call(SYS_socket, AF_INET, SOCK_STREAM, 0);
 	assert_int_equal(call(SYS_bind, A(fd), A(&in), sizeof(in)), 0);
 	not_refused();
+	assert_true(observe_keys(o)->bound);
+	observe_bind_counts(o);
+	call(SYS_bind, A(fd), A(&in), sizeof(in));
+	bounded("binds a socket to 127.0.0.1:0");
 	call(SYS_listen, A(fd), 1);
 	bounded("listens on a socket");
 	in6.sin6_port = htons(80);
