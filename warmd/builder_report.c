@@ -101,8 +101,6 @@ static int fill_record(const struct builder *b, Warm__BuildResult *m)
 			return -ENOMEM;
 		m->n_memory++;
 	}
-	/* the context's, and the one above it: engine/stub/fds.c */
-	m->descriptors_needed = b->context_fd >= 0 ? (uint32_t)b->context_fd + 2 : 0;
 	for (size_t i = 0; i < p->nfds; i++) {
 		if ((uint32_t)p->fds[i].fd >= m->descriptors_needed)
 			m->descriptors_needed = (uint32_t)p->fds[i].fd + 1;
@@ -242,6 +240,7 @@ static void fill_success(const struct builder *b, Warm__BuildResult *m)
 	m->stdio_redone = b->lines.stdio;
 	m->boundary = (char *)b->boundary;
 	m->early = b->early;
+	m->context_number = b->context_fd > 0 ? (uint32_t)b->context_fd : 0;
 	fill_environment(b, m);
 }
 

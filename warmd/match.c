@@ -154,7 +154,7 @@ bool template_looked_at_differs(const struct template *t, const struct request *
 	if ((keys & TEMPLATE_KEY_NICE) && a->nice != b->nice)
 		return words(reason, size, "another %s, which was read at the start", "nice value");
 	if ((keys & TEMPLATE_KEY_SCHED) && (a->scheduling.policy != b->scheduling.policy ||
-					   a->scheduling.priority != b->scheduling.priority))
+					    a->scheduling.priority != b->scheduling.priority))
 		return words(reason, size, "another %s, which was read at the start", "scheduling policy");
 	if ((keys & TEMPLATE_KEY_IOPRIO) && a->scheduling.ioprio != b->scheduling.ioprio)
 		return words(reason, size, "another %s, which was read at the start", "I/O priority");
@@ -195,7 +195,8 @@ const char *template_fact_differs(const struct template *t)
 
 bool template_takes_context(const struct template *t)
 {
-	return !t->result->early && strncmp(t->result->ready, "delay=", 6) != 0 && strncmp(t->result->ready, "idle", 4) != 0;
+	return !t->result->early && strncmp(t->result->ready, "delay=", 6) != 0 &&
+	       strncmp(t->result->ready, "idle", 4) != 0;
 }
 
 bool template_read_arguments(const struct template *t)
@@ -238,6 +239,14 @@ bool template_descriptors_clash(const struct template *t, const struct request *
 		snprintf(reason, size,
 			 "the program has descriptors up to %u open, and the limit is %llu (ulimit -n)",
 			 t->result->descriptors_needed - 1, (unsigned long long)b->rlimits[RLIMIT_NOFILE][0]);
+		return true;
+	}
+	/* a clone of warmd's gets its descriptors before its limits */
+	if (req->run.header.type == WIRE_RUN && !(req->run.flags & WIRE_RUN_POOL) &&
+	    t->result->context_number && b->rlimits[RLIMIT_NOFILE][0] < t->result->context_number + 2) {
+		snprintf(reason, size,
+			 "its context comes by descriptor %u, and the limit is %llu (ulimit -n)",
+			 t->result->context_number, (unsigned long long)b->rlimits[RLIMIT_NOFILE][0]);
 		return true;
 	}
 	if (numbers_differ(t, req, reason, size))

@@ -242,6 +242,7 @@ int on_kill_entry(struct observe *o, struct thread *t, const struct observe_call
 /** on_process_entry() - a call that asks about the process in args[path - 1], or changes it */
 int on_process_entry(struct observe *o, struct thread *t, const struct observe_call *c,
 		     const struct rule *rule);
+int on_kin_entry(struct observe *o, struct thread *t, const struct observe_call *c, const struct rule *rule);
 int on_priority_entry(struct observe *o, struct thread *t, const struct observe_call *c,
 		      const struct rule *rule);
 int on_prctl_entry(struct observe *o, struct thread *t, const struct observe_call *c,

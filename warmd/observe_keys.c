@@ -195,16 +195,18 @@ int on_sigprocmask(struct observe *o, struct thread *t, const struct observe_cal
 
 void proc_file_looked_at(struct observe *o, const struct thread *t, const char *rest)
 {
-	if (strcmp(rest, "cmdline") == 0)
+	if (strcmp(rest, "cmdline") == 0) {
 		o->keys.argv = true;
-	else if (strcmp(rest, "environ") == 0)
+	} else if (strcmp(rest, "environ") == 0) {
 		o->keys.environment = true;
-	else if (strcmp(rest, "cwd") == 0 || strncmp(rest, "cwd/", 4) == 0)
+	} else if (strcmp(rest, "cwd") == 0 || strncmp(rest, "cwd/", 4) == 0) {
 		cwd_used(o, t);
-	else if (strcmp(rest, "status") == 0)
-		o->keys.identity = o->keys.affinity = o->keys.umask = true;
-	else if (strcmp(rest, "stat") == 0 || strcmp(rest, "sched") == 0)
+	} else if (strcmp(rest, "status") == 0) {
+		o->keys.identity = o->keys.affinity = o->keys.umask = o->keys.sigmask = true;
+		o->keys.signals = ~0ull; /* SigIgn */
+	} else if (strcmp(rest, "stat") == 0 || strcmp(rest, "sched") == 0) {
 		o->keys.nice = o->keys.sched = true;
-	else if (strcmp(rest, "limits") == 0)
+	} else if (strcmp(rest, "limits") == 0) {
 		o->keys.rlimits = 0xffff;
+	}
 }

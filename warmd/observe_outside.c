@@ -240,6 +240,21 @@ int on_process_entry(struct observe *o, struct thread *t, const struct observe_c
 	return boundary(o, t, "%s process %d", rule->verb, pid);
 }
 
+/*
+ * Whose child it is, and in which group and session: another in each launch. A runtime asks at its start, and knows why (bash's
+ * $PPID); so does a child, which is gone in clones. What the program itself asks it may act on: kill(getppid(), ...).
+ */
+int on_kin_entry(struct observe *o, struct thread *t, const struct observe_call *c, const struct rule *rule)
+{
+	pid_t pid = rule->path ? (pid_t)c->args[rule->path - 1] : 0;
+
+	if (pid != 0 && !in_tree(o, pid))
+		return boundary(o, t, "%s process %d", rule->verb, pid);
+	if (!o->leading || o->adaptor || t->proc->pid != o->root)
+		return 0;
+	return boundary(o, t, "%s its own process", rule->verb);
+}
+
 /* getpriority(2) and ioprio_get(2) and their like: which, who. The kinds of which are numbered from 0 in one and from 1 in the other */
 int on_priority_entry(struct observe *o, struct thread *t, const struct observe_call *c,
 		      const struct rule *rule)

@@ -232,8 +232,12 @@ static const struct rule rules[OBSERVE_NR_MAX] = {
 
 	/* about other processes */
 	[SYS_pidfd_open] = PROCESS(1, "opens", on_fd_made),
-	[SYS_getpgid] = PROCESS(1, "asks about", NULL),
-	[SYS_getsid] = PROCESS(1, "asks about", NULL),
+	[SYS_getpgid] = { .entry = on_kin_entry, .path = 1, .verb = "asks for the process group of" },
+	[SYS_getsid] = { .entry = on_kin_entry, .path = 1, .verb = "asks for the session of" },
+#ifdef SYS_getpgrp
+	[SYS_getpgrp] = { .entry = on_kin_entry, .verb = "asks for the process group of" },
+#endif
+	[SYS_getppid] = { .entry = on_kin_entry, .verb = "asks for the parent of" },
 	[SYS_migrate_pages] = PROCESS(1, "moves pages of", NULL),
 	[SYS_move_pages] = PROCESS(1, "moves pages of", NULL),
 	[SYS_process_vm_readv] = PROCESS(1, "reads the memory of", NULL),

@@ -80,13 +80,19 @@ def test_another_context(warm, program):
 
 
 REFUSED = {
-    "socket": ("import mod\nprint('on')\n", "import socket\ns = socket.create_server(('127.0.0.1', 0))\nc = socket.create_connection(s.getsockname())\n", "socket"),
-    "child": ("import mod\nprint('on')\nmod.p.stdin.close(); mod.p.wait()\n", "import subprocess\np = subprocess.Popen(['cat'], stdin=subprocess.PIPE)\n", ""),
-    "written file": ("import mod\nprint('on')\n", "import os\nwith open(os.environ['OUT'], 'a') as f:\n    f.write('x')\n", ""),
-    "signal to others": ("import mod\nprint('on')\n", "import os, signal\nos.kill(os.getppid(), signal.SIGCONT)\n", ""),
-    "redirected": ("import mod\nprint('on')\n", "import os\nos.close(0)\nos.open('/dev/null', 0)\n", ""),
+    "memfd": ("import mod\nprint('on')\n", "import os\nfd = os.memfd_create('x')\n", "a memfd"),
     "crash while importing": ("import mod\nprint('on')\n", "import os\nos.kill(os.getpid(), 9)\n", ""),
-    "reads input": ("import mod\nprint('on', mod.x)\n", "import sys\nx = sys.stdin.readline()\n", ""),
+}
+
+# where the template stands in front of the call
+BOUNDARIES = {
+    "socket": ("import mod\nprint('on')\n", "import socket\ns = socket.create_server(('127.0.0.1', 0))\nc = socket.create_connection(s.getsockname())\n", "binds a socket"),
+    "child": ("import mod\nprint('on')\nmod.p.stdin.close(); mod.p.wait()\n", "import subprocess\np = subprocess.Popen(['cat'], stdin=subprocess.PIPE)\n", "starts a process (cat) that does not end"),
+    "written file": ("import mod\nprint('on')\n", "import os\nwith open(os.environ['OUT'], 'a') as f:\n    f.write('x')\n", "/out"),
+    "written by a child": ("import mod\nprint('on')\n", "import os\nos.system('echo x >> \"$OUT\"')\n", "starts a process (sh) that "),
+    "signal to others": ("import mod\nprint('on')\n", "import os, signal\nos.kill(os.getppid(), signal.SIGCONT)\n", "asks for the parent of its own process"),
+    "redirected": ("import mod\nprint('on')\n", "import os\nos.close(0)\nos.open('/dev/null', 0)\n", "closes or redirects descriptor 0"),
+    "reads input": ("import mod\nprint('on', mod.x)\n", "import sys\nx = sys.stdin.readline()\n", "reads standard input"),
 }
 
 
@@ -118,22 +124,44 @@ def test_refused(warm, script, tmp_path, name):
     assert warm.explain([PYTHON, s], env=options["env"], stdin=options["stdin"])["status"] in ("refused", "error", "none", "building", "waits")
 
 
+@pytest.mark.parametrize("name", list(BOUNDARIES), ids=[n.replace(" ", "-") for n in BOUNDARIES])
+def test_boundary(warm, script, tmp_path, name):
+    """What a build would do to others it does not do; each run does it once"""
+    main, mod, words = BOUNDARIES[name]
+    s = script(main, **{"mod.py": mod})
+    out = tmp_path / "out"
+    options = {"env": {"OUT": str(out)}, "stdin": b"line\n"}
+    answer = warm.build([PYTHON, s], **options)
+    assert not out.exists(), "the build had an effect"
+    assert words in warm.json("inspect", str(answer["id"]))["boundary"]
+    cold = warm.cold([PYTHON, s], **options)
+    each = out.stat().st_size if out.exists() else 0
+    for _ in range(2):
+        warm.build([PYTHON, s], **options)      # the file is there now, or has grown
+        assert (out.stat().st_size if out.exists() else 0) == each
+        out.unlink(missing_ok=True)
+        warm.build([PYTHON, s], **options)
+        r = warm.run([PYTHON, s], strict=True, **options)
+        assert (r.stdout, r.stderr, r.status) == (cold.stdout, cold.stderr, cold.status)
+        assert (out.stat().st_size if out.exists() else 0) == each
+
+
 def test_refusal_names_the_thing_and_ls_shows_it(warm, script):
-    main, mod, _ = REFUSED["socket"]
+    main, mod, _ = REFUSED["memfd"]
     s = script(main, **{"mod.py": mod})
     reason = warm.build([PYTHON, s], expect="refused")["reason"]
     [row] = [t for t in warm.ls() if t["argv"] == [PYTHON, str(s)]]
     assert row["state"] == "refused" and row["reason"] in reason
-    assert "socket" in warm.command("explain", "--", PYTHON, s, check=False).stdout
-    assert "socket" in warm.command("build", PYTHON, s, check=False).stderr
+    assert "memfd" in warm.command("explain", "--", PYTHON, s, check=False).stdout
+    assert "memfd" in warm.command("build", PYTHON, s, check=False).stderr
     # repaired: the refusal does not outlive its reason
-    s.with_name("mod.py").write_text("import socket\n", encoding="utf-8")
+    s.with_name("mod.py").write_text("import os\n", encoding="utf-8")
     warm.same([PYTHON, s])
 
 
 def test_refusals_of_one_name(warm, script):
     """The last attempt is what counts, whatever command it was made with"""
-    main, mod, _ = REFUSED["socket"]
+    main, mod, _ = REFUSED["memfd"]
     # all before the first build: a file that changes afterwards drops a refusal, too
     scripts = [script(main, f"main{i}.py", **{"mod.py": mod}) for i in range(3)]
     for s in scripts:
@@ -391,7 +419,7 @@ def test_memory_budget(make_warm, script):
 
 
 def test_budget_drops_the_least_recently_used(make_warm, script):
-    w = make_warm({"memory_budget": "64M"})
+    w = make_warm({"memory_budget": "80M"})
     programs = [script(f"import mod\nprint({i})\n", f"p{i}/s.py", **{f"p{i}/mod.py": "import os\nx = os.urandom(12 << 20)\n"}) for i in range(4)]
     w.build([PYTHON, programs[0]])
     w.build([PYTHON, programs[1]])
@@ -401,7 +429,7 @@ def test_budget_drops_the_least_recently_used(make_warm, script):
     there = {t["argv"][1] for t in w.ls()}
     assert str(programs[1]) not in there and {str(programs[0]), str(programs[3])} <= there
     stats = w.stats()
-    assert stats["dropped_budget"] >= 1 and stats["sealed_bytes"] <= stats["budget_bytes"] == 64 << 20
+    assert stats["dropped_budget"] >= 1 and stats["sealed_bytes"] <= stats["budget_bytes"] == 80 << 20
 
 
 def test_disabled_by_configuration(make_warm, program):

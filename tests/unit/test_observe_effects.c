@@ -362,7 +362,12 @@ static void strangers(void **state)
 	call(SYS_pidfd_open, 1, 0);
 	bounded("opens process 1");
 	call(SYS_getpgid, 1);
-	bounded("asks about process 1");
+	bounded("asks for the process group of process 1");
+	call(SYS_getppid, 0);
+	not_refused();
+	observe_phase_leading(o);
+	call(SYS_getppid, 0);
+	bounded("asks for the parent of its own process");
 	call(SYS_prlimit64, 1, 7, 0, 0);
 	bounded("limits of, process 1");
 	call(SYS_sched_setaffinity, 1, 8, A(path));
