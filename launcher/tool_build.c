@@ -89,7 +89,9 @@ const struct tool_command tool_build = {
 	.operands = "[--name N] [--ready P] [--pool K] [--rebuild] [--json] [--] CMD [ARG...]",
 	.summary = "build a template and wait until it is ready",
 	.details = "Runs CMD up to its readiness point, keeps it there as a template and prints the\n"
-		   "template's name. CMD's own output goes nowhere. Ctrl-C stops waiting.\n"
+		   "template's name. If CMD comes to a call that would have an effect outside before, the\n"
+		   "template stands in front of it ('warm inspect' names the call). CMD's own output goes\n"
+		   "nowhere. Ctrl-C stops waiting. The name and the options stay CMD's until 'warm rm'.\n"
 		   "\n"
 		   "  --name N     name of the template (default: made of the command)\n"
 		   "  --ready P    readiness point: auto (default), main, import, call,\n"

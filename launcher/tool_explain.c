@@ -198,8 +198,9 @@ const struct tool_command tool_explain = {
 	.operands = "[--name N] [--ready P] [--json] [--] CMD [ARG...] | PID | NAME",
 	.summary = "say what a launch would do, or did, and why",
 	.details = "With a command: would 'warm run' run it warm or cold, why, and in what a launch must\n"
-		   "agree with the template. Nothing is run or built. With a PID: how that process was\n"
-		   "launched. With a template's name: what it stands on.\n"
+		   "agree with the template; in front of which call the template was taken early, and why a\n"
+		   "build waits. Nothing is run or built. With a PID: how that process was launched. With a\n"
+		   "template's name: what it stands on.\n"
 		   "A single word is a PID if it is a number, else a template if one has that name, else a\n"
 		   "command; '--' makes it a command.\n"
 		   "\n"

@@ -199,8 +199,9 @@ const struct tool_command tool_inspect = {
 	.run = run,
 	.operands = "[-v] [--json] NAME | PID",
 	.summary = "show all about one template, or one clone",
-	.details = "NAME is a template's name or id. Shows its state, its pool, what a launch must agree\n"
-		   "in, the files it depends on, its descriptors and its memory.\n"
+	.details = "NAME is a template's name or id. Shows its state, the call that it stands before if it\n"
+		   "was taken early, its pool, what a launch must agree in, the files it depends on, its\n"
+		   "descriptors and its memory.\n"
 		   "PID is a clone's, a parked clone's or a skeleton's. Shows its template, state, way, age\n"
 		   "and memory. A number that is a template's id is taken for that.\n"
 		   "\n"

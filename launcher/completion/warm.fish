@@ -70,7 +70,7 @@ complete -c warm -n '__fish_seen_subcommand_from ps; and not __warm_program' -s 
 complete -c warm -n '__fish_seen_subcommand_from stats; and not __warm_program' -l prometheus -d 'As Prometheus\' text'
 complete -c warm -n '__fish_seen_subcommand_from launch; and not __warm_program' -l env -x -d 'Set a variable'
 complete -c warm -n '__fish_seen_subcommand_from launch; and not __warm_program' -s d -l detach -d 'Leave it running'
-complete -c warm -n '__fish_seen_subcommand_from launch; and not __warm_program' -s v -d 'Say how it was launched'
+complete -c warm -n '__fish_seen_subcommand_from launch; and not __warm_program' -s v -d 'Say how it was launched, or why it ran cold'
 complete -c warm -n '__fish_seen_subcommand_from launch; and not __warm_program' -l cgroup -x -a '(__fish_complete_directories)' -d 'Start in this control group'
 complete -c warm -n '__fish_seen_subcommand_from launch attach; and not __warm_program' -l detach-keys -x -d 'What leaves it running'
 complete -c warm -n '__fish_seen_subcommand_from attach logs; and not __warm_program' -f -a '(__warm_pids)'
