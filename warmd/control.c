@@ -243,12 +243,15 @@ static void remove_templates(struct server *s, struct answer *a, const Warm__Rem
 			return answer_fail(a, -ENOENT, "there is no template '%.100s'; 'warm ls' lists them",
 					   q->names[i]);
 	for (size_t i = 0; i < q->n_names; i++) {
-		struct template *t;
+		struct template *t = store_find(s->store, q->names[i]);
+		_cleanup_free_ char *name = strdup(t ? t->label : q->names[i]);
 
+		if (!name)
+			return answer_fail(a, -ENOMEM, "no memory%s", "");
 		/* what is removed is not built again for its name's sake; one that is on its way would be there again in a moment */
-		promise_drop(&s->store->promises, t ? t->label : q->names[i], t ? t->request : NULL);
-		build_give_up(s, q->names[i]);
-		while ((t = store_find(s->store, q->names[i])))
+		promise_drop(&s->store->promises, name, t ? t->request : NULL);
+		build_give_up(s, name);
+		while ((t = store_find(s->store, name)))
 			store_remove(s->store, t);
 	}
 	while (q->all && s->store->list)

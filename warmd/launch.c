@@ -325,6 +325,7 @@ void launch_request(struct connection *c, struct request *req, struct packet *ca
 		return;
 	}
 	l->oom_score_adj = c->oom_score_adj;
+	memcpy(l->hard_limits, c->hard_limits, sizeof(l->hard_limits));
 	by_name(c->server, l);
 }
 

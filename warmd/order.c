@@ -51,7 +51,7 @@ bool order_refusal(const struct server *s, const struct template *t, const struc
 
 	for (unsigned int i = 0; i < WIRE_RLIMITS; i++) {
 		/* what it says of itself is not what it has */
-		if (l->connection && a->rlimits[i][1] > l->connection->hard_limits[i]) {
+		if (a->rlimits[i][1] > l->hard_limits[i]) {
 			snprintf(reason, size, "resource limit %u is not the caller's", i);
 			return true;
 		}

@@ -46,7 +46,8 @@ struct launch {
 	bool built_for; /* a template of that name was built for it: once is enough */
 	uint64_t
 		starved_ns; /* CLOCK_MONOTONIC, since when it waits in a shortage: pool_starved.c; 0: it does not */
-	int oom_score_adj; /* the caller's */
+	int oom_score_adj; /* the caller's; it may be gone when the clone is made */
+	uint64_t hard_limits[WIRE_RLIMITS]; /* and these */
 };
 
 struct clone {

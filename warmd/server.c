@@ -171,6 +171,7 @@ static bool launch_by_pool(struct connection *c, struct request *req, struct pac
 	if (!l)
 		return true;
 	l->oom_score_adj = c->oom_score_adj;
+	memcpy(l->hard_limits, c->hard_limits, sizeof(l->hard_limits));
 	if (order_refusal(s, t, l, reason, sizeof(reason))) {
 		/* become has the caller's own */
 		log_debug("run '%s' not by the pool: %s", req->argv[0], reason);

@@ -44,7 +44,7 @@ class Questions:
         """Everything as it was, and the protocol's line"""
         if self.module.getsignal is self.noting:
             self.module.getsignal = self.original
-        wrapper = getattr(sys.modules.get("signal"), "getsignal", None)
+        wrapper = names_of_module("signal").get("getsignal")
         if getattr(wrapper, "__dict__", {}).get("__wrapped__") is self.noting:     # functools.wraps(), 3.9
             wrapper.__wrapped__ = self.original
         return b"SIGNALS=%x" % self.asked
@@ -98,16 +98,18 @@ def reap_forgotten():
     the next one is made, the module asks whether they have ended, and they may have done so by either (subprocess._cleanup()).
     A clone cannot wait for them, so they are waited for here, as long as it takes a child to end that has closed its output"""
     import _signal
-    forgotten = getattr(sys.modules.get("subprocess"), "_active", None)
+    names = names_of_module("subprocess")
+    forgotten = names.get("_active")
     if not forgotten or _signal.getsignal(_signal.SIGCHLD) != _signal.SIG_DFL:      # which would lose one
         return
+    poll = type_attribute(names["Popen"], "_internal_poll")     # a subclass of the program's may have one of its own
     before = _signal.pthread_sigmask(_signal.SIG_BLOCK, [_signal.SIGCHLD])
     try:
         for child in list(forgotten):
             # SIGCHLD is one for several, and may have come before: ask first
-            if child._internal_poll(_deadstate=sys.maxsize) is None:
+            if poll(child, _deadstate=sys.maxsize) is None:
                 _signal.sigtimedwait([_signal.SIGCHLD], 0.2)
-            if child._internal_poll(_deadstate=sys.maxsize) is not None and child in forgotten:
+            if poll(child, _deadstate=sys.maxsize) is not None and child in forgotten:
                 forgotten.remove(child)
     finally:
         _signal.pthread_sigmask(_signal.SIG_SETMASK, before)

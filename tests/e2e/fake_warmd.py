@@ -46,7 +46,7 @@ VERSION = 4
 MAX_SIZE = 128 * 1024
 MAX_FDS = 253
 T_VERSION, T_RUN, T_RUN_REPLY, T_CONTROL, T_CONTROL_REPLY = range(1, 6)
-T_LAUNCH, T_ATTACH, T_LOOK = 7, 9, 15
+T_LAUNCH, T_ATTACH, T_LOOK = 7, 9, 16
 STATUS = [
     "warm", "none", "building", "stale", "refused", "mismatch", "budget", "error", "disabled", "waits", "rights",
     "launched", "no_daemon", "timeout", "version", "failed",

@@ -74,6 +74,14 @@ def ask(path, packet, fds=(), kind=socket.SOCK_SEQPACKET):
     return b"".join(came).decode("latin-1"), len(descriptors)
 
 
+def basket(fds):
+    """As engine/base/basket.c has it: descriptors go in a socket pair of their own"""
+    inner, outer = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+    with inner:
+        socket.send_fds(inner, [b"b"], fds)
+    return [outer.detach()]
+
+
 def give_up_in_a_thread():
     done, end = threading.Event(), threading.Event()
 
@@ -95,11 +103,11 @@ def main(directory, message, name, pid, thread=""):
     attach = lambda flags: fw.packet(fw.T_ATTACH, int(pid).to_bytes(4, "little") + flags.to_bytes(4, "little"))  # noqa: E731
     questions = {
         "run": (sock, run(data)),
-        "run --pool": (sock, run(data, flags=fw.F_POOL), fds),
+        "run --pool": (sock, run(data, flags=fw.F_POOL), basket(fds)),
         "explain command": (sock, run(data, flags=fw.F_EXPLAIN | fw.F_NO_BUILD)),
         "build": (sock, run(data, flags=fw.F_BUILD | fw.F_REBUILD)),
         "build another": (sock, run(data, flags=fw.F_BUILD, name=b"made-by-a-liar", argv=[b"/bin/true"])),
-        "launch": (sock, run(data, kind=fw.T_LAUNCH, name=name), fds),
+        "launch": (sock, run(data, kind=fw.T_LAUNCH, name=name), basket(fds)),
         "logs": (sock, attach(2)),
         "attach --view": (sock, attach(1)),
         "attach": (sock, attach(0)),

@@ -228,5 +228,5 @@ def test_standard_descriptor_that_is_closed_at_the_other_end(warm, script):
 @pytest.mark.parametrize("code", ["os.path.realpath('/dev/stdout')", "os.readlink('/proc/self/fd/0')", "os.readlink('/dev/fd/2')"])
 def test_name_of_a_standard_descriptor(warm, script, code):
     """It is another in each launch"""
-    path = script("import m\nprint(m.NAME.rpartition(':')[0])\n", "named.py", **{"m.py": f"import os\nNAME = {code}\n"})
+    path = script("import m\nprint(m.NAME.rpartition(':')[0].rpartition('/')[2])\n", "named.py", **{"m.py": f"import os\nNAME = {code}\n"})
     stands_before(warm, [PYTHON, path], "asks for the name of its standard descriptor", options=())

@@ -22,6 +22,11 @@ LAZY = {
     "no module": "import sys\nclass Any:\n    def __getattr__(self, name):\n        print('asked', name)\n        return self\nsys.modules['psutil'] = sys.modules['numpy'] = Any()\n",
     "lazy loader": ("import importlib.util, sys\nspec = importlib.util.find_spec('heavy')\nspec.loader = importlib.util.LazyLoader(spec.loader)\n"
                     "m = importlib.util.module_from_spec(spec)\nsys.modules['heavy'] = m\nspec.loader.exec_module(m)\n"),
+    "lazy subprocess and signal": ("import importlib.util, sys\nfor n in 'subprocess', 'signal':\n    sys.modules.pop(n, None)\n    spec = importlib.util.find_spec(n)\n"
+                                   "    spec.loader = importlib.util.LazyLoader(spec.loader)\n    m = importlib.util.module_from_spec(spec)\n"
+                                   "    sys.modules[n] = m\n    spec.loader.exec_module(m)\n"
+                                   "import atexit, os\nKEPT = [type(sys.modules[n]) for n in ('subprocess', 'signal')]\n"
+                                   "class Tell:\n    def set(self):\n        os.write(1, repr([object.__getattribute__(sys.modules[n], '__class__').__name__ for n in ('subprocess', 'signal')]).encode())\ne = Tell()\n"),
     "finaliser is a property": "class A:\n    @property\n    def __del__(self):\n        return None\n    y = 1\nKEPT = A\n",
     "weak references": ("import weakref\nclass Call:\n    def __getattr__(self, name):\n        print('asked', name)\n        raise AttributeError(name)\n"
                         "    def __call__(self, r):\n        pass\nclass A: pass\na = A()\nr = weakref.ref(a, Call())\n"),
