@@ -237,6 +237,14 @@ static void set_breakpoints(const struct trace *tr, struct tracee *t)
 			arch_set_breakpoint(t->tid, i, tr->breakpoints[i]);
 }
 
+/* int $0x80 and 32-bit programs have numbers of their own, and x32 has a bit in them: PTRACE_GET_SYSCALL_INFO, Linux 5.3 */
+static bool is_foreign(pid_t tid)
+{
+	struct __ptrace_syscall_info info;
+
+	return ptrace(PTRACE_GET_SYSCALL_INFO, tid, sizeof(info), &info) > 0 && info.arch != ARCH_AUDIT;
+}
+
 static int on_syscall_stop(struct trace *tr, struct tracee *t, struct error *err)
 {
 	arch_regs r;
@@ -246,6 +254,7 @@ static int on_syscall_stop(struct trace *tr, struct tracee *t, struct error *err
 	t->in_call = !t->in_call;
 	t->stop = t->in_call ? STOP_ENTRY : STOP_EXIT;
 	if (t->in_call) {
+		t->foreign = is_foreign(t->tid);
 		arch_syscall_args(&r, &t->nr, t->args);
 		if (t->origin == 0 && trace_makes_task(t->nr))
 			t->making = ++tr->made;
@@ -256,7 +265,8 @@ static int on_syscall_stop(struct trace *tr, struct tracee *t, struct error *err
 		t->denied = 0;
 		arch_set_regs(t->tid, &r);
 	}
-	if (tr->freezing)
+	/* other processes are not frozen, and go on being watched */
+	if (tr->freezing && t->tgid == tr->root)
 		return 0;
 	return tr->ops->syscall(tr->data, t, t->in_call, t->in_call ? 0 : (int64_t)arch_result(&r), err);
 }

@@ -48,6 +48,7 @@ struct tracee {
 	unsigned int
 		making; /* what a thread or process that it makes in its present call gets as its origin */
 	int signal; /* to be delivered when it goes on */
+	bool foreign; /* the call that it enters is of another architecture: its number means something else */
 	int denied; /* trace_deny(): the negative errno that its call ends with; 0: none */
 	long nr; /* of the call it is in, or was in last */
 	uint64_t args[6];

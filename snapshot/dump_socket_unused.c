@@ -141,6 +141,20 @@ static int add_options(struct record_description *d, int fd, const struct kind *
 	return r;
 }
 
+bool dump_socket_carries(int level, int name)
+{
+	size_t n;
+	const int *common = dump_socket_options(&n);
+
+	for (size_t i = 0; i < n && level == SOL_SOCKET; i++)
+		if (common[i] == name)
+			return true;
+	for (size_t i = 0; i < ARRAY_SIZE(options); i++)
+		if (options[i].level == level && options[i].name == name)
+			return true;
+	return false;
+}
+
 int dump_socket_unused(struct record_description *d, int fd, uint64_t inode)
 {
 	const struct kind k = { get_int(fd, SO_DOMAIN), get_int(fd, SO_TYPE), get_int(fd, SO_PROTOCOL) };

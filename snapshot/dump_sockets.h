@@ -23,5 +23,7 @@ int dump_socket_unused(struct record_description *d, int fd, uint64_t inode);
 /** dump_socket_options() - options of SOL_SOCKET that can be set and read */
 const int *dump_socket_options(size_t *ret_count);
 bool dump_socket_has_filter(int fd);
+/** dump_socket_carries() - is this option of setsockopt(2) one that dump_socket_unused() finds? */
+bool dump_socket_carries(int level, int name);
 
 #endif

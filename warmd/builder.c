@@ -59,6 +59,8 @@ static int on_syscall(void *data, struct tracee *t, bool entry, int64_t ret, str
 	char words[64];
 	int r;
 
+	if (entry && b->observe && t->foreign)
+		return builder_boundary(b, t, "makes a system call of another architecture", err);
 	if (entry && b->observe && b->stop_at_redirection && builder_redirects(b, t) >= 0) {
 		snprintf(words, sizeof(words), "closes or redirects descriptor %d", builder_redirects(b, t));
 		return builder_boundary(b, t, words, err);

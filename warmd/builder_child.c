@@ -70,6 +70,9 @@ static int open_one(const struct request *req, struct builder_stdio *s, int i)
 	case WIRE_STDIO_PIPE:
 		if (pipe2(pair, O_CLOEXEC) < 0)
 			return -errno;
+		/* nobody reads it: room for all that is kept (OBSERVE_OUTPUT_MAX) in many small writes; less where it is not allowed */
+		if (i > 0)
+			fcntl(pair[1], F_SETPIPE_SZ, 1 << 20);
 		return open_pair(pair, i, &s->inner[i], &s->outer[i]);
 	case WIRE_STDIO_SOCKET:
 		if (socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, pair) < 0)

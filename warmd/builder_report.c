@@ -138,8 +138,7 @@ static void fill_environment(const struct builder *b, Warm__BuildResult *m)
 
 	m->environment_all = !b->env_visible || !b->adaptor_used || !b->lines.track_env || b->lines.env_all ||
 			     observe_keys(b->observe)->environment;
-	m->environment_exact = b->env_changed ||
-			       (b->early && !builder_is_live(b) && b->point.kind != READY_CALL);
+	m->environment_exact = b->env_changed || (b->early && !builder_is_live(b));
 	if (!m->environment_all && observe_keys(b->observe)->children_environment) {
 		m->environment_all = true;
 		fill_own_environment(b, m); /* without memory all of them count */

@@ -77,6 +77,8 @@ int builder_on_exec(void *data, struct tracee *t, struct error *err)
 	int r = elf_auxv(t->tid, AT_ENTRY, &entry);
 
 	b->state = STATE_ENTRY;
+	b->adaptor_used = false; /* it was the program's before */
+	b->lines.leave = 0;
 	if (gains_privilege(t->tid))
 		return error_set(err, EOPNOTSUPP, "it is set-uid, set-gid or has file capabilities");
 	if (!b->observe) {

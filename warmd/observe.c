@@ -7,6 +7,8 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/ioctl.h>
+#include <sys/stat.h>
+#include <sys/sysmacros.h>
 #include <sys/uio.h>
 
 #include "engine/base/fd.h"
@@ -51,6 +53,22 @@ static struct proc *proc_new(struct observe *o, pid_t pid)
 	return proc;
 }
 
+/* the build's stand-in for the caller's terminal; 0: none */
+static dev_t terminal_of(pid_t root)
+{
+	for (int fd = 0; fd < 3; fd++) {
+		struct stat st;
+		char link[64];
+
+		snprintf(link, sizeof(link), "/proc/%d/fd/%d", root, fd);
+		/* Unix98 ptys: Documentation/admin-guide/devices.txt */
+		if (stat(link, &st) == 0 && S_ISCHR(st.st_mode) && major(st.st_rdev) >= 136 &&
+		    major(st.st_rdev) <= 143)
+			return st.st_rdev;
+	}
+	return 0;
+}
+
 int observe_new(struct observe **ret, const struct config *cfg, pid_t root, int own_fd)
 {
 	struct observe *o = calloc(1, sizeof(*o));
@@ -68,6 +86,7 @@ int observe_new(struct observe **ret, const struct config *cfg, pid_t root, int 
 	if (proc) {
 		proc->executed = true;
 		r = fds_of_root(proc, own_fd);
+		o->terminal_device = terminal_of(root);
 	}
 	if (r == 0)
 		r = dep_set_new(&o->deps);

@@ -64,6 +64,31 @@ static enum verdict verdict_of_device(dev_t dev)
 	return VERDICT_DEVICE;
 }
 
+/* attributes of a process that the checkpoint carries; what else is below /proc/self leads away, or changes more than the process */
+static bool is_carried(const char *rest)
+{
+	static const char *const names[] = { "comm",	   "oom_score_adj",   "oom_adj",
+					     "clear_refs", "coredump_filter", "timerslack_ns",
+					     "mem" };
+
+	if (strncmp(rest, "task/", 5) == 0)
+		return strlen(rest) > 5 && strcmp(rest + strlen(rest) - 5, "/comm") == 0;
+	for (size_t i = 0; i < ARRAY_SIZE(names); i++)
+		if (strcmp(rest, names[i]) == 0)
+			return true;
+	return false;
+}
+
+/* reading these takes something away from others */
+static bool is_consumed(const char *path)
+{
+	static const char pipe[] = "/trace_pipe";
+	size_t len = strlen(path);
+
+	return strcmp(path, "/proc/kmsg") == 0 ||
+	       (len >= sizeof(pipe) - 1 && strcmp(path + len - (sizeof(pipe) - 1), pipe) == 0);
+}
+
 static enum verdict verdict_of(const struct stat *st)
 {
 	if (S_ISCHR(st->st_mode))
@@ -79,13 +104,24 @@ static enum verdict judge(const struct observe *o, const char *path, bool follow
 	enum path_class class = path_class(path);
 	struct stat st;
 
-	if (class == PATH_PROC) /* its own properties, which the checkpoint carries */
-		return path_in_proc_self(o, path) ? VERDICT_FREE : VERDICT_REAL;
-	if (class == PATH_SYS)
-		return VERDICT_REAL;
-	if ((follow ? stat(path, &st) : lstat(path, &st)) < 0)
-		return errno == ENOENT ? VERDICT_NEW : VERDICT_NONE;
-	return verdict_of(&st);
+	if (class == PATH_PROC) {
+		const char *rest = path_in_proc_self(o, path);
+
+		return rest && is_carried(rest) ? VERDICT_FREE : VERDICT_REAL;
+	}
+	if ((follow ? stat(path, &st) : lstat(path, &st)) == 0)
+		return class == PATH_SYS ? VERDICT_REAL : verdict_of(&st);
+	switch (errno) {
+	case ENOENT:
+		/* a link that leads nowhere yet: what is made is somewhere else */
+		return follow && lstat(path, &st) == 0 ? VERDICT_DANGLING : VERDICT_NEW;
+	case ENOTDIR:
+	case EACCES:
+	case ELOOP:
+		return VERDICT_NONE; /* will fail */
+	default:
+		return VERDICT_REAL; /* cannot be told */
+	}
 }
 
 /* would the kernel let the name be made, removed or replaced? warmd runs as the same user */
@@ -104,13 +140,14 @@ static bool parent_is_writable(const char *path)
 }
 
 /* would it let the attributes be changed? */
-static bool is_changeable(const char *path)
+static bool is_changeable(const char *path, bool follow)
 {
 	struct stat st;
 
 	if (faccessat(AT_FDCWD, path, W_OK, AT_EACCESS) == 0)
 		return true;
-	return lstat(path, &st) == 0 && (st.st_uid == geteuid() || geteuid() == 0);
+	return (follow ? stat(path, &st) : lstat(path, &st)) == 0 &&
+	       (st.st_uid == geteuid() || geteuid() == 0);
 }
 
 bool open_is_effect(uint64_t flags)
@@ -150,6 +187,14 @@ static int open_real(struct observe *o, struct thread *t, const char *path, uint
 	return boundary(o, t, "truncates %s", path);
 }
 
+/* another one than the program's own, by a name of its own; /dev/tty is always the program's */
+static bool is_other_terminal(const struct observe *o, const char *path)
+{
+	struct stat st;
+
+	return stat(path, &st) == 0 && st.st_rdev != makedev(5, 0) && st.st_rdev != o->terminal_device;
+}
+
 int effect_open_entry(struct observe *o, struct thread *t, const char *path, uint64_t flags)
 {
 	bool exclusive = (flags & O_CREAT) && (flags & O_EXCL);
@@ -159,12 +204,18 @@ int effect_open_entry(struct observe *o, struct thread *t, const char *path, uin
 		return 0;
 	if (path_is_strangers(o, path))
 		return boundary(o, t, "looks at another process (%s)", path);
+	if (is_consumed(path))
+		return boundary(o, t, "reads %s", path);
 	t->verdicts[0] = judge(o, path, !(flags & O_NOFOLLOW) && !exclusive);
 	switch (t->verdicts[0]) {
 	case VERDICT_FIFO: /* whoever waits at its other end goes on */
 		return boundary(o, t, "opens the named pipe %s", path);
 	case VERDICT_DEVICE:
 		return boundary(o, t, "opens the device %s", path);
+	case VERDICT_TTY:
+		return is_other_terminal(o, path) ? boundary(o, t, "opens the terminal %s", path) : 0;
+	case VERDICT_DANGLING:
+		return flags & O_CREAT ? boundary(o, t, "makes what %s leads to", path) : 0;
 	case VERDICT_NEW:
 		return open_new(o, t, path, flags);
 	case VERDICT_REAL:
@@ -188,13 +239,24 @@ int effect_open(struct observe *o, struct thread *t, const char *path, int fd)
 	}
 }
 
+int attributes_of_fd(struct observe *o, struct thread *t, int fd, const char *verb)
+{
+	char path[OBSERVE_PATH_MAX];
+
+	return peer_fd_path(t->tid, fd, path) < 0 ? 0 : boundary(o, t, "%s %s", verb, path);
+}
+
 int effect_on_fd(struct observe *o, struct thread *t, int fd, const char *verb)
 {
 	char path[OBSERVE_PATH_MAX], link[64];
+	const char *rest;
 	struct stat st;
 
 	/* a nameless file, a memfd or a pipe between the program's own processes is nobody else's */
-	if (peer_fd_path(t->tid, fd, path) < 0 || path_class(path) == PATH_PROC)
+	if (peer_fd_path(t->tid, fd, path) < 0)
+		return 0;
+	rest = path_in_proc_self(o, path);
+	if (rest && is_carried(rest))
 		return 0;
 	snprintf(link, sizeof(link), "/proc/%d/fd/%d", t->tid, fd);
 	if (stat(link, &st) < 0 || verdict_of(&st) == VERDICT_FREE || verdict_of(&st) == VERDICT_TTY)
@@ -221,12 +283,16 @@ static int effect_paths(struct observe *o, struct thread *t, const struct observ
 	int r;
 
 	r = peer_path(o, t, c, rule->dirfd, rule->path, path, &cwd);
-	if (r == 0 && rule->effect == EFFECT_CHANGE && rule->dirfd) /* utimensat(fd, NULL) */
-		r = peer_fd_path(t->tid, (int)c->args[rule->dirfd - 1], path) == 0;
+	if (r == -ENAMETOOLONG)
+		return r;
+	if (r == 0 && rule->effect == EFFECT_CHANGE &&
+	    rule->dirfd) /* utimensat(fd, NULL), fchownat(AT_FDCWD, "") */
+		r = peer_dir_path(t, (int)c->args[rule->dirfd - 1], path) == 0;
 	else if (r > 0 && cwd)
 		cwd_used(o, t);
 	if (r <= 0)
 		return 0;
+	path_resolve_own(o, t, path);
 	t->paths[0] = strdup(path);
 	if (!t->paths[0])
 		return -ENOMEM;
@@ -237,6 +303,7 @@ static int effect_paths(struct observe *o, struct thread *t, const struct observ
 		return 0;
 	if (cwd)
 		cwd_used(o, t);
+	path_resolve_own(o, t, path);
 	t->paths[1] = strdup(path);
 	return t->paths[1] ? 1 : -ENOMEM;
 }
@@ -276,7 +343,7 @@ static int create_entry(struct observe *o, struct thread *t, const struct rule *
 int on_effect_entry(struct observe *o, struct thread *t, const struct observe_call *c,
 		    const struct rule *rule)
 {
-	bool there;
+	bool there, carried;
 	int r;
 
 	if (rule->effect == EFFECT_CHANGE_FD) {
@@ -284,15 +351,21 @@ int on_effect_entry(struct observe *o, struct thread *t, const struct observe_ca
 
 		if (origin >= 0)
 			return boundary(o, t, "%s descriptor %d, which it inherited,", rule->verb, origin);
-		return effect_on_fd(o, t, fd, rule->verb);
+		return rule->how & RULE_CONTENTS ? effect_on_fd(o, t, fd, rule->verb)
+						 : attributes_of_fd(o, t, fd, rule->verb);
 	}
 	r = effect_paths(o, t, c, rule);
+	if (r == -ENAMETOOLONG)
+		return boundary(o, t, "%s something with a long path", rule->verb);
 	if (r <= 0)
 		return r;
 	t->verdicts[0] = judge(o, t->paths[0], effect_follows(c, rule));
 	if (t->paths[1])
 		t->verdicts[1] = judge(o, t->paths[1], false);
-	there = t->verdicts[0] != VERDICT_NEW && t->verdicts[0] != VERDICT_NONE;
+	there = t->verdicts[0] != VERDICT_NEW && t->verdicts[0] != VERDICT_NONE &&
+		t->verdicts[0] != VERDICT_DANGLING;
+	/* a device that anybody may write to has attributes like any other */
+	carried = t->verdicts[0] == VERDICT_FREE && path_class(t->paths[0]) == PATH_PROC;
 	switch (rule->effect) {
 	case EFFECT_RENAME:
 		return rename_entry(o, t);
@@ -303,7 +376,7 @@ int on_effect_entry(struct observe *o, struct thread *t, const struct observe_ca
 	case EFFECT_CREATE:
 		return create_entry(o, t, rule);
 	default:
-		return there && t->verdicts[0] != VERDICT_FREE && is_changeable(t->paths[0])
+		return there && !carried && is_changeable(t->paths[0], effect_follows(c, rule))
 			       ? boundary(o, t, "%s %s", rule->verb, t->paths[0])
 			       : 0;
 	}

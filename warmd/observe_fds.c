@@ -203,9 +203,19 @@ static int on_setfl(struct observe *o, struct thread *t, int fd, int wanted)
 	return boundary(o, t, "changes the flags of descriptor %d", fd_get(t->proc, fd).origin);
 }
 
+/* a lock on what the caller has open is the caller's, too, and would be taken on the stand-in */
+static int locks(struct observe *o, struct thread *t, int fd, const char *verb)
+{
+	int origin = fd_get(t->proc, fd).origin;
+
+	if (origin >= 0)
+		return boundary(o, t, "%s descriptor %d, which it inherited,", verb, origin);
+	return effect_on_fd(o, t, fd, verb);
+}
+
 int on_fcntl_entry(struct observe *o, struct thread *t, const struct observe_call *c, const struct rule *rule)
 {
-	int fd = (int)c->args[0];
+	int fd = (int)c->args[0], origin = fd_get(t->proc, fd).origin;
 
 	(void)rule;
 	switch ((int)c->args[1]) {
@@ -213,14 +223,19 @@ int on_fcntl_entry(struct observe *o, struct thread *t, const struct observe_cal
 		return on_setfl(o, t, fd, (int)c->args[2]);
 	case F_GETLK:
 	case F_OFD_GETLK:
-		return effect_on_fd(o, t, fd, "asks for locks of");
+		return locks(o, t, fd, "asks for locks of");
 	case F_SETLK:
 	case F_SETLKW:
 	case F_OFD_SETLK:
 	case F_OFD_SETLKW:
-		return effect_on_fd(o, t, fd, "locks");
+		return locks(o, t, fd, "locks");
 	case F_SETLEASE:
-		return effect_on_fd(o, t, fd, "takes a lease of");
+		return locks(o, t, fd, "takes a lease of");
+	case F_SETPIPE_SZ:
+	case F_SETOWN:
+	case F_SETSIG:
+	case F_NOTIFY:
+		return origin >= 0 ? boundary(o, t, "changes descriptor %d, which it inherited,", origin) : 0;
 	case F_GETFL:
 	case F_GETFD:
 	case F_GETPIPE_SZ:
@@ -233,7 +248,7 @@ int on_fcntl_entry(struct observe *o, struct thread *t, const struct observe_cal
 int on_lock_entry(struct observe *o, struct thread *t, const struct observe_call *c, const struct rule *rule)
 {
 	(void)rule;
-	return effect_on_fd(o, t, (int)c->args[0], "locks");
+	return locks(o, t, (int)c->args[0], "locks");
 }
 
 int on_fcntl(struct observe *o, struct thread *t, const struct observe_call *c, const struct rule *rule)
@@ -254,6 +269,17 @@ int on_fcntl(struct observe *o, struct thread *t, const struct observe_call *c, 
 	default:
 		return 0;
 	}
+}
+
+/* where it is says nothing of a launch that is looked at as a new file; where it is moved to, or ends, does */
+int on_lseek_entry(struct observe *o, struct thread *t, const struct observe_call *c, const struct rule *rule)
+{
+	int fd = (int)c->args[0], origin = fd_get(t->proc, fd).origin;
+
+	(void)rule;
+	if (origin < 0 || o->live || (c->args[1] == 0 && (int)c->args[2] == SEEK_CUR))
+		return fd_look(o, t, fd);
+	return boundary(o, t, "moves in descriptor %d, which it inherited,", origin);
 }
 
 int on_fstat_entry(struct observe *o, struct thread *t, const struct observe_call *c, const struct rule *rule)
@@ -361,19 +387,72 @@ static int change_of_file(struct observe *o, struct thread *t, const struct obse
 	}
 }
 
+/* of a socket: ioctl_list(2), netdevice(7). Those that ask */
+static bool is_socket_question(unsigned int request)
+{
+	static const unsigned int questions[] = {
+		0x8905 /* SIOCATMARK */,   0x8906,
+		0x8907 /* SIOCGSTAMP */,   0x890b /* SIOCOUTQNSD */,
+		0x8910 /* SIOCGIFNAME */,  0x8912 /* SIOCGIFCONF */,
+		0x8913 /* SIOCGIFFLAGS */, 0x8915 /* ADDR */,
+		0x8917 /* DSTADDR */,	   0x8919 /* BRDADDR */,
+		0x891b /* NETMASK */,	   0x891d /* METRIC */,
+		0x8921 /* MTU */,	   0x8927 /* HWADDR */,
+		0x8929 /* SLAVE */,	   0x8933 /* INDEX */,
+		0x8935 /* PFLAGS */,	   0x8938 /* COUNT */,
+		0x8942 /* TXQLEN */,	   0x8970 /* MAP */,
+		0x8b01 /* SIOCGIWNAME */,
+	};
+
+	for (size_t i = 0; i < ARRAY_SIZE(questions); i++)
+		if (request == questions[i])
+			return true;
+	return false;
+}
+
+/* of a descriptor that the program made itself: what is not known to ask, or to be the descriptor's own, is an effect */
+static int own_ioctl(struct observe *o, struct thread *t, const struct observe_call *c)
+{
+	unsigned int request = (unsigned int)c->args[1];
+	int fd = (int)c->args[0];
+
+	switch (request) {
+	case FIOCLEX:
+	case FIONCLEX:
+	case FIONBIO:
+	case FIOASYNC:
+	case FIONREAD:
+	case TIOCOUTQ:
+	case FIGETBSZ:
+		return 0;
+	default:
+		break;
+	}
+	/* its own pty; TCGETS of a file, which fails; what only copies to the program */
+	if (is_terminal(t, fd) || request >> 8 == 'T' || is_socket_question(request) ||
+	    _IOC_DIR(request) == _IOC_READ)
+		return 0;
+	return boundary(o, t, "makes an ioctl (0x%x)", request);
+}
+
 int on_ioctl_entry(struct observe *o, struct thread *t, const struct observe_call *c, const struct rule *rule)
 {
 	int fd = (int)c->args[0], origin = fd_get(t->proc, fd).origin, r;
 
 	(void)rule;
 	r = change_of_file(o, t, c);
-	if (r || (origin < 0 && origin != ORIGIN_TTY))
+	if (r)
 		return r;
+	if (origin < 0 && origin != ORIGIN_TTY)
+		return own_ioctl(o, t, c);
 	if (origin > 2)
 		return fd_look(o, t, fd);
 	if (o->live && is_own_change(o, t, c))
 		return 0;
 	switch ((unsigned int)c->args[1]) {
+	case FIONBIO:
+	case FIOASYNC:
+		return boundary(o, t, "changes the flags of descriptor %d", origin);
 	case FIONREAD:
 		return origin == 0 && !o->live ? boundary(o, t, "asks how much standard input there is") : 0;
 	case TCSETS:

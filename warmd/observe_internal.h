@@ -38,6 +38,7 @@ struct fd_info {
 	int origin;
 	uint8_t family; /* of a socket that socket(2) made; else 0 */
 	bool datagram;
+	uint8_t protocol; /* of a netlink socket */
 	bool modules; /* a directory opened as an importer does */
 	bool listed;
 	bool unread; /* a file opened for writing too, of which nothing was read: what is in it does not count yet */
@@ -66,6 +67,7 @@ enum verdict {
 	VERDICT_FREE, /* no effect: /dev/null, /proc/self/comm */
 	VERDICT_NEW, /* is not there */
 	VERDICT_REAL, /* is there */
+	VERDICT_DANGLING, /* a link is there, and what it leads to is not */
 	VERDICT_FIFO,
 	VERDICT_DEVICE, /* one with a state that is not the program's */
 	VERDICT_TTY, /* a terminal: what is done with the descriptor tells */
@@ -92,6 +94,7 @@ struct observe {
 	bool live; /* observe_live() */
 	bool bind_counts; /* observe_bind_counts() */
 	int terminal_master, terminal_fd;
+	dev_t terminal_device; /* of the first standard descriptor that is a terminal; 0: none is */
 	uint16_t rows, columns; /* that the terminal began with */
 	bool watching; /* the adaptor tells of listings: from the leading part on */
 	struct map threads; /* tid -> struct thread */
@@ -131,6 +134,7 @@ enum rule_flags {
 	RULE_FLAG_NOFOLLOW = 1 << 1, /* does not with AT_SYMLINK_NOFOLLOW in its flags */
 	RULE_STAT = 1 << 2, /* an importer's first look */
 	RULE_EXISTS = 1 << 3, /* contents do not count */
+	RULE_CONTENTS = 1 << 4, /* of EFFECT_CHANGE_FD: contents, not attributes */
 };
 
 struct rule;
@@ -173,6 +177,8 @@ ssize_t peer_read(struct observe *o, pid_t tid, uint64_t addr, void *buf, size_t
 ssize_t peer_string(struct observe *o, pid_t tid, uint64_t addr, char *buf, size_t size);
 /** peer_fd_path() - what a descriptor leads to, as /proc says. Return: 0, or a negative errno (-ENOENT: it has no path in the file system) */
 int peer_fd_path(pid_t tid, int fd, char *buf);
+/** peer_dir_path() - what a dirfd argument leads to, AT_FDCWD included. Return: as peer_fd_path() */
+int peer_dir_path(const struct thread *t, int dirfd, char *buf);
 /** peer_fd_flags() - status flags of a descriptor, or a negative errno */
 int peer_fd_flags(pid_t tid, int fd);
 /**
@@ -196,6 +202,8 @@ int path_as_fd(const struct thread *t, const char *path);
 const char *path_in_proc_self(const struct observe *o, const char *path);
 /** path_is_strangers() - is it /proc/PID, or below it, of a process that is none of the program's? */
 bool path_is_strangers(const struct observe *o, const char *path);
+/** path_resolve_own() - /proc/self/cwd/x, root/x and fd/N/x, of any process of the program, become what they lead to, in place */
+void path_resolve_own(const struct observe *o, const struct thread *t, char *path);
 
 /* observe_paths.c */
 
@@ -224,6 +232,8 @@ bool path_is_bytecode(const char *path);
 bool open_is_effect(uint64_t flags);
 int effect_open_entry(struct observe *o, struct thread *t, const char *path, uint64_t flags);
 int effect_open(struct observe *o, struct thread *t, const char *path, int fd);
+/** attributes_of_fd() - a boundary if attributes of what descriptor @fd is open on would be changed */
+int attributes_of_fd(struct observe *o, struct thread *t, int fd, const char *verb);
 /** effect_on_fd() - a boundary if what descriptor @fd is open on would be changed, or asked about others; @verb: "writes to" */
 int effect_on_fd(struct observe *o, struct thread *t, int fd, const char *verb);
 int on_effect_entry(struct observe *o, struct thread *t, const struct observe_call *c,
@@ -233,6 +243,12 @@ int on_effect(struct observe *o, struct thread *t, const struct observe_call *c,
 /* observe_outside.c */
 
 int on_socket(struct observe *o, struct thread *t, const struct observe_call *c, const struct rule *rule);
+/** on_name_entry() - of a socket, or of who is at its other end */
+int on_name_entry(struct observe *o, struct thread *t, const struct observe_call *c, const struct rule *rule);
+int on_setsockopt_entry(struct observe *o, struct thread *t, const struct observe_call *c,
+			const struct rule *rule);
+int on_clone_entry(struct observe *o, struct thread *t, const struct observe_call *c,
+		   const struct rule *rule);
 int on_connect_entry(struct observe *o, struct thread *t, const struct observe_call *c,
 		     const struct rule *rule);
 int on_connect(struct observe *o, struct thread *t, const struct observe_call *c, const struct rule *rule);
@@ -272,6 +288,8 @@ int on_close(struct observe *o, struct thread *t, const struct observe_call *c, 
 int on_fcntl_entry(struct observe *o, struct thread *t, const struct observe_call *c,
 		   const struct rule *rule);
 int on_fcntl(struct observe *o, struct thread *t, const struct observe_call *c, const struct rule *rule);
+int on_lseek_entry(struct observe *o, struct thread *t, const struct observe_call *c,
+		   const struct rule *rule);
 int on_fstat_entry(struct observe *o, struct thread *t, const struct observe_call *c,
 		   const struct rule *rule);
 int on_fstat(struct observe *o, struct thread *t, const struct observe_call *c, const struct rule *rule);

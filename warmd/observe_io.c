@@ -87,6 +87,24 @@ int on_read(struct observe *o, struct thread *t, const struct observe_call *c, c
 		      origin <= 0 ? "reads standard input" : "reads a descriptor that it inherited");
 }
 
+/* bytes that go to one of the program's own descriptors */
+static int into_fd(struct observe *o, struct thread *t, int fd)
+{
+	struct fd_info info = fd_get(t->proc, fd);
+
+	if (info.origin == ORIGIN_OWN)
+		return 0;
+	switch (info.family) {
+	case 0:
+		return effect_on_fd(o, t, fd, "writes to");
+	case AF_UNIX: /* of a pair, or connected to a name service */
+	case AF_ALG:
+		return 0;
+	default:
+		return boundary(o, t, "sends to the network");
+	}
+}
+
 /* from one descriptor to another within the kernel, so that there is nothing to record */
 int on_copy_entry(struct observe *o, struct thread *t, const struct observe_call *c, const struct rule *rule)
 {
@@ -101,7 +119,9 @@ int on_copy_entry(struct observe *o, struct thread *t, const struct observe_call
 			return r;
 	}
 	origin = fd_get(t->proc, fd).origin;
-	return is_outside(origin) ? writes_outside(o, t, origin) : effect_on_fd(o, t, fd, "writes to");
+	if (is_outside(origin))
+		return writes_outside(o, t, origin);
+	return into_fd(o, t, fd);
 }
 
 /* how much a call is about to write; of a vector only what can be read of it */
@@ -132,10 +152,7 @@ int on_write_entry(struct observe *o, struct thread *t, const struct observe_cal
 			       ? boundary(o, t, "writes more than %d KiB of output",
 					  OBSERVE_OUTPUT_MAX / 1024)
 			       : 0;
-	if (info.family == AF_INET || info.family == AF_INET6)
-		return boundary(o, t, "sends to the network");
-	return info.origin == ORIGIN_OWN || info.family ? 0
-							: effect_on_fd(o, t, (int)c->args[0], "writes to");
+	return into_fd(o, t, (int)c->args[0]);
 }
 
 /* which standard descriptor it is written to again; -1: none */

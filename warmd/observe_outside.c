@@ -4,7 +4,11 @@
 
 #include <errno.h>
 #include <limits.h>
+#include <linux/netlink.h>
+#include <linux/rtnetlink.h>
+#include <linux/sock_diag.h>
 #include <netinet/in.h>
+#include <sched.h>
 #include <arpa/inet.h>
 #include <stddef.h>
 #include <stdio.h>
@@ -18,6 +22,7 @@
 #include <unistd.h>
 
 #include "engine/base/fd.h"
+#include "snapshot/dump_sockets.h"
 
 int on_socket(struct observe *o, struct thread *t, const struct observe_call *c, const struct rule *rule)
 {
@@ -28,7 +33,8 @@ int on_socket(struct observe *o, struct thread *t, const struct observe_call *c,
 	return fd_put(t->proc, (int)c->ret,
 		      (struct fd_info){ .origin = ORIGIN_INSIDE,
 					.family = (uint8_t)MIN(c->args[0], 255),
-					.datagram = (c->args[1] & 0xf) == SOCK_DGRAM });
+					.datagram = (c->args[1] & 0xf) == SOCK_DGRAM,
+					.protocol = (uint8_t)MIN(c->args[2], 255) });
 }
 
 /* an address in the caller's memory, and words for it */
@@ -127,7 +133,7 @@ int on_connect_entry(struct observe *o, struct thread *t, const struct observe_c
 	if (info.datagram && a.any.sa_family != AF_UNIX)
 		return 0;
 	if (a.path && is_missing(t, a.path))
-		return 0; /* will fail */
+		return deny(o, ENOENT);
 	return boundary(o, t, "connects to %s", a.words);
 }
 
@@ -169,6 +175,36 @@ int on_bind_entry(struct observe *o, struct thread *t, const struct observe_call
 	return boundary(o, t, "binds a socket to %s", a.words);
 }
 
+/* a question to the kernel about routes, interfaces or sockets; what changes them is an effect */
+static bool is_question(unsigned int protocol, unsigned int type)
+{
+	if (protocol == NETLINK_SOCK_DIAG)
+		return type == SOCK_DIAG_BY_FAMILY;
+	/* rtnetlink(7): NEW, DEL, GET, SET in turns */
+	return protocol == NETLINK_ROUTE && type >= RTM_BASE && (type - RTM_BASE) % 4 == 2;
+}
+
+static int netlink_send(struct observe *o, struct thread *t, const struct observe_call *c,
+			const struct fd_info *info)
+{
+	uint64_t at = c->args[1], len = c->args[2];
+	struct nlmsghdr head;
+	struct msghdr msg;
+	struct iovec iov;
+
+	if (c->nr == SYS_sendmsg || c->nr == SYS_sendmmsg) {
+		if (peer_read(o, t->tid, c->args[1], &msg, sizeof(msg)) < 0 || msg.msg_iovlen != 1 ||
+		    peer_read(o, t->tid, (uint64_t)(uintptr_t)msg.msg_iov, &iov, sizeof(iov)) < 0)
+			return boundary(o, t, "sends to the kernel by netlink");
+		at = (uint64_t)(uintptr_t)iov.iov_base;
+		len = iov.iov_len;
+	}
+	if (c->nr == SYS_sendmmsg || peer_read(o, t->tid, at, &head, sizeof(head)) < 0 ||
+	    NLMSG_ALIGN(head.nlmsg_len) < len || !is_question(info->protocol, head.nlmsg_type))
+		return boundary(o, t, "sends to the kernel by netlink");
+	return 0;
+}
+
 int on_send_entry(struct observe *o, struct thread *t, const struct observe_call *c, const struct rule *rule)
 {
 	struct fd_info info = fd_get(t->proc, (int)c->args[0]);
@@ -180,6 +216,8 @@ int on_send_entry(struct observe *o, struct thread *t, const struct observe_call
 		return 0;
 	if (info.origin >= 0)
 		return boundary(o, t, "sends over descriptor %d, which it inherited,", info.origin);
+	if (info.family == AF_NETLINK)
+		return netlink_send(o, t, c, &info);
 	if (info.family == 0 || is_local_family(info.family))
 		return 0; /* of a pair, or accepted: both within the program, as listen is refused */
 	if (rule->path) {
@@ -207,6 +245,49 @@ static pid_t pid_of_pidfd(pid_t tid, int fd)
 		return -1;
 	p = strstr(text, "\nPid:");
 	return p ? (pid_t)strtol(p + 5, NULL, 10) : -1;
+}
+
+int on_name_entry(struct observe *o, struct thread *t, const struct observe_call *c, const struct rule *rule)
+{
+	int origin = fd_get(t->proc, (int)c->args[0]).origin;
+
+	(void)rule;
+	return origin >= 0 ? boundary(o, t, "asks for the name of descriptor %d, which it inherited,", origin)
+			   : 0;
+}
+
+/* what a template carries of a socket that was made and not used yet is set freely */
+int on_setsockopt_entry(struct observe *o, struct thread *t, const struct observe_call *c,
+			const struct rule *rule)
+{
+	struct fd_info info = fd_get(t->proc, (int)c->args[0]);
+
+	(void)rule;
+	if (info.origin >= 0)
+		return boundary(o, t, "sets an option of descriptor %d, which it inherited,", info.origin);
+	if (info.origin == ORIGIN_OWN || !info.family || is_local_family(info.family) ||
+	    dump_socket_carries((int)c->args[1], (int)c->args[2]))
+		return 0;
+	return boundary(o, t, "sets option %d of a socket", (int)c->args[2]);
+}
+
+/* a child in namespaces of its own is not carried; one that is not traced could do anything */
+int on_clone_entry(struct observe *o, struct thread *t, const struct observe_call *c, const struct rule *rule)
+{
+	const uint64_t namespaces = CLONE_NEWNS | CLONE_NEWCGROUP | CLONE_NEWUTS | CLONE_NEWIPC |
+				    CLONE_NEWUSER | CLONE_NEWPID | CLONE_NEWNET |
+				    0x80 /* CLONE_NEWTIME, of clone3(2) */;
+	uint64_t flags = c->args[0];
+
+	(void)rule;
+	/* struct clone_args begins with the flags; in clone(2) the lowest byte is a signal */
+	if (c->nr == SYS_clone3 && peer_read(o, t->tid, c->args[0], &flags, sizeof(flags)) < 0)
+		return 0;
+	if (c->nr == SYS_clone)
+		flags &= ~0xffull;
+	if (flags & CLONE_UNTRACED)
+		return boundary(o, t, "starts a process that cannot be observed");
+	return flags & namespaces ? boundary(o, t, "starts a process in namespaces of its own") : 0;
 }
 
 int on_kill_entry(struct observe *o, struct thread *t, const struct observe_call *c, const struct rule *rule)

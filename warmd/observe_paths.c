@@ -179,10 +179,16 @@ int on_open_entry(struct observe *o, struct thread *t, const struct observe_call
 	uint64_t flags = open_flags(o, t, c, rule);
 	char path[OBSERVE_PATH_MAX];
 	bool cwd;
+	int fd;
 
 	if (peer_path(o, t, c, rule->dirfd, rule->path, path, &cwd) <= 0)
 		return 0;
-	if (path_as_fd(t, path) >= 0)
+	fd = path_as_fd(t, path);
+	if (fd >= 0 && fd_get(t->proc, fd).origin != ORIGIN_INSIDE)
+		return 0;
+	/* by a descriptor of its own: what that is open on */
+	path_resolve_own(o, t, path);
+	if (fd >= 0 && peer_fd_path(t->tid, fd, path) < 0)
 		return 0;
 	return effect_open_entry(o, t, path, flags);
 }

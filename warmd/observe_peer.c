@@ -61,6 +61,7 @@ static int link_path(const char *link, char *buf)
 int peer_fd_path(pid_t tid, int fd, char *buf)
 {
 	static const char deleted[] = " (deleted)";
+	struct stat st, at;
 	char link[64];
 	size_t len;
 	int r;
@@ -72,7 +73,10 @@ int peer_fd_path(pid_t tid, int fd, char *buf)
 	len = strlen(buf);
 	if (buf[0] != '/' || strncmp(buf, "/memfd:", 7) == 0)
 		return -ENOENT;
-	if (len >= sizeof(deleted) && strcmp(buf + len - sizeof(deleted) + 1, deleted) == 0)
+	/* a file may have such a name */
+	if (len >= sizeof(deleted) && strcmp(buf + len - sizeof(deleted) + 1, deleted) == 0 &&
+	    (stat(link, &st) < 0 || st.st_nlink == 0 || stat(buf, &at) < 0 || at.st_ino != st.st_ino ||
+	     at.st_dev != st.st_dev))
 		return -ENOENT;
 	return 0;
 }
@@ -93,7 +97,7 @@ int peer_fd_flags(pid_t tid, int fd)
 }
 
 /* the directory that a relative path starts from */
-static int base_path(const struct thread *t, int dirfd, char *buf)
+int peer_dir_path(const struct thread *t, int dirfd, char *buf)
 {
 	char link[64];
 	int r;
@@ -124,7 +128,7 @@ int peer_path(struct observe *o, const struct thread *t, const struct observe_ca
 		memcpy(buf, name, (size_t)len + 1);
 		return 1;
 	}
-	r = base_path(t, base, buf);
+	r = peer_dir_path(t, base, buf);
 	if (r < 0)
 		return r;
 	*ret_cwd = base == AT_FDCWD;
@@ -218,6 +222,33 @@ int path_as_fd(const struct thread *t, const char *path)
 	if (!rest || (pid != 0 && pid != t->tid && pid != t->proc->pid) || strncmp(rest, "fd/", 3) != 0)
 		return -1;
 	return number_of(rest + 3);
+}
+
+void path_resolve_own(const struct observe *o, const struct thread *t, char *path)
+{
+	/* each step takes one such name away; links of the program's own may lead to another */
+	for (int steps = 0; steps < 8; steps++) {
+		const char *rest = path_in_proc_self(o, path), *behind;
+		char link[OBSERVE_PATH_MAX], target[OBSERVE_PATH_MAX];
+		pid_t pid;
+
+		if (!rest)
+			return;
+		after_process(path, &pid);
+		behind = strchr(rest, '/');
+		if (strncmp(rest, "fd/", 3) == 0)
+			behind = strchrnul(rest + 3, '/');
+		else if (behind && strncmp(rest, "cwd/", 4) != 0 && strncmp(rest, "root/", 5) != 0)
+			return;
+		if (!behind)
+			return;
+		snprintf(link, sizeof(link), "/proc/%d/%.*s", pid ? pid : t->tid, (int)(behind - rest), rest);
+		if (link_path(link, target) < 0 || target[0] != '/' ||
+		    strlen(target) + strlen(behind) >= OBSERVE_PATH_MAX)
+			return;
+		memmove(path + strlen(target), behind, strlen(behind) + 1);
+		memcpy(path, target, strlen(target));
+	}
 }
 
 bool path_is_strangers(const struct observe *o, const char *path)

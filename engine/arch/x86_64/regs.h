@@ -11,6 +11,8 @@
 
 typedef struct user_regs_struct arch_regs;
 
+#define ARCH_AUDIT 0xc000003eu /* AUDIT_ARCH_X86_64 */
+
 int arch_get_regs(pid_t tid, arch_regs *r);
 int arch_set_regs(pid_t tid, const arch_regs *r);
 /** arch_set_breakpoint() - slot 0..3; addr 0 clears. Return: 0 or negative errno */
