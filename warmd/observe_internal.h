@@ -336,7 +336,6 @@ bool is_ours(const struct observe *o, uint64_t pid);
 int on_clone(struct observe *o, struct thread *t, const struct observe_call *c, const struct rule *rule);
 int on_getcwd(struct observe *o, struct thread *t, const struct observe_call *c, const struct rule *rule);
 int on_umask(struct observe *o, struct thread *t, const struct observe_call *c, const struct rule *rule);
-int on_identity(struct observe *o, struct thread *t, const struct observe_call *c, const struct rule *rule);
 int on_affinity(struct observe *o, struct thread *t, const struct observe_call *c, const struct rule *rule);
 int on_set_affinity(struct observe *o, struct thread *t, const struct observe_call *c,
 		    const struct rule *rule);
