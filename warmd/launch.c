@@ -338,12 +338,13 @@ static bool is_launch(const struct wire_run *run, size_t len)
 int launch_take_descriptors(const void *message, struct packet *packet)
 {
 	struct packet inner;
-	int basket = packet->fds[0], r;
+	int basket, r;
 
 	if (!is_launch(message, packet->len))
 		return 0;
 	if (packet->nfds != 1)
 		return -EBADMSG;
+	basket = packet->fds[0];
 	packet->nfds = 0;
 	r = basket_take(basket, &inner);
 	fd_close(basket);
