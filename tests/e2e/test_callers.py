@@ -280,6 +280,18 @@ def test_launch_runs_cold_what_no_clone_can_be_had_for(launches, reader):
     launches.remove(name)
 
 
+@pytest.mark.parametrize("stderr", ["pipe", "closed"])
+def test_launch_of_a_program_that_is_gone(launches, script, stderr):
+    """...ends as a shell says it, also where nobody can read why"""
+    program = script(f"#!{PYTHON}\ndef main():\n    pass\nmain()\n")
+    program.chmod(0o755)
+    name = launches.build([program])
+    program.write_text("#!/no/such/interpreter\n", encoding="ascii")
+    r = launches.run(name, verbose=False, stderr=stderr)
+    assert r.status == 127, r
+    launches.remove(name)
+
+
 def test_launch_in_the_environment_of_cron(launches, reader):
     """A few variables: the program is the template's, wherever it was found"""
     name = launches.build(["python3", reader], env={"PATH": f"{os.path.dirname(PYTHON)}:/usr/bin:/bin", "WHO": "me"})
