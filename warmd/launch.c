@@ -170,25 +170,6 @@ static bool streams_differ(const struct template *t, const struct launch *l, cha
 	return false;
 }
 
-/* arguments that the program was seen to read. Others are its to take again at its readiness point */
-static bool arguments_differ(const struct template *t, const struct launch *l, char *reason, size_t size)
-{
-	const struct request *req = l->request, *had = t->request;
-	bool differ = req->run.argc > 0;
-
-	if (!template_read_arguments(t))
-		return false;
-	if (!(req->run.flags & WIRE_LAUNCH_APPEND)) {
-		differ = req->run.argc != had->run.argc;
-		for (uint32_t i = 0; !differ && i < req->run.argc; i++)
-			differ = strcmp(req->argv[i], had->argv[i]) != 0;
-	}
-	if (!differ)
-		return false;
-	snprintf(reason, size, "other arguments, which were read at the start");
-	return true;
-}
-
 /* a program that failed in its build, whose wait is over. Return: true: it is built */
 static bool may_build_again(struct server *s, const struct template *t)
 {
@@ -292,7 +273,8 @@ static void by_name(struct server *s, struct launch *l)
 		return refuse(l, WIRE_COLD_MISMATCH, reason);
 	}
 	if (directory_differs(t, l, reason, sizeof(reason)) ||
-	    arguments_differ(t, l, reason, sizeof(reason)) || order_refusal(s, t, l, reason, sizeof(reason)))
+	    template_arguments_differ(t, req, reason, sizeof(reason)) ||
+	    order_refusal(s, t, l, reason, sizeof(reason)))
 		return refuse(l, WIRE_COLD_MISMATCH, reason);
 	launch_on(s, t, l);
 }

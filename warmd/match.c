@@ -210,6 +210,26 @@ bool template_read_arguments(const struct template *t)
 	       (strcmp(t->result->ready, "import") == 0 && t->result->argv_count < 0);
 }
 
+bool template_arguments_differ(const struct template *t, const struct request *req, char *reason, size_t size)
+{
+	const struct request *had = t->request;
+	int32_t count = t->result->argv_count;
+	/* more than there were: all of them, and that there are no others */
+	bool all = template_read_arguments(t) || count > (int64_t)had->run.argc;
+	bool append = req->run.flags & WIRE_LAUNCH_APPEND; /* the template's own stand in front */
+	bool differ = all && req->run.argc != (append ? 0 : had->run.argc);
+	uint32_t n = all ? had->run.argc : count < 0 ? 0 : (uint32_t)count;
+
+	if (differ)
+		return words(reason, size, "other arguments, which were read at the start%s", "");
+	for (uint32_t i = 0; i < n && !append; i++)
+		if (i >= req->run.argc || strcmp(req->argv[i], had->argv[i]) != 0)
+			return words(reason, size,
+				     "other arguments, which were read at the start: one was '%.100s'",
+				     had->argv[i]);
+	return false;
+}
+
 /* the program's own descriptors have the lowest numbers that its caller left: those below decide */
 static bool numbers_differ(const struct template *t, const struct request *req, char *reason, size_t size)
 {

@@ -143,7 +143,8 @@ static void add_arguments(struct order *o, const struct request *req, uint32_t f
 
 /*
  * The program's own argv. Arguments that a shebang line or a wrapper put in front stand in the template; the
- * first argv_drop words of the request are what named the program.
+ * first argv_drop words of the request are what named the program. Those that count are the template's: launch.c has asked
+ * template_arguments_differ().
  */
 static int fill_arguments(struct order *o, const struct pool *p, const struct launch *l, struct error *err)
 {
@@ -158,10 +159,6 @@ static int fill_arguments(struct order *o, const struct pool *p, const struct la
 	} else if (l->by_name && counts < 0 && same < had->run.argc) {
 		/* what the program looked at is not known: it gets what it is given */
 		add_arguments(o, req, 0);
-	} else if (l->by_name && counts >= 0 && same < (uint32_t)counts) {
-		return error_set(err, EINVAL,
-				 "argument %u is not '%.60s', which the program looked at while it was built",
-				 same, same < had->run.argc ? had->argv[same] : "");
 	} else {
 		add_piece(o, p->prefix, p->prefix_len);
 		add_arguments(o, req, d->argv_drop);

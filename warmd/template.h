@@ -161,6 +161,9 @@ bool template_variable_counts_always(const char *setting);
 bool template_takes_context(const struct template *t);
 /** template_read_arguments() - did it read what its arguments are, so that a clone can have no others? Else argv_count says how many count */
 bool template_read_arguments(const struct template *t);
+/** template_arguments_differ() - of a launch by name: from those that the program was seen to read. Others it takes at its readiness point. Return: as above */
+bool template_arguments_differ(const struct template *t, const struct request *req, char *reason,
+			       size_t size);
 /** template_descriptors_clash() - does the caller have one of a number that the program uses? Return: as above */
 bool template_descriptors_clash(const struct template *t, const struct request *req, char *reason,
 				size_t size);
