@@ -149,7 +149,6 @@ static bool streams_differ(const struct template *t, const struct launch *l, cha
 {
 	static const char *const names[3] = { "standard input", "standard output", "standard error" };
 	const struct wire_run *a = &t->request->run, *b = &l->request->run;
-	bool adaptor = strcmp(t->result->ready, "import") == 0;
 
 	for (int i = 0; i < 3; i++) {
 		bool looked_at = t->result->stdio_keys >> i & 1;
@@ -157,7 +156,7 @@ static bool streams_differ(const struct template *t, const struct launch *l, cha
 
 		if (looked_at && (a->stdio[i] == WIRE_STDIO_TTY) != (b->stdio[i] == WIRE_STDIO_TTY))
 			what = "a terminal";
-		if ((looked_at || adaptor) &&
+		if (template_stream_counts(t, i) &&
 		    (a->stdio[i] == WIRE_STDIO_CLOSED) != (b->stdio[i] == WIRE_STDIO_CLOSED))
 			what = "closed";
 		if (what) {
@@ -199,7 +198,7 @@ static bool build_promised(struct server *s, struct launch *l)
 	return build_pending_name(s, l->request->name);
 }
 
-/* what another template of the same command would be built with. A program that asks for its context is told its environment */
+/* what another template of the same command would be built with: variant_kind(). A program that asks for its context is told its environment */
 static bool context_differs(const struct server *s, const struct template *t, const struct launch *l,
 			    char *reason, size_t size)
 {
