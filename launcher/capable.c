@@ -14,6 +14,7 @@
 
 #include <linux/capability.h>
 
+#include "engine/base/clock.h"
 #include "engine/base/fd.h"
 #include "launcher/client.h"
 
@@ -44,11 +45,14 @@ void capable_drop(void)
 	prctl(PR_SET_DUMPABLE, 1, 0, 0, 0);
 }
 
-static void __attribute__((noreturn)) connect_and_wait(int out, unsigned int timeout_ms)
+static void __attribute__((noreturn)) connect_and_wait(int out, unsigned int timeout_ms, pid_t parent)
 {
 	struct answer a = { 0 };
 
 	prctl(PR_SET_PDEATHSIG, SIGKILL, 0, 0, 0);
+	/* of a parent that had ended before, no signal comes */
+	if (getppid() != parent)
+		_exit(1);
 	capable_drop();
 	a.fd = client_open(1, timeout_ms, &a.err);
 	if (write_full(out, &a, sizeof(a)) < 0)
@@ -57,25 +61,41 @@ static void __attribute__((noreturn)) connect_and_wait(int out, unsigned int tim
 		pause();
 }
 
+/* Return: 0: something came; -ETIMEDOUT; or another negative errno */
+static int wait_answer(int fd, unsigned int timeout_ms)
+{
+	struct pollfd p = { .fd = fd, .events = POLLIN };
+	uint64_t now, deadline = clock_ms() + timeout_ms;
+	int r;
+
+	/* a signal with a handler ends poll(2) early, also with SA_RESTART: signal(7) */
+	do {
+		now = clock_ms();
+		r = poll(&p, 1, now < deadline ? (int)(deadline - now) : 0);
+	} while (r < 0 && errno == EINTR);
+	if (r < 0)
+		return -errno;
+	return r ? 0 : -ETIMEDOUT;
+}
+
 int capable_open(unsigned int timeout_ms, pid_t *ret_child, struct error *err)
 {
 	struct answer a;
-	struct pollfd p = { .events = POLLIN };
 	int out[2], r;
-	pid_t child;
+	pid_t child, parent = getpid();
 
 	if (pipe2(out, O_CLOEXEC) < 0)
 		return error_errno(err, errno, "cannot make a pipe");
-	p.fd = out[0];
 	/* with our descriptors: what it opens we have */
 	child = (pid_t)syscall(SYS_clone, (long)(CLONE_FILES | SIGCHLD), 0, 0, 0, 0);
 	if (child == 0)
-		connect_and_wait(out[1], timeout_ms);
+		connect_and_wait(out[1], timeout_ms, parent);
 	r = child < 0 ? -errno : 0;
 	/* no end of file comes when it is killed, as the descriptors are ours too */
 	if (r == 0)
-		r = poll(&p, 1, (int)timeout_ms + CHILD_MS) > 0 ? read_full(out[0], &a, sizeof(a))
-								: -ETIMEDOUT;
+		r = wait_answer(out[0], timeout_ms + CHILD_MS);
+	if (r == 0)
+		r = read_full(out[0], &a, sizeof(a));
 	close(out[0]);
 	close(out[1]);
 	if (r == 0 && a.fd >= 0) {

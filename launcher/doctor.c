@@ -67,7 +67,7 @@ int doctor_read_line(const char *path, char *line, size_t size)
 static void run_probe(const struct doctor_probe *probe, struct doctor_finding *f)
 {
 	int status = 0;
-	pid_t child;
+	pid_t child, parent = getpid();
 
 	*f = (struct doctor_finding){ .result = DOCTOR_UNKNOWN };
 	fflush(stdout);
@@ -75,6 +75,8 @@ static void run_probe(const struct doctor_probe *probe, struct doctor_finding *f
 	if (child == 0) {
 		setpgid(0, 0);
 		prctl(PR_SET_PDEATHSIG, SIGKILL);
+		if (getppid() != parent)
+			_exit(1);
 		prctl(PR_SET_DUMPABLE, 1);
 		alarm(PROBE_SECONDS);
 		probe->probe(f);

@@ -57,7 +57,7 @@ static pid_t stopped_child(struct doctor_finding *f)
 {
 	char byte = 0;
 	int status, go[2];
-	pid_t pid;
+	pid_t pid, parent = getpid();
 
 	if (pipe(go) < 0) {
 		doctor_failed(f, "pipe");
@@ -66,6 +66,8 @@ static pid_t stopped_child(struct doctor_finding *f)
 	pid = fork();
 	if (pid == 0) {
 		prctl(PR_SET_PDEATHSIG, SIGKILL);
+		if (getppid() != parent)
+			_exit(1);
 		close(go[1]);
 		if (read(go[0], &byte, 1) == 1)
 			raise(SIGSTOP);

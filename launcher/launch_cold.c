@@ -81,7 +81,7 @@ int launch_cold_run(const struct launch_cold *c)
 	size_t n = 0, more = 0;
 	char **argv, *at = c->program;
 	bool child = false;
-	int status;
+	int status, error;
 
 	while (c->argv[more])
 		more++;
@@ -111,6 +111,7 @@ int launch_cold_run(const struct launch_cold *c)
 		execve("/bin/sh", argv - 1, c->envp);
 		errno = ENOEXEC;
 	}
-	say(c->program, ": ", strerror(errno));
-	return errno == ENOENT ? EXIT_NOT_FOUND : EXIT_CANNOT_RUN;
+	error = errno; /* say() writes, and may fail */
+	say(c->program, ": ", strerror(error));
+	return error == ENOENT ? EXIT_NOT_FOUND : EXIT_CANNOT_RUN;
 }

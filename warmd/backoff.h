@@ -5,12 +5,15 @@
  * In: how each build of a program ended and what it cost; what became of its templates. Out: may a run have a build made
  * behind it now, and if not, why and until when.
  *
- *	FAILED	the program ended, or hung, on its way to the readiness point. Its failure may be the build's doing, or one of
- *		this moment; each in a row doubles the wait. Forgotten when one succeeds, or when something that the build had
- *		read is edited.
- *	CHURN	its templates went stale because of the same thing before they had served enough launches to be worth their
- *		builds (a program that writes what it reads). The wait grows with the cost of a build, and doubles with each.
- *		Forgotten when one has served enough; halved when such changes become rare.
+ *	FAILED	the program ended, or hung, on its way to the readiness point. The build may be the cause (a program that does not
+ *		bear a tracer), or something that is so at this moment only (a server that it needs is down). Each failure in a row
+ *		doubles the wait. The failures are forgotten when a build succeeds, or when a file that the failed build had read is
+ *		edited, as that may be the repair.
+ *	CHURN	a template went stale before it had served as many launches as pay for its build (BACKOFF_WORTH), and the one before
+ *		it had gone stale because of the same file: a program that writes what it reads, for one. The wait is a multiple of
+ *		what a build costs, and doubles with each further template that this file makes stale so early. All is forgotten
+ *		when a template has served enough launches, or goes stale because of another file. If the file was left alone for
+ *		more than four times the wait and then makes one more template stale, the count that the wait doubles with is halved.
  *
  * `warm build` asks nobody, and has all of a program forgotten. What is kept is kept by program, for as many programs as
  * there is room for, those that had a build last. Nothing here reads a clock: times are CLOCK_MONOTONIC in ns, and given.

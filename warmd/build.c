@@ -327,12 +327,15 @@ static int on_timeout(sd_event_source *source, uint64_t usec, void *data)
 }
 
 /* in the child: only the socket stays */
-static void become_builder(const struct build *b, int sock)
+static void become_builder(const struct build *b, int sock, pid_t warmd)
 {
 	sigset_t none;
 	int status;
 
 	prctl(PR_SET_PDEATHSIG, SIGKILL);
+	/* of a warmd that had ended before, no signal comes */
+	if (getppid() != warmd)
+		_exit(1);
 	if (dup2(sock, 3) < 0)
 		_exit(1);
 	fcntl(3, F_SETFD, FD_CLOEXEC);
@@ -346,6 +349,7 @@ static void become_builder(const struct build *b, int sock)
 static int start(struct build *b)
 {
 	struct server *s = b->server;
+	pid_t warmd = getpid();
 	int pair[2], r;
 
 	if (socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, pair) < 0)
@@ -354,7 +358,7 @@ static int start(struct build *b)
 	b->pid = fork();
 	r = b->pid < 0 ? -errno : 0;
 	if (b->pid == 0)
-		become_builder(b, pair[1]);
+		become_builder(b, pair[1], warmd);
 	close(pair[1]);
 	b->sock = pair[0];
 	if (r < 0)

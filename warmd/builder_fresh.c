@@ -25,7 +25,7 @@ static int forget_sqlite(struct builder *b, struct error *err)
 
 	if (elf_lookup(trace_root(b->trace), &q, 1) < 0 || !q.addr || !b->ready)
 		return 0;
-	return trace_call(b->trace, b->ready, SLOT_SEED, q.addr, SQLITE_PRNG_RESTORE, 0, err);
+	return trace_call(b->trace, b->ready, BUILDER_SLOT_SEED, q.addr, SQLITE_PRNG_RESTORE, 0, err);
 }
 
 /* a copy of the writable memory that belongs to the executable's file, and what lies right behind it (bss) */
@@ -74,7 +74,7 @@ static int find_shell_random(struct builder *b, struct error *err)
 	r = copy_data(trace_root(b->trace), q[0].in_exe, &before);
 	after = r == 0 ? malloc(before.len) : NULL;
 	if (after)
-		r = trace_call(b->trace, b->ready, SLOT_SEED, q[0].in_exe, seed, 0, err);
+		r = trace_call(b->trace, b->ready, BUILDER_SLOT_SEED, q[0].in_exe, seed, 0, err);
 	if (after && r == 0)
 		r = trace_read(trace_root(b->trace), before.start, after, before.len);
 	for (uint64_t i = 0; after && r == 0 && i < before.len / sizeof(*after); i++) {
@@ -93,7 +93,7 @@ static int find_shell_random(struct builder *b, struct error *err)
 
 int builder_fresh(struct builder *b, struct error *err)
 {
-	int r = trace_breakpoint(b->trace, SLOT_SEED, 0, err);
+	int r = trace_breakpoint(b->trace, BUILDER_SLOT_SEED, 0, err);
 
 	if (r == 0)
 		r = forget_sqlite(b, err);

@@ -36,7 +36,7 @@ enum builder_state {
 };
 
 /* debug registers by their use */
-enum { BUILDER_SLOT_MAIN, BUILDER_SLOT_GETENV, BUILDER_SLOT_START };
+enum { BUILDER_SLOT_MAIN, BUILDER_SLOT_GETENV, BUILDER_SLOT_START, BUILDER_SLOT_SEED };
 
 #define BUILDER_ATTEMPTS 4 /* how often one build begins anew, to stop in front of a child or thread */
 
@@ -60,8 +60,6 @@ struct builder_scheduling {
 	int nice;
 	int32_t policy, priority, ioprio; /* as struct scheduling has them */
 };
-
-enum { SLOT_MAIN, SLOT_GETENV, SLOT_START, SLOT_SEED };
 
 struct builder {
 	const struct request *req;

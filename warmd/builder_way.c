@@ -179,7 +179,7 @@ static int at_entry(struct builder *b, struct error *err)
 	b->env_visible &= q[1].addr != 0;
 	/* bash: how an assignment to RANDOM seeds its generator */
 	b->shell_seeded = false;
-	r = trace_breakpoint(b->trace, SLOT_SEED, q[5].in_exe, err);
+	r = trace_breakpoint(b->trace, BUILDER_SLOT_SEED, q[5].in_exe, err);
 	if (r < 0)
 		return r;
 	if (b->point.kind == READY_CALL || builder_is_live(b)) {
@@ -330,9 +330,9 @@ int builder_on_breakpoint(void *data, struct tracee *t, int slot, struct error *
 
 	if (slot == BUILDER_SLOT_GETENV)
 		return on_getenv(b, t);
-	if (slot == SLOT_SEED) {
+	if (slot == BUILDER_SLOT_SEED) {
 		b->shell_seeded = true;
-		return trace_breakpoint(b->trace, SLOT_SEED, 0, err);
+		return trace_breakpoint(b->trace, BUILDER_SLOT_SEED, 0, err);
 	}
 	switch (b->state) {
 	case STATE_ENTRY:

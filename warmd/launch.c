@@ -149,7 +149,6 @@ static bool streams_differ(const struct template *t, const struct launch *l, cha
 {
 	static const char *const names[3] = { "standard input", "standard output", "standard error" };
 	const struct wire_run *a = &t->request->run, *b = &l->request->run;
-	bool adaptor = strcmp(t->result->ready, "import") == 0;
 
 	for (int i = 0; i < 3; i++) {
 		bool looked_at = t->result->stdio_keys >> i & 1;
@@ -157,7 +156,7 @@ static bool streams_differ(const struct template *t, const struct launch *l, cha
 
 		if (looked_at && (a->stdio[i] == WIRE_STDIO_TTY) != (b->stdio[i] == WIRE_STDIO_TTY))
 			what = "a terminal";
-		if ((looked_at || adaptor) &&
+		if (template_stream_counts(t, i) &&
 		    (a->stdio[i] == WIRE_STDIO_CLOSED) != (b->stdio[i] == WIRE_STDIO_CLOSED))
 			what = "closed";
 		if (what) {
@@ -168,25 +167,6 @@ static bool streams_differ(const struct template *t, const struct launch *l, cha
 		}
 	}
 	return false;
-}
-
-/* arguments that the program was seen to read. Others are its to take again at its readiness point */
-static bool arguments_differ(const struct template *t, const struct launch *l, char *reason, size_t size)
-{
-	const struct request *req = l->request, *had = t->request;
-	bool differ = req->run.argc > 0;
-
-	if (!template_read_arguments(t))
-		return false;
-	if (!(req->run.flags & WIRE_LAUNCH_APPEND)) {
-		differ = req->run.argc != had->run.argc;
-		for (uint32_t i = 0; !differ && i < req->run.argc; i++)
-			differ = strcmp(req->argv[i], had->argv[i]) != 0;
-	}
-	if (!differ)
-		return false;
-	snprintf(reason, size, "other arguments, which were read at the start");
-	return true;
 }
 
 /* a program that failed in its build, whose wait is over. Return: true: it is built */
@@ -218,7 +198,7 @@ static bool build_promised(struct server *s, struct launch *l)
 	return build_pending_name(s, l->request->name);
 }
 
-/* what another template of the same command would be built with. A program that asks for its context is told its environment */
+/* what another template of the same command would be built with: variant_kind(). A program that asks for its context is told its environment */
 static bool context_differs(const struct server *s, const struct template *t, const struct launch *l,
 			    char *reason, size_t size)
 {
@@ -292,7 +272,8 @@ static void by_name(struct server *s, struct launch *l)
 		return refuse(l, WIRE_COLD_MISMATCH, reason);
 	}
 	if (directory_differs(t, l, reason, sizeof(reason)) ||
-	    arguments_differ(t, l, reason, sizeof(reason)) || order_refusal(s, t, l, reason, sizeof(reason)))
+	    template_arguments_differ(t, req, reason, sizeof(reason)) ||
+	    order_refusal(s, t, l, reason, sizeof(reason)))
 		return refuse(l, WIRE_COLD_MISMATCH, reason);
 	launch_on(s, t, l);
 }
@@ -339,12 +320,13 @@ static bool is_launch(const struct wire_run *run, size_t len)
 int launch_take_descriptors(const void *message, struct packet *packet)
 {
 	struct packet inner;
-	int basket = packet->fds[0], r;
+	int basket, r;
 
 	if (!is_launch(message, packet->len))
 		return 0;
 	if (packet->nfds != 1)
 		return -EBADMSG;
+	basket = packet->fds[0];
 	packet->nfds = 0;
 	r = basket_take(basket, &inner);
 	fd_close(basket);

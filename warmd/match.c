@@ -75,16 +75,43 @@ static bool is_own(const struct template *t, const char *setting, size_t len)
 	return false;
 }
 
-/* @config: NULL: what it ignores counts too */
+/* past those that are listed. @config: NULL: what it ignores counts too */
+static bool counts_unlisted(const struct template *t, const char *setting, size_t len, bool everything,
+			    const struct config *config)
+{
+	if (template_variable_counts_always(setting))
+		return true;
+	return everything && !(config && (config_ignores_variable(config, setting, len) ||
+					  looked_at_later(t, setting) || is_own(t, setting, len)));
+}
+
+bool template_variable_counts(const struct template *t, const char *setting, const struct config *config,
+			      bool listed_only)
+{
+	const Warm__BuildResult *r = t->result;
+	bool exact = r->environment_exact && !listed_only;
+	bool everything = (r->environment_all && !listed_only) || exact;
+	size_t len = strcspn(setting, "=");
+
+	for (size_t i = 0; i < r->n_environment; i++) {
+		const char *name = r->environment[i];
+
+		if (strcmp(name, "*") == 0)
+			everything = true;
+		else if (strlen(name) == len && memcmp(name, setting, len) == 0 &&
+			 !config_ignores_listed_variable(config, name, len))
+			return true;
+	}
+	return counts_unlisted(t, setting, len, everything, exact ? NULL : config);
+}
+
 static bool all_of_one_differ(const struct template *t, const struct request *a, const struct request *b,
 			      bool everything, const struct config *config, char *reason, size_t size)
 {
 	for (char **e = a->envp; *e; e++) {
 		size_t len = strcspn(*e, "=");
 
-		if (!template_variable_counts_always(*e) &&
-		    (!everything || (config && (config_ignores_variable(config, *e, len) ||
-						looked_at_later(t, *e) || is_own(t, *e, len)))))
+		if (!counts_unlisted(t, *e, len, everything, config))
 			continue;
 		if (variable_differs(a, b, *e, len)) {
 			snprintf(reason, size, "variable %.*s differs", (int)(len < 100 ? len : 100), *e);
@@ -131,16 +158,22 @@ static bool identity_differs(const struct template *t, const struct request *req
 	return false;
 }
 
+uint64_t template_signals_counting(const struct template *t, const struct request *req)
+{
+	/* a program that waits for its context at `call` is launched by name for whoever asks */
+	if (req->run.header.type == WIRE_LAUNCH && strcmp(t->result->ready, "call") == 0)
+		return 0;
+	return t->result->signal_keys & ~LIBC_SIGNALS;
+}
+
 bool template_looked_at_differs(const struct template *t, const struct request *req, char *reason,
 				size_t size)
 {
 	const struct wire_run *a = &t->request->run, *b = &req->run;
 	uint32_t keys = t->result->keys;
+	uint64_t signals = (a->ignored_signals ^ b->ignored_signals) & template_signals_counting(t, req);
 
-	uint64_t signals = (a->ignored_signals ^ b->ignored_signals) & t->result->signal_keys & ~LIBC_SIGNALS;
-
-	/* a program that waits for its context at `call` is launched by name for whoever asks */
-	if (signals && !(req->run.header.type == WIRE_LAUNCH && strcmp(t->result->ready, "call") == 0)) {
+	if (signals) {
 		snprintf(reason, size, "signal %d is ignored in one of build and launch, which was looked at",
 			 __builtin_ctzll(signals) + 1);
 		return true;
@@ -210,14 +243,62 @@ bool template_read_arguments(const struct template *t)
 	       (strcmp(t->result->ready, "import") == 0 && t->result->argv_count < 0);
 }
 
-/* the program's own descriptors have the lowest numbers that its caller left: those below decide */
-static bool numbers_differ(const struct template *t, const struct request *req, char *reason, size_t size)
+bool template_arguments_differ(const struct template *t, const struct request *req, char *reason, size_t size)
+{
+	const struct request *had = t->request;
+	int32_t count = t->result->argv_count;
+	/* more than there were: all of them, and that there are no others */
+	bool all = template_read_arguments(t) || count > (int64_t)had->run.argc;
+	bool append = req->run.flags & WIRE_LAUNCH_APPEND; /* the template's own stand in front */
+	bool differ = all && req->run.argc != (append ? 0 : had->run.argc);
+	uint32_t n = all ? had->run.argc : count < 0 ? 0 : (uint32_t)count;
+
+	if (differ)
+		return words(reason, size, "other arguments, which were read at the start%s", "");
+	for (uint32_t i = 0; i < n && !append; i++)
+		if (i >= req->run.argc || strcmp(req->argv[i], had->argv[i]) != 0)
+			return words(reason, size,
+				     "other arguments, which were read at the start: one was '%.100s'",
+				     had->argv[i]);
+	return false;
+}
+
+bool template_stream_counts(const struct template *t, int fd)
+{
+	return (t->result->stdio_keys >> fd & 1) || strcmp(t->result->ready, "import") == 0;
+}
+
+static int highest_own(const struct template *t)
 {
 	int high = -1;
 
 	for (size_t i = 0; i < t->result->n_descriptors; i++)
 		if (t->result->descriptors[i]->fd > high)
 			high = t->result->descriptors[i]->fd;
+	return high;
+}
+
+void template_descriptors_counting(const struct template *t, uint64_t ret[4])
+{
+	int high = highest_own(t);
+
+	memset(ret, 0, 4 * sizeof(*ret));
+	for (int fd = 3; fd < high && fd < 256; fd++)
+		if (request_inherits(t->request, fd))
+			ret[fd / 64] |= 1ull << (fd % 64);
+	for (size_t i = 0; i < t->result->n_descriptors; i++) {
+		int fd = t->result->descriptors[i]->fd;
+
+		if (fd >= 0 && fd < 256)
+			ret[fd / 64] |= 1ull << (fd % 64);
+	}
+}
+
+/* the program's own descriptors have the lowest numbers that its caller left: those below decide */
+static bool numbers_differ(const struct template *t, const struct request *req, char *reason, size_t size)
+{
+	int high = highest_own(t);
+
 	for (int fd = 3; fd < high && fd < 256; fd++) {
 		if (request_inherits(t->request, fd) && !request_inherits(req, fd)) {
 			snprintf(

@@ -48,7 +48,6 @@ struct observe_keys {
 	bool cwd; /* getcwd, or a relative path */
 	bool umask;
 	bool affinity;
-	bool identity; /* user, groups, capabilities */
 	bool bound; /* not asked: a socket was bound to a port of the kernel's choice */
 	bool terminal; /* is there a controlling terminal: /dev/tty was opened, or could not be */
 	bool window_size; /* of a standard stream that is a terminal */

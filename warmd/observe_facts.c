@@ -6,6 +6,9 @@
  * the machine: their values are kept, and compared with those at a launch. How
  * the kernel schedules the process is the launch's own, and the build is
  * scheduled so. What never stays (free memory, load, clocks) does not count.
+ *
+ * Files of settings are read at each launch, in warmd's loop: some 40 us each. A program that reads them all (sysctl -a: about
+ * 1,300) would hold up all launches, and to look at them less often would be to miss a change: it is no template.
  */
 #include "warmd/observe_internal.h"
 
@@ -14,6 +17,8 @@
 #include <sys/resource.h>
 
 #include "engine/base/fd.h"
+
+#define FACT_FILES_MAX 64 /* a large machine's NUMA nodes, for one, are some dozens */
 
 static void ask(struct observe *o, enum fact fact)
 {
@@ -69,10 +74,15 @@ static bool never_stays(const char *path)
 		NULL,
 	};
 
-	return is_one_of(path, list);
+	static const char *const of_node[] = { "meminfo", "numastat", "vmstat", NULL };
+	const char *last = strrchr(path, '/');
+
+	/* libnuma looks for the amount of memory in each node's meminfo, which says how much is free as well */
+	return is_one_of(path, list) ||
+	       (starts(path, "/sys/devices/system/node/node") && is_one_of(last + 1, of_node));
 }
 
-int fact_file_opened(struct observe *o, const char *path)
+int fact_file_opened(struct observe *o, const struct thread *t, const char *path)
 {
 	static const char *const names[] = { "/proc/version",
 					     "/proc/sys/kernel/hostname",
@@ -94,12 +104,18 @@ int fact_file_opened(struct observe *o, const char *path)
 		ask(o, FACT_CPUS);
 		return 0;
 	}
-	if (strcmp(path, "/proc/meminfo") == 0)
+	if (strcmp(path, "/proc/meminfo") == 0 ||
+	    (starts(path, "/sys/devices/system/node/") && strcmp(strrchr(path, '/'), "/meminfo") == 0))
 		ask(o, FACT_MEMORY);
 	for (size_t i = 0; i < ARRAY_SIZE(other); i++) {
 		if (!starts(path, other[i]) || never_stays(path) ||
 		    map_has(&o->fact_files, path, strlen(path)))
 			continue;
+		if (o->fact_files.count >= FACT_FILES_MAX)
+			return refuse(
+				o, t, false,
+				"reads more than %d settings of the kernel (%.100s), which each launch would have to look at,",
+				FACT_FILES_MAX, path);
 		return map_put(&o->fact_files, path, strlen(path), (void *)(uintptr_t)fact_of_file(path));
 	}
 	return 0;

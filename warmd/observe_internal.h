@@ -323,8 +323,8 @@ int environment_forked(struct observe *o, const struct thread *t, const struct o
 
 /* observe_facts.c */
 
-/** fact_file_opened() - a file in /proc or /sys. Return: 0 or -ENOMEM */
-int fact_file_opened(struct observe *o, const char *path);
+/** fact_file_opened() - a file in /proc or /sys. Return: 0, OBSERVE_REFUSED: more than launches can look at, or -ENOMEM */
+int fact_file_opened(struct observe *o, const struct thread *t, const char *path);
 int on_uname(struct observe *o, struct thread *t, const struct observe_call *c, const struct rule *rule);
 int on_sysinfo(struct observe *o, struct thread *t, const struct observe_call *c, const struct rule *rule);
 int on_getpriority(struct observe *o, struct thread *t, const struct observe_call *c,
@@ -354,7 +354,6 @@ bool is_ours(const struct observe *o, uint64_t pid);
 int on_clone(struct observe *o, struct thread *t, const struct observe_call *c, const struct rule *rule);
 int on_getcwd(struct observe *o, struct thread *t, const struct observe_call *c, const struct rule *rule);
 int on_umask(struct observe *o, struct thread *t, const struct observe_call *c, const struct rule *rule);
-int on_identity(struct observe *o, struct thread *t, const struct observe_call *c, const struct rule *rule);
 int on_affinity(struct observe *o, struct thread *t, const struct observe_call *c, const struct rule *rule);
 int on_set_affinity(struct observe *o, struct thread *t, const struct observe_call *c,
 		    const struct rule *rule);

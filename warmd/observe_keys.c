@@ -37,15 +37,6 @@ int on_umask(struct observe *o, struct thread *t, const struct observe_call *c, 
 	return 0;
 }
 
-int on_identity(struct observe *o, struct thread *t, const struct observe_call *c, const struct rule *rule)
-{
-	(void)t;
-	(void)rule;
-	if (c->ret >= 0)
-		o->keys.identity = true;
-	return 0;
-}
-
 /* of the program itself, as far as calls with a process number go */
 bool is_ours(const struct observe *o, uint64_t pid)
 {
@@ -202,7 +193,7 @@ void proc_file_looked_at(struct observe *o, const struct thread *t, const char *
 	} else if (strcmp(rest, "cwd") == 0 || strncmp(rest, "cwd/", 4) == 0) {
 		cwd_used(o, t);
 	} else if (strcmp(rest, "status") == 0) {
-		o->keys.identity = o->keys.affinity = o->keys.umask = o->keys.sigmask = true;
+		o->keys.affinity = o->keys.umask = o->keys.sigmask = true;
 		o->keys.signals = ~0ull; /* SigIgn */
 	} else if (strcmp(rest, "stat") == 0 || strcmp(rest, "sched") == 0) {
 		o->keys.nice = o->keys.sched = true;

@@ -72,7 +72,7 @@ int path_record(struct observe *o, struct thread *t, const char *path, unsigned 
 		rest = ret >= 0 ? path_in_proc_self(o, path) : NULL;
 		if (rest)
 			proc_file_looked_at(o, t, rest);
-		return rest || fd < 0 ? 0 : fact_file_opened(o, path);
+		return rest || fd < 0 ? 0 : fact_file_opened(o, t, path);
 	}
 	if (says_nothing(ret) || config_ignores_path(o->cfg, path))
 		return 0;

@@ -2,12 +2,14 @@
 /* order.c - from a launch's request to what its clone is told: struct stub_order */
 #include <errno.h>
 #include <linux/ioprio.h>
+#include <pthread.h>
 #include <sched.h>
 #include <stdio.h>
 #include <string.h>
 #include <unistd.h>
 #include <sys/capability.h>
 #include <sys/resource.h>
+#include <sys/syscall.h>
 
 #include "engine/base/fd.h"
 #include "engine/become.h"
@@ -17,9 +19,44 @@
 
 #define CAP_BIT(n) (1ull << (n))
 
+static bool is_within(const uint64_t *cpus, const uint64_t *all)
+{
+	for (int i = 0; i < SCHEDULING_CPU_WORDS; i++)
+		if (cpus[i] & ~all[i])
+			return false;
+	return true;
+}
+
+static void *take_all_cpus(void *data)
+{
+	uint64_t *cpus = data, all[SCHEDULING_CPU_WORDS];
+
+	memset(all, 0xff, sizeof(all));
+	/* system calls: 0 is this thread alone */
+	syscall(SYS_sched_setaffinity, 0, sizeof(all), all);
+	syscall(SYS_sched_getaffinity, 0, SCHEDULING_CPU_WORDS * sizeof(*cpus), cpus);
+	return NULL;
+}
+
+/*
+ * sched_setaffinity(2) takes what is in the cpuset and leaves out the rest, and fails if nothing is left. Warmd's own affinity says
+ * less than its cpuset (taskset), which is found out by a thread: were it warmd itself, it would no longer follow a cpuset that grows.
+ */
+static bool are_beyond_cpuset(const struct wire_run *own, const struct scheduling *s)
+{
+	uint64_t widest[SCHEDULING_CPU_WORDS] = { 0 };
+	pthread_t thread;
+
+	if (is_within(s->cpus, own->scheduling.cpus))
+		return false;
+	if (pthread_create(&thread, NULL, take_all_cpus, widest) != 0)
+		return true;
+	pthread_join(thread, NULL);
+	return !is_within(s->cpus, widest);
+}
+
 /* what a child of warmd, with the caller's limits, may not set: sched(7), ioprio_set(2) */
-static bool scheduling_refusal(const struct wire_run *own, const struct wire_run *a, char *reason,
-			       size_t size)
+bool order_scheduling_refusal(const struct wire_run *own, const struct wire_run *a, char *reason, size_t size)
 {
 	const struct scheduling *s = &a->scheduling, *had = &own->scheduling;
 	bool may_nice = own->capabilities & CAP_BIT(CAP_SYS_NICE);
@@ -30,6 +67,11 @@ static bool scheduling_refusal(const struct wire_run *own, const struct wire_run
 	else if (s->affinity != had->affinity && memcmp(s->cpus, had->cpus, sizeof(s->cpus)) == 0)
 		snprintf(reason, size, "the caller has another CPU affinity than warmd, beyond processor %d",
 			 SCHEDULING_CPU_WORDS * 64 - 1);
+	else if (are_beyond_cpuset(own, s))
+		snprintf(
+			reason, size,
+			"the caller runs on processors that are not in warmd's cpuset (Cpus_allowed_list in /proc/PID/status); "
+			"'warm stop' lets the next warmd start in the caller's");
 	else if (s->policy != had->policy && policy > SCHED_IDLE)
 		snprintf(reason, size, "the caller has a scheduling policy that cannot be given (%d)",
 			 policy);
@@ -64,7 +106,7 @@ bool order_refusal(const struct server *s, const struct template *t, const struc
 			return true;
 		}
 	}
-	return scheduling_refusal(own, a, reason, size) ||
+	return order_scheduling_refusal(own, a, reason, size) ||
 	       template_descriptors_clash(t, l->request, reason, size);
 }
 
@@ -143,7 +185,8 @@ static void add_arguments(struct order *o, const struct request *req, uint32_t f
 
 /*
  * The program's own argv. Arguments that a shebang line or a wrapper put in front stand in the template; the
- * first argv_drop words of the request are what named the program.
+ * first argv_drop words of the request are what named the program. Those that count are the template's: launch.c has asked
+ * template_arguments_differ().
  */
 static int fill_arguments(struct order *o, const struct pool *p, const struct launch *l, struct error *err)
 {
@@ -158,10 +201,6 @@ static int fill_arguments(struct order *o, const struct pool *p, const struct la
 	} else if (l->by_name && counts < 0 && same < had->run.argc) {
 		/* what the program looked at is not known: it gets what it is given */
 		add_arguments(o, req, 0);
-	} else if (l->by_name && counts >= 0 && same < (uint32_t)counts) {
-		return error_set(err, EINVAL,
-				 "argument %u is not '%.60s', which the program looked at while it was built",
-				 same, same < had->run.argc ? had->argv[same] : "");
 	} else {
 		add_piece(o, p->prefix, p->prefix_len);
 		add_arguments(o, req, d->argv_drop);

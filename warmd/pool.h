@@ -181,6 +181,10 @@ int order_fill(struct order *o, const struct pool *p, const struct clone *cl, co
 bool order_refusal(const struct server *s, const struct template *t, const struct launch *l, char *reason,
 		   size_t size);
 
+/** order_scheduling_refusal() - the part of it that is about nice value, processors, policies: @own: warmd's. Return: as above */
+bool order_scheduling_refusal(const struct wire_run *own, const struct wire_run *a, char *reason,
+			      size_t size);
+
 /* --- launches: launch.c --- */
 
 /**

@@ -61,8 +61,10 @@ struct template
 	uint64_t checked_ns; /* REFUSED: CLOCK_MONOTONIC of the refusal */
 	unsigned int attempts; /* REFUSED with retry: builds so far */
 	uint64_t launches;
-	uint64_t misfit,
-		misfit_built; /* the last context in which it did not fit, and for which another was built: variant.c; 0: none */
+	struct misfit { /* the last contexts in which it did not fit, newest first: variant.c */
+		uint64_t kind; /* 0: none */
+		bool built; /* another was, for this one */
+	} misfits[4];
 	struct pool *pool; /* clones that warmd launches: pool.h; NULL: none was asked for */
 	struct hot *hot; /* what clones told of the pages they write: hot.h; NULL: nothing yet */
 };
@@ -151,6 +153,15 @@ bool template_looked_at_differs(const struct template *t, const struct request *
  */
 bool template_environment_differs(const struct template *t, const struct request *req,
 				  const struct config *config, bool listed_only, char *reason, size_t size);
+/** template_variable_counts() - NAME=...: is it compared by template_environment_differs()? */
+bool template_variable_counts(const struct template *t, const char *setting, const struct config *config,
+			      bool listed_only);
+/** template_signals_counting() - a bit each: is it looked at by template_looked_at_differs() whether they are ignored? */
+uint64_t template_signals_counting(const struct template *t, const struct request *req);
+/** template_descriptors_counting() - @ret: a bit each of 0..255: does template_descriptors_clash() ask whether the caller has it open? */
+void template_descriptors_counting(const struct template *t, uint64_t ret[4]);
+/** template_stream_counts() - of a launch by name: does it count whether standard descriptor @fd is closed? */
+bool template_stream_counts(const struct template *t, int fd);
 /** template_asks_for_context() - is a clone told all of its launch, at the readiness point `call`? */
 bool template_asks_for_context(const struct template *t);
 /** template_fact_differs() - a fact of the machine that the program asked for is another now. Return: what, or NULL */
@@ -161,6 +172,9 @@ bool template_variable_counts_always(const char *setting);
 bool template_takes_context(const struct template *t);
 /** template_read_arguments() - did it read what its arguments are, so that a clone can have no others? Else argv_count says how many count */
 bool template_read_arguments(const struct template *t);
+/** template_arguments_differ() - of a launch by name: from those that the program was seen to read. Others it takes at its readiness point. Return: as above */
+bool template_arguments_differ(const struct template *t, const struct request *req, char *reason,
+			       size_t size);
 /** template_descriptors_clash() - does the caller have one of a number that the program uses? Return: as above */
 bool template_descriptors_clash(const struct template *t, const struct request *req, char *reason,
 				size_t size);

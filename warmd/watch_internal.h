@@ -39,6 +39,8 @@ struct node {
 	bool quiet; /* nobody who could write had it open when that was asked, and nobody has opened it since */
 	bool writer; /* somebody who could had it open when that was asked last */
 	bool revoked; /* its users know that it is open */
+	dev_t dev; /* with tells_opens: which file it is, as far as its path told when it was watched */
+	ino_t ino;
 	unsigned int opens; /* how often it is open, as far as events tell */
 	unsigned int own_opens, own_closes; /* of our own, whose events are still to come */
 	LIST_ENTRY(node) open; /* on watch->open while opens is not 0 */

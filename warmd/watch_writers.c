@@ -65,9 +65,11 @@ bool writers_matter(const char *path, const struct stat *st)
 }
 
 /*
- * Return: 1: somebody has it open for writing; 0: nobody; a negative errno: not to be known.
+ * Return: 1: somebody has it open for writing; 0: nobody; a negative errno: not to be known. -ESTALE: @path leads to another file
+ * by now, whose openings are not told here, and which says nothing of the watched one.
  *
- * Whoever opens it for writing in between waits until the lease is given back, about a microsecond later. The signal
+ * Whoever opens it for writing in between waits until the lease is given back, about a microsecond later; with O_NONBLOCK he is
+ * told EWOULDBLOCK instead (docs/staleness.md). The signal
  * that tells the holder of that is one that is ignored by default; SIGIO would end us. The lease ends with the
  * descriptor, behind IN_CLOSE_NOWRITE (fs/file_table.c: __fput()): so the event of a writer who opens the file behind
  * our question is not joined with our own.
@@ -76,8 +78,12 @@ static int has_writer(struct node *node, const char *path)
 {
 	_cleanup_close_ int fd = open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK | O_NOCTTY | O_NOFOLLOW);
 
-	if (fd < 0)
+	struct stat st;
+
+	if (fd < 0 || fstat(fd, &st) < 0)
 		return -errno;
+	if (st.st_dev != node->dev || st.st_ino != node->ino)
+		return -ESTALE;
 	node->own_opens++;
 	node->own_closes++;
 	if (fcntl(fd, F_SETSIG, SIGURG) < 0)
@@ -105,7 +111,12 @@ void writers_forget(struct node *node)
 	node->opens = 0;
 }
 
-/* with one more than events have told of: theirs may have been joined with that of our own opening */
+/*
+ * Ask who has a file open that has just come to be watched, or is watched for one more template. If somebody can write to it, he is
+ * counted as one opening more than the events have told of, for two reasons: he may have opened the file before it was watched; or
+ * he opened it right before we did, and the kernel joined the events of both openings into one, which is taken for ours. One too
+ * many only means that the file is looked at for longer than it need be.
+ */
 static void ask(struct watch *w, struct node *node, const char *path)
 {
 	int r = has_writer(node, path);
@@ -120,6 +131,13 @@ static void ask(struct watch *w, struct node *node, const char *path)
 
 void writers_find(struct watch *w, struct node *node, const char *path)
 {
+	struct stat st;
+
+	/* if the path leads elsewhere since the watch began, the watch of its directory tells so */
+	if (lstat(path, &st) == 0) {
+		node->dev = st.st_dev;
+		node->ino = st.st_ino;
+	}
 	/* one whose opening is told, and that nobody has open, needs no question */
 	if (!node->tells_opens || node->opens)
 		ask(w, node, path);

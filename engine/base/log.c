@@ -66,12 +66,20 @@ int log_level_parse(const char *word, enum log_level *ret)
 static void rotate(void)
 {
 	char old[PATH_MAX];
+	bool renamed;
 	int fd = -1;
 
 	snprintf(old, sizeof(old), "%.*s" LOG_OLD, (int)(sizeof(old) - sizeof(LOG_OLD)), the_log.path);
-	if (rename(the_log.path, old) == 0)
+	renamed = rename(the_log.path, old) == 0;
+	if (renamed)
 		fd = open(the_log.path, O_WRONLY | O_APPEND | O_CREAT | O_EXCL | O_CLOEXEC | O_NOFOLLOW,
 			  0600);
+	/*
+	 * Without a descriptor for a new file (EMFILE) lines would go on into the old one, and nobody would find them at the
+	 * name. EEXIST: somebody else has made a file of that name, which is his.
+	 */
+	if (renamed && fd < 0 && errno != EEXIST && rename(old, the_log.path) < 0)
+		the_log.path[0] = '\0';
 	if (fd >= 0) {
 		close(the_log.fd);
 		the_log.fd = fd;

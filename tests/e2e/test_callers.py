@@ -280,6 +280,18 @@ def test_launch_runs_cold_what_no_clone_can_be_had_for(launches, reader):
     launches.remove(name)
 
 
+@pytest.mark.parametrize("stderr", ["pipe", "closed"])
+def test_launch_of_a_program_that_is_gone(launches, script, stderr):
+    """...ends as a shell says it, also where nobody can read why"""
+    program = script(f"#!{PYTHON}\ndef main():\n    pass\nmain()\n")
+    program.chmod(0o755)
+    name = launches.build([program])
+    program.write_text("#!/no/such/interpreter\n", encoding="ascii")
+    r = launches.run(name, verbose=False, stderr=stderr)
+    assert r.status == 127, r
+    launches.remove(name)
+
+
 def test_launch_in_the_environment_of_cron(launches, reader):
     """A few variables: the program is the template's, wherever it was found"""
     name = launches.build(["python3", reader], env={"PATH": f"{os.path.dirname(PYTHON)}:/usr/bin:/bin", "WHO": "me"})
@@ -294,8 +306,9 @@ def test_second_launch_of_a_kind_gets_a_template_of_its_own(launches, reader):
     w = launches.warm
     name = launches.build([PYTHON, reader], way="fork", env={"WHO": "builder"})
     templates = lambda: [t for t in w.ls() if t["name"] == name and t["state"] == "ready"]      # noqa: E731
-    for who in ("once", "twice", "once", "cron", "cron"):
-        r = launches.run(name, env={"WHO": who})
+    # others may come in between, and what the program did not look at may be another each time
+    for who, stdout in (("cron", "pipe"), ("once", "file"), ("twice", "pipe"), ("cron", "file")):
+        r = launches.run(name, env={"WHO": who}, stdout=stdout)
         assert r.way is None and "WHO differs" in r.err and r.out.startswith(f"{who} [")
     eventually(lambda: len(templates()) == 2, "a second template")
     for who in ("cron", "builder", "cron"):

@@ -10,6 +10,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/resource.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
@@ -76,6 +77,7 @@ static void test_file(void **state)
 {
 	char dir[] = "/tmp/test_log.XXXXXX", path[64], old[64];
 	_cleanup_free_ char *text = NULL;
+	struct rlimit had;
 
 	(void)state;
 	assert_non_null(mkdtemp(dir));
@@ -101,6 +103,18 @@ static void test_file(void **state)
 		log_debug("line %d", i);
 	}
 	assert_in_range(size_of(path), 10, 1000);
+	/* no descriptor for a new file: what is written is still found at the name */
+	open_log(path, LOG_LEVEL_DEBUG, 1000);
+	getrlimit(RLIMIT_NOFILE, &had);
+	assert_int_equal(setrlimit(RLIMIT_NOFILE, &(struct rlimit){ 0, had.rlim_max }), 0);
+	for (int i = 1000; i < 1100; i++)
+		log_debug("line %d", i);
+	assert_int_equal(setrlimit(RLIMIT_NOFILE, &had), 0);
+	assert_in_range(size_of(path), 10, 1000);
+	free(text);
+	text = NULL;
+	assert_int_equal(read_file(path, &text, NULL), 0);
+	assert_non_null(strstr(text, "line 1099\n"));
 	/* messages of one kind: as many as there may be at once */
 	open_log(path, LOG_LEVEL_INFO, 1000000);
 	for (int i = 0; i < 5000; i++)

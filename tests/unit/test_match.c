@@ -45,8 +45,9 @@ static struct request *make(const struct context *c)
 		p = stpcpy(p, c->argv[run.argc]) + 1;
 	for (run.envc = 0; c->envp[run.envc]; run.envc++)
 		p = stpcpy(p, c->envp[run.envc]) + 1;
-	run.header = (struct wire_header){ WIRE_MAGIC, WIRE_VERSION_NUMBER, WIRE_RUN, (uint32_t)(p - packet),
-					   0 };
+	run.header = (struct wire_header){ WIRE_MAGIC, WIRE_VERSION_NUMBER,
+					   c->run.header.type ? c->run.header.type : WIRE_RUN,
+					   (uint32_t)(p - packet), 0 };
 	run.strings_size = (uint32_t)(p - packet - (ptrdiff_t)sizeof(run));
 	memcpy(packet, &run, sizeof(run));
 	assert_int_equal(request_parse(packet, (size_t)(p - packet), &req, NULL), 0);
@@ -126,6 +127,59 @@ static void same(void **state)
 		had->run.field = (value);                                                                    \
 		fits();                                                                                      \
 	} while (0)
+
+/* a launch by name with these arguments. Return: does the template serve it? */
+static bool by_name(bool append, const char *const *argv)
+{
+	struct context c = plain;
+
+	memset(c.argv, 0, sizeof(c.argv));
+	for (int i = 0; argv[i]; i++)
+		c.argv[i] = argv[i];
+	c.name = "label";
+	c.run.header.type = WIRE_LAUNCH;
+	c.run.flags = append ? WIRE_LAUNCH_APPEND : 0;
+	request_free(now);
+	now = make(&c);
+	return !template_arguments_differ(&tmpl, now, reason, sizeof(reason));
+}
+
+static void arguments_of_a_launch_by_name(void **state)
+{
+	static const char *const same[] = { "/usr/bin/prog", "one", "two", NULL },
+				 *const last[] = { "/usr/bin/prog", "one", "another", NULL },
+				 *const other[] = { "/usr/bin/prog", "another", "two", NULL },
+				 *const longer[] = { "/usr/bin/prog", "one", "two", "more", NULL },
+				 *const short_of[] = { "/usr/bin/prog", NULL },
+				 *const more[] = { "more", NULL }, *const nothing[] = { NULL };
+
+	(void)state;
+	/* what it read is not known, and it takes what comes */
+	fresh();
+	assert_true(by_name(false, same) && by_name(false, short_of) && by_name(true, more));
+	/* two of them count */
+	fresh();
+	result.argv_count = 2;
+	assert_true(by_name(false, same) && by_name(false, last) && by_name(false, longer) &&
+		    by_name(true, more));
+	assert_false(by_name(false, other));
+	assert_non_null(strstr(reason, "read at the start: one was 'one'"));
+	assert_false(by_name(false, short_of));
+	/* all of them, and that there are no others */
+	for (int i = 0; i < 3; i++) {
+		fresh();
+		result.keys = i == 0 ? TEMPLATE_KEY_ARGV : 0;
+		result.ready = (char *)(i == 1 ? "import" : "main");
+		result.argv_count = i == 2 ? 4 : -1;
+		assert_true(by_name(false, same) && by_name(true, nothing));
+		assert_false(by_name(false, last) || by_name(false, longer) || by_name(false, short_of) ||
+			     by_name(true, more));
+	}
+	/* it is told at its readiness point */
+	fresh();
+	result.ready = (char *)"call";
+	assert_true(by_name(false, short_of) && by_name(true, more));
+}
 
 static void identity(void **state)
 {
@@ -738,6 +792,7 @@ int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		T(same),
+		T(arguments_of_a_launch_by_name),
 		T(identity),
 		T(keyed),
 		T(directory),

@@ -440,6 +440,40 @@ static void written_in_a_dirty_page(void **state)
 	expect_and_free(reg, 1, "a");
 }
 
+/* a file that has come to the path is not the one that is watched: who has that one open is not to be seen by it */
+static void writer_behind_a_replaced_name(void **state)
+{
+	struct reg *reg, *same;
+	int reader, writer;
+
+	(void)state;
+	assert_int_equal(mkdir(at("d"), 0755), 0);
+	assert_int_equal(mkdir(at("new"), 0755), 0);
+	put("d/a", "one");
+	put("new/a", "one");
+	assert_int_equal(link(at("d/a"), at("b")), 0);
+	same = watched("b", DEP_FILE);
+	reg = watched("d/a", DEP_FILE);
+	reader = open(at("b"), O_RDONLY);
+	expect(reg, 0, NULL);
+	rename(at("d"), at("old"));
+	rename(at("new"), at("d"));
+	/* the queue has not been read: both names are one file, as far as is known */
+	assert_int_equal(watch_recheck(reg->user), 1);
+	reg_free(reg);
+	watch_drain(watch);
+	writer = open(at("b"), O_WRONLY);
+	expect(same, 0, NULL);
+	assert_true(watch_has_unseen(same->user));
+	close(reader);
+	expect(same, 0, NULL);
+	assert_true(watch_has_unseen(same->user));
+	assert_int_equal(watch_recheck(same->user), 0);
+	assert_string_equal(watch_writer(same->user), at("b"));
+	close(writer);
+	expect_and_free(same, 0, NULL);
+}
+
 /* readers are nobody to be looked at, however many and however long */
 static void read_by_others(void **state)
 {
@@ -792,6 +826,7 @@ int main(void)
 		TEST(written_unseen),
 		TEST(written_unseen_later),
 		TEST(written_in_a_dirty_page),
+		TEST(writer_behind_a_replaced_name),
 		TEST(read_by_others),
 		TEST(listing),
 		TEST(modules_directories),
