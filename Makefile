@@ -195,7 +195,7 @@ include benchmarks/rules.mk
 
 # Debian's packages; as root they are installed when one is missing, else named. BUILD_DEPS is above
 DEMO_DEPS := python3 python3-pandas
-TEST_DEPS := $(DEMO_DEPS) python3-numpy python3-flask python3-pytest python3-pexpect libcmocka-dev python3-venv \
+TEST_DEPS := $(DEMO_DEPS) python3-numpy python3-flask python3-psutil python3-pytest python3-pexpect libcmocka-dev python3-venv \
 	python3-dev procps util-linux less vim-tiny htop tmux strace passwd libcap2-bin git
 BENCH_DEPS := $(DEMO_DEPS) python3-numpy python3-flask libssl-dev zlib1g-dev
 
