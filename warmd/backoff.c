@@ -45,17 +45,16 @@ static uint64_t hash(uint64_t h, const char *word)
 uint64_t backoff_program(const struct request *req)
 {
 	uint64_t h = 0xcbf29ce484222325ull;
+	bool absolute;
+	uint32_t n;
 
 	h = hash(h, req->name);
 	h = hash(h, req->ready);
-	for (uint32_t i = 0; i < req->run.argc; i++) {
+	n = request_program(req, &absolute);
+	for (uint32_t i = 0; i < n; i++)
 		h = hash(h, req->argv[i]);
-		if (i > 0 && req->argv[i][0] != '-') {
-			if (req->argv[i][0] != '/')
-				h = hash(h, req->cwd);
-			break;
-		}
-	}
+	if (!absolute)
+		h = hash(h, req->cwd);
 	return h ? h : 1;
 }
 

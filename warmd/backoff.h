@@ -50,8 +50,8 @@ void backoff_free(struct backoff *b);
 
 /**
  * backoff_program() - a number for the program of a command, whatever its arguments are
- * It is told by the words up to the first that is no option: `python3 -m tool`, `git log`; and by the directory, unless
- * that word is an absolute path.
+ * It is told by the name and readiness point, the words that request_program() counts, and the directory where these say
+ * nothing without it.
  */
 uint64_t backoff_program(const struct request *req);
 

@@ -22,21 +22,15 @@ static bool same_context(const struct request *a, const struct request *b)
 	       a->run.envc == b->run.envc && memcmp(a->bytes, b->bytes, a->run.strings_size) == 0;
 }
 
-static bool same_command(const struct request *a, const struct request *b)
+static bool same_template(const struct request *a, const struct request *b)
 {
-	if (a->run.argc != b->run.argc || strcmp(a->name, b->name) != 0 || strcmp(a->ready, b->ready) != 0 ||
-	    strcmp(a->cwd, b->cwd) != 0)
-		return false;
-	for (uint32_t i = 0; i < a->run.argc; i++)
-		if (strcmp(a->argv[i], b->argv[i]) != 0)
-			return false;
-	return true;
+	return strcmp(a->name, b->name) == 0 && strcmp(a->ready, b->ready) == 0 && request_same_command(a, b);
 }
 
 bool build_pending(const struct server *s, const struct request *req)
 {
 	for (const struct build *b = s->builds; b; b = b->next)
-		if (same_command(b->request, req))
+		if (same_template(b->request, req))
 			return true;
 	return false;
 }

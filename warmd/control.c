@@ -243,7 +243,7 @@ static void remove_templates(struct server *s, struct answer *a, const Warm__Rem
 			return answer_fail(a, -ENOENT, "there is no template '%.100s'; 'warm ls' lists them",
 					   q->names[i]);
 	for (size_t i = 0; i < q->n_names; i++) {
-		struct template *t;
+		struct template *t = store_find(s->store, q->names[i]);
 
 		/* what is removed is not built again for its name's sake; one that is on its way would be there again in a moment */
 		promise_drop(&s->store->promises, t ? t->label : q->names[i], t ? t->request : NULL);

@@ -20,7 +20,7 @@ struct promise {
 /**
  * promise_keep() - @req is being built
  *
- * Kept is what has a name, and what `warm build` gave options. A name is of one command, the last that it was given
+ * Kept is what has a name, and what `warm build` gave options; not what was built beside it for another context (variant.h). A name is of one command, the last that it was given
  * to; a command without a name has one set of options. Without memory nothing is kept.
  */
 void promise_keep(struct promise **list, const struct request *req);

@@ -250,7 +250,11 @@ static bool answer_run(struct connection *c, struct request *req, struct packet 
 		}
 	}
 	if (flags & WIRE_RUN_BUILD) {
-		if (status == WIRE_COLD_DISABLED || (status == WIRE_WARM && !(flags & WIRE_RUN_REBUILD))) {
+		/* launches by the name have its arguments: one that serves the command need not be built with them */
+		bool serves = status == WIRE_WARM && !(flags & WIRE_RUN_REBUILD) &&
+			      (!req->name[0] || request_same_command(t->request, req));
+
+		if (status == WIRE_COLD_DISABLED || serves) {
 			if (t)
 				promise_keep(&s->store->promises, req);
 			if (t && req->run.pool) {
@@ -522,8 +526,16 @@ static void on_gone(void *data, const struct template *t)
 	bool pool = t->pool || (t->state == TEMPLATE_REFUSED && (t->request->run.flags & WIRE_RUN_POOL));
 	char words[256];
 	uint64_t ns;
-	struct request *again = pool || t->request->name[0] ? request_copy(t->request) : NULL;
+	bool wanted = pool || t->request->name[0];
+	struct request *again;
 
+	/* its name may have been given to another command meanwhile, or taken away */
+	if (t->request->name[0]) {
+		const struct request *promised = promise_of_name(s->store->promises, t->request->name);
+
+		wanted = promised && request_same_command(promised, t->request);
+	}
+	again = wanted ? request_copy(t->request) : NULL;
 	if (!again)
 		return;
 	again->promised = true;

@@ -235,10 +235,10 @@ static bool replaces(const struct store *s, const struct template *t, const stru
 	char reason[256];
 
 	if (o->state == TEMPLATE_REFUSED)
-		return template_same_command(o, req) || same_name(o, req);
+		return template_same_program(o, req) || same_name(o, req);
 	/* the name is another command's now, or was given another readiness point */
 	if (same_name(o, req) &&
-	    (!template_same_command(o, req) || strcmp(o->request->ready, req->ready) != 0))
+	    (!request_same_command(o->request, req) || strcmp(o->request->ready, req->ready) != 0))
 		return true;
 	/* one without a name serves the same launches, but not those that give the name */
 	if (o->request->name[0] && !req->name[0])
@@ -282,7 +282,7 @@ int store_add(struct store *s, struct request *req, Warm__BuildResult *result, i
 	t->born_ns = clock_ns(CLOCK_BOOTTIME);
 	t->checked_ns = clock_ns(CLOCK_MONOTONIC);
 	for (const struct template *o = s->list; o; o = o->next)
-		if (o->state == TEMPLATE_REFUSED && template_same_command(o, req))
+		if (o->state == TEMPLATE_REFUSED && template_same_program(o, req))
 			t->attempts = o->attempts;
 	t->attempts++;
 	/* a build that failed before it began knows of no files */
@@ -386,14 +386,14 @@ void store_match(struct store *s, const struct request *req, struct template **r
 		if (t->state == TEMPLATE_REFUSED) {
 			/* one that failed is backoff.h's: store_waits() */
 			if (*ret_status == WIRE_COLD_NONE && !t->result->failed &&
-			    template_same_command(t, req) && refusal_stands(s, t)) {
+			    template_same_program(t, req) && refusal_stands(s, t)) {
 				*ret_status = WIRE_COLD_REFUSED;
 				snprintf(reason, size, "it cannot be a template: %.200s", t->result->message);
 			}
 			continue;
 		}
 		if (template_mismatch(t, req, s->config, words, sizeof(words))) {
-			if (template_same_command(t, req)) {
+			if (template_same_program(t, req)) {
 				*ret_status = WIRE_COLD_MISMATCH;
 				snprintf(reason, size, "template '%.40s' does not fit: %.150s", t->label,
 					 words);

@@ -199,6 +199,9 @@ static void test_program(void **state)
 	assert_true(P("/", "python3") != P("/", "python3", ""));
 	assert_true(P("/", "tool", "x") != P("/", "toolx"));
 	assert_true(P("/", "tool") == P("/elsewhere", "tool"));
+	assert_true(P("/", "/bin/tool", "-v") == P("/elsewhere", "/bin/tool", "-v"));
+	assert_true(P("/a", "./configure") != P("/b", "./configure"));
+	assert_true(P("/a", "../configure", "--prefix=/x") != P("/b", "../configure", "--prefix=/x"));
 }
 
 int main(void)
