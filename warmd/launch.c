@@ -21,6 +21,8 @@
 #include "warmd/terminal.h"
 #include "warmd/variant.h"
 
+#define BUILDS_FOR_ONE 8 /* of a template whose inputs change all the time */
+
 void launch_free(struct launch *l)
 {
 	if (!l)
@@ -202,18 +204,30 @@ static bool may_build_again(struct server *s, const struct template *t)
 	again = request_copy(t->request);
 	if (again)
 		build_request(s, again, NULL);
-	return again != NULL;
+	/* it may have been dropped: for want of memory, or as one too many */
+	return again && build_pending_name(s, t->label);
 }
 
-/* the name was given to a command, and its template is gone: for want of memory, of age, or its build failed */
+/* once is enough, unless a template went stale meanwhile: it may be the one that was built */
+static bool may_have_built(const struct server *s, const struct launch *l)
+{
+	return !l->built_for || (l->built_for < BUILDS_FOR_ONE && l->built_stale != s->store->dropped_stale);
+}
+
+/*
+ * The name was given to a command, and its template is gone: for want of memory, of age, its build failed, or it went
+ * stale and nobody was known to want the next one (on_gone() of server.c).
+ */
 static bool build_promised(struct server *s, struct launch *l)
 {
-	const struct request *promised = promise_of_name(s->store->promises, l->request->name);
-	struct request *copy = promised && !l->built_for ? request_copy(promised) : NULL;
+	const struct request *promised = promise_of_label(s->store->promises, l->request->name);
+	struct request *copy = promised && may_have_built(s, l) ? request_copy(promised) : NULL;
 
 	if (!copy)
 		return false;
-	l->built_for = copy->promised = true;
+	l->built_for++;
+	l->built_stale = s->store->dropped_stale;
+	copy->promised = true;
 	build_request(s, copy, NULL);
 	return build_pending_name(s, l->request->name);
 }
@@ -292,7 +306,7 @@ static void by_name(struct server *s, struct launch *l)
 
 	watch_drain(s->store->watch);
 	t = find_by_name(s, l, &fits, &own, reason, sizeof(reason));
-	if (t && t->state == TEMPLATE_READY && !store_check(s->store, t))
+	if (t && t->state == TEMPLATE_READY && !store_check(t))
 		t = NULL;
 	if (t && may_build_again(s, t))
 		t = NULL;
@@ -406,12 +420,20 @@ struct launch *launch_new(struct connection *c, struct request *req, struct pack
 
 void launch_stale(struct server *s, struct launch *l)
 {
-	if (l->by_name && build_pending_name(s, l->request->name)) {
+	if (l->by_name && (build_pending_name(s, l->request->name) || build_promised(s, l))) {
 		wait_for_build(s, l);
 		return;
 	}
 	launch_answer(l, WIRE_COLD_STALE, NULL, "its template is gone");
 	launch_free(l);
+}
+
+bool launch_waits_for(const struct server *s, const char *name)
+{
+	for (const struct launch *l = s->waiting; l; l = l->next)
+		if (strcmp(l->request->name, name) == 0 && launch_wanted(l))
+			return true;
+	return false;
 }
 
 void launch_retry(struct server *s)

@@ -64,6 +64,19 @@ const struct request *promise_of_name(const struct promise *list, const char *na
 	return NULL;
 }
 
+const struct request *promise_of_label(const struct promise *list, const char *label)
+{
+	const struct request *named = promise_of_name(list, label);
+	char its[REQUEST_LABEL_MAX];
+
+	for (const struct promise *p = list; p && !named; p = p->next) {
+		request_label(p->request, its, sizeof(its));
+		if (!p->request->name[0] && strcmp(its, label) == 0)
+			return p->request;
+	}
+	return named;
+}
+
 /* the request's own name first, then what has none */
 static int rank(const struct request *promised, const struct request *req)
 {

@@ -26,6 +26,8 @@ struct promise {
 void promise_keep(struct promise **list, const struct request *req);
 /** promise_of_name() - what @name was given to, or NULL; borrowed */
 const struct request *promise_of_name(const struct promise *list, const char *name);
+/** promise_of_label() - the same, also for the label that a template of no name gets: request_label() */
+const struct request *promise_of_label(const struct promise *list, const char *label);
 /** promise_of_command() - what was asked for the command of @req, as far as @req itself asks for nothing else; NULL: nothing */
 const struct request *promise_of_command(const struct promise *list, const struct request *req);
 /** promise_drop() - what @name was given, and, if @req has no name, its command. Return: false: nothing was */

@@ -326,18 +326,11 @@ int store_add(struct store *s, struct request *req, Warm__BuildResult *result, i
 	return 0;
 }
 
-/*
- * One that lies in what the program is, stands for REFUSAL_NS, and twice as long each time that it is found again. One that
- * failed stands as long as backoff.h says.
- */
-static bool refusal_stands(const struct store *s, const struct template *t)
+/* stands for REFUSAL_NS, and twice as long each time that it is found again; for one that failed see backoff.h */
+static bool refusal_stands(const struct template *t)
 {
-	uint64_t ns = REFUSAL_NS, left;
-	char words[4];
+	uint64_t ns = REFUSAL_NS;
 
-	if (t->result->failed)
-		return backoff_waits(s->backoff, backoff_program(t->request), clock_ns(CLOCK_MONOTONIC),
-				     &left, words, sizeof(words));
 	for (unsigned int i = 1; i < t->attempts && ns < REFUSAL_MAX_NS; i++)
 		ns *= 2;
 	if (clock_ns(CLOCK_MONOTONIC) - t->checked_ns > ns)
@@ -359,11 +352,10 @@ static const struct stale_note *recently_stale(const struct store *s, const stru
 	return last;
 }
 
-bool store_check(struct store *s, struct template *t)
+bool store_check(struct template *t)
 {
 	const char *fact = template_fact_differs(t);
 
-	(void)s;
 	if (watch_recheck(t->watch) > 0)
 		return false;
 	if (fact)
@@ -386,7 +378,7 @@ void store_match(struct store *s, const struct request *req, struct template **r
 		if (t->state == TEMPLATE_REFUSED) {
 			/* one that failed is backoff.h's: store_waits() */
 			if (*ret_status == WIRE_COLD_NONE && !t->result->failed &&
-			    template_same_program(t, req) && refusal_stands(s, t)) {
+			    template_same_program(t, req) && refusal_stands(t)) {
 				*ret_status = WIRE_COLD_REFUSED;
 				snprintf(reason, size, "it cannot be a template: %.200s", t->result->message);
 			}
@@ -400,7 +392,7 @@ void store_match(struct store *s, const struct request *req, struct template **r
 			}
 			continue;
 		}
-		if (!store_check(s, t)) {
+		if (!store_check(t)) {
 			/* the list may have changed */
 			*ret_status = WIRE_COLD_STALE;
 			stale = recently_stale(s, req);

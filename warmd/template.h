@@ -126,7 +126,7 @@ bool store_waits(const struct store *s, const struct request *req, uint64_t *ret
  *
  * Return: false: it was not; it is reported as stale, and gone.
  */
-bool store_check(struct store *s, struct template *t);
+bool store_check(struct template *t);
 
 /** store_find() - by label or decimal id; of several that of the newest, a ready one before a refused one */
 struct template *store_find(const struct store *s, const char *name);

@@ -145,6 +145,60 @@ def test_template_that_serves_is_built_again(own_warm, script):
     assert builds(w) == 5 and w.stats()["builds_deferred"] == 0
 
 
+# --- names -------------------------------------------------------------------------------------------------------
+
+@pytest.fixture
+def reader(script, tmp_path):
+    """Its file, and the command of a program that reads it at its start"""
+    path = tmp_path / "log.txt"
+    path.write_text("")
+    return path, [PYTHON, script("import m\nprint(m.LINES)\n", **{"m.py": f"LINES = len(open({str(path)!r}).readlines())\n"})]
+
+
+def add_line(path):
+    with path.open("a", encoding="utf-8") as f:
+        f.write("more\n")
+
+
+def launch(w, name):
+    return w.command("launch", name).stdout
+
+
+def made(w):
+    """Builds so far: behind those that have begun, one more is made, which does not count here"""
+    w.ls()
+    w.build(["sleep", "1"], options=["--ready", "main", "--rebuild"])
+    w.others = getattr(w, "others", 0) + 1
+    return builds(w) - w.others
+
+
+@pytest.mark.parametrize("options", [["--name", "t"], ["--pool", "1"]])
+def test_nobody_launches_the_named_template(own_warm, reader, options):
+    """A file that changes all the time has no builds made: the next launch has one made, and waits for it"""
+    w = own_warm
+    path, argv = reader
+    w.build(argv, options=options)
+    [name] = [t["name"] for t in w.ls()]
+    for n in range(1, 5):
+        for _ in range(2):
+            add_line(path)
+            assert made(w) == n and name not in [t["name"] for t in w.ls()]
+        # the first served nobody, the others too few
+        assert launch(w, name) == f"{2 * n}\n"
+        assert made(w) == n + 1
+
+
+def test_next_template_of_a_name_that_is_launched(own_warm, reader):
+    """One edit, and there is the next one before anybody asks for it"""
+    w = own_warm
+    path, argv = reader
+    w.build(argv, options=["--name", "t"])
+    assert launch(w, "t") == "0\n"
+    add_line(path)
+    assert made(w) == 2 and "t" in [t["name"] for t in w.ls()]
+    assert launch(w, "t") == "1\n" and made(w) == 2
+
+
 # --- the queue ----------------------------------------------------------------------------------------------------------
 
 def start_build(w, argv, ready="main"):

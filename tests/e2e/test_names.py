@@ -161,6 +161,7 @@ def test_removed_is_removed(own, path):
 
 def test_removed_while_it_is_built(own, path, tmp_path):
     own.build([PYTHON, path], options=["--name", "t"])
+    assert launch(own, "t") == "1\n"
     (tmp_path / "slow.py").write_text("import time\ntime.sleep(0.5)\n", encoding="utf-8")
     path.write_text("import slow\nprint(2)\n", encoding="utf-8")
     own.ls()                    # the edit is known, and the next template is under way
