@@ -8,9 +8,10 @@
  *	FAILED	the program ended, or hung, on its way to the readiness point. Its failure may be the build's doing, or one of
  *		this moment; each in a row doubles the wait. Forgotten when one succeeds, or when something that the build had
  *		read is edited.
- *	CHURN	its templates went stale because of the same thing before they had served enough launches to be worth their
- *		builds (a program that writes what it reads). The wait grows with the cost of a build, and doubles with each.
- *		Forgotten when one has served enough; halved when such changes become rare.
+ *	CHURN	its templates went stale, whatever it was that changed, before they had served enough launches to be worth
+ *		their builds (a program that writes what it reads, or puts a new file into a folder that it lists). The wait
+ *		grows with the cost of a build, and doubles with each. Forgotten when one has served enough; halved by one
+ *		that comes long after the last, measured by the cost of builds: so edits by hand do not add up.
  *
  * `warm build` asks nobody, and has all of a program forgotten. What is kept is kept by program, for as many programs as
  * there is room for, those that had a build last. Nothing here reads a clock: times are CLOCK_MONOTONIC in ns, and given.
@@ -30,6 +31,8 @@
 	(1 * 1000000000ull) /* at least, from BACKOFF_CHURN_FREE such templates in a row on */
 #define BACKOFF_CHURN_FREE 2
 #define BACKOFF_COST_TIMES 8 /* and this many times a build's processor time */
+#define BACKOFF_APART_TIMES                                                                                  \
+	2 /* so many times the shortest wait, and the wait that there was: that far apart builds cost little */
 #define BACKOFF_WORTH                                                                                        \
 	4 /* launches that pay for a build: with a tracer it takes about as long as so many cold runs */
 #define BACKOFF_MAX_NS (3600 * 1000000000ull)

@@ -132,6 +132,23 @@ def test_program_that_writes_what_it_reads(own_warm, script, tmp_path):
     assert explained(w, argv)[0] == "warm"
 
 
+def test_program_that_puts_files_into_a_folder_that_it_lists(own_warm, script, tmp_path):
+    """Another path changes each time"""
+    w = own_warm
+    folder = tmp_path / "out"
+    folder.mkdir()
+    text = "import m\n\ndef main():\n    open(f'{m.PATH}/{len(m.had)}', 'w').close()\n    print(len(m.had))\n\nmain()\n"
+    argv = [PYTHON, script(text, **{"m.py": f"import json\nimport os\nPATH = {str(folder)!r}\nhad = os.listdir(PATH)\n"})]
+    for n in range(12):
+        assert w.run(argv).out == f"{n}\n"
+        how, why = explained(w, argv)
+        if how == "waits":
+            break
+        w.idle()
+    assert how == "waits" and "too few launches" in why, (how, why)
+    assert builds(w) <= 4 and w.stats()["programs_waiting"] == 1
+
+
 def test_template_that_serves_is_built_again(own_warm, script):
     """An edit now and then, with launches in between, is what templates are for"""
     w = own_warm
