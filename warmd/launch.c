@@ -141,6 +141,7 @@ static void wait_for_build(struct server *s, struct launch *l)
 		end = &(*end)->next;
 	l->next = NULL;
 	*end = l;
+	build_awaited(s, l->request->name);
 }
 
 /*

@@ -271,6 +271,55 @@ def test_who_goes_away_is_not_waited_for(own_warm, programs):
     assert builds(w) - before == 2
 
 
+@pytest.fixture
+def behind(own_warm, programs):
+    """behind(somebody_waits): runs have had builds made, which wait for a slow one; somebody waits for one meanwhile.
+    Returns the numbers of the templates, in the order in which they were built: by the last argument"""
+    w = own_warm
+
+    def queue(somebody_waits):
+        slow = start_build(w, ["sleep", "60"], "delay=3")
+        try:
+            eventually(lambda: len(children(w.pid())) == 2, "a build that runs: its process, and the program")
+            for i in range(4):
+                w.run([programs.path("tiny"), "cat", str(i)])
+            somebody_waits()
+        finally:
+            assert finish([slow])[0]["status"] == "ready"
+        found = eventually(lambda: len(w.ls()) >= 5 and len({t["argv"][-1] for t in w.ls()} & set("0123")) == 4 and w.ls(), "all builds")
+        return {t["argv"][-1]: t["id"] for t in found}
+
+    w.start()
+    w.idle()
+    return queue
+
+
+def test_launch_goes_before_what_nobody_waits_for(own_warm, behind, reader):
+    w = own_warm
+    path, argv = reader
+    w.build(argv, options=["--name", "t"])
+    add_line(path)
+    assert "t" not in [t["name"] for t in w.ls()]
+
+    def somebody_waits():
+        assert launch(w, "t") == "1\n"
+
+    ids = behind(somebody_waits)
+    assert ids[str(argv[-1])] < min(ids[i] for i in "0123"), ids
+
+
+def test_who_joins_a_build_takes_it_to_the_front(own_warm, behind, programs):
+    w = own_warm
+    before = builds(w)
+
+    def somebody_waits():
+        assert w.build([programs.path("tiny"), "cat", "3"])["status"] == "ready"
+
+    ids = behind(somebody_waits)
+    assert ids["3"] < min(ids[i] for i in "012"), ids
+    assert builds(w) - before == 5
+
+
 def waits(pid):
     """Does it wait for an answer: in recvmsg(2)?"""
     try:
