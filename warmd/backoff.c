@@ -15,7 +15,9 @@ struct program {
 	uint64_t cost_ns; /* of the last build */
 	uint64_t failed_ns, stale_ns; /* when that was */
 	char why[160]; /* it failed */
-	char path[160]; /* changed: the end of it, if it is longer */
+	bool built; /* since the last was stale */
+	bool paths; /* not the same path each time */
+	char path[160]; /* changed last: the end of it, if it is longer */
 };
 
 struct backoff {
@@ -45,17 +47,16 @@ static uint64_t hash(uint64_t h, const char *word)
 uint64_t backoff_program(const struct request *req)
 {
 	uint64_t h = 0xcbf29ce484222325ull;
+	bool absolute;
+	uint32_t n;
 
 	h = hash(h, req->name);
 	h = hash(h, req->ready);
-	for (uint32_t i = 0; i < req->run.argc; i++) {
+	n = request_program(req, &absolute);
+	for (uint32_t i = 0; i < n; i++)
 		h = hash(h, req->argv[i]);
-		if (i > 0 && req->argv[i][0] != '-') {
-			if (req->argv[i][0] != '/')
-				h = hash(h, req->cwd);
-			break;
-		}
-	}
+	if (!absolute)
+		h = hash(h, req->cwd);
 	return h ? h : 1;
 }
 
@@ -96,14 +97,17 @@ static uint64_t failed_wait(const struct program *p)
 	return p->failures ? doubled(BACKOFF_FAILED_NS, p->failures - 1) : 0;
 }
 
-static uint64_t churn_wait(const struct program *p)
+static uint64_t churn_base(const struct program *p)
 {
 	uint64_t base = p->cost_ns < BACKOFF_MAX_NS / BACKOFF_COST_TIMES ? p->cost_ns * BACKOFF_COST_TIMES
 									 : BACKOFF_MAX_NS;
 
-	if (p->churn < BACKOFF_CHURN_FREE)
-		return 0;
-	return doubled(base > BACKOFF_CHURN_NS ? base : BACKOFF_CHURN_NS, p->churn - BACKOFF_CHURN_FREE);
+	return base > BACKOFF_CHURN_NS ? base : BACKOFF_CHURN_NS;
+}
+
+static uint64_t churn_wait(const struct program *p)
+{
+	return p->churn < BACKOFF_CHURN_FREE ? 0 : doubled(churn_base(p), p->churn - BACKOFF_CHURN_FREE);
 }
 
 void backoff_built(struct backoff *b, uint64_t program, enum backoff_outcome outcome, uint64_t cpu_ns,
@@ -113,6 +117,7 @@ void backoff_built(struct backoff *b, uint64_t program, enum backoff_outcome out
 
 	b->build_cpu_ns += cpu_ns;
 	p->cost_ns = cpu_ns;
+	p->built = true;
 	if (outcome != BACKOFF_FAILED) {
 		p->failures = 0;
 		return;
@@ -126,16 +131,19 @@ void backoff_stale(struct backoff *b, uint64_t program, const char *path, uint64
 {
 	struct program *p = get(b, program, now_ns);
 	size_t len = strlen(path), cut = len >= sizeof(p->path) ? len - sizeof(p->path) + 1 : 0;
-	bool same = strcmp(p->path, path + cut) == 0;
+	uint64_t apart = now_ns - p->stale_ns;
 
 	/* an edit is a reason to try again; a program that makes it itself is the one for the wait below */
 	p->failures = 0;
-	if (launches >= BACKOFF_WORTH || !same)
-		p->churn = launches >= BACKOFF_WORTH ? 0 : 1;
-	else if (p->churn > 1 && now_ns - p->stale_ns > 4 * churn_wait(p) && churn_wait(p))
-		p->churn = (p->churn + 1) / 2;
-	else
+	/* several of one program, for other arguments or callers, go by one edit */
+	if (launches >= BACKOFF_WORTH)
+		p->churn = 0;
+	else if (p->built && apart < churn_wait(p) + BACKOFF_APART_TIMES * churn_base(p))
 		p->churn++;
+	else if (p->built)
+		p->churn = (p->churn + 1) / 2 + !p->churn;
+	p->paths = p->churn > 1 && (p->paths || strcmp(p->path, path + cut) != 0);
+	p->built = false;
 	p->stale_ns = now_ns;
 	snprintf(p->path, sizeof(p->path), "%s", path + cut);
 }
@@ -169,8 +177,8 @@ bool backoff_waits(const struct backoff *b, uint64_t program, uint64_t now_ns, u
 		snprintf(words, size, "its last %u builds failed: %s", p->failures, p->why);
 	else
 		snprintf(words, size,
-			 "its last %u templates served too few launches to be worth it: each time %s changed",
-			 p->churn, p->path);
+			 "its last %u templates served too few launches to be worth it: %s %s changed",
+			 p->churn, p->paths ? "at last" : "each time", p->path);
 	return true;
 }
 

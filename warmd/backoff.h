@@ -9,11 +9,11 @@
  *		bear a tracer), or something that is so at this moment only (a server that it needs is down). Each failure in a row
  *		doubles the wait. The failures are forgotten when a build succeeds, or when a file that the failed build had read is
  *		edited, as that may be the repair.
- *	CHURN	a template went stale before it had served as many launches as pay for its build (BACKOFF_WORTH), and the one before
- *		it had gone stale because of the same file: a program that writes what it reads, for one. The wait is a multiple of
- *		what a build costs, and doubles with each further template that this file makes stale so early. All is forgotten
- *		when a template has served enough launches, or goes stale because of another file. If the file was left alone for
- *		more than four times the wait and then makes one more template stale, the count that the wait doubles with is halved.
+ *	CHURN	templates went stale, whatever it was that changed, before they had served as many launches as pay for their builds
+ *		(BACKOFF_WORTH): a program that writes what it reads, or puts a new file into a folder that it lists. The wait is a
+ *		multiple of what a build costs, and doubles with each such template. All is forgotten when a template has served
+ *		enough launches. The count that the wait doubles with is halved by a template that goes stale long after the one
+ *		before (measured by the cost of builds), so that edits by hand do not add up.
  *
  * `warm build` asks nobody, and has all of a program forgotten. What is kept is kept by program, for as many programs as
  * there is room for, those that had a build last. Nothing here reads a clock: times are CLOCK_MONOTONIC in ns, and given.
@@ -33,6 +33,8 @@
 	(1 * 1000000000ull) /* at least, from BACKOFF_CHURN_FREE such templates in a row on */
 #define BACKOFF_CHURN_FREE 2
 #define BACKOFF_COST_TIMES 8 /* and this many times a build's processor time */
+#define BACKOFF_APART_TIMES                                                                                  \
+	2 /* so many times the shortest wait, and the wait that there was: that far apart builds cost little */
 #define BACKOFF_WORTH                                                                                        \
 	4 /* launches that pay for a build: with a tracer it takes about as long as so many cold runs */
 #define BACKOFF_MAX_NS (3600 * 1000000000ull)
@@ -53,8 +55,8 @@ void backoff_free(struct backoff *b);
 
 /**
  * backoff_program() - a number for the program of a command, whatever its arguments are
- * It is told by the words up to the first that is no option: `python3 -m tool`, `git log`; and by the directory, unless
- * that word is an absolute path.
+ * It is told by the name and readiness point, the words that request_program() counts, and the directory where these say
+ * nothing without it.
  */
 uint64_t backoff_program(const struct request *req);
 

@@ -2,8 +2,8 @@
 /*
  * build_queue.c - which build comes next, and who waits for it.
  *
- * Whoever waits for a build (`warm build`) gets his turn, however many there are, and before what runs have built behind
- * them: of those no more wait than BACKGROUND_MAX, and none that backoff.h advises against.
+ * Whoever waits for a build (`warm build`, a launch by a name) gets his turn, however many there are, and before what runs
+ * have built behind them: of those no more wait than BACKGROUND_MAX, and none that backoff.h advises against.
  */
 #include "warmd/build_internal.h"
 
@@ -13,6 +13,7 @@
 
 #include "engine/base/clock.h"
 #include "warmd/backoff.h"
+#include "warmd/pool.h"
 
 #define BACKGROUND_MAX 16
 
@@ -22,34 +23,33 @@ static bool same_context(const struct request *a, const struct request *b)
 	       a->run.envc == b->run.envc && memcmp(a->bytes, b->bytes, a->run.strings_size) == 0;
 }
 
-static bool same_command(const struct request *a, const struct request *b)
+static bool same_template(const struct request *a, const struct request *b)
 {
-	if (a->run.argc != b->run.argc || strcmp(a->name, b->name) != 0 || strcmp(a->ready, b->ready) != 0 ||
-	    strcmp(a->cwd, b->cwd) != 0)
-		return false;
-	for (uint32_t i = 0; i < a->run.argc; i++)
-		if (strcmp(a->argv[i], b->argv[i]) != 0)
-			return false;
-	return true;
+	return strcmp(a->name, b->name) == 0 && strcmp(a->ready, b->ready) == 0 && request_same_command(a, b);
 }
 
 bool build_pending(const struct server *s, const struct request *req)
 {
 	for (const struct build *b = s->builds; b; b = b->next)
-		if (same_command(b->request, req))
+		if (same_template(b->request, req))
 			return true;
 	return false;
+}
+
+/* the name that its template will have */
+static const char *name_of(const struct build *b, char *label, size_t size)
+{
+	request_label(b->request, label, size);
+	return b->request->name[0] ? b->request->name : label;
 }
 
 static bool has_name(const struct build *list, const char *name)
 {
 	char label[REQUEST_LABEL_MAX];
 
-	for (const struct build *b = list; b; b = b->next) {
-		request_label(b->request, label, sizeof(label));
-		if (strcmp(b->request->name[0] ? b->request->name : label, name) == 0)
+	for (const struct build *b = list; b; b = b->next)
+		if (strcmp(name_of(b, label, sizeof(label)), name) == 0)
 			return true;
-	}
 	return false;
 }
 
@@ -100,15 +100,57 @@ static bool add_waiter(struct build *b, struct connection *c)
 	return true;
 }
 
+static bool has_begun(const struct build *b)
+{
+	return b->pid > 0 || b->retrying || b->ending;
+}
+
+/* by a client, or by launches of its template's name */
+static bool is_awaited(const struct server *s, const struct build *b)
+{
+	char label[REQUEST_LABEL_MAX];
+
+	return b->nwaiters || launch_waits_for(s, name_of(b, label, sizeof(label)));
+}
+
 /* behind the one that runs, and those that somebody waits for stay in front of the others */
 static void enqueue(struct server *s, struct build *b)
 {
 	struct build **at = &s->builds;
+	bool awaited = is_awaited(s, b);
 
-	while (*at && ((*at)->pid > 0 || (*at)->retrying || (*at)->ending || (*at)->nwaiters || !b->nwaiters))
+	while (*at && (!awaited || has_begun(*at) || is_awaited(s, *at)))
 		at = &(*at)->next;
 	b->next = *at;
 	*at = b;
+}
+
+/* somebody waits for it now: in front of the first for which nobody does, unless it is there already */
+static void move_up(struct server *s, struct build *b)
+{
+	struct build **to = &s->builds, **from;
+
+	while (*to != b && (has_begun(*to) || is_awaited(s, *to)))
+		to = &(*to)->next;
+	if (*to == b || !is_awaited(s, b))
+		return;
+	for (from = to; *from != b; from = &(*from)->next)
+		;
+	*from = b->next;
+	b->next = *to;
+	*to = b;
+}
+
+void build_awaited(struct server *s, const char *name)
+{
+	char label[REQUEST_LABEL_MAX];
+	struct build *next;
+
+	for (struct build *b = s->builds; b; b = next) {
+		next = b->next;
+		if (strcmp(name_of(b, label, sizeof(label)), name) == 0)
+			move_up(s, b);
+	}
 }
 
 /* Return: it waits for @b; false: no memory, and it was told so */
@@ -135,7 +177,8 @@ void build_request(struct server *s, struct request *req, struct connection *wai
 		background += b->background && !b->nwaiters && !build_is_named(b->request);
 		if (same_context(b->request, req)) {
 			request_free(req);
-			join(b, waiter);
+			if (join(b, waiter))
+				move_up(s, b);
 			return;
 		}
 	}

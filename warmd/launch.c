@@ -21,6 +21,8 @@
 #include "warmd/terminal.h"
 #include "warmd/variant.h"
 
+#define BUILDS_FOR_ONE 8 /* of a template whose inputs change all the time */
+
 void launch_free(struct launch *l)
 {
 	if (!l)
@@ -139,6 +141,7 @@ static void wait_for_build(struct server *s, struct launch *l)
 		end = &(*end)->next;
 	l->next = NULL;
 	*end = l;
+	build_awaited(s, l->request->name);
 }
 
 /*
@@ -182,18 +185,30 @@ static bool may_build_again(struct server *s, const struct template *t)
 	again = request_copy(t->request);
 	if (again)
 		build_request(s, again, NULL);
-	return again != NULL;
+	/* it may have been dropped: for want of memory, or as one too many */
+	return again && build_pending_name(s, t->label);
 }
 
-/* the name was given to a command, and its template is gone: for want of memory, of age, or its build failed */
+/* once is enough, unless a template went stale meanwhile: it may be the one that was built */
+static bool may_have_built(const struct server *s, const struct launch *l)
+{
+	return !l->built_for || (l->built_for < BUILDS_FOR_ONE && l->built_stale != s->store->dropped_stale);
+}
+
+/*
+ * The name was given to a command, and its template is gone: for want of memory, of age, its build failed, or it went
+ * stale and nobody was known to want the next one (on_gone() of server.c).
+ */
 static bool build_promised(struct server *s, struct launch *l)
 {
-	const struct request *promised = promise_of_name(s->store->promises, l->request->name);
-	struct request *copy = promised && !l->built_for ? request_copy(promised) : NULL;
+	const struct request *promised = promise_of_label(s->store->promises, l->request->name);
+	struct request *copy = promised && may_have_built(s, l) ? request_copy(promised) : NULL;
 
 	if (!copy)
 		return false;
-	l->built_for = copy->promised = true;
+	l->built_for++;
+	l->built_stale = s->store->dropped_stale;
+	copy->promised = true;
 	build_request(s, copy, NULL);
 	return build_pending_name(s, l->request->name);
 }
@@ -211,28 +226,50 @@ static bool context_differs(const struct server *s, const struct template *t, co
 	       template_descriptors_clash(t, req, reason, size);
 }
 
-/* Return: the template of that name that fits; else one that does not, with @reason, or NULL */
-static struct template *find_by_name(struct server *s, const struct launch *l, bool *ret_fits, char *reason,
-				     size_t size)
+/* one who brings no environment is served with the template's, which for one of another context is not the name's */
+static bool takes_its_environment(const struct launch *l, const struct template *t,
+				  const struct request *promised)
 {
-	struct template *first = store_find(s->store, l->request->name);
+	return !(l->request->run.flags & WIRE_LAUNCH_ENV) && !request_same_environment(t->request, promised);
+}
+
+/* of the command that has the name now; numbers, and what labels are made of, are nobody's to give */
+static bool is_of_name(const struct template *t, const struct launch *l, const struct request *promised)
+{
+	return store_is_named(t, l->request->name) &&
+	       (!promised || request_same_command(t->request, promised));
+}
+
+/*
+ * @ret_own: whether what the name was given to is there itself, and not only what was built beside it for other contexts
+ * Return: the template of that name that fits; else one that does not, with @reason, or NULL
+ */
+static struct template *find_by_name(struct server *s, const struct launch *l, bool *ret_fits, bool *ret_own,
+				     char *reason, size_t size)
+{
+	const struct request *promised = promise_of_name(s->store->promises, l->request->name);
+	struct template *refused = NULL, *first = NULL;
 	char words[256];
 
-	*ret_fits = false;
-	if (!first || first->state == TEMPLATE_REFUSED)
-		return first;
-	if (!context_differs(s, first, l, reason, size)) {
-		*ret_fits = true;
-		return first;
-	}
-	for (struct template *t = first->next; t; t = t->next) {
-		if (t->state != TEMPLATE_READY || !store_is_named(t, l->request->name) ||
-		    context_differs(s, t, l, words, sizeof(words)))
+	*ret_fits = *ret_own = false;
+	for (struct template *t = s->store->list; t; t = t->next) {
+		if (!is_of_name(t, l, promised))
 			continue;
-		*ret_fits = true;
-		return t;
+		*ret_own |= !t->request->variant;
+		if (t->state == TEMPLATE_REFUSED) {
+			refused = refused ? refused : t;
+			continue;
+		}
+		*ret_fits = !context_differs(s, t, l, words, sizeof(words)) &&
+			    !(t->request->variant && promised && takes_its_environment(l, t, promised));
+		if (*ret_fits)
+			return t;
+		if (!first || (first->request->variant && !t->request->variant)) {
+			first = t;
+			snprintf(reason, size, "%s", words);
+		}
 	}
-	return first;
+	return first ? first : refused;
 }
 
 static void refuse(struct launch *l, uint32_t status, const char *reason)
@@ -246,15 +283,15 @@ static void by_name(struct server *s, struct launch *l)
 	const struct request *req = l->request;
 	char reason[256];
 	struct template *t;
-	bool fits;
+	bool fits, own;
 
 	watch_drain(s->store->watch);
-	t = find_by_name(s, l, &fits, reason, sizeof(reason));
-	if (t && t->state == TEMPLATE_READY && !store_check(s->store, t))
+	t = find_by_name(s, l, &fits, &own, reason, sizeof(reason));
+	if (t && t->state == TEMPLATE_READY && !store_check(t))
 		t = NULL;
 	if (t && may_build_again(s, t))
 		t = NULL;
-	if (!t && (build_pending_name(s, req->name) || build_promised(s, l))) {
+	if ((!t || (!fits && !own)) && (build_pending_name(s, req->name) || build_promised(s, l))) {
 		wait_for_build(s, l);
 		return;
 	}
@@ -367,12 +404,20 @@ struct launch *launch_new(struct connection *c, struct request *req, struct pack
 
 void launch_stale(struct server *s, struct launch *l)
 {
-	if (l->by_name && build_pending_name(s, l->request->name)) {
+	if (l->by_name && (build_pending_name(s, l->request->name) || build_promised(s, l))) {
 		wait_for_build(s, l);
 		return;
 	}
 	launch_answer(l, WIRE_COLD_STALE, NULL, "its template is gone");
 	launch_free(l);
+}
+
+bool launch_waits_for(const struct server *s, const char *name)
+{
+	for (const struct launch *l = s->waiting; l; l = l->next)
+		if (strcmp(l->request->name, name) == 0 && launch_wanted(l))
+			return true;
+	return false;
 }
 
 void launch_retry(struct server *s)

@@ -394,12 +394,8 @@ bool template_mismatch(const struct template *t, const struct request *req, cons
 	return template_environment_differs(t, req, config, false, reason, size);
 }
 
-bool template_same_command(const struct template *t, const struct request *req)
+bool template_same_program(const struct template *t, const struct request *req)
 {
-	const struct request *had = t->request;
-
-	return strcmp(had->argv[0], req->argv[0]) == 0 &&
-	       (!req->name[0] || strcmp(had->name, req->name) == 0) &&
-	       (had->run.argc > 1) == (req->run.argc > 1) &&
-	       (had->run.argc < 2 || strcmp(had->argv[1], req->argv[1]) == 0);
+	return (!req->name[0] || strcmp(t->request->name, req->name) == 0) &&
+	       request_same_program(t->request, req);
 }

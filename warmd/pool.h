@@ -43,7 +43,8 @@ struct launch {
 	struct connection *connection; /* NULL: gone; the launch goes on only if detached */
 	uint64_t start_ns; /* CLOCK_MONOTONIC, when the request came */
 	bool by_name; /* WIRE_LAUNCH; else WIRE_RUN */
-	bool built_for; /* a template of that name was built for it: once is enough */
+	unsigned int built_for; /* how often a template of that name was built for it */
+	uint64_t built_stale; /* how many templates had gone stale when it was */
 	uint64_t
 		starved_ns; /* CLOCK_MONOTONIC, since when it waits in a shortage: pool_starved.c; 0: it does not */
 	int oom_score_adj; /* the caller's; it may be gone when the clone is made */
@@ -205,6 +206,8 @@ struct launch *launch_new(struct connection *c, struct request *req, struct pack
 			  uint64_t start_ns);
 /** launch_on() - @l of a known template */
 void launch_on(struct server *s, struct template *t, struct launch *l);
+/** launch_waits_for() - does a launch wait for a template of this name, or label? */
+bool launch_waits_for(const struct server *s, const char *name);
 /** launch_stale() - the template that @l waited for is gone: the next one, or an answer */
 void launch_stale(struct server *s, struct launch *l);
 /** launch_wanted() - is there still somebody who wants it? */

@@ -13,25 +13,16 @@ static bool is_auto(const struct request *r)
 	return !r->ready[0] || strcmp(r->ready, "auto") == 0;
 }
 
-static bool same_command(const struct request *a, const struct request *b)
-{
-	if (a->run.argc != b->run.argc || strcmp(a->cwd, b->cwd) != 0)
-		return false;
-	for (uint32_t i = 0; i < a->run.argc; i++)
-		if (strcmp(a->argv[i], b->argv[i]) != 0)
-			return false;
-	return true;
-}
-
 static bool is_promise(const struct request *r)
 {
-	return r->name[0] || ((r->run.flags & WIRE_RUN_BUILD) && (r->run.pool || !is_auto(r)));
+	return !r->variant &&
+	       (r->name[0] || ((r->run.flags & WIRE_RUN_BUILD) && (r->run.pool || !is_auto(r))));
 }
 
 /* the new one stands in the place of the old one */
 static bool takes_the_place(const struct request *new, const struct request *old)
 {
-	return strcmp(new->name, old->name) == 0 && (new->name[0] || same_command(new, old));
+	return strcmp(new->name, old->name) == 0 && (new->name[0] || request_same_command(new, old));
 }
 
 static void drop(struct promise **at)
@@ -73,6 +64,19 @@ const struct request *promise_of_name(const struct promise *list, const char *na
 	return NULL;
 }
 
+const struct request *promise_of_label(const struct promise *list, const char *label)
+{
+	const struct request *named = promise_of_name(list, label);
+	char its[REQUEST_LABEL_MAX];
+
+	for (const struct promise *p = list; p && !named; p = p->next) {
+		request_label(p->request, its, sizeof(its));
+		if (!p->request->name[0] && strcmp(its, label) == 0)
+			return p->request;
+	}
+	return named;
+}
+
 /* the request's own name first, then what has none */
 static int rank(const struct request *promised, const struct request *req)
 {
@@ -88,7 +92,7 @@ const struct request *promise_of_command(const struct promise *list, const struc
 	for (const struct promise *p = list; p; p = p->next) {
 		const struct request *r = p->request;
 
-		if (!same_command(r, req) || !rank(r, req) ||
+		if (!request_same_command(r, req) || !rank(r, req) ||
 		    (!is_auto(req) && strcmp(r->ready, req->ready) != 0))
 			continue;
 		if (!best || rank(r, req) > rank(best, req))

@@ -20,12 +20,14 @@ struct promise {
 /**
  * promise_keep() - @req is being built
  *
- * Kept is what has a name, and what `warm build` gave options. A name is of one command, the last that it was given
+ * Kept is what has a name, and what `warm build` gave options; not what was built beside it for another context (variant.h). A name is of one command, the last that it was given
  * to; a command without a name has one set of options. Without memory nothing is kept.
  */
 void promise_keep(struct promise **list, const struct request *req);
 /** promise_of_name() - what @name was given to, or NULL; borrowed */
 const struct request *promise_of_name(const struct promise *list, const char *name);
+/** promise_of_label() - the same, also for the label that a template of no name gets: request_label() */
+const struct request *promise_of_label(const struct promise *list, const char *label);
 /** promise_of_command() - what was asked for the command of @req, as far as @req itself asks for nothing else; NULL: nothing */
 const struct request *promise_of_command(const struct promise *list, const struct request *req);
 /** promise_drop() - what @name was given, and, if @req has no name, its command. Return: false: nothing was */

@@ -120,6 +120,52 @@ void request_free(struct request *r)
 	free(r);
 }
 
+static bool same_words(const struct request *a, const struct request *b, uint32_t n)
+{
+	for (uint32_t i = 0; i < n; i++)
+		if (strcmp(a->argv[i], b->argv[i]) != 0)
+			return false;
+	return true;
+}
+
+bool request_same_command(const struct request *a, const struct request *b)
+{
+	return a->run.argc == b->run.argc && strcmp(a->cwd, b->cwd) == 0 && same_words(a, b, a->run.argc);
+}
+
+bool request_same_environment(const struct request *a, const struct request *b)
+{
+	if (a->run.envc != b->run.envc)
+		return false;
+	for (uint32_t i = 0; i < a->run.envc; i++)
+		if (strcmp(a->envp[i], b->envp[i]) != 0)
+			return false;
+	return true;
+}
+
+uint32_t request_program(const struct request *r, bool *ret_absolute)
+{
+	uint32_t n = r->run.argc ? 1 : 0;
+
+	/* a name without a slash is looked for in PATH: the shell's way, execvp(3) */
+	*ret_absolute = !n || r->argv[0][0] == '/' || !strchr(r->argv[0], '/');
+	while (n < r->run.argc && r->argv[n][0] == '-')
+		n++;
+	if (n == r->run.argc || !n)
+		return n;
+	*ret_absolute = *ret_absolute && r->argv[n][0] == '/';
+	return n + 1;
+}
+
+bool request_same_program(const struct request *a, const struct request *b)
+{
+	bool absolute;
+	uint32_t n = request_program(a, &absolute);
+
+	return request_program(b, &absolute) == n && same_words(a, b, n) &&
+	       (absolute || strcmp(a->cwd, b->cwd) == 0);
+}
+
 bool request_inherits(const struct request *r, int fd)
 {
 	return fd > 2 && fd < 256 && (r->run.inherited_fds[fd / 64] >> (fd % 64) & 1);
@@ -156,8 +202,10 @@ struct request *request_copy(const struct request *r)
 	memcpy(packet + sizeof(r->run), r->bytes, r->run.strings_size);
 	if (request_parse(packet, len, &copy, NULL) < 0)
 		copy = NULL;
-	if (copy)
+	if (copy) {
 		copy->promised = r->promised;
+		copy->variant = r->variant;
+	}
 	free(packet);
 	return copy;
 }
@@ -223,6 +271,8 @@ struct request *request_variant(const struct request *r, const struct request *l
 	run->header.size = (uint32_t)(at - packet);
 	if (run->header.size > WIRE_MAX_SIZE || request_parse(packet, run->header.size, &made, NULL) < 0)
 		made = NULL;
+	if (made)
+		made->variant = true;
 	free(packet);
 	return made;
 }

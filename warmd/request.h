@@ -14,6 +14,7 @@ struct request {
 	struct wire_run run; /* the fixed part */
 	const char *name, *ready, *cwd; /* point into bytes */
 	char **argv, **envp; /* NULL-terminated, point into bytes */
+	bool variant; /* made by request_variant(): nobody asked for it */
 	bool promised; /* built again for its name's sake, which `warm rm` may take away meanwhile */
 	char *bytes; /* owned */
 };
@@ -39,6 +40,19 @@ void request_free(struct request *r);
 
 /** request_label() - the name that its template gets: the given one, or one made of the command */
 void request_label(const struct request *r, char *ret, size_t size);
+
+/** request_same_command() - do they run the same: all arguments, in the same directory? */
+bool request_same_command(const struct request *a, const struct request *b);
+/** request_same_environment() - the same variables, in the same order */
+bool request_same_environment(const struct request *a, const struct request *b);
+/**
+ * request_program() - how many of the words of @r tell which program it is, and not what it works on
+ * Up to the first that is no option: `python3 -m tool`, `git log`.
+ * @ret_absolute: the same program in every directory: neither the first nor the last of these words is a relative path
+ */
+uint32_t request_program(const struct request *r, bool *ret_absolute);
+/** request_same_program() - are these words equal, and the directory where it counts? */
+bool request_same_program(const struct request *a, const struct request *b);
 
 /** request_inherits() - is @fd, above 2, one that the caller has open? */
 bool request_inherits(const struct request *r, int fd);

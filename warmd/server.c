@@ -251,7 +251,11 @@ static bool answer_run(struct connection *c, struct request *req, struct packet 
 		}
 	}
 	if (flags & WIRE_RUN_BUILD) {
-		if (status == WIRE_COLD_DISABLED || (status == WIRE_WARM && !(flags & WIRE_RUN_REBUILD))) {
+		/* launches by the name have its arguments: one that serves the command need not be built with them */
+		bool serves = status == WIRE_WARM && !(flags & WIRE_RUN_REBUILD) &&
+			      (!req->name[0] || request_same_command(t->request, req));
+
+		if (status == WIRE_COLD_DISABLED || serves) {
 			if (t)
 				promise_keep(&s->store->promises, req);
 			if (t && req->run.pool) {
@@ -515,26 +519,48 @@ static void tick_pools(struct server *s)
 	clone_reap_unknown(s);
 }
 
-/* what launches name is wanted again */
+/* a name may have been given to another command meanwhile, or taken away */
+static bool still_named(const struct server *s, const struct template *t)
+{
+	const struct request *promised = promise_of_name(s->store->promises, t->request->name);
+
+	return promised && request_same_command(promised, t->request);
+}
+
+/*
+ * What launches name is wanted again. Built ahead of the next launch is what the last template's launches speak for, as
+ * long as it pays: else a file that changes all the time would have builds run for nobody. The next launch has it built
+ * (build_promised() of launch.c), and waits.
+ */
 static void on_gone(void *data, const struct template *t)
 {
 	struct server *s = data;
 	/* one that was refused has no pool, but may have been built for one */
 	bool pool = t->pool || (t->state == TEMPLATE_REFUSED && (t->request->run.flags & WIRE_RUN_POOL));
+	bool wanted = t->request->name[0] ? still_named(s, t) : pool;
+	bool awaited = launch_waits_for(s, t->label), waits;
 	char words[256];
 	uint64_t ns;
-	struct request *again = pool || t->request->name[0] ? request_copy(t->request) : NULL;
+	struct request *again;
 
+	if (t->state == TEMPLATE_READY && !t->launches && !awaited)
+		wanted = false;
+	again = wanted ? request_copy(t->request) : NULL;
 	if (!again)
 		return;
 	again->promised = true;
 	again->run.flags = pool ? WIRE_RUN_POOL : 0;
 	again->run.pool = t->pool ? t->pool->size : t->request->run.pool;
+	waits = store_waits(s->store, again, &ns, words, sizeof(words));
 	/* what was refused is tried again at each edit, but not without end by something that changes all the time */
-	if (t->state == TEMPLATE_REFUSED && store_waits(s->store, again, &ns, words, sizeof(words)))
+	if (waits && t->state == TEMPLATE_REFUSED) {
 		build_request_later(s, again, ns < NAMED_WAIT_NS ? ns : NAMED_WAIT_NS);
-	else
+	} else if (waits && !awaited) {
+		backoff_deferred(s->store->backoff);
+		request_free(again);
+	} else {
 		build_request(s, again, NULL);
+	}
 }
 
 static int on_second(sd_event_source *source, uint64_t usec, void *data)

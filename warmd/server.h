@@ -178,6 +178,8 @@ void build_request_later(struct server *s, struct request *req, uint64_t ns);
 bool build_pending(const struct server *s, const struct request *req);
 /** build_pending_name() - the same by the name or label of its template */
 bool build_pending_name(const struct server *s, const char *name);
+/** build_awaited() - a launch waits for a template of this name or label: its build comes before those that nobody waits for */
+void build_awaited(struct server *s, const char *name);
 /** build_is_process() - is @pid the process of a build? */
 bool build_is_process(const struct server *s, pid_t pid);
 /** build_forget_waiter() - the connection is going away */

@@ -235,10 +235,10 @@ static bool replaces(const struct store *s, const struct template *t, const stru
 	char reason[256];
 
 	if (o->state == TEMPLATE_REFUSED)
-		return template_same_command(o, req) || same_name(o, req);
+		return template_same_program(o, req) || same_name(o, req);
 	/* the name is another command's now, or was given another readiness point */
 	if (same_name(o, req) &&
-	    (!template_same_command(o, req) || strcmp(o->request->ready, req->ready) != 0))
+	    (!request_same_command(o->request, req) || strcmp(o->request->ready, req->ready) != 0))
 		return true;
 	/* one without a name serves the same launches, but not those that give the name */
 	if (o->request->name[0] && !req->name[0])
@@ -282,7 +282,7 @@ int store_add(struct store *s, struct request *req, Warm__BuildResult *result, i
 	t->born_ns = clock_ns(CLOCK_BOOTTIME);
 	t->checked_ns = clock_ns(CLOCK_MONOTONIC);
 	for (const struct template *o = s->list; o; o = o->next)
-		if (o->state == TEMPLATE_REFUSED && template_same_command(o, req))
+		if (o->state == TEMPLATE_REFUSED && template_same_program(o, req))
 			t->attempts = o->attempts;
 	t->attempts++;
 	/* a build that failed before it began knows of no files */
@@ -326,18 +326,11 @@ int store_add(struct store *s, struct request *req, Warm__BuildResult *result, i
 	return 0;
 }
 
-/*
- * One that lies in what the program is, stands for REFUSAL_NS, and twice as long each time that it is found again. One that
- * failed stands as long as backoff.h says.
- */
-static bool refusal_stands(const struct store *s, const struct template *t)
+/* stands for REFUSAL_NS, and twice as long each time that it is found again; for one that failed see backoff.h */
+static bool refusal_stands(const struct template *t)
 {
-	uint64_t ns = REFUSAL_NS, left;
-	char words[4];
+	uint64_t ns = REFUSAL_NS;
 
-	if (t->result->failed)
-		return backoff_waits(s->backoff, backoff_program(t->request), clock_ns(CLOCK_MONOTONIC),
-				     &left, words, sizeof(words));
 	for (unsigned int i = 1; i < t->attempts && ns < REFUSAL_MAX_NS; i++)
 		ns *= 2;
 	if (clock_ns(CLOCK_MONOTONIC) - t->checked_ns > ns)
@@ -359,11 +352,10 @@ static const struct stale_note *recently_stale(const struct store *s, const stru
 	return last;
 }
 
-bool store_check(struct store *s, struct template *t)
+bool store_check(struct template *t)
 {
 	const char *fact = template_fact_differs(t);
 
-	(void)s;
 	if (watch_recheck(t->watch) > 0)
 		return false;
 	if (fact)
@@ -386,21 +378,21 @@ void store_match(struct store *s, const struct request *req, struct template **r
 		if (t->state == TEMPLATE_REFUSED) {
 			/* one that failed is backoff.h's: store_waits() */
 			if (*ret_status == WIRE_COLD_NONE && !t->result->failed &&
-			    template_same_command(t, req) && refusal_stands(s, t)) {
+			    template_same_program(t, req) && refusal_stands(t)) {
 				*ret_status = WIRE_COLD_REFUSED;
 				snprintf(reason, size, "it cannot be a template: %.200s", t->result->message);
 			}
 			continue;
 		}
 		if (template_mismatch(t, req, s->config, words, sizeof(words))) {
-			if (template_same_command(t, req)) {
+			if (template_same_program(t, req)) {
 				*ret_status = WIRE_COLD_MISMATCH;
 				snprintf(reason, size, "template '%.40s' does not fit: %.150s", t->label,
 					 words);
 			}
 			continue;
 		}
-		if (!store_check(s, t)) {
+		if (!store_check(t)) {
 			/* the list may have changed */
 			*ret_status = WIRE_COLD_STALE;
 			stale = recently_stale(s, req);

@@ -128,7 +128,7 @@ bool store_waits(const struct store *s, const struct request *req, uint64_t *ret
  *
  * Return: false: it was not; it is reported as stale, and gone.
  */
-bool store_check(struct store *s, struct template *t);
+bool store_check(struct template *t);
 
 /** store_find() - by label or decimal id; of several that of the newest, a ready one before a refused one */
 struct template *store_find(const struct store *s, const char *name);
@@ -180,7 +180,7 @@ bool template_descriptors_clash(const struct template *t, const struct request *
 				size_t size);
 /** template_stdio_changes() - bit n: descriptor n is of another kind than in the build, or not at its start */
 uint32_t template_stdio_changes(const struct template *t, const struct request *req);
-/** template_same_command() - is it the same program, for which only the context may differ? */
-bool template_same_command(const struct template *t, const struct request *req);
+/** template_same_program() - is it of the same program, so that what keeps one from being a template keeps the other? */
+bool template_same_program(const struct template *t, const struct request *req);
 
 #endif

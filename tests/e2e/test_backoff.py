@@ -132,6 +132,23 @@ def test_program_that_writes_what_it_reads(own_warm, script, tmp_path):
     assert explained(w, argv)[0] == "warm"
 
 
+def test_program_that_puts_files_into_a_folder_that_it_lists(own_warm, script, tmp_path):
+    """Another path changes each time"""
+    w = own_warm
+    folder = tmp_path / "out"
+    folder.mkdir()
+    text = "import m\n\ndef main():\n    open(f'{m.PATH}/{len(m.had)}', 'w').close()\n    print(len(m.had))\n\nmain()\n"
+    argv = [PYTHON, script(text, **{"m.py": f"import json\nimport os\nPATH = {str(folder)!r}\nhad = os.listdir(PATH)\n"})]
+    for n in range(12):
+        assert w.run(argv).out == f"{n}\n"
+        how, why = explained(w, argv)
+        if how == "waits":
+            break
+        w.idle()
+    assert how == "waits" and "too few launches" in why, (how, why)
+    assert builds(w) <= 4 and w.stats()["programs_waiting"] == 1
+
+
 def test_template_that_serves_is_built_again(own_warm, script):
     """An edit now and then, with launches in between, is what templates are for"""
     w = own_warm
@@ -143,6 +160,60 @@ def test_template_that_serves_is_built_again(own_warm, script):
         for _ in range(5):
             assert w.run(argv, strict=True).out == f"{n}\n"
     assert builds(w) == 5 and w.stats()["builds_deferred"] == 0
+
+
+# --- names -------------------------------------------------------------------------------------------------------
+
+@pytest.fixture
+def reader(script, tmp_path):
+    """Its file, and the command of a program that reads it at its start"""
+    path = tmp_path / "log.txt"
+    path.write_text("")
+    return path, [PYTHON, script("import m\nprint(m.LINES)\n", **{"m.py": f"LINES = len(open({str(path)!r}).readlines())\n"})]
+
+
+def add_line(path):
+    with path.open("a", encoding="utf-8") as f:
+        f.write("more\n")
+
+
+def launch(w, name):
+    return w.command("launch", name).stdout
+
+
+def made(w):
+    """Builds so far: behind those that have begun, one more is made, which does not count here"""
+    w.ls()
+    w.build(["sleep", "1"], options=["--ready", "main", "--rebuild"])
+    w.others = getattr(w, "others", 0) + 1
+    return builds(w) - w.others
+
+
+@pytest.mark.parametrize("options", [["--name", "t"], ["--pool", "1"]])
+def test_nobody_launches_the_named_template(own_warm, reader, options):
+    """A file that changes all the time has no builds made: the next launch has one made, and waits for it"""
+    w = own_warm
+    path, argv = reader
+    w.build(argv, options=options)
+    [name] = [t["name"] for t in w.ls()]
+    for n in range(1, 5):
+        for _ in range(2):
+            add_line(path)
+            assert made(w) == n and name not in [t["name"] for t in w.ls()]
+        # the first served nobody, the others too few
+        assert launch(w, name) == f"{2 * n}\n"
+        assert made(w) == n + 1
+
+
+def test_next_template_of_a_name_that_is_launched(own_warm, reader):
+    """One edit, and there is the next one before anybody asks for it"""
+    w = own_warm
+    path, argv = reader
+    w.build(argv, options=["--name", "t"])
+    assert launch(w, "t") == "0\n"
+    add_line(path)
+    assert made(w) == 2 and "t" in [t["name"] for t in w.ls()]
+    assert launch(w, "t") == "1\n" and made(w) == 2
 
 
 # --- the queue ----------------------------------------------------------------------------------------------------------
@@ -198,6 +269,55 @@ def test_who_goes_away_is_not_waited_for(own_warm, programs):
         finish([slow, *others])
     w.idle()
     assert builds(w) - before == 2
+
+
+@pytest.fixture
+def behind(own_warm, programs):
+    """behind(somebody_waits): runs have had builds made, which wait for a slow one; somebody waits for one meanwhile.
+    Returns the numbers of the templates, in the order in which they were built: by the last argument"""
+    w = own_warm
+
+    def queue(somebody_waits):
+        slow = start_build(w, ["sleep", "60"], "delay=3")
+        try:
+            eventually(lambda: len(children(w.pid())) == 2, "a build that runs: its process, and the program")
+            for i in range(4):
+                w.run([programs.path("tiny"), "cat", str(i)])
+            somebody_waits()
+        finally:
+            assert finish([slow])[0]["status"] == "ready"
+        found = eventually(lambda: len(w.ls()) >= 5 and len({t["argv"][-1] for t in w.ls()} & set("0123")) == 4 and w.ls(), "all builds")
+        return {t["argv"][-1]: t["id"] for t in found}
+
+    w.start()
+    w.idle()
+    return queue
+
+
+def test_launch_goes_before_what_nobody_waits_for(own_warm, behind, reader):
+    w = own_warm
+    path, argv = reader
+    w.build(argv, options=["--name", "t"])
+    add_line(path)
+    assert "t" not in [t["name"] for t in w.ls()]
+
+    def somebody_waits():
+        assert launch(w, "t") == "1\n"
+
+    ids = behind(somebody_waits)
+    assert ids[str(argv[-1])] < min(ids[i] for i in "0123"), ids
+
+
+def test_who_joins_a_build_takes_it_to_the_front(own_warm, behind, programs):
+    w = own_warm
+    before = builds(w)
+
+    def somebody_waits():
+        assert w.build([programs.path("tiny"), "cat", "3"])["status"] == "ready"
+
+    ids = behind(somebody_waits)
+    assert ids["3"] < min(ids[i] for i in "012"), ids
+    assert builds(w) - before == 5
 
 
 def waits(pid):

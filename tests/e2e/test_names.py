@@ -161,6 +161,7 @@ def test_removed_is_removed(own, path):
 
 def test_removed_while_it_is_built(own, path, tmp_path):
     own.build([PYTHON, path], options=["--name", "t"])
+    assert launch(own, "t") == "1\n"
     (tmp_path / "slow.py").write_text("import time\ntime.sleep(0.5)\n", encoding="utf-8")
     path.write_text("import slow\nprint(2)\n", encoding="utf-8")
     own.ls()                    # the edit is known, and the next template is under way
@@ -175,3 +176,74 @@ def test_why_is_told_of_a_name(own, path):
     edit(path, 2)
     r = own.run([PYTHON, path], verbose=True)
     assert r.out == "2\n" and "s.py changed" in r.err
+
+
+# --- the command of a name is all of it ------------------------------------------------------------------------------
+
+READS = "import os\nWAY = {!r} + os.environ.get('FOO', '-')\n"
+
+
+def in_context(warm, name, **env):
+    options = [word for k, v in env.items() for word in ("--env", f"{k}={v}")]
+    r = warm.command("launch", *options, name, check=False)
+    return r.stdout if r.returncode == 0 else f"[{r.returncode}] {r.stderr}"
+
+
+@pytest.fixture(params=["-m", "-c"])
+def two_commands(request, tmp_path, own):
+    """Two that begin with the same words, and read a variable at their start"""
+    for name in ("old", "new"):
+        (tmp_path / f"x{name}.py").write_text(READS.format(name) + "if __name__ == '__main__':\n    print(WAY)\n", encoding="utf-8")
+    own.env["PYTHONPATH"] = str(tmp_path)
+    return {"-m": lambda name: [PYTHON, "-m", f"x{name}"],
+            "-c": lambda name: [PYTHON, "-c", f"import x{name}\nprint(x{name}.WAY)"]}[request.param]
+
+
+def test_name_of_a_command_with_the_same_first_words(own, two_commands):
+    own.build(two_commands("old"), options=["--name", "z"])
+    assert in_context(own, "z") == "old-\n"
+    own.build(two_commands("new"), options=["--name", "z"])
+    for _ in range(3):
+        assert in_context(own, "z", FOO="other") == "newother\n"
+        assert in_context(own, "z") == "new-\n"
+    assert not [t for t in own.ls() if "old" in " ".join(t["argv"])]
+
+
+def test_edit_of_what_had_the_name(own, tmp_path):
+    """It is not built again for the name's sake"""
+    for name in ("old", "new"):
+        (tmp_path / f"x{name}.py").write_text(f"print({name!r})\n", encoding="utf-8")
+    own.env["PYTHONPATH"] = str(tmp_path)
+    for name in ("old", "new"):
+        own.build([PYTHON, "-m", f"x{name}"], options=["--name", "z", "--ready", "main"])
+        assert launch(own, "z") == f"{name}\n"
+    (tmp_path / "xold.py").write_text("print('changed')\n", encoding="utf-8")
+    assert launch(own, "z") == "new\n"
+    assert [t["name"] for t in own.ls()] == ["z"]
+
+
+def test_name_of_the_same_program_with_other_arguments(own, tmp_path):
+    """Its template would serve a run of both; launches by the name have its arguments"""
+    (tmp_path / "s.py").write_text("import json\nimport sys\n\ndef main():\n    print(sys.argv[1:])\n\nmain()\n", encoding="utf-8")
+    for args in (["a"], ["b"], ["b", "c"]):
+        own.build([PYTHON, tmp_path / "s.py", *args], options=["--name", "t"])
+        assert launch(own, "t") == f"{args}\n"
+
+
+def test_what_is_built_for_another_context_is_not_the_names(make_warm, path, tmp_path):
+    """Without a template, the next one is built as somebody asked for it"""
+    warm = make_warm({"templates_max": 1}, **NO_CACHE)
+    (tmp_path / "m.py").write_text(READS.format(""), encoding="utf-8")
+    path.write_text("import m\nprint(m.WAY)\n", encoding="utf-8")
+    other = tmp_path / "other.py"
+    edit(other, "other")
+    warm.build([PYTHON, path], options=["--name", "t"], env={"FOO": "asked"})
+    built = warm.stats()["builds_ok"]
+    for _ in range(2):
+        assert in_context(warm, "t", FOO="other") == "other\n"
+    eventually(lambda: warm.stats()["builds_ok"] == built + 1, "a template for the other context")
+    before = warm.launches("launched")
+    warm.build([PYTHON, other])
+    assert "t" not in templates(warm)
+    assert in_context(warm, "t", FOO="asked") == "asked\n"
+    assert warm.launches("launched") == before + 1

@@ -111,11 +111,47 @@ static void test_churn(void **state)
 	assert_int_equal(waits(b, A), 0);
 	use_once(b, "/cache", 0);
 	assert_int_equal(waits(b, A), 0);
-	/* another file: somebody edits here and there */
-	use_once(b, "/cache", 0);
-	use_once(b, "/cache", 0);
-	assert_true(waits(b, A) > 0);
-	use_once(b, "/other", 0);
+	/* that it is another path each time changes nothing: a folder that is listed, and gets a new file */
+	for (unsigned int i = 2; i < 8; i++) {
+		char path[32];
+
+		snprintf(path, sizeof(path), "/folder/%u", i);
+		use_once(b, path, 1);
+		assert_true(waits(b, A) == (BACKOFF_COST_TIMES * NS_PER_S / 2) << (i - 2));
+		assert_non_null(strstr(words, path));
+		assert_null(strstr(words, "each time"));
+		now += waits(b, A);
+	}
+}
+
+/* somebody edits one file and runs it, again and again: less than a build in sixteen times what it costs */
+static void test_edits_by_hand(void **state)
+{
+	struct backoff *b = *state;
+
+	for (int i = 0; i < 20; i++) {
+		use_once(b, i % 3 ? "/script.py" : "/module.py", i % 2);
+		assert_int_equal(waits(b, A), 0);
+		now += 9 * NS_PER_S;
+	}
+}
+
+/* templates of one program for other arguments: one edit is one, and counts for nothing when one of them was worth it */
+static void test_one_edit_of_many(void **state)
+{
+	struct backoff *b = *state;
+
+	for (int edit = 0; edit < 2; edit++) {
+		assert_int_equal(waits(b, A), 0);
+		for (int i = 0; i < 4; i++)
+			backoff_built(b, A, BACKOFF_BUILT, NS_PER_S / 2, "", now);
+		for (int i = 0; i < 4; i++)
+			backoff_stale(b, A, "/script.py", 0, now);
+	}
+	assert_true(waits(b, A) == BACKOFF_COST_TIMES * NS_PER_S / 2);
+	backoff_built(b, A, BACKOFF_BUILT, NS_PER_S / 2, "", now);
+	for (int i = 0; i < 3; i++)
+		backoff_stale(b, A, "/script.py", i == 1 ? BACKOFF_WORTH : 0, now);
 	assert_int_equal(waits(b, A), 0);
 }
 
@@ -199,6 +235,9 @@ static void test_program(void **state)
 	assert_true(P("/", "python3") != P("/", "python3", ""));
 	assert_true(P("/", "tool", "x") != P("/", "toolx"));
 	assert_true(P("/", "tool") == P("/elsewhere", "tool"));
+	assert_true(P("/", "/bin/tool", "-v") == P("/elsewhere", "/bin/tool", "-v"));
+	assert_true(P("/a", "./configure") != P("/b", "./configure"));
+	assert_true(P("/a", "../configure", "--prefix=/x") != P("/b", "../configure", "--prefix=/x"));
 }
 
 int main(void)
@@ -207,6 +246,8 @@ int main(void)
 		cmocka_unit_test_setup_teardown(test_failures, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_what_ends_a_wait, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_churn, setup, teardown),
+		cmocka_unit_test_setup_teardown(test_edits_by_hand, setup, teardown),
+		cmocka_unit_test_setup_teardown(test_one_edit_of_many, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_churn_goes, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_failure_and_churn, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_cheap_builds_and_dear_ones, setup, teardown),

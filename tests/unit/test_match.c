@@ -540,26 +540,46 @@ static void bare_names_and_path(void **state)
 	differs("PATH");
 }
 
-static void same_command(void **state)
+static void same_program(void **state)
 {
 	struct context c = plain;
 
 	(void)state;
-	assert_true(template_same_command(&tmpl, now));
+	assert_true(template_same_program(&tmpl, now) && request_same_command(had, now));
 	c.argv[2] = "other";
+	set_now(&c);
+	assert_true(template_same_program(&tmpl, now) && !request_same_command(had, now));
 	c.cwd = "/else";
 	set_now(&c);
-	assert_true(template_same_command(&tmpl, now));
+	assert_false(template_same_program(&tmpl, now));
+	c = plain;
+	c.cwd = "/else";
+	set_now(&c);
+	assert_false(request_same_command(had, now));
+	c = plain;
 	c.argv[1] = "other";
 	set_now(&c);
-	assert_false(template_same_command(&tmpl, now));
+	assert_false(template_same_program(&tmpl, now));
 	c.argv[1] = NULL;
 	set_now(&c);
-	assert_false(template_same_command(&tmpl, now));
+	assert_false(template_same_program(&tmpl, now));
 	c = plain;
 	c.argv[0] = "x";
 	set_now(&c);
-	assert_false(template_same_command(&tmpl, now));
+	assert_false(template_same_program(&tmpl, now));
+	/* what stands behind options tells what it is, and nothing more does */
+	c = plain;
+	c.argv[1] = "-m";
+	c.argv[2] = "/tool";
+	c.argv[3] = "x";
+	set_had(&c);
+	c.cwd = "/else";
+	c.argv[3] = "y";
+	set_now(&c);
+	assert_true(template_same_program(&tmpl, now));
+	c.argv[2] = "/other";
+	set_now(&c);
+	assert_false(template_same_program(&tmpl, now));
 }
 
 /* --- the store ---------------------------------------------------------------------------------- */
@@ -810,7 +830,7 @@ int main(void)
 		T(own_environment),
 		T(loader_variables),
 		T(bare_names_and_path),
-		T(same_command),
+		T(same_program),
 		S(store_answers),
 		S(store_goes_stale),
 		S(store_knows_facts),

@@ -263,7 +263,7 @@ static void launches(void **state)
 /* a template's command, in the context of a launch by its name */
 static void variants(void **state)
 {
-	struct request *had, *launch, *made;
+	struct request *had, *launch, *made, *copy;
 
 	(void)state;
 	set("t\0auto\0/work\0p\0x\0A=1\0B=2\0", 25, 2, 2);
@@ -296,6 +296,11 @@ static void variants(void **state)
 		assert_int_equal(made->run.ignored_signals, 6);
 		assert_int_equal(made->run.pool, 3);
 		assert_int_equal(made->run.tag, 0);
+		assert_true(made->variant && !had->variant);
+		copy = request_copy(made);
+		assert_true(copy && copy->variant);
+		assert_true(request_same_environment(made, had) == !env);
+		request_free(copy);
 		request_free(made);
 		request_free(launch);
 	}
