@@ -14,10 +14,10 @@ from conftest import PACKAGE, ROOT
 LIBRARY = os.environ.get("WARM_TEST_LIBWARM", os.path.join(ROOT, "build", "libwarm.so"))
 MAGIC, VERSION = 0x4D524157, 4
 RUN_REPLY, LAUNCH, EXITED = 3, 7, 8
-NONE, LAUNCHED = 1, 10
+NONE, LAUNCHED = 1, 11
 ENV = 1 << 7
-RUN_SIZE, RUN_TAG = 496, 400            # struct wire_run
-REPLY_SIZE, REPLY_TAG, REPLY_REASON = 360, 88, 104      # struct wire_run_reply
+RUN_SIZE, RUN_TAG = 640, 552            # struct wire_run
+REPLY_SIZE, REPLY_TAG, REPLY_REASON = 376, 96, 120      # struct wire_run_reply
 
 
 class Server(threading.Thread):
