@@ -14,7 +14,7 @@ import time
 
 import pytest
 from c_programs import CALL
-from conftest import PYTHON, SAN, TIMEOUT, children, eventually, exists, need
+from conftest import PYTHON, SAN, TIMEOUT, children, eventually, exists, need, state
 from launches import Launches, descriptors_of, gone, launches_of, name_of_process, skeletons
 
 MAIN = ["--ready", "main"]
@@ -152,6 +152,9 @@ def test_stopped_parked_clone_is_replaced(launches, programs, first):
     stopped = launches.wait_parked(2)
     for clone in stopped:
         os.kill(clone, signal.SIGSTOP)
+    # the signal stops a process when that process runs next: an order that arrives before then is the program's own business
+    for clone in stopped:
+        eventually(lambda clone=clone: state(clone) in "TZX", "the stop")
     if first:
         assert launches.run(name).status == 3
     eventually(lambda: gone(stopped), "their ends")
