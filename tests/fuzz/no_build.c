@@ -53,3 +53,9 @@ bool build_is_process(const struct server *s, pid_t pid)
 	(void)pid;
 	return false;
 }
+
+void build_awaited(struct server *s, const char *name)
+{
+	(void)s;
+	(void)name;
+}
