@@ -9,13 +9,17 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <linux/fs.h>
+#include <linux/netlink.h>
+#include <linux/rtnetlink.h>
 #include <netinet/in.h>
+#include <sched.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/file.h>
 #include <sys/ioctl.h>
+#include <sys/ipc.h>
 #include <sys/mman.h>
 #include <sys/prctl.h>
 #include <sys/socket.h>
@@ -398,6 +402,14 @@ static void others(void **state)
 		{ SYS_prctl, { PR_SET_SECCOMP, 2 }, "installs a seccomp filter" },
 		{ SYS_ptrace, { 0 }, "uses ptrace" },
 		{ SYS_reboot, { 0 }, "reboots" },
+		{ SYS_shmctl, { 1, IPC_RMID }, "uses System V shared memory" },
+		{ SYS_semctl, { 1, 0, IPC_RMID }, "uses a System V semaphore" },
+		{ SYS_mq_timedsend, { 1 }, "uses a message queue" },
+		{ SYS_mount_setattr, { 0 }, "changes a mount" },
+		{ SYS_kcmp, { 1, 1 }, "asks about process 1" },
+		{ SYS_clone, { CLONE_NEWNET | SIGCHLD }, "starts a process in namespaces of its own" },
+		{ SYS_clone, { CLONE_UNTRACED | SIGCHLD }, "starts a process that cannot be observed" },
+		{ 600, { 0 }, "makes a system call that warm does not know" },
 	};
 
 	(void)state;
@@ -409,12 +421,77 @@ static void others(void **state)
 	not_refused();
 }
 
+/* other names of what is judged: by links of the kernel's, and by descriptors that somebody else has too */
+static void other_names(void **state)
+{
+	char path[128];
+
+	(void)state;
+	put("a", "one");
+	assert_int_equal(symlink(at("none"), at("dangling")), 0);
+	mark();
+	call(SYS_unlinkat, A(AT_FDCWD), A("/proc/self/cwd/a"), 0);
+	bounded("removes ");
+	snprintf(path, sizeof(path), "/proc/self/root%.100s", at("a"));
+	open_at(path, O_WRONLY | O_TRUNC);
+	bounded("truncates ");
+	snprintf(path, sizeof(path), "/proc/self/fd/%d", FD);
+	open_at(path, O_WRONLY | O_TRUNC);
+	bounded("truncates ");
+	call(SYS_chmod, A("/proc/self/cwd"), 0700);
+	bounded("changes the mode of ");
+	open_at(at("dangling"), O_WRONLY | O_CREAT);
+	bounded("makes what ");
+	tell(SYS_write, (uint64_t[6]){ A(open_at("/proc/self/oom_score_adj", O_WRONLY)), A("0"), 1 }, true,
+	     0);
+	not_refused();
+	tell(SYS_write, (uint64_t[6]){ A(open_at("/proc/sys/kernel/hostname", O_WRONLY)), A("x"), 1 }, true,
+	     0);
+	bounded("writes to ");
+	call(SYS_flock, 0, LOCK_EX | LOCK_NB);
+	bounded("locks descriptor 0, which it inherited,");
+	call(SYS_ioctl, A(FD), 0x1234, 0);
+	bounded("makes an ioctl (0x1234)");
+	call(SYS_ioctl, A(FD), FIONREAD, A(path));
+	not_refused();
+	unchanged();
+}
+
+/* a question of the kernel is none of somebody else's; an order is, and so is an option that no clone would get */
+static void kernel_by_socket(void **state)
+{
+	struct {
+		struct nlmsghdr header;
+		struct rtgenmsg family;
+	} message = { .header = { .nlmsg_len = NLMSG_LENGTH(sizeof(struct rtgenmsg)),
+				  .nlmsg_type = RTM_GETLINK,
+				  .nlmsg_flags = NLM_F_REQUEST | NLM_F_DUMP } };
+	struct sockaddr_nl kernel = { .nl_family = AF_NETLINK };
+	int fd, one = 1;
+
+	(void)state;
+	fd = (int)call(SYS_socket, AF_NETLINK, SOCK_RAW, NETLINK_ROUTE);
+	assert_true(call(SYS_sendto, A(fd), A(&message), message.header.nlmsg_len, 0, A(&kernel),
+			 sizeof(kernel)) > 0);
+	not_refused();
+	message.header.nlmsg_type = RTM_DELLINK;
+	call(SYS_sendto, A(fd), A(&message), message.header.nlmsg_len, 0, A(&kernel), sizeof(kernel));
+	bounded("sends to the kernel by netlink");
+	fd = (int)call(SYS_socket, AF_INET, SOCK_DGRAM, 0);
+	assert_int_equal(call(SYS_setsockopt, A(fd), SOL_SOCKET, SO_BROADCAST, A(&one), sizeof(one)), 0);
+	not_refused();
+	call(SYS_setsockopt, A(fd), SOL_SOCKET, SO_ATTACH_FILTER, A(&one), sizeof(one));
+	bounded("sets option ");
+}
+
 int main(void)
 {
 #define TEST(f) cmocka_unit_test_setup_teardown(f, observed_setup, observed_teardown)
 	const struct CMUnitTest tests[] = {
-		TEST(paths),	TEST(descriptors), TEST(failures),  TEST(overtaken), TEST(devices_and_pipes),
-		TEST(bytecode), TEST(sockets),	   TEST(strangers), TEST(others),
+		TEST(paths),	   TEST(descriptors),	    TEST(failures),
+		TEST(overtaken),   TEST(devices_and_pipes), TEST(bytecode),
+		TEST(sockets),	   TEST(strangers),	    TEST(others),
+		TEST(other_names), TEST(kernel_by_socket),
 	};
 
 	alarm(60);
