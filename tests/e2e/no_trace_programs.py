@@ -216,7 +216,8 @@ def python(seed, r):
 
 C_WORDS = ["append:log.txt", "append:new-c", "truncate:notes.txt", "excl:lock", "mkdir:lock.d", "rmdir:lock.d", "rename:notes.txt", "unlink:data.bin", "chmod:config.ini",
            "flock:log.txt", "getlk:log.txt", "mkfifo:new-f", "job", "out", "connect", "kill0", "kill", "sem", "shm", "map:data.bin", "fork:log.txt",
-           "thread:log.txt", "system:echo x >> $HOME/log.txt", "system:true", "print", "stdin", "mkstemp", "tmpfile", "bind", "setpgid", "read:notes.txt", "stat:nothing", "link:notes.txt"]
+           "thread:log.txt", "system:echo x >> $HOME/log.txt", "system:true", "print", "stdin", "mkstemp", "tmpfile", "bind", "setpgid", "read:notes.txt", "stat:nothing", "link:notes.txt",
+           "foreign:data.bin", "root:notes.txt"]
 
 
 def c_program(seed, r):

@@ -152,6 +152,27 @@ static long read_some(int fd)
 	return read(fd, bytes, sizeof(bytes));
 }
 
+/* by a call of the 32-bit ABI (syscall(2): int 0x80), whose pointers are low, and whose numbers are others */
+static long foreign_unlink(const char *name)
+{
+	long r = -ENOSYS;
+	char *low = mmap(NULL, sizeof(path), PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_32BIT,
+			 -1, 0);
+
+	if (low == MAP_FAILED)
+		return -1;
+	strcpy(low, home(name));
+#ifdef __x86_64__
+	__asm__ volatile("int $0x80" : "=a"(r) : "a"(10L), "b"(low) : "memory", "r8", "r9", "r10", "r11");
+#endif
+	return r;
+}
+
+static long unlink_by_root(const char *name)
+{
+	return unlink(strcat(strcpy(path2, "/proc/self/root"), home(name)));
+}
+
 static long with_name(const char *what, const char *name)
 {
 	struct stat st;
@@ -172,6 +193,10 @@ static long with_name(const char *what, const char *name)
 		return link(home(name), strcat(strcpy(path2, env("HOME")), "/linked"));
 	if (!strcmp(what, "unlink"))
 		return unlink(home(name));
+	if (!strcmp(what, "foreign"))
+		return foreign_unlink(name);
+	if (!strcmp(what, "root"))
+		return unlink_by_root(name);
 	if (!strcmp(what, "chmod"))
 		return chmod(home(name), 0600);
 	if (!strcmp(what, "flock"))
