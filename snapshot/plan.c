@@ -277,8 +277,9 @@ int plan_build(const struct record *rec, const struct plan_options *o, struct pl
 
 	/* control, pages and huge pages go with them */
 	if (rec->nobjects + 3 > STUB_MAX_FILES)
-		return error_set(err, EOPNOTSUPP, "process %d has %zu files mapped, and a template %d at most",
-				 p->pid, rec->nobjects, STUB_MAX_FILES - 3);
+		return error_set(err, EOPNOTSUPP,
+				 "process %d has %zu files mapped, and a template %d at most", p->pid,
+				 rec->nobjects, STUB_MAX_FILES - 3);
 	plan.files = calloc(rec->nobjects + 2, sizeof(*plan.files));
 	if (!index || !plan.files) {
 		free(plan.files);
