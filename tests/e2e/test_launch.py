@@ -87,13 +87,13 @@ def test_unknown_name_starts_the_daemon_and_says_so(own_warm):
 
 
 def test_refused_template(warm, programs):
-    argv = [programs.path("descriptors"), "tcp"]
-    refused(warm, argv, "internet socket")
+    argv = [programs.path("descriptors"), "seqpacket"]
+    refused(warm, argv, "message boundaries")
     answer = warm.build(argv, options=["--name", "never", *CALL], expect=None)
     assert answer["status"] != "ready"
     r = warm.command("launch", "-v", "never", check=False)
     assert r.returncode == 0 and r.stdout == warm.cold(argv).out
-    assert "running cold: it cannot be a template" in r.stderr and "internet socket" in r.stderr
+    assert "running cold: it cannot be a template" in r.stderr and "message boundaries" in r.stderr
 
 
 def test_removed_template(launches, programs):
