@@ -128,11 +128,12 @@ int trace_call(struct trace *tr, struct tracee *t, int slot, uint64_t fn, uint64
 	       struct error *err);
 
 /**
- * trace_step_out() - no frozen thread of the root process stays between @start and @end, both exclusive
+ * trace_step_out() - no frozen thread of the root process, @but one (or NULL), stays between @start and @end, both exclusive
  *
  * For code that a clone has different bytes in: it goes on at once, one instruction after the other.
  */
-int trace_step_out(struct trace *tr, uint64_t start, uint64_t end, struct error *err);
+int trace_step_out(struct trace *tr, const struct tracee *but, uint64_t start, uint64_t end,
+		   struct error *err);
 
 /**
  * trace_skip() - a tracee in STOP_ENTRY is taken out of its system call,

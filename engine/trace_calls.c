@@ -204,11 +204,12 @@ int trace_deny(struct tracee *t, int error)
 	return arch_set_regs(t->tid, &regs);
 }
 
-int trace_step_out(struct trace *tr, uint64_t start, uint64_t end, struct error *err)
+int trace_step_out(struct trace *tr, const struct tracee *but, uint64_t start, uint64_t end,
+		   struct error *err)
 {
 	for (struct tracee *t = tr->list; t; t = t->next) {
 		arch_regs regs;
-		int r = t->tgid == tr->root ? arch_get_regs(t->tid, &regs) : -ESRCH;
+		int r = t->tgid == tr->root && t != but ? arch_get_regs(t->tid, &regs) : -ESRCH;
 
 		while (r == 0 && arch_pc(&regs) > start && arch_pc(&regs) < end) {
 			if (ptrace(PTRACE_SINGLESTEP, t->tid, 0, 0) < 0)

@@ -19,6 +19,7 @@
 struct dump_options {
 	struct tracee *ready; /* the thread at the readiness point */
 	uint32_t resume; /* enum stub_resume of that thread */
+	uint64_t wrapper; /* with DUMP_RESUME_AGAIN: the function that makes the call, which is called again; 0: the call alone */
 	int skip_fd; /* the readiness descriptor, not carried; -1 */
 	const bool *outside; /* outside[n]: descriptor n came from the caller and is not carried */
 	size_t noutside;

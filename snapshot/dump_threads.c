@@ -230,6 +230,13 @@ static void dump_sched(struct record_thread *th)
 	syscall(SYS_sched_getaffinity, th->tid, sizeof(th->affinity), th->affinity);
 }
 
+static void make_again(struct record_thread *th, uint64_t wrapper)
+{
+	arch_make_again(&th->regs);
+	if (wrapper)
+		arch_wrap_call(&th->regs, wrapper);
+}
+
 static int dump_thread(struct trace *tr, const struct dump_options *o, struct record_process *p,
 		       struct tracee *t, struct record_thread *th, struct error *err)
 {
@@ -251,7 +258,7 @@ static int dump_thread(struct trace *tr, const struct dump_options *o, struct re
 		return error_errno(err, r, "reading the registers of thread %d", t->tid);
 	p->amx |= amx;
 	if (t == o->ready && o->resume == DUMP_RESUME_AGAIN)
-		arch_make_again(&th->regs);
+		make_again(th, o->wrapper);
 	else if (t == o->ready)
 		th->resume = o->resume;
 	else

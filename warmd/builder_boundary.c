@@ -103,7 +103,7 @@ static int write_frame(struct builder *b, struct tracee *t, struct error *err)
 	arch_regs regs;
 	_cleanup_free_ void *xstate = NULL, *frame = NULL;
 	size_t xstate_len, size;
-	uint64_t sigmask, ss[3] = { 0 }, at;
+	uint64_t sigmask, ss[3] = { 0 }, at, wrapper;
 	int64_t ret = 0;
 	bool amx;
 	int r = arch_get_regs(t->tid, &regs);
@@ -124,7 +124,12 @@ static int write_frame(struct builder *b, struct tracee *t, struct error *err)
 		return error_errno(err, r < 0 ? r : -ENOMEM, "asking for the program's alternate stack");
 	ss[1] = (uint32_t)ss[1] &
 		~(uint32_t)SS_ONSTACK; /* the kernel works that out from the stack pointer */
+	r = builder_find_wrapper(b, &regs, &wrapper, err);
+	if (r < 0)
+		return r;
 	arch_make_again(&regs);
+	if (wrapper)
+		arch_wrap_call(&regs, wrapper);
 	arch_write_frame(frame, at, &regs, xstate, xstate_len, sigmask, ss);
 	r = trace_write(t->tid, at, frame, size);
 	b->leave.frame = at;

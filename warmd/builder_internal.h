@@ -136,6 +136,12 @@ int builder_boundary(struct builder *b, struct tracee *t, const char *words, str
 /** builder_leave_next() - the breakpoint of STATE_ENSURE or STATE_FETCH. Return: 0 or a negative errno */
 int builder_leave_next(struct builder *b, struct tracee *t, struct error *err);
 /**
+ * builder_find_wrapper() - the function of the C library that a thread, @regs, makes its call from, if clones have a hook
+ * in it that covers the call: a clone has to call that function again
+ * @ret: its address; 0: no such function
+ */
+int builder_find_wrapper(struct builder *b, const arch_regs *regs, uint64_t *ret, struct error *err);
+/**
  * builder_stop_before() - the build is to begin anew, and stop in front of what made a child or thread
  * @origin: of that child or thread (struct tracee)
  * Return: -ERESTART; -EOPNOTSUPP if that is no help, with "@words before its readiness point"

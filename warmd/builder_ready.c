@@ -77,24 +77,55 @@ static int check_children(struct builder *b, struct error *err)
 	return builder_stop_before(b, origin, words, err);
 }
 
-/* functions that a clone has hooks in (find_hooked(), find_learning_exit()): no other thread may be behind their first byte */
+/* functions that a clone has hooks in (find_hooked(), find_learning_exit()) */
+static size_t look_up_hooked(struct builder *b, struct elf_query q[5])
+{
+	static const char *const names[] = { "madvise", "mremap", "readlink", "readlinkat", "exit" };
+
+	for (size_t i = 0; i < ARRAY_SIZE(names); i++)
+		q[i] = (struct elf_query){ .name = names[i] };
+	return elf_lookup(trace_root(b->trace), q, ARRAY_SIZE(names)) < 0 ? 0 : ARRAY_SIZE(names);
+}
+
+static bool is_hidden_by_hook(const struct elf_query *q, uint64_t pc)
+{
+	return q->addr && pc > q->addr && pc < q->addr + sizeof(((struct stub_patch *)0)->bytes);
+}
+
+/* no other thread may be behind their first byte; of the one at the readiness point: builder_find_wrapper() */
 static int leave_hooked(struct builder *b, struct error *err)
 {
-	struct elf_query q[] = { { .name = "madvise" },
-				 { .name = "mremap" },
-				 { .name = "readlink" },
-				 { .name = "readlinkat" },
-				 { .name = "exit" } };
+	struct elf_query q[5];
 	int r = 0;
 
-	if ((!trace_tracees(b->trace)->next && b->ready) ||
-	    elf_lookup(trace_root(b->trace), q, ARRAY_SIZE(q)) < 0)
+	if (!trace_tracees(b->trace)->next && b->ready)
 		return 0;
-	for (size_t i = 0; i < ARRAY_SIZE(q) && r == 0; i++)
+	for (size_t i = 0, n = look_up_hooked(b, q); i < n && r == 0; i++)
 		if (q[i].addr)
-			r = trace_step_out(b->trace, q[i].addr,
+			r = trace_step_out(b->trace, b->ready, q[i].addr,
 					   q[i].addr + sizeof(((struct stub_patch *)0)->bytes), err);
 	return r;
+}
+
+int builder_find_wrapper(struct builder *b, const arch_regs *regs, uint64_t *ret, struct error *err)
+{
+	uint8_t text[sizeof(((struct stub_patch *)0)->bytes) + 8];
+	struct elf_query q[5];
+
+	*ret = 0;
+	for (size_t i = 0, n = look_up_hooked(b, q); i < n; i++) {
+		size_t len = arch_pc(regs) - q[i].addr;
+
+		if (!is_hidden_by_hook(&q[i], arch_pc(regs) - 1))
+			continue;
+		if (len > sizeof(text) || trace_read(trace_root(b->trace), q[i].addr, text, len) < 0 ||
+		    !arch_is_wrapper(text, len))
+			return error_set(err, EOPNOTSUPP,
+					 "it stands inside %s() of its C library, where clones have a hook",
+					 q[i].name);
+		*ret = q[i].addr;
+	}
+	return 0;
 }
 
 /* the standard descriptors must still be what they were, because a clone keeps its caller's */
@@ -412,6 +443,16 @@ static int hold_files(struct builder *b, struct error *err)
 	return 0;
 }
 
+static int find_wrapper_at_ready(struct builder *b, uint64_t *ret, struct error *err)
+{
+	arch_regs regs;
+	int r = arch_get_regs(b->ready->tid, &regs);
+
+	if (r < 0)
+		return error_errno(err, r, "reading the program's registers");
+	return builder_find_wrapper(b, &regs, ret, err);
+}
+
 int builder_take(struct builder *b, struct plan_options *po, struct error *err)
 {
 	struct dump_options d = { .ready = b->ready,
@@ -443,6 +484,8 @@ int builder_take(struct builder *b, struct plan_options *po, struct error *err)
 	r = trace_freeze(b->trace, err);
 	if (r == 0)
 		r = leave_hooked(b, err);
+	if (r == 0 && d.resume == DUMP_RESUME_AGAIN)
+		r = find_wrapper_at_ready(b, &d.wrapper, err);
 	if (r == 0)
 		r = check_children(b, err);
 	if (r == 0)

@@ -186,6 +186,26 @@ void arch_make_again(arch_regs *r)
 	r->rip -= SYSCALL_INSN_LEN;
 }
 
+/* System V ABI: the fourth argument is in rcx for a function, in r10 for the kernel */
+bool arch_is_wrapper(const uint8_t *text, size_t len)
+{
+	static const uint8_t endbr64[] = { 0xf3, 0x0f, 0x1e, 0xfa }, fourth[] = { 0x49, 0x89, 0xca };
+	const uint8_t *end = text + len;
+
+	if (end - text >= 4 && memcmp(text, endbr64, sizeof(endbr64)) == 0)
+		text += sizeof(endbr64);
+	if (end - text >= 3 && memcmp(text, fourth, sizeof(fourth)) == 0)
+		text += sizeof(fourth);
+	/* mov $nr, %eax; syscall */
+	return end - text == 7 && text[0] == 0xb8 && text[5] == 0x0f && text[6] == 0x05;
+}
+
+void arch_wrap_call(arch_regs *r, uint64_t fn)
+{
+	r->rcx = r->r10;
+	r->rip = fn;
+}
+
 void arch_end_call(arch_regs *r)
 {
 	r->rax = (unsigned long long)-EINTR;

@@ -80,6 +80,13 @@ enum arch_restart {
 enum arch_restart arch_fix_restart(arch_regs *r);
 /** arch_make_again() - the call that @r is in will be made (again) when it goes on */
 void arch_make_again(arch_regs *r);
+/**
+ * arch_is_wrapper() - is @text, @len bytes from the start of a C function to behind a system call's instruction, nothing but
+ * the moves of arguments and number to where the call has them? arch_wrap_call() - the call that arch_make_again()
+ * prepared is to be made by calling such a function, at @fn, again
+ */
+bool arch_is_wrapper(const uint8_t *text, size_t len);
+void arch_wrap_call(arch_regs *r, uint64_t fn);
 /** arch_end_call() - the call that arch_make_again() prepared has ended with EINTR instead */
 void arch_end_call(arch_regs *r);
 /** arch_leave_call() - the kernel is not to look at a system call when @r goes on */
