@@ -257,7 +257,6 @@ int builder_run(const struct request *req, const struct config *cfg, int sock)
 	b.lines.argv = LONG_MAX;
 	r = build(&b, &po, &err);
 	status = builder_report_send(&b, r, &err, sock);
-	/* the process's memory, files and children end with this process */
-	trace_free(b.trace);
+	/* memory, files and what else there is end with this process */
 	return status;
 }

@@ -336,6 +336,8 @@ int builder_report_send(struct builder *b, int r, const struct error *err, int s
 			code = fill_facts(b, &m);
 		report.nfds = (uint32_t)b->plan.nfiles + 2;
 	}
+	/* the program ends before the daemon watches: its close of a file that it has open for writing is no writer's */
+	trace_free(TAKE_PTR(b->trace));
 	if (code == 0) {
 		fd = result_memfd(&m, &report.result_size);
 		code = fd < 0 ? fd : send_fds(sock, &report, sizeof(report), &fd, 1);

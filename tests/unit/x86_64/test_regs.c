@@ -482,6 +482,28 @@ static void find_syscall(void **state)
 	assert_int_equal(arch_find_syscall(code, 0), -1);
 }
 
+/* readlink() and readlinkat() of the C library, whose calls a hook at their start hides */
+static void wrappers(void **state)
+{
+	static const uint8_t plain[] = { 0xb8, 0x59, 0, 0, 0, 0x0f, 0x05 },
+			     fourth[] = { 0x49, 0x89, 0xca, 0xb8, 0x0b, 1, 0, 0, 0x0f, 0x05 },
+			     marked[] = { 0xf3, 0x0f, 0x1e, 0xfa, 0xb8, 0x59, 0, 0, 0, 0x0f, 0x05 },
+			     pushes[] = { 0x53, 0xb8, 0x59, 0, 0, 0, 0x0f, 0x05 };
+	arch_regs r = { .rip = 0x1007, .orig_rax = 0x59, .rcx = 0x1007, .r10 = 4 };
+
+	(void)state;
+	assert_true(arch_is_wrapper(plain, sizeof(plain)));
+	assert_true(arch_is_wrapper(fourth, sizeof(fourth)));
+	assert_true(arch_is_wrapper(marked, sizeof(marked)));
+	assert_false(arch_is_wrapper(pushes, sizeof(pushes)));
+	assert_false(arch_is_wrapper(plain, sizeof(plain) - 1));
+	assert_false(arch_is_wrapper(plain, 2));
+	arch_make_again(&r);
+	arch_wrap_call(&r, 0x1000);
+	assert_int_equal(r.rip, 0x1000);
+	assert_int_equal(r.rcx, 4);
+}
+
 #define T(f) cmocka_unit_test_setup(f, setup)
 
 int main(void)
@@ -489,7 +511,7 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		T(whole_state),		  T(frame_layout), T(restarts),	  T(arguments),	  T(timed_nanosleep),
 		T(timed_clock_nanosleep), T(timed_futex),  T(timed_poll), T(not_retimed), T(jump_patch),
-		T(find_syscall),
+		T(find_syscall),	  T(wrappers),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
