@@ -265,8 +265,8 @@ static int on_syscall_stop(struct trace *tr, struct tracee *t, struct error *err
 		t->denied = 0;
 		arch_set_regs(t->tid, &r);
 	}
-	/* other processes are not frozen, and go on being watched */
-	if (tr->freezing && t->tgid == tr->root)
+	/* what a frozen thread is about to do is taken back; what was done meanwhile counts. Other processes are not frozen */
+	if (tr->freezing && t->tgid == tr->root && t->in_call)
 		return 0;
 	return tr->ops->syscall(tr->data, t, t->in_call, t->in_call ? 0 : (int64_t)arch_result(&r), err);
 }
