@@ -168,3 +168,14 @@ int proc_stat_field(const char *stat, int n, uint64_t *ret)
 	*ret = strtoull(p, NULL, 10);
 	return 0;
 }
+
+void proc_comm(pid_t pid, char ret[PROC_COMM_SIZE])
+{
+	_cleanup_free_ char *comm = NULL;
+	char path[64];
+
+	snprintf(path, sizeof(path), "/proc/%d/comm", pid);
+	if (read_file(path, &comm, NULL) == 0)
+		comm[strcspn(comm, "\n")] = '\0';
+	snprintf(ret, PROC_COMM_SIZE, "%s", comm ? comm : "?");
+}

@@ -56,4 +56,9 @@ int proc_status_long(const char *status, const char *key, long *ret);
 /** proc_stat_field() - field number @n (1-based, as proc_pid_stat(5) counts) of a stat line */
 int proc_stat_field(const char *stat, int n, uint64_t *ret);
 
+#define PROC_COMM_SIZE 16 /* TASK_COMM_LEN */
+
+/** proc_comm() - the name of a process (proc_pid_comm(5)), "?" if it cannot be read */
+void proc_comm(pid_t pid, char ret[PROC_COMM_SIZE]);
+
 #endif

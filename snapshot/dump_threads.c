@@ -230,13 +230,6 @@ static void dump_sched(struct record_thread *th)
 	syscall(SYS_sched_getaffinity, th->tid, sizeof(th->affinity), th->affinity);
 }
 
-static void make_again(struct record_thread *th, uint64_t wrapper)
-{
-	arch_make_again(&th->regs);
-	if (wrapper)
-		arch_wrap_call(&th->regs, wrapper);
-}
-
 static int dump_thread(struct trace *tr, const struct dump_options *o, struct record_process *p,
 		       struct tracee *t, struct record_thread *th, struct error *err)
 {
@@ -257,12 +250,14 @@ static int dump_thread(struct trace *tr, const struct dump_options *o, struct re
 	if (r < 0)
 		return error_errno(err, r, "reading the registers of thread %d", t->tid);
 	p->amx |= amx;
-	if (t == o->ready && o->resume == DUMP_RESUME_AGAIN)
-		make_again(th, o->wrapper);
-	else if (t == o->ready)
+	if (t == o->ready && o->resume == DUMP_RESUME_AGAIN) {
+		arch_make_again(&th->regs);
+		arch_wrap_call(&th->regs, o->wrapper);
+	} else if (t == o->ready) {
 		th->resume = o->resume;
-	else
+	} else {
 		fix_call(p, th, t);
+	}
 	if (syscall(SYS_get_robust_list, t->tid, &robust.head, &robust.len) == 0) {
 		th->robust_list = (uint64_t)robust.head;
 		th->robust_len = robust.len;

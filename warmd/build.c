@@ -46,8 +46,7 @@ static void end_process(struct build *b)
 
 		kill(b->pid, SIGKILL);
 		if (wait4(b->pid, NULL, 0, &used) == b->pid)
-			b->cpu_ns = (uint64_t)(used.ru_utime.tv_sec + used.ru_stime.tv_sec) * NS_PER_S +
-				    (uint64_t)(used.ru_utime.tv_usec + used.ru_stime.tv_usec) * NS_PER_US;
+			b->cpu_ns = rusage_ns(&used);
 		b->pid = 0;
 	}
 	b->result_fd = fd_close(b->result_fd);

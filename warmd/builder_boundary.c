@@ -28,6 +28,7 @@
 
 #include "engine/base/fd.h"
 #include "engine/elf.h"
+#include "engine/proc.h"
 #include "engine/trace.h"
 #include "warmd/builder_internal.h"
 #include "warmd/observe.h"
@@ -86,14 +87,11 @@ int builder_redirects(const struct builder *b, const struct tracee *t)
 
 static int by_another(struct builder *b, const struct tracee *t, const char *words, struct error *err)
 {
-	_cleanup_free_ char *comm = NULL;
-	char path[64], longer[512];
+	char comm[PROC_COMM_SIZE], longer[512];
 
-	snprintf(path, sizeof(path), "/proc/%d/comm", t->tid);
-	if (read_file(path, &comm, NULL) == 0)
-		comm[strcspn(comm, "\n")] = '\0';
+	proc_comm(t->tid, comm);
 	snprintf(longer, sizeof(longer), "starts a %s (%s) that %.400s",
-		 t->tgid == trace_root(b->trace) ? "thread" : "process", comm ? comm : "?", words);
+		 t->tgid == trace_root(b->trace) ? "thread" : "process", comm, words);
 	return builder_stop_before(b, t->origin, longer, err);
 }
 
@@ -128,8 +126,7 @@ static int write_frame(struct builder *b, struct tracee *t, struct error *err)
 	if (r < 0)
 		return r;
 	arch_make_again(&regs);
-	if (wrapper)
-		arch_wrap_call(&regs, wrapper);
+	arch_wrap_call(&regs, wrapper);
 	arch_write_frame(frame, at, &regs, xstate, xstate_len, sigmask, ss);
 	r = trace_write(t->tid, at, frame, size);
 	b->leave.frame = at;

@@ -25,16 +25,12 @@
 #include "warmd/observe.h"
 
 /* whose exit status a clone could not ask for */
-static int unwaited(struct builder *b, long pid, unsigned int origin, struct error *err)
+static int unwaited(struct builder *b, pid_t pid, unsigned int origin, struct error *err)
 {
-	_cleanup_free_ char *comm = NULL;
-	char path[64], words[128];
+	char comm[PROC_COMM_SIZE], words[128];
 
-	snprintf(path, sizeof(path), "/proc/%ld/comm", pid);
-	if (read_file(path, &comm, NULL) == 0)
-		comm[strcspn(comm, "\n")] = '\0';
-	snprintf(words, sizeof(words), "starts a process (%s) that ends, and does not wait for it",
-		 comm ? comm : "?");
+	proc_comm(pid, comm);
+	snprintf(words, sizeof(words), "starts a process (%s) that ends, and does not wait for it", comm);
 	return builder_stop_before(b, origin, words, err);
 }
 
@@ -46,14 +42,16 @@ static int check_zombies(struct builder *b, struct error *err)
 	for (const struct tracee *t = trace_tracees(b->trace); t; t = t->next) {
 		_cleanup_free_ char *children = NULL;
 		char path[64];
+		pid_t pid;
 
 		snprintf(path, sizeof(path), "/proc/%d/task/%d/children", t->tgid, t->tid);
 		if (read_file(path, &children, NULL) < 0 || !children[0])
 			continue;
+		pid = (pid_t)strtol(children, NULL, 10);
 		for (size_t i = 0; i < b->nended; i++)
-			if (b->ended[i].pid == (pid_t)strtol(children, NULL, 10))
+			if (b->ended[i].pid == pid)
 				origin = b->ended[i].origin;
-		return unwaited(b, strtol(children, NULL, 10), origin, err);
+		return unwaited(b, pid, origin, err);
 	}
 	return 0;
 }
@@ -61,19 +59,16 @@ static int check_zombies(struct builder *b, struct error *err)
 static int check_children(struct builder *b, struct error *err)
 {
 	pid_t pid;
-	char path[64], words[128];
-	_cleanup_free_ char *comm = NULL;
+	char comm[PROC_COMM_SIZE], words[128];
 	unsigned int origin = 0;
 
 	if (!trace_others(b->trace, &pid))
 		return check_zombies(b, err);
-	snprintf(path, sizeof(path), "/proc/%d/comm", pid);
-	if (read_file(path, &comm, NULL) == 0)
-		comm[strcspn(comm, "\n")] = '\0';
+	proc_comm(pid, comm);
 	for (const struct tracee *t = trace_tracees(b->trace); t; t = t->next)
 		if (t->tgid == pid)
 			origin = t->origin;
-	snprintf(words, sizeof(words), "starts a process (%s) that does not end", comm ? comm : "?");
+	snprintf(words, sizeof(words), "starts a process (%s) that does not end", comm);
 	return builder_stop_before(b, origin, words, err);
 }
 

@@ -305,10 +305,9 @@ static uint64_t processor_time(const struct builder *b)
 
 	if (b->trace && trace_root(b->trace) > 0 && clock_getcpuclockid(trace_root(b->trace), &clock) == 0 &&
 	    clock_gettime(clock, &t) == 0)
-		ns += (uint64_t)t.tv_sec * NS_PER_S + (uint64_t)t.tv_nsec;
+		ns += timespec_ns(&t);
 	getrusage(RUSAGE_CHILDREN, &ended);
-	return ns + (uint64_t)(ended.ru_utime.tv_sec + ended.ru_stime.tv_sec) * NS_PER_S +
-	       (uint64_t)(ended.ru_utime.tv_usec + ended.ru_stime.tv_usec) * NS_PER_US;
+	return ns + rusage_ns(&ended);
 }
 
 int builder_report_send(struct builder *b, int r, const struct error *err, int sock)

@@ -194,41 +194,34 @@ static int gather(struct observe *o, pid_t tid, uint64_t vector, uint64_t count,
 	return done == len ? 0 : -EFAULT;
 }
 
-/* Takes @data, the bytes that a call wrote, as they were read back; @r < 0: they could not be */
-static int output_read_back(struct observe *o, struct thread *t, const struct observe_call *c, char *data,
-			    int r)
+static int keep_output(struct observe *o, struct thread *t, const struct observe_call *c, bool vector)
 {
-	if (r < 0) {
+	char *data;
+	int r = output_room(o, t, c, &data);
+	size_t len;
+
+	if (!data)
+		return r;
+	len = (size_t)c->ret;
+	if ((vector ? gather(o, t->tid, c->args[1], c->args[2], data, len)
+		    : peer_read(o, t->tid, c->args[1], data, len)) < 0) {
 		free(data);
 		return refuse(o, t, true, "writes output that could not be read back");
 	}
-	return output_add(o, (struct observe_output){
-				     .fd = output_origin(o, t, c), .data = data, .len = (size_t)c->ret });
+	return output_add(o,
+			  (struct observe_output){ .fd = output_origin(o, t, c), .data = data, .len = len });
 }
 
 int on_write(struct observe *o, struct thread *t, const struct observe_call *c, const struct rule *rule)
 {
-	char *data;
-	int r;
-
 	(void)rule;
-	r = output_room(o, t, c, &data);
-	if (!data)
-		return r;
-	return output_read_back(o, t, c, data, peer_read(o, t->tid, c->args[1], data, (size_t)c->ret));
+	return keep_output(o, t, c, false);
 }
 
 int on_writev(struct observe *o, struct thread *t, const struct observe_call *c, const struct rule *rule)
 {
-	char *data;
-	int r;
-
 	(void)rule;
-	r = output_room(o, t, c, &data);
-	if (!data)
-		return r;
-	return output_read_back(o, t, c, data,
-				gather(o, t->tid, c->args[1], c->args[2], data, (size_t)c->ret));
+	return keep_output(o, t, c, true);
 }
 
 /*

@@ -77,7 +77,6 @@ bool writers_matter(const char *path, const struct stat *st)
 static int has_writer(struct node *node, const char *path)
 {
 	_cleanup_close_ int fd = open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK | O_NOCTTY | O_NOFOLLOW);
-
 	struct stat st;
 
 	if (fd < 0 || fstat(fd, &st) < 0)

@@ -4,6 +4,7 @@
 #define WARM_BASE_CLOCK_H
 
 #include <stdint.h>
+#include <sys/resource.h>
 #include <time.h>
 
 #define NS_PER_US 1000ull
@@ -14,6 +15,13 @@
 static inline uint64_t timespec_ns(const struct timespec *ts)
 {
 	return (uint64_t)ts->tv_sec * NS_PER_S + (uint64_t)ts->tv_nsec;
+}
+
+/** rusage_ns() - processor time of a struct rusage, the system's and its own, in ns */
+static inline uint64_t rusage_ns(const struct rusage *used)
+{
+	return (uint64_t)(used->ru_utime.tv_sec + used->ru_stime.tv_sec) * NS_PER_S +
+	       (uint64_t)(used->ru_utime.tv_usec + used->ru_stime.tv_usec) * NS_PER_US;
 }
 
 /** clock_ns() - what @clock shows, in ns */

@@ -202,6 +202,8 @@ bool arch_is_wrapper(const uint8_t *text, size_t len)
 
 void arch_wrap_call(arch_regs *r, uint64_t fn)
 {
+	if (!fn)
+		return;
 	r->rcx = r->r10;
 	r->rip = fn;
 }

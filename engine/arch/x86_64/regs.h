@@ -83,7 +83,7 @@ void arch_make_again(arch_regs *r);
 /**
  * arch_is_wrapper() - is @text, @len bytes from the start of a C function to behind a system call's instruction, nothing but
  * the moves of arguments and number to where the call has them? arch_wrap_call() - the call that arch_make_again()
- * prepared is to be made by calling such a function, at @fn, again
+ * prepared is to be made by calling such a function, at @fn, again; 0: the call alone
  */
 bool arch_is_wrapper(const uint8_t *text, size_t len);
 void arch_wrap_call(arch_regs *r, uint64_t fn);
