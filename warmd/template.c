@@ -97,8 +97,22 @@ static void on_unseen(void *data)
 		lease_revoke(t->pool->server, t->pool);
 }
 
+static bool is_listed(const struct store *s, uint64_t id)
+{
+	for (const struct template *t = s->list; t; t = t->next)
+		if (t->id == id)
+			return true;
+	return false;
+}
+
 void store_unusable(struct store *s, struct template *t, const char *what)
 {
+	uint64_t id = t->id;
+
+	/* the clone may be faster than the event that names the file */
+	watch_drain(s->watch);
+	if (!is_listed(s, id))
+		return;
 	for (unsigned int i = 0; i < ARRAY_SIZE(s->stale); i++)
 		if (s->stale[i].when_ns && clock_ns(CLOCK_MONOTONIC) - s->stale[i].when_ns < AGAIN_NS &&
 		    strcmp(s->stale[i].label, t->label) == 0 && strcmp(s->stale[i].path, what) == 0)
