@@ -143,9 +143,15 @@ static int read_rights(int proc, int pidfd, const struct rights *own, struct rig
 		find_fields(ret);
 	for (size_t i = 0; i < ARRAY_SIZE(namespaces) && r == 0; i++)
 		r = read_namespace(proc, pidfd, i, &ret->ns[i]);
-	/* a thread that ends has no root directory any more either */
-	if (r == 0 && (ret->ns[MNT] || !own->ns[MNT]))
+	/*
+	 * A thread that ends has no root directory any more either; exit_fs() comes in front of exit_task_namespaces(),
+	 * and get_task_root() says ENOENT in between.
+	 */
+	if (r == 0 && (ret->ns[MNT] || !own->ns[MNT])) {
 		r = read_root(proc, "root", &ret->root);
+		if (r == -ENOENT)
+			r = -ESRCH;
+	}
 	for (size_t i = 0; i < ARRAY_SIZE(labels) && r == 0; i++)
 		if (own->labelled[i])
 			r = read_text(proc, labels[i], &ret->label[i]);
@@ -238,6 +244,8 @@ static bool has_ended(int proc, int r, const struct rights *thread, const struct
 
 	if (r == 0)
 		return own->ns[MNT] && !thread->ns[MNT];
+	if (r == -ESRCH)
+		return true;
 	/* links of one that is gone say EACCES, as those of one that must not be looked at: proc_fd_access_allowed() */
 	return fstatat(proc, "status", &st, 0) < 0 && (errno == ENOENT || errno == ESRCH);
 }

@@ -230,8 +230,9 @@ def differences(a, b):
     with_cache = {os.path.dirname(n.split("/__pycache__")[0] + "/") for n in b if in_cache(n)}
     for name in sorted({*a, *b}):
         if in_cache(name):
-            # warmd's own Python has the version of the program's, so it can be read here
-            if name.endswith(".pyc") and name in b and not same_version_whole(name):
+            # what is new was written by the program, whose Python is of the version of the one that runs this file;
+            # caches of other versions that were there before cannot be read here
+            if name.endswith(".pyc") and name in b and a.get(name) != b[name] and not same_version_whole(name):
                 words.append(f"{name}: half a bytecode cache")
             elif not name.endswith((".pyc", "/__pycache__")) and name not in a:
                 words.append(f"{name}: left behind")

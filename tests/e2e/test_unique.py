@@ -7,7 +7,7 @@ import sqlite3
 import subprocess
 
 import pytest
-from conftest import PYTHON, TREE, find_pythons, need, some_pythons
+from conftest import BUILD, PYTHON, SAN, TREE, find_pythons, need, some_pythons
 from launches import WAYS
 
 PACKAGE = {"PYTHONPATH": str(TREE / "lang/python"), "PYTHONDONTWRITEBYTECODE": "1"}
@@ -175,8 +175,9 @@ def test_process_id_of_the_build(warm, compile_c, tmp_path):
     source.write_text(OPENSSL)
     need(os.path.exists("/usr/include/openssl/rand.h"), "OpenSSL's headers")
     program = tmp_path / "rand"
-    from conftest import BUILD
-    subprocess.run(["gcc", "-o", program, source, f"-I{TREE / 'launcher'}", BUILD / "libwarm.a", "-lcrypto", "-ldl"], check=True)
+    # the library of a sanitizer build would bring the sanitizer into the program
+    libwarm = [f"-I{TREE}", TREE / "launcher/libwarm_ready.c"] if SAN else [BUILD / "libwarm.a"]
+    subprocess.run(["gcc", "-o", program, source, f"-I{TREE / 'launcher'}", *libwarm, "-lcrypto", "-ldl"], check=True)
     (tmp_path / "again.sh").write_text(AGAIN)
     r = subprocess.run(["unshare", "--pid", "--fork", "--mount-proc", "bash", tmp_path / "again.sh", BUILD / "warm", program, tmp_path],
                        capture_output=True, text=True, timeout=100, check=False)
