@@ -101,7 +101,7 @@ $(B)/gen/%.o: $(B)/gen/%.S
 	$(CC) -c $< -o $@
 
 # --- protobuf ----------------------------------------------------------------
-PROTO := warmd/control.proto
+PROTO := launcher/wire/control.proto
 PROTO_C := $(PROTO:%.proto=$(B)/gen/%.pb-c.c)
 PROTO_H := $(PROTO:%.proto=$(B)/gen/%.pb-c.h)
 
@@ -117,24 +117,57 @@ $(B)/obj/%.o: %.c | $(PROTO_H)
 	@mkdir -p $(@D)
 	$(CC) $(CPPFLAGS) $(HOST_CFLAGS) -Iengine/arch/$(ARCH) -MMD -MP -c $< -o $@
 
-BASE_SRC := $(wildcard engine/base/*.c)
-PTY_SRC := $(wildcard pty/*.c)
-ENGINE_SRC := $(filter-out engine/become.c,$(wildcard engine/*.c engine/arch/$(ARCH)/*.c))
-SNAPSHOT_SRC := $(wildcard snapshot/*.c)
-WARMD_SRC := $(wildcard warmd/*.c)
-TOOL_SRC := $(wildcard launcher/tool*.c launcher/doctor*.c) snapshot/unix_diag.c launcher/client.c launcher/client_start.c launcher/context.c launcher/protocol.c
+# One archive a folder, in the order of docs/design.md, "Folders": a program names the uppermost it uses and gets
+# all below. The linker reads them once, from left to right, so a call upwards is an undefined reference.
+objects = $(patsubst %.c,$(B)/obj/%.o,$(1))
+sources = $(wildcard $(1:%=%/*.c))
+OBJ_base := $(call objects,$(call sources,engine/base))
+OBJ_pty := $(call objects,$(call sources,pty))
+OBJ_wire := $(call objects,$(call sources,launcher/wire)) $(PROTO_C:%.c=%.o)
+OBJ_engine := $(filter-out %/engine/become.o,$(call objects,$(call sources,engine engine/arch/$(ARCH)))) $(B)/gen/stub.o
+OBJ_steal := $(call objects,$(call sources,engine/steal))
+OBJ_model := $(call objects,$(call sources,snapshot/model))
+OBJ_dump := $(call objects,$(call sources,snapshot/dump))
+OBJ_plan := $(call objects,$(call sources,snapshot/plan))
+OBJ_config := $(call objects,$(call sources,warmd/config))
+OBJ_stale := $(call objects,$(call sources,warmd/stale))
+OBJ_build := $(call objects,$(call sources,warmd/build)) $(B)/gen/adaptor.o
+OBJ_daemon := $(filter-out %/warmd/main.o,$(call objects,$(call sources,warmd warmd/pool)))
+LIBS := base pty wire engine steal model dump plan config stale build daemon
+libs = $(1:%=$(B)/lib/%.a)
 
-DAEMON_OBJ := $(patsubst %.c,$(B)/obj/%.o,$(BASE_SRC) $(PTY_SRC) $(ENGINE_SRC) $(SNAPSHOT_SRC) $(WARMD_SRC) launcher/protocol.c) \
-	$(PROTO_C:%.c=%.o) $(B)/gen/stub.o $(B)/gen/adaptor.o
+define archive
+$(B)/lib/$(1).a: $$(OBJ_$(1))
+	@mkdir -p $$(@D)
+	rm -f $$@
+	ar rcs $$@ $$^
+endef
+$(foreach l,$(LIBS),$(eval $(call archive,$(l))))
+
+# what each layer may use, itself included: for programs and for the tests of that layer
+LAYER_base := base
+LAYER_pty := pty base
+LAYER_wire := wire base
+LAYER_engine := steal engine base
+LAYER_steal := $(LAYER_engine) pty
+LAYER_snapshot := dump plan model engine base
+LAYER_config := config pty base
+LAYER_stale := stale wire base
+LAYER_build := build stale config wire $(LAYER_snapshot)
+LAYER_pool := daemon build stale config pty wire $(LAYER_snapshot)
+LAYER_warmd := $(LAYER_pool)
+
 $(B)/gen/stub.o: $(B)/gen/stub.blob.S
 	$(CC) -c $< -o $@
 $(B)/gen/adaptor.o: $(B)/gen/adaptor.blob.S
 	$(CC) -c $< -o $@
 
-$(B)/warmd: $(DAEMON_OBJ)
+$(B)/warmd: $(B)/obj/warmd/main.o $(call libs,$(LAYER_warmd))
 	$(CC) $(SANFLAGS) -o $@ $^ $(HOST_LIBS)
 
-$(B)/warm-tool: $(patsubst %.c,$(B)/obj/%.o,$(BASE_SRC) $(ENGINE_SRC) $(PTY_SRC) $(TOOL_SRC)) $(PROTO_C:%.c=%.o)
+TOOL_OBJ := $(call objects,$(wildcard launcher/tool*.c launcher/doctor*.c launcher/client*.c launcher/context.c)) 
+TOOL_LAYER := wire dump steal engine pty base
+$(B)/warm-tool: $(TOOL_OBJ) $(call libs,$(TOOL_LAYER))
 	$(CC) $(SANFLAGS) -o $@ $^ $(TOOL_LIBS)
 
 # --- the launcher: static musl, no libc start-up worth the name -------------------
@@ -143,7 +176,7 @@ MUSL_CFLAGS := -std=gnu11 -Os $(WARNINGS) -fno-strict-aliasing -fno-stack-protec
 	-idirafter /usr/include -idirafter /usr/include/$(ARCH)-linux-gnu
 WARM_SRC := launcher/warm.c launcher/capable.c launcher/client.c launcher/client_start.c launcher/context.c engine/become.c engine/become_json.c \
 	$(addprefix engine/base/,basket.c clock.c error.c fd.c limits.c packet.c pidfd.c runtime_dir.c scheduling.c) \
-	launcher/enter.c launcher/follow.c launcher/launch.c launcher/launch_cold.c launcher/terminal.c launcher/attach.c launcher/logs.c $(PTY_SRC)
+	launcher/enter.c launcher/follow.c launcher/launch.c launcher/launch_cold.c launcher/terminal.c launcher/attach.c launcher/logs.c $(wildcard pty/*.c)
 
 $(B)/musl/%.o: %.c
 	@mkdir -p $(@D)
@@ -231,6 +264,10 @@ test-long: test-deps
 bench: bench-deps
 	$(MAKE) all
 	$(MAKE) bench-run
+
+# includes against the direction of the folders
+check-layers:
+	python3 -B tests/layers.py
 
 check-style:
 	clang-format --dry-run -Werror $$(git ls-files '*.c' '*.h' ':!*fake*')

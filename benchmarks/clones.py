@@ -34,7 +34,7 @@ STAMP_PY = str(HERE / "programs" / "pandas_stamp.py")
 FORK_PY = str(HERE / "programs" / "pandas_fork.py")
 FLOOR = "fork, empty process"
 HEAPS = (16, 1024)  # MiB
-LEARN = 12  # launches before anything counts: warmd/hot.h
+LEARN = 12  # launches before anything counts: warmd/pool/hot.h
 
 
 def options():

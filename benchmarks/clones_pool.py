@@ -11,7 +11,7 @@ from run import HERE, PYTHON, Failure
 
 SCRIPT = [PYTHON, str(HERE / "programs" / "pandas_start.py")]
 FIRST, MORE, STEPS = 10, 50, 3  # parked before; then so many more, so many times
-LEARN = 12  # launches after which the pages that clones write are known: warmd/hot.h
+LEARN = 12  # launches after which the pages that clones write are known: warmd/pool/hot.h
 AT_ONCE = 50
 IDLE = 8  # seconds, in which a virtual machine gives free memory back to its host: the same for what is compared
 MADV_NOHUGEPAGE, MADV_POPULATE_WRITE = 15, 23

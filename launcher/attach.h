@@ -7,7 +7,7 @@
 #include <sys/types.h>
 
 #include "engine/base/error.h"
-#include "launcher/protocol.h"
+#include "launcher/wire/protocol.h"
 
 /** attach_main() - `warm attach` */
 int attach_main(int argc, char **argv);

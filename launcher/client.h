@@ -2,7 +2,7 @@
 /*
  * client.h - the client's end of the connection to warmd.
  *
- * In: the environment (where the socket is) and packets of launcher/protocol.h.
+ * In: the environment (where the socket is) and packets of launcher/wire/protocol.h.
  * Out: a connected socket whose other end is this user's warmd, packets sent and
  * received within a bounded time, descriptors never lost or truncated unseen.
  *
@@ -25,7 +25,7 @@
 
 #include "engine/base/error.h"
 #include "engine/base/runtime_dir.h"
-#include "launcher/protocol.h"
+#include "launcher/wire/protocol.h"
 
 /* descriptors that came with a packet; the receiver owns them */
 struct client_fds {

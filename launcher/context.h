@@ -14,7 +14,7 @@
 #include <stddef.h>
 #include <stdint.h>
 
-#include "launcher/protocol.h"
+#include "launcher/wire/protocol.h"
 
 /**
  * context_collect() - fill a struct wire_run with its strings

@@ -4,7 +4,7 @@
 #define WARM_LAUNCHER_ENTER_H
 
 #include "engine/become.h"
-#include "launcher/protocol.h"
+#include "launcher/wire/protocol.h"
 
 #define ENTER_MAX_FILES 1024 /* STUB_MAX_FILES */
 

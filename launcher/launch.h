@@ -7,7 +7,7 @@
 
 #include "engine/base/error.h"
 #include "launcher/follow.h"
-#include "launcher/protocol.h"
+#include "launcher/wire/protocol.h"
 
 /* a launch under way: from asking warmd to the end of the clone */
 struct launch {

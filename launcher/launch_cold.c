@@ -10,7 +10,7 @@
 
 #include "engine/base/fd.h"
 #include "launcher/client.h"
-#include "launcher/protocol.h"
+#include "launcher/wire/protocol.h"
 #include "launcher/words.h"
 
 #define ANSWER_MS 1000 /* warmd has sent it with the answer */

@@ -2,7 +2,7 @@
 /*
  * libwarm.h - inside libwarm's client side. Programs include warm.h.
  *
- * In: launches of any number of threads. Out: packets of launcher/protocol.h on one connection, and
+ * In: launches of any number of threads. Out: packets of launcher/wire/protocol.h on one connection, and
  * each answer to the thread that waits for it.
  *
  *	libwarm.c		the handle: open, close, words of a failure, records
@@ -41,7 +41,7 @@
 
 #include "engine/base/error.h"
 #include "engine/base/runtime_dir.h"
-#include "launcher/protocol.h"
+#include "launcher/wire/protocol.h"
 #include "launcher/warm.h"
 
 #define EXPORT __attribute__((visibility("default")))

@@ -19,7 +19,7 @@
 
 #define TAKEN_WORDS 128 /* bytes of arguments that warmd is told, for `warm explain` */
 #define TAKEN_ARGS  16
-#define MODELS_MAX  16 /* as LEASES_MAX in warmd/lease.c */
+#define MODELS_MAX  16 /* as LEASES_MAX in warmd/pool/lease.c */
 
 struct model {
 	struct model *next;

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * libwarm_lease.h - launches that do not wait for warmd: warmd/lease.h says what leases are.
+ * libwarm_lease.h - launches that do not wait for warmd: warmd/pool/lease.h says what leases are.
  *
  * In: models and leases that warmd sent. Out: orders to parked clones, and word of them to warmd. A launch that differs from
  * its model in anything that counts, or might, goes through warmd; so does one when warmd may have events to take

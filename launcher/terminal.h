@@ -18,7 +18,7 @@
 #include <stdbool.h>
 #include <sys/types.h>
 
-#include "launcher/protocol.h"
+#include "launcher/wire/protocol.h"
 #include "pty/relay.h"
 
 #define TERMINAL_UNREAD_MAX 4096 /* a terminal's queue holds no more: N_TTY_BUF_SIZE */

@@ -27,8 +27,8 @@
 #include <cjson/cJSON.h>
 
 #include "engine/base/error.h"
-#include "launcher/protocol.h"
-#include "warmd/control.pb-c.h"
+#include "launcher/wire/protocol.h"
+#include "launcher/wire/control.pb-c.h"
 
 #ifndef WARM_VERSION
 #define WARM_VERSION "unknown"

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT */
-/* tool_steal.c - `warm attach --steal`: engine/steal.h takes the process, pty/relay.h shows it here */
+/* tool_steal.c - `warm attach --steal`: engine/steal/steal.h takes the process, pty/relay.h shows it here */
 #include "launcher/tool.h"
 
 #include <errno.h>
@@ -15,7 +15,7 @@
 
 #include "engine/base/fd.h"
 #include "engine/base/pidfd.h"
-#include "engine/steal.h"
+#include "engine/steal/steal.h"
 #include "pty/relay.h"
 
 struct show {

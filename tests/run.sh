@@ -154,6 +154,7 @@ san_end_to_end() {
 stage "build"
 built all || { echo "$passed passed, $failed failed"; exit 1; }
 stage "unit tests"
+if make check-layers; then count 1 0; else count 0 1; fi
 unit
 # two at a time: most of the time is spent waiting
 part side adaptor_and_san_unit &

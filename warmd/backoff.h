@@ -25,7 +25,7 @@
 #include <stddef.h>
 #include <stdint.h>
 
-#include "warmd/request.h"
+#include "launcher/wire/request.h"
 
 #define BACKOFF_PROGRAMS  256
 #define BACKOFF_FAILED_NS (10 * 1000000000ull) /* after the first failure */

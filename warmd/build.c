@@ -25,8 +25,8 @@
 #include "engine/base/log.h"
 #include "warmd/backoff.h"
 #include "warmd/build_internal.h"
-#include "warmd/lease.h"
-#include "warmd/pool.h"
+#include "warmd/pool/lease.h"
+#include "warmd/pool/pool.h"
 
 #define BUILD_FILES_MAX 4096
 #define AGAIN_NAMED	100

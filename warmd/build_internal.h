@@ -3,7 +3,7 @@
 #ifndef WARM_WARMD_BUILD_INTERNAL_H
 #define WARM_WARMD_BUILD_INTERNAL_H
 
-#include "warmd/builder.h"
+#include "warmd/build/builder.h"
 #include "warmd/server.h"
 
 struct build {

@@ -13,7 +13,7 @@
 
 #include "engine/base/clock.h"
 #include "warmd/backoff.h"
-#include "warmd/pool.h"
+#include "warmd/pool/pool.h"
 
 #define BACKGROUND_MAX 16
 

@@ -14,7 +14,7 @@
 #include "engine/base/log.h"
 #include "warmd/control.h"
 #include "warmd/peer.h"
-#include "warmd/pool.h"
+#include "warmd/pool/pool.h"
 
 void *answer_own(struct answer *a, void *p)
 {

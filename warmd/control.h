@@ -5,8 +5,8 @@
 
 #include <stddef.h>
 
-#include "warmd/census.h"
-#include "warmd/control.pb-c.h"
+#include "warmd/pool/census.h"
+#include "launcher/wire/control.pb-c.h"
 #include "warmd/server.h"
 
 #define ANSWER_LINES 40 /* of `warm explain` */

@@ -7,7 +7,7 @@
 #include "engine/base/fd.h"
 #include "warmd/backoff.h"
 #include "warmd/control.h"
-#include "warmd/pool.h"
+#include "warmd/pool/pool.h"
 
 static const char *const skeleton_states[] = { "none", "starting", "ready", "broken" };
 _Static_assert(ARRAY_SIZE(skeleton_states) == SKELETON_BROKEN + 1, "a word for each state");

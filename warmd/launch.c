@@ -17,8 +17,8 @@
 #include "engine/base/fd.h"
 #include "engine/base/log.h"
 #include "warmd/peer.h"
-#include "warmd/pool.h"
-#include "warmd/terminal.h"
+#include "warmd/pool/pool.h"
+#include "warmd/pool/terminal.h"
 #include "warmd/variant.h"
 
 #define BUILDS_FOR_ONE 8 /* of a template whose inputs change all the time */

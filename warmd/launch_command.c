@@ -12,7 +12,7 @@
 #include <unistd.h>
 
 #include "engine/base/fd.h"
-#include "warmd/pool.h"
+#include "warmd/pool/pool.h"
 
 /* the program's file as the template has found it: a caller with another PATH means the same program */
 static int find_program(const struct request *had, char *ret, size_t size)

@@ -17,7 +17,7 @@
 #include "engine/base/limits.h"
 #include "engine/base/log.h"
 #include "engine/base/runtime_dir.h"
-#include "launcher/protocol.h"
+#include "launcher/wire/protocol.h"
 #include "warmd/metrics_http.h"
 #include "warmd/server.h"
 #include "warmd/socket.h"

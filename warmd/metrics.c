@@ -9,8 +9,8 @@
 #include "engine/base/fd.h"
 #include "engine/base/utf8.h"
 #include "warmd/backoff.h"
-#include "warmd/census.h"
-#include "warmd/pool.h"
+#include "warmd/pool/census.h"
+#include "warmd/pool/pool.h"
 
 #define ANSWER "request to answer"
 #define ORDER  "request to order"

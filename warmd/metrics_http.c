@@ -10,7 +10,7 @@
 
 #include "engine/base/fd.h"
 #include "engine/base/log.h"
-#include "warmd/census.h"
+#include "warmd/pool/census.h"
 #include "warmd/peer.h"
 #include "warmd/server.h"
 #include "warmd/socket.h"

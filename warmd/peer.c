@@ -21,7 +21,7 @@
 
 #include "engine/base/fd.h"
 #include "engine/base/pidfd.h"
-#include "warmd/deps_map.h"
+#include "engine/base/map.h"
 #include "warmd/oom_score.h"
 #include "warmd/rights.h"
 #include "warmd/server.h"

@@ -4,7 +4,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "launcher/protocol.h"
+#include "launcher/wire/protocol.h"
 
 #define PROMISES_MAX 1024 /* the oldest go: `warm run --name` can make any number */
 

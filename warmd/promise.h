@@ -10,7 +10,7 @@
 #ifndef WARM_WARMD_PROMISE_H
 #define WARM_WARMD_PROMISE_H
 
-#include "warmd/request.h"
+#include "launcher/wire/request.h"
 
 struct promise {
 	struct promise *next; /* newest first */

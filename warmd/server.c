@@ -14,14 +14,14 @@
 #include "engine/base/fd.h"
 #include "engine/base/log.h"
 #include "warmd/backoff.h"
-#include "warmd/hot.h"
-#include "warmd/lease.h"
+#include "warmd/pool/hot.h"
+#include "warmd/pool/lease.h"
 #include "warmd/memory.h"
 #include "warmd/oom_score.h"
 #include "warmd/peer.h"
-#include "warmd/pool.h"
+#include "warmd/pool/pool.h"
 #include "warmd/rights.h"
-#include "warmd/terminal.h"
+#include "warmd/pool/terminal.h"
 
 #define NAMED_WAIT_NS	  (10 * NS_PER_S) /* launches wait for it */
 #define ACCEPT_PAUSE_USEC 50000 /* without descriptors or memory for one more connection */

@@ -3,7 +3,7 @@
  * warmd/ - the daemon: one for each user, started by `warm` on first use or by
  * systemd's socket activation.
  *
- * In: connections on warmd.sock (launcher/protocol.h), file system events
+ * In: connections on warmd.sock (launcher/wire/protocol.h), file system events
  * (watch.h), results of builds (builder.h). Out: templates handed to launchers, cold
  * otherwise with a reason. One thread, one sd-event loop; nothing that can take long happens in
  * it: builds are processes of their own.
@@ -30,10 +30,10 @@
 #include <stdint.h>
 #include <systemd/sd-event.h>
 
-#include "launcher/protocol.h"
-#include "warmd/config.h"
+#include "launcher/wire/protocol.h"
+#include "warmd/config/config.h"
 #include "warmd/metrics.h"
-#include "warmd/request.h"
+#include "launcher/wire/request.h"
 #include "warmd/template.h"
 
 #define CONNECTIONS_MAX 1024

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 #include "warmd/backoff.h"
-#include "warmd/hot.h"
-#include "warmd/lease.h"
+#include "warmd/pool/hot.h"
+#include "warmd/pool/lease.h"
 #include "warmd/template.h"
 
 #include <errno.h>

@@ -18,11 +18,11 @@
 #include <stdbool.h>
 #include <stdint.h>
 
-#include "warmd/config.h"
-#include "warmd/control.pb-c.h"
+#include "warmd/config/config.h"
+#include "launcher/wire/control.pb-c.h"
 #include "warmd/promise.h"
-#include "warmd/request.h"
-#include "warmd/watch.h"
+#include "launcher/wire/request.h"
+#include "warmd/stale/watch.h"
 
 /* properties of the launch that count because they were asked for: BuildResult.keys */
 enum template_key {

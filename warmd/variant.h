@@ -10,7 +10,7 @@
 #ifndef WARM_WARMD_VARIANT_H
 #define WARM_WARMD_VARIANT_H
 
-#include "warmd/pool.h"
+#include "warmd/pool/pool.h"
 
 /**
  * variant_kind() - a number that is the same for two launches by name if one template would serve both

@@ -6,8 +6,8 @@
  * nobody reads the end of file of a pipe that lies there. So they lie in a socket pair of their own, whose one end goes by
  * message, and is kept by the sender too. Either of the two takes them out, and the kernel sees to it that only one does.
  */
-#ifndef WARM_BASE_BASKET_H
-#define WARM_BASE_BASKET_H
+#ifndef WARM_ENGINE_BASE_BASKET_H
+#define WARM_ENGINE_BASE_BASKET_H
 
 #include <stdbool.h>
 

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /* clock.h - times as one number of nanoseconds. */
-#ifndef WARM_BASE_CLOCK_H
-#define WARM_BASE_CLOCK_H
+#ifndef WARM_ENGINE_BASE_CLOCK_H
+#define WARM_ENGINE_BASE_CLOCK_H
 
 #include <stdint.h>
 #include <sys/resource.h>

@@ -7,8 +7,8 @@
  * they return 0 (or a count) and leave *err alone. err may be NULL: then only
  * the code is reported. Libraries return, they do not log.
  */
-#ifndef WARM_BASE_ERROR_H
-#define WARM_BASE_ERROR_H
+#ifndef WARM_ENGINE_BASE_ERROR_H
+#define WARM_ENGINE_BASE_ERROR_H
 
 struct error {
 	int code; /* negative errno; 0: no error */

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /* facts.h - what programs ask of the machine, as numbers to be compared: they stay the same until somebody changes the machine */
-#ifndef WARM_BASE_FACTS_H
-#define WARM_BASE_FACTS_H
+#ifndef WARM_ENGINE_BASE_FACTS_H
+#define WARM_ENGINE_BASE_FACTS_H
 
 #include <stddef.h>
 #include <stdint.h>

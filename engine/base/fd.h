@@ -5,8 +5,8 @@
  * -EBADF means "no descriptor". Ownership is handed on with TAKE_FD() and
  * TAKE_PTR(); what a function still owns at its end is released by _cleanup_.
  */
-#ifndef WARM_BASE_FD_H
-#define WARM_BASE_FD_H
+#ifndef WARM_ENGINE_BASE_FD_H
+#define WARM_ENGINE_BASE_FD_H
 
 #include <errno.h>
 #include <stddef.h>

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /* limits.h - resource limits of a process that serves others: getrlimit(2) */
-#ifndef WARM_BASE_LIMITS_H
-#define WARM_BASE_LIMITS_H
+#ifndef WARM_ENGINE_BASE_LIMITS_H
+#define WARM_ENGINE_BASE_LIMITS_H
 
 /**
  * limits_raise() - soft limits to what the hard ones allow: they were meant for whoever started this process

@@ -6,8 +6,8 @@
  * It does not grow without bound: a message that comes again and again is counted after a while instead of written
  * (log_limit.h), and a file that is full becomes FILE.1 (LOG_OLD), in the place of the one before.
  */
-#ifndef WARM_BASE_LOG_H
-#define WARM_BASE_LOG_H
+#ifndef WARM_ENGINE_BASE_LOG_H
+#define WARM_ENGINE_BASE_LOG_H
 
 #include <stddef.h>
 

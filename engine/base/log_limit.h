@@ -4,8 +4,8 @@
  *
  * A kind is a place in the source, told by its format string, so that a name or number in a message makes no other kind.
  */
-#ifndef WARM_BASE_LOG_LIMIT_H
-#define WARM_BASE_LOG_LIMIT_H
+#ifndef WARM_ENGINE_BASE_LOG_LIMIT_H
+#define WARM_ENGINE_BASE_LOG_LIMIT_H
 
 #include <stdbool.h>
 #include <stddef.h>

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /* packet.h - packets with descriptors on unix sockets: sendmsg(2), unix(7) */
-#ifndef WARM_BASE_PACKET_H
-#define WARM_BASE_PACKET_H
+#ifndef WARM_ENGINE_BASE_PACKET_H
+#define WARM_ENGINE_BASE_PACKET_H
 
 #include <stddef.h>
 #include <sys/uio.h>

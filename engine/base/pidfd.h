@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /* pidfd.h - what pidfds can do, with what older kernels have instead */
-#ifndef WARM_BASE_PIDFD_H
-#define WARM_BASE_PIDFD_H
+#ifndef WARM_ENGINE_BASE_PIDFD_H
+#define WARM_ENGINE_BASE_PIDFD_H
 
 #include <stdbool.h>
 #include <sys/types.h>

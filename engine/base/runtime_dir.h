@@ -5,8 +5,8 @@
  * In: the environment. Out: a path that a socket's address can hold, checked for its owner and
  * mode. On the latency path of `warm run`: no malloc, and no stdio but for the words of a failure.
  */
-#ifndef WARM_BASE_RUNTIME_DIR_H
-#define WARM_BASE_RUNTIME_DIR_H
+#ifndef WARM_ENGINE_BASE_RUNTIME_DIR_H
+#define WARM_ENGINE_BASE_RUNTIME_DIR_H
 
 #include <stddef.h>
 

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /* scheduling.h - where and how a thread runs, as far as its children have it from it; the nice value is not among it */
-#ifndef WARM_BASE_SCHEDULING_H
-#define WARM_BASE_SCHEDULING_H
+#ifndef WARM_ENGINE_BASE_SCHEDULING_H
+#define WARM_ENGINE_BASE_SCHEDULING_H
 
 #include <stdint.h>
 

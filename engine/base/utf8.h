@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /* utf8.h - text from elsewhere that must become UTF-8 */
-#ifndef WARM_BASE_UTF8_H
-#define WARM_BASE_UTF8_H
+#ifndef WARM_ENGINE_BASE_UTF8_H
+#define WARM_ENGINE_BASE_UTF8_H
 
 #include <stddef.h>
 

@@ -219,7 +219,7 @@ enum stub_hook {
 	STUB_HOOK_READLINKAT,
 };
 
-/* the main thread was called away from what it did (warmd/builder_boundary.c): how it gets back */
+/* the main thread was called away from what it did (warmd/build/builder_boundary.c): how it gets back */
 struct stub_leave {
 	uint64_t
 		restore; /* void restore(void *, void *, void *), of the program: an exception that was being raised */

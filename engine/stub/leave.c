@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT */
-/* leave.c - behind the readiness point, back to where the program was called away from: warmd/builder_boundary.c */
+/* leave.c - behind the readiness point, back to where the program was called away from: warmd/build/builder_boundary.c */
 #include "engine/stub/stub.h"
 
 #include <sys/syscall.h>

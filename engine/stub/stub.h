@@ -19,8 +19,8 @@
  * Freestanding: no libc, no relocations, no writable data but stub_data, a
  * small stack (abi.h: STUB_LAUNCH_SIZE). Nothing here may be instrumented.
  */
-#ifndef WARM_STUB_H
-#define WARM_STUB_H
+#ifndef WARM_ENGINE_STUB_STUB_H
+#define WARM_ENGINE_STUB_STUB_H
 
 #include <stddef.h>
 #include <stdint.h>

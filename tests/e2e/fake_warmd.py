@@ -1,6 +1,6 @@
 #!/usr/bin/env python3
 # SPDX-License-Identifier: MIT
-"""A warmd that misbehaves on demand, to test clients of launcher/protocol.h.
+"""A warmd that misbehaves on demand, to test clients of launcher/wire/protocol.h.
 
 In a test, in a thread of its own:
 

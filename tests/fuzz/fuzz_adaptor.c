@@ -8,7 +8,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "warmd/adaptor.h"
+#include "warmd/build/adaptor.h"
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
 

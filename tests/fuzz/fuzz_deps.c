@@ -4,7 +4,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "warmd/deps.h"
+#include "warmd/stale/deps.h"
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
 

@@ -11,12 +11,13 @@ FUZZ_TARGETS := wire adaptor deps
 FUZZ_SECONDS ?= 60
 FUZZ_CC ?= clang
 FUZZ_SAN := -fsanitize=address,undefined -fno-sanitize-recover=undefined -fno-omit-frame-pointer
-FUZZ_DAEMON_OBJ := $(filter-out $(B)/obj/warmd/main.o $(B)/obj/warmd/build.o $(B)/obj/warmd/build_queue.o,$(DAEMON_OBJ))
+FUZZ_DAEMON_OBJ := $(filter-out $(B)/obj/warmd/build.o $(B)/obj/warmd/build_queue.o,$(OBJ_daemon))
+FUZZ_LIBS := $(filter-out daemon,$(LAYER_warmd))
 FUZZ_GEN_OBJ := $(B)/gen/stub.o $(B)/gen/adaptor.o
 # the same sources by another compiler
-FUZZ_CLANG_OBJ := $(patsubst $(B)/%,$(B)/fuzz/%,$(filter-out $(FUZZ_GEN_OBJ),$(FUZZ_DAEMON_OBJ)))
+FUZZ_CLANG_OBJ := $(patsubst $(B)/%,$(B)/fuzz/%,$(filter-out $(FUZZ_GEN_OBJ),$(FUZZ_DAEMON_OBJ) $(foreach l,$(FUZZ_LIBS),$(OBJ_$(l)))))
 
-$(B)/tests/replay_%: $(B)/obj/tests/fuzz/fuzz_%.o $(B)/obj/tests/fuzz/replay_main.o $(B)/obj/tests/fuzz/no_build.o $(FUZZ_DAEMON_OBJ)
+$(B)/tests/replay_%: $(B)/obj/tests/fuzz/fuzz_%.o $(B)/obj/tests/fuzz/replay_main.o $(B)/obj/tests/fuzz/no_build.o $(FUZZ_DAEMON_OBJ) $(call libs,$(FUZZ_LIBS))
 	@mkdir -p $(@D)
 	$(CC) $(SANFLAGS) -o $@ $^ $(HOST_LIBS)
 

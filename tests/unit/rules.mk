@@ -4,48 +4,42 @@
 #   make unit              all of them; $(B)/tests/unit.count gets "PASSED FAILED"
 #   make unit T=layout     one of them
 #
+# The folders mirror the tree. The tests of a folder are linked with its layer (LAYER_ in the Makefile) and nothing
+# above, so that a call upwards fails to build.
 # WARM_MUST_WORK=1 counts skipped tests as failures.
 
-UNIT_SRC := $(wildcard tests/unit/test_*.c)
-UNIT_ARCH_SRC := $(wildcard tests/unit/$(ARCH)/test_*.c)
-UNIT_NAMES := $(notdir $(basename $(UNIT_SRC) $(UNIT_ARCH_SRC)))
+UNIT_FOLDERS := base pty wire engine snapshot config stale build pool warmd
+unit_sources = $(wildcard tests/unit/$(1)/test_*.c tests/unit/$(1)/$(ARCH)/test_*.c)
+UNIT_LAUNCHER_SRC := $(call unit_sources,launcher)
+UNIT_NAMES := $(notdir $(basename $(foreach f,$(UNIT_FOLDERS) launcher,$(call unit_sources,$(f)))))
 UNIT_TIMEOUT ?= 60
-UNIT_DAEMON_OBJ := $(filter-out $(B)/obj/warmd/main.o,$(DAEMON_OBJ))
-UNIT_TOOL_OBJ := $(filter-out $(B)/obj/launcher/tool.o,$(patsubst %.c,$(B)/obj/%.o,$(BASE_SRC) $(ENGINE_SRC) $(PTY_SRC) $(TOOL_SRC))) \
-	$(PROTO_C:%.c=%.o)
 
-$(B)/tests/test_tool: $(B)/obj/tests/unit/test_tool.o $(UNIT_TOOL_OBJ)
+# what several tests of a folder share
+UNIT_MORE_snapshot := $(B)/obj/tests/unit/snapshot/laid_out.o
+UNIT_MORE_stale := $(B)/obj/tests/unit/scratch.o
+UNIT_MORE_build := $(B)/obj/tests/unit/scratch.o $(B)/obj/tests/unit/build/observed.o
+UNIT_MORE_warmd := $(B)/obj/tests/unit/scratch.o
+
+define unit_test # folder, source
+$(B)/tests/$(notdir $(basename $(2))): $(B)/obj/$(2:.c=.o) $(UNIT_MORE_$(1)) $(call libs,$(LAYER_$(1)))
+	@mkdir -p $$(@D)
+	$$(CC) $$(SANFLAGS) -o $$@ $$^ $$(HOST_LIBS) -pthread -lutil -lcmocka
+endef
+$(foreach f,$(UNIT_FOLDERS),$(foreach s,$(call unit_sources,$(f)),$(eval $(call unit_test,$(f),$(s)))))
+
+$(B)/tests/test_tool: $(B)/obj/tests/unit/launcher/test_tool.o $(filter-out $(B)/obj/launcher/tool.o,$(TOOL_OBJ)) $(call libs,$(TOOL_LAYER))
 	@mkdir -p $(@D)
 	$(CC) $(SANFLAGS) -o $@ $^ $(TOOL_LIBS) -lcmocka
 
-$(B)/tests/test_%: $(B)/obj/tests/unit/test_%.o $(UNIT_DAEMON_OBJ)
+# a part of the launcher, for once with the host's libc
+$(B)/tests/test_become_json: $(B)/obj/tests/unit/launcher/test_become_json.o $(B)/obj/engine/become_json.o $(call libs,base)
 	@mkdir -p $(@D)
-	$(CC) $(SANFLAGS) -o $@ $^ $(HOST_LIBS) -lcmocka
+	$(CC) $(SANFLAGS) -o $@ $^ -lcmocka
 
 # libwarm as programs have it, and a warmd of the test's
-$(B)/tests/test_libwarm_%: $(B)/obj/tests/unit/test_libwarm_%.o $(B)/obj/tests/unit/fake_warmd.o $(LIBWARM_OBJ)
+$(B)/tests/test_libwarm_%: $(B)/obj/tests/unit/launcher/test_libwarm_%.o $(B)/obj/tests/unit/launcher/fake_warmd.o $(LIBWARM_OBJ)
 	@mkdir -p $(@D)
 	$(CC) $(SANFLAGS) -o $@ $^ -pthread -lcmocka
-
-# pty/ may use nothing but engine/base
-UNIT_PTY := ring relay giveback sent
-$(UNIT_PTY:%=$(B)/tests/test_%): $(B)/tests/test_%: $(B)/obj/tests/unit/test_%.o \
-	$(patsubst %.c,$(B)/obj/%.o,$(BASE_SRC) $(PTY_SRC))
-	@mkdir -p $(@D)
-	$(CC) $(SANFLAGS) -o $@ $^ -pthread -lutil -lcmocka
-
-# what several tests share
-$(patsubst tests/unit/%.c,$(B)/tests/%,$(wildcard tests/unit/test_layout*.c)): $(B)/obj/tests/unit/laid_out.o
-$(B)/tests/test_deps $(B)/tests/test_watch $(B)/tests/test_memory: $(B)/obj/tests/unit/scratch.o
-$(patsubst tests/unit/%.c,$(B)/tests/%,$(wildcard tests/unit/test_observe*.c)): $(B)/obj/tests/unit/scratch.o \
-	$(B)/obj/tests/unit/observed.o
-
-# a part of the launcher, for once with the host's libc
-$(B)/tests/test_become_json: $(B)/obj/engine/become_json.o
-
-$(UNIT_ARCH_SRC:tests/unit/$(ARCH)/%.c=$(B)/tests/%): $(B)/tests/%: $(B)/obj/tests/unit/$(ARCH)/%.o $(UNIT_DAEMON_OBJ)
-	@mkdir -p $(@D)
-	$(CC) $(SANFLAGS) -o $@ $^ $(HOST_LIBS) -lcmocka
 
 # a program to be looked at from outside, with both kinds of libc; never instrumented
 $(B)/tests/child_glibc: tests/unit/child.c

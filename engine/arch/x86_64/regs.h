@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /* regs.h - x86-64: registers, debug registers, frames. ptrace(2), arch/x86/kernel/ptrace.c */
-#ifndef WARM_ARCH_REGS_H
-#define WARM_ARCH_REGS_H
+#ifndef WARM_ENGINE_ARCH_X86_64_REGS_H
+#define WARM_ENGINE_ARCH_X86_64_REGS_H
 
 #include <stdbool.h>
 #include <stddef.h>

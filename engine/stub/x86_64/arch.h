@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /* x86-64: system calls and the last steps of a thread, syscall(2) and arch/x86/entry/entry_64.S */
-#ifndef WARM_STUB_ARCH_H
-#define WARM_STUB_ARCH_H
+#ifndef WARM_ENGINE_STUB_X86_64_ARCH_H
+#define WARM_ENGINE_STUB_X86_64_ARCH_H
 
 #include <stdint.h>
 

@@ -1,0 +1,223 @@
+/* SPDX-License-Identifier: MIT */
+/* dump_signals.c - dispositions, pending signals, interval timers and POSIX timers */
+#include "snapshot/dump/dump.h"
+
+#include <errno.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/ptrace.h>
+#include <sys/syscall.h>
+#include <sys/time.h>
+
+#include "engine/base/fd.h"
+#include "engine/proc.h"
+
+#define MAX_PENDING 1024
+
+static int dump_dispositions(struct trace *tr, struct record_process *p, struct error *err)
+{
+	uint64_t at = dump_scratch(tr);
+
+	for (uint32_t signo = 1; signo <= 64; signo++) {
+		struct {
+			uint64_t handler, flags, restorer, mask;
+		} sa;
+		int64_t r;
+
+		if (signo == SIGKILL || signo == SIGSTOP)
+			continue;
+		r = dump_call(tr, SYS_rt_sigaction, signo, 0, at, 8);
+		if (r < 0 || trace_read(p->pid, at, &sa, sizeof(sa)) < 0)
+			return error_set(err, EIO, "asking process %d for its signal dispositions", p->pid);
+		p->sigactions[signo - 1] = (struct stub_sigaction){
+			.handler = sa.handler,
+			.flags = sa.flags,
+			.restorer = sa.restorer,
+			.mask = sa.mask,
+			.signo = signo,
+		};
+	}
+	return 0;
+}
+
+static int peek(pid_t tid, bool shared, uint32_t index, struct record_process *p, struct error *err)
+{
+	for (uint64_t off = 0; off < MAX_PENDING; off++) {
+		struct __ptrace_peeksiginfo_args args = { .off = off,
+							  .flags = shared ? PTRACE_PEEKSIGINFO_SHARED : 0,
+							  .nr = 1 };
+		struct stub_pending *more;
+		siginfo_t info;
+		long n = ptrace(PTRACE_PEEKSIGINFO, tid, &args, &info);
+
+		if (n < 0)
+			return error_errno(err, errno, "reading pending signals of thread %d", tid);
+		if (n == 0)
+			return 0;
+		more = realloc(p->pendings, (p->npendings + 1) * sizeof(*more));
+		if (!more)
+			return error_set(err, ENOMEM, "no memory");
+		p->pendings = more;
+		more[p->npendings] = (struct stub_pending){ .tid_index = shared ? UINT32_MAX : index };
+		memcpy(more[p->npendings].info, &info, sizeof(info) < 128 ? sizeof(info) : 128);
+		p->npendings++;
+	}
+	return error_set(err, EOPNOTSUPP, "thread %d has more than %d pending signals", tid, MAX_PENDING);
+}
+
+static void dump_itimers(struct trace *tr, struct record_process *p)
+{
+	uint64_t at = dump_scratch(tr);
+
+	for (int which = ITIMER_REAL; which <= ITIMER_PROF; which++) {
+		uint64_t v[4];
+
+		if (dump_call(tr, SYS_getitimer, (uint64_t)which, at, 0, 0) < 0 ||
+		    trace_read(p->pid, at, v, sizeof(v)) < 0 || (!v[2] && !v[3]))
+			continue;
+		p->itimers[p->nitimers++] = (struct stub_itimer){
+			.which = which,
+			.interval_us = v[0] * 1000000 + v[1],
+			.value_us = v[2] * 1000000 + v[3],
+		};
+	}
+}
+
+static int parse_timer(const char *text, struct stub_timer *t, const struct record_process *p,
+		       struct error *err)
+{
+	const char *notify;
+	int signo, id, clock;
+	void *value;
+	long pid = 0;
+
+	/* Documentation/filesystems/proc.rst, /proc/PID/timers: ID, signal: N/PTR, notify: how/pid.N, ClockID */
+	if (sscanf(text, "ID: %d signal: %d/%p", &id, &signo, &value) != 3)
+		return error_set(err, EBADMSG, "cannot read /proc/%d/timers", p->pid);
+	notify = strstr(text, "notify: ");
+	if (!notify || !strstr(notify, "ClockID: ") ||
+	    sscanf(strstr(notify, "ClockID: "), "ClockID: %d", &clock) != 1)
+		return error_set(err, EBADMSG, "cannot read /proc/%d/timers", p->pid);
+	t->id = id;
+	t->signo = signo;
+	t->value = (uint64_t)value;
+	t->clock = clock;
+	t->thread_index = -1;
+	if (strncmp(notify + 8, "none", 4) == 0)
+		t->notify = SIGEV_NONE;
+	else
+		t->notify = SIGEV_SIGNAL;
+	if (strncmp(notify + 8, "signal/tid.", 11) == 0) {
+		t->notify = SIGEV_THREAD_ID;
+		sscanf(notify + 19, "%ld", &pid);
+		for (size_t i = 0; i < p->nthreads; i++)
+			if (p->threads[i].tid == pid)
+				t->thread_index = (int32_t)i;
+		if (t->thread_index < 0)
+			return error_set(
+				err, EOPNOTSUPP,
+				"process %d has a POSIX timer that signals thread %ld, which is gone", p->pid,
+				pid);
+	}
+	if (clock < 0)
+		return error_set(err, EOPNOTSUPP, "process %d has a POSIX timer on a CPU clock", p->pid);
+	return 0;
+}
+
+static int dump_timers(struct trace *tr, struct record_process *p, struct error *err)
+{
+	_cleanup_free_ char *text = NULL;
+	uint64_t at = dump_scratch(tr);
+	char path[64];
+	int r;
+
+	snprintf(path, sizeof(path), "/proc/%d/timers", p->pid);
+	r = read_file(path, &text, NULL);
+	if (r < 0)
+		return r == -ENOENT ? 0 : error_errno(err, r, "reading %s", path);
+	for (const char *rest = text; (rest = strstr(rest, "ID: ")); rest += 4) {
+		struct stub_timer t = { 0 }, *more;
+		uint64_t v[4];
+
+		/* "ClockID: " ends each entry */
+		if (rest > text && rest[-1] != '\n')
+			continue;
+		r = parse_timer(rest, &t, p, err);
+		if (r < 0)
+			return r;
+		if (dump_call(tr, SYS_timer_gettime, (uint64_t)t.id, at, 0, 0) < 0 ||
+		    trace_read(p->pid, at, v, sizeof(v)) < 0)
+			return error_set(err, EIO, "asking process %d for its timer %d", p->pid, t.id);
+		t.interval_ns = v[0] * 1000000000u + v[1];
+		t.value_ns = v[2] * 1000000000u + v[3];
+		more = realloc(p->timers, (p->ntimers + 1) * sizeof(*more));
+		if (!more)
+			return error_set(err, ENOMEM, "no memory");
+		p->timers = more;
+		more[p->ntimers++] = t;
+	}
+	return 0;
+}
+
+/* which of the threads takes a signal to the process: the main one if it may, kernel/signal.c: complete_signal() */
+static struct record_thread *taker(struct record_process *p, int signo)
+{
+	for (size_t i = 0; i < p->nthreads; i++)
+		if (!(p->threads[i].sigmask >> (signo - 1) & 1))
+			return &p->threads[i];
+	return NULL;
+}
+
+/*
+ * Sent when its thread has gone on it would come before the call, not in it, and who looks for a new size when
+ * poll(2) ends with EINTR would wait: signal(7), "Interruption of system calls".
+ */
+static void interrupt(struct record_thread *th, bool sa_restart)
+{
+	bool ends = th->restart == ARCH_RESTART_TIMED || th->restart == ARCH_RESTART_NOHAND ||
+		    (th->restart == ARCH_RESTART && !sa_restart);
+
+	if (!ends || th->resume != STUB_RESUME_FRAME)
+		return;
+	arch_end_call(&th->regs);
+	th->timeout_arg = -1;
+}
+
+int dump_resize(struct record_process *p, struct error *err)
+{
+	const struct stub_sigaction *sa = &p->sigactions[SIGWINCH - 1];
+	struct record_thread *th = taker(p, SIGWINCH);
+	siginfo_t info = { .si_signo = SIGWINCH, .si_code = SI_KERNEL };
+	struct stub_pending *more;
+
+	if (sa->handler <= 1 /* SIG_DFL, SIG_IGN */)
+		return 0;
+	more = realloc(p->pendings, (p->npendings + 1) * sizeof(*more));
+	if (!more)
+		return error_set(err, ENOMEM, "no memory");
+	p->pendings = more;
+	more += p->npendings++;
+	*more = (struct stub_pending){ .tid_index = th ? (uint32_t)(th - p->threads) : UINT32_MAX };
+	memcpy(more->info, &info, sizeof(info) < 128 ? sizeof(info) : 128);
+	p->resized = true;
+	if (th)
+		interrupt(th, sa->flags & SA_RESTART);
+	return 0;
+}
+
+int dump_signals(struct trace *tr, struct record_process *p, struct error *err)
+{
+	int r = dump_dispositions(tr, p, err);
+
+	for (size_t i = 0; i < p->nthreads && r == 0; i++)
+		r = peek(p->threads[i].tid, false, (uint32_t)i, p, err);
+	if (r == 0)
+		r = peek(p->pid, true, 0, p, err);
+	if (r == 0)
+		r = dump_timers(tr, p, err);
+	if (r == 0)
+		dump_itimers(tr, p);
+	return r;
+}

@@ -1,0 +1,59 @@
+/* SPDX-License-Identifier: MIT */
+/* plan_internal.h - the control file's data while it is made: plan.c puts it together, plan_tables.c fills the tables */
+#ifndef WARM_SNAPSHOT_PLAN_PLAN_INTERNAL_H
+#define WARM_SNAPSHOT_PLAN_PLAN_INTERNAL_H
+
+#include "snapshot/plan/plan.h"
+
+/* a growing image of struct stub_data and its tables */
+struct image {
+	char *v;
+	size_t len, cap;
+	bool failed;
+};
+
+/** image_reserve() - @len zero bytes at a multiple of @align. Return: their offset; 0 and failed set when there is no memory */
+uint64_t image_reserve(struct image *im, size_t len, size_t align);
+/** image_put() - the same with contents. The image may move: pointers into it are void afterwards */
+uint64_t image_put(struct image *im, const void *data, size_t len, size_t align);
+struct stub_data *image_head(struct image *im);
+/** image_set() - store an offset into a field of struct stub_data, given by offsetof() */
+void image_set(struct image *im, size_t field, uint64_t at);
+
+void put_signals(struct image *im, const struct record_process *p, const struct plan_options *o);
+int put_threads(struct image *im, const struct record_process *p, uint64_t data_base, uint64_t resume_timed,
+		const struct plan_options *o, struct error *err);
+/** put_leave() - the main thread's way back; @resume_leave: address of stub_resume_leave, written into its stack */
+int put_leave(struct image *im, const struct record_process *p, const struct plan_leave *l,
+	      uint64_t resume_leave, struct error *err);
+void put_fds(struct image *im, const struct record *rec, const struct record_process *p);
+int put_exit(struct image *im, const struct record_process *p, const struct stub_exit *e, uint64_t stub_base,
+	     struct error *err);
+void put_process(struct image *im, const struct record_process *p, const struct plan_options *o);
+void put_exe(struct image *im, const struct record *rec, const struct record_process *p);
+/** put_pids() - the table of addresses that get the clone's own process id. Return: 0 or -ENOMEM */
+int put_pids(struct image *im, const struct record_process *p);
+int put_generations(struct image *im, const struct record_process *p, struct error *err);
+int put_owners(struct image *im, const struct record_process *p, struct error *err);
+void put_outputs(struct image *im, const struct plan_options *o);
+
+/**
+ * plan_pages() - copy what is stored into the pages memfd, and seal it
+ * @ret_bytes: memory that it takes
+ */
+int plan_pages(const struct record_process *p, const struct plan_layout *l, int memfd, uint64_t *ret_bytes,
+	       struct error *err);
+
+/**
+ * plan_huge() - a sealed memfd of hugetlb pages, and the layout that uses it
+ * @file: index for plan_layout_huge()
+ * @plan: huge, huge_bytes and huge_note are set. Without free huge pages huge stays -EBADF, and that is no error
+ * Return: 0 or -ENOMEM
+ */
+int plan_huge(const struct record_process *p, int file, struct plan_layout *l, struct plan *plan,
+	      struct error *err);
+
+/* the stub's text: warmd carries it */
+extern const char blob_stub[], blob_stub_end[];
+
+#endif

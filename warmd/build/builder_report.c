@@ -1,0 +1,348 @@
+/* SPDX-License-Identifier: MIT */
+/* builder_report.c - a build's result, from the builder to the daemon */
+#include <errno.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/mman.h>
+#include <sys/resource.h>
+#include <sys/socket.h>
+#include <sys/uio.h>
+
+#include "engine/base/clock.h"
+#include "engine/base/fd.h"
+#include "warmd/build/builder.h"
+#include "warmd/build/builder_internal.h"
+#include "launcher/wire/control.pb-c.h"
+#include "warmd/build/observe.h"
+#include "warmd/template.h"
+
+static int send_fds(int sock, const void *bytes, size_t len, const int *fds, size_t n)
+{
+	char control[CMSG_SPACE(sizeof(int) * BUILDER_FDS_PER_PACKET)] = { 0 };
+	struct iovec iov = { (void *)bytes, len };
+	struct msghdr msg = { .msg_iov = &iov,
+			      .msg_iovlen = 1,
+			      .msg_control = control,
+			      .msg_controllen = CMSG_SPACE(sizeof(int) * n) };
+	struct cmsghdr *c = CMSG_FIRSTHDR(&msg);
+
+	c->cmsg_level = SOL_SOCKET;
+	c->cmsg_type = SCM_RIGHTS;
+	c->cmsg_len = CMSG_LEN(sizeof(int) * n);
+	memcpy(CMSG_DATA(c), fds, sizeof(int) * n);
+	return sendmsg(sock, &msg, MSG_NOSIGNAL) < 0 ? -errno : 0;
+}
+
+static const char *kind_word(uint32_t kind)
+{
+	static const char *const words[] = {
+		[STUB_FD_FILE] = "file",
+		[STUB_FD_PIPE] = "pipe",
+		[STUB_FD_EVENTFD] = "eventfd",
+		[STUB_FD_EPOLL] = "epoll",
+		[STUB_FD_SOCKETPAIR] = "socketpair",
+		[STUB_FD_SOCKET] = "socket",
+		[STUB_FD_DUP] = "dup",
+		[STUB_FD_TIMERFD] = "timerfd",
+		[STUB_FD_SIGNALFD] = "signalfd",
+		[STUB_FD_PATH] = "file",
+		[STUB_FD_TTY] = "terminal",
+	};
+
+	return kind < ARRAY_SIZE(words) ? words[kind] : "?";
+}
+
+static Warm__Mapping *mapping(const struct record *rec, const struct record_vma *v)
+{
+	Warm__Mapping *m = calloc(1, sizeof(*m));
+	char prot[5] = { v->prot & 1 ? 'r' : '-', v->prot & 2 ? 'w' : '-', v->prot & 4 ? 'x' : '-',
+			 v->shared ? 's' : 'p', 0 };
+
+	if (!m)
+		return NULL;
+	warm__mapping__init(m);
+	m->start = v->start;
+	m->end = v->end;
+	m->prot = strdup(prot);
+	m->source = strdup(v->object >= 0 ? rec->objects[v->object].path : v->name);
+	for (size_t i = 0; i < v->nruns; i++)
+		m->stored_bytes += v->runs[i].end - v->runs[i].start;
+	return m;
+}
+
+static Warm__Descriptor *descriptor(const struct record *rec, const struct record_fd *f)
+{
+	const struct record_description *d = &rec->descriptions[f->description];
+	Warm__Descriptor *m = calloc(1, sizeof(*m));
+
+	if (!m)
+		return NULL;
+	warm__descriptor__init(m);
+	m->fd = f->fd;
+	m->kind = strdup(kind_word(d->kind));
+	m->target = strdup(d->path ? d->path : "");
+	m->flags = d->flags;
+	m->offset = d->offset;
+	return m;
+}
+
+static int fill_record(const struct builder *b, Warm__BuildResult *m)
+{
+	const struct record_process *p = &b->record->processes[0];
+
+	m->memory = calloc(p->nvmas + 1, sizeof(*m->memory));
+	m->descriptors = calloc(p->nfds + 1, sizeof(*m->descriptors));
+	if (!m->memory || !m->descriptors)
+		return -ENOMEM;
+	for (size_t i = 0; i < p->nvmas; i++) {
+		m->memory[i] = mapping(b->record, &p->vmas[i]);
+		if (!m->memory[i])
+			return -ENOMEM;
+		m->n_memory++;
+	}
+	for (size_t i = 0; i < p->nfds; i++) {
+		if ((uint32_t)p->fds[i].fd >= m->descriptors_needed)
+			m->descriptors_needed = (uint32_t)p->fds[i].fd + 1;
+		m->descriptors[i] = descriptor(b->record, &p->fds[i]);
+		if (!m->descriptors[i])
+			return -ENOMEM;
+		m->n_descriptors++;
+	}
+	if (memcmp(p->rlimits[RLIMIT_NOFILE], b->start_rlimits[RLIMIT_NOFILE], sizeof(p->rlimits[0])) != 0)
+		m->descriptors_needed = 0;
+	return 0;
+}
+
+/* what the program itself sets for its children is no reason of the launch's, where theirs are all that is not known */
+static int fill_own_environment(const struct builder *b, Warm__BuildResult *m)
+{
+	const char *name;
+	size_t pos = 0, n = 0;
+
+	while (observe_set_variable(b->observe, &pos, &name))
+		n++;
+	m->environment_own = calloc(n + 1, sizeof(char *));
+	if (!m->environment_own)
+		return -ENOMEM;
+	for (pos = 0; observe_set_variable(b->observe, &pos, &name);)
+		m->environment_own[m->n_environment_own++] = strdup(name);
+	return 0;
+}
+
+/* names: what C asked for, what the adaptor lists, what children were given; ld.so reads LD_* before anything could be watched */
+static void fill_environment(const struct builder *b, Warm__BuildResult *m)
+{
+	size_t n = 0, pos = 0, children = 0;
+	const char *name;
+
+	m->environment_all = !b->env_visible || !b->adaptor_used || !b->lines.track_env || b->lines.env_all ||
+			     observe_keys(b->observe)->environment;
+	m->environment_exact = b->env_changed || (b->early && !builder_is_live(b));
+	if (!m->environment_all && observe_keys(b->observe)->children_environment) {
+		m->environment_all = true;
+		fill_own_environment(b, m); /* without memory all of them count */
+	}
+	while (observe_child_variable(b->observe, &pos, &name))
+		children++;
+	m->environment = calloc(b->nenv + b->lines.nenv + children + 1, sizeof(char *));
+	if (!m->environment) {
+		m->environment_all = true;
+		return;
+	}
+	for (size_t i = 0; i < b->nenv; i++)
+		m->environment[n++] = strdup(b->env[i]);
+	for (size_t i = 0; i < b->lines.nenv; i++)
+		m->environment[n++] = strdup(b->lines.env[i]);
+	for (pos = 0; observe_child_variable(b->observe, &pos, &name);)
+		m->environment[n++] = strdup(name);
+	m->n_environment = n;
+}
+
+static int add_fact(Warm__BuildResult *m, uint32_t kind, const char *path, uint64_t value)
+{
+	Warm__Fact *f = calloc(1, sizeof(*f));
+	Warm__Fact **more = reallocarray(m->facts, m->n_facts + 1, sizeof(*more));
+
+	if (!f || !more) {
+		free(f);
+		return -ENOMEM;
+	}
+	warm__fact__init(f);
+	f->kind = kind;
+	f->path = strdup(path);
+	f->value = value;
+	more[m->n_facts++] = f;
+	m->facts = more;
+	return f->path ? 0 : -ENOMEM;
+}
+
+static int fill_facts(const struct builder *b, Warm__BuildResult *m)
+{
+	const struct observe_keys *k = observe_keys(b->observe);
+	const char *path;
+	uint64_t value;
+	size_t pos = 0;
+	int r = 0;
+
+	for (uint32_t i = 0; i < FACTS && r == 0; i++)
+		if (k->facts[i])
+			r = add_fact(m, i, "", k->facts[i]);
+	while (r == 0 && observe_fact_file(b->observe, &pos, &path, &value))
+		r = add_fact(m, FACTS, path, value);
+	return r;
+}
+
+static const char *point_word(const struct builder *b)
+{
+	if (builder_is_live(b))
+		return b->req->ready;
+	if (b->point.kind == READY_CALL)
+		return "call";
+	return b->adaptor_used ? "import" : "main";
+}
+
+/* an adaptor that waits for its context puts right what the interpreter made of the signals at its start */
+static bool takes_signals(const struct builder *b)
+{
+	return b->lines.signals && b->lines.raw && b->lines.ready && !builder_is_live(b);
+}
+
+static void fill_success(const struct builder *b, Warm__BuildResult *m)
+{
+	const struct observe_keys *k = observe_keys(b->observe);
+
+	m->keys = (k->cwd ? TEMPLATE_KEY_CWD : 0) | (k->umask ? TEMPLATE_KEY_UMASK : 0) |
+		  (k->affinity ? TEMPLATE_KEY_AFFINITY : 0) |
+		  (k->window_size && !b->record->processes[0].resized ? TEMPLATE_KEY_WINSIZE : 0) |
+		  (k->termios ? TEMPLATE_KEY_TERMIOS : 0) | (k->sigmask ? TEMPLATE_KEY_SIGMASK : 0) |
+		  (k->argv ? TEMPLATE_KEY_ARGV : 0);
+	/* an adaptor that makes the streams anew takes back what the interpreter asked at its start */
+	m->stdio_keys = k->stdio | (b->lines.stdio ? 0 : k->stdio_start) |
+			(k->terminal || builder_is_live(b) ? 7 : 0);
+	m->keys |= (k->nice ? TEMPLATE_KEY_NICE : 0) | (k->sched ? TEMPLATE_KEY_SCHED : 0) |
+		   (k->ioprio ? TEMPLATE_KEY_IOPRIO : 0);
+	m->signal_keys = k->signals | (takes_signals(b) ? b->lines.signals_looked_at : k->signals_start);
+	m->rlimit_keys = k->rlimits;
+	m->argv_count = b->argv_count;
+	m->stub_base = b->plan.stub_base;
+	m->text_size = b->plan.text_size;
+	m->data_size = b->plan.data_size;
+	m->args_base = b->plan.args_base;
+	m->context_max = b->plan.context_max;
+	m->sealed_bytes = b->plan.sealed_bytes;
+	m->huge_bytes = b->plan.huge_bytes;
+	m->huge_note = (char *)b->plan.huge_note;
+	m->mappings = b->plan.nmaps;
+	m->threads = b->plan.nthreads;
+	m->nfiles = (uint32_t)b->plan.nfiles;
+	m->stdio_redone = b->lines.stdio;
+	m->boundary = (char *)b->boundary;
+	m->early = b->early;
+	m->context_number = b->context_fd > 0 ? (uint32_t)b->context_fd : 0;
+	fill_environment(b, m);
+}
+
+static int fill_dependencies(struct builder *b, Warm__BuildResult *m)
+{
+	void *bytes;
+	size_t len;
+	int r;
+
+	r = dep_set_pack(observe_deps(b->observe), &bytes, &len);
+	if (r < 0)
+		return r;
+	m->dependencies.data = bytes;
+	m->dependencies.len = len;
+	return 0;
+}
+
+static int result_memfd(const Warm__BuildResult *m, uint64_t *ret_size)
+{
+	size_t len = warm__build_result__get_packed_size(m);
+	_cleanup_free_ uint8_t *bytes = malloc(len ? len : 1);
+	_cleanup_close_ int fd = memfd_create("warm-result", MFD_CLOEXEC);
+	int r;
+
+	if (!bytes || fd < 0)
+		return -ENOMEM;
+	warm__build_result__pack(m, bytes);
+	r = write_full(fd, bytes, len);
+	if (r < 0)
+		return r;
+	*ret_size = len;
+	return TAKE_FD(fd);
+}
+
+static int send_files(const struct builder *b, int sock)
+{
+	_cleanup_free_ int *fds = calloc(b->plan.nfiles + 2, sizeof(*fds));
+	size_t n = b->plan.nfiles + 2;
+
+	if (!fds)
+		return -ENOMEM;
+	fds[0] = b->plan.control;
+	fds[1] = b->plan.pages;
+	memcpy(fds + 2, b->plan.files, b->plan.nfiles * sizeof(*fds));
+	for (size_t at = 0; at < n;) {
+		size_t piece = n - at < BUILDER_FDS_PER_PACKET ? n - at : BUILDER_FDS_PER_PACKET;
+		int r = send_fds(sock, "f", 1, fds + at, piece);
+
+		if (r < 0)
+			return r;
+		at += piece;
+	}
+	return 0;
+}
+
+/* of this process, its children that have ended, and the program */
+static uint64_t processor_time(const struct builder *b)
+{
+	struct timespec t = { 0 };
+	struct rusage ended = { 0 };
+	uint64_t ns = clock_ns(CLOCK_PROCESS_CPUTIME_ID);
+	clockid_t clock;
+
+	if (b->trace && trace_root(b->trace) > 0 && clock_getcpuclockid(trace_root(b->trace), &clock) == 0 &&
+	    clock_gettime(clock, &t) == 0)
+		ns += timespec_ns(&t);
+	getrusage(RUSAGE_CHILDREN, &ended);
+	return ns + rusage_ns(&ended);
+}
+
+int builder_report_send(struct builder *b, int r, const struct error *err, int sock)
+{
+	Warm__BuildResult m = WARM__BUILD_RESULT__INIT;
+	struct builder_report report = { .magic = BUILDER_MAGIC };
+	_cleanup_close_ int fd = -EBADF;
+	const struct observe_refusal *refusal;
+	int code = 0;
+
+	m.error = r < 0 ? r : 0;
+	m.message = (char *)(r < 0 ? err->text : "");
+	refusal = b->observe ? observe_refusal(b->observe) : NULL;
+	m.retry = r < 0 && refusal && refusal->retryable;
+	m.ready = (char *)point_word(b);
+	m.argv_count = b->argv_count;
+	m.failed = r < 0 && b->failed;
+	m.cpu_ns = processor_time(b);
+	if (b->observe)
+		code = fill_dependencies(b, &m);
+	if (code == 0 && r == 0) {
+		fill_success(b, &m);
+		code = fill_record(b, &m);
+		if (code == 0)
+			code = fill_facts(b, &m);
+		report.nfds = (uint32_t)b->plan.nfiles + 2;
+	}
+	/* the program ends before the daemon watches: its close of a file that it has open for writing is no writer's */
+	trace_free(TAKE_PTR(b->trace));
+	if (code == 0) {
+		fd = result_memfd(&m, &report.result_size);
+		code = fd < 0 ? fd : send_fds(sock, &report, sizeof(report), &fd, 1);
+	}
+	if (code == 0 && r == 0)
+		code = send_files(b, sock);
+	/* the rest is freed by this process's end */
+	return code < 0 ? 1 : 0;
+}

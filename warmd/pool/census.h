@@ -1,0 +1,58 @@
+/* SPDX-License-Identifier: MIT */
+/* census.h - the processes that warmd has: clones that run, parked ones, skeletons */
+#ifndef WARM_WARMD_POOL_CENSUS_H
+#define WARM_WARMD_POOL_CENSUS_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <sys/types.h>
+
+struct server;
+struct template;
+
+enum census_state { CENSUS_RUNNING, CENSUS_PARKED, CENSUS_MAKING, CENSUS_SKELETON, CENSUS_STATES };
+
+#define CENSUS_SKELETON_ID                                                                                   \
+	(1ull << 63) /* skeletons have the ids of their templates, behind those of all clones */
+
+struct census_entry {
+	uint64_t id; /* 0: by become */
+	pid_t pid; /* 0: not forked yet, as far as is known */
+	enum census_state state;
+	uint64_t template_id;
+	const char *label; /* of the template; lives as long as what it is of */
+	bool quoted; /* the label is in quotes: all that is left of a template that is gone */
+	uint32_t way; /* CENSUS_RUNNING: enum wire_way */
+	uint64_t since_ns; /* CLOCK_REALTIME: launched, or begun to be made */
+	bool detached;
+	uint32_t client; /* PID of the process that launched it; 0: none, or gone */
+};
+
+/** census() - @fn for each, in no order. Those by become, which are no children of warmd, are not among them */
+void census(const struct server *s, void (*fn)(void *data, const struct census_entry *e), void *data);
+
+/** census_become() - @fn for each of the last launches by become: it may have ended since, and its PID be another's */
+void census_become(const struct server *s, void (*fn)(void *data, const struct census_entry *e), void *data);
+
+/** census_find() - by PID, of both. Return: false: there is none */
+bool census_find(const struct server *s, pid_t pid, struct census_entry *ret);
+
+const char *census_state_name(enum census_state state);
+const char *census_way_name(uint32_t way);
+
+struct census_count {
+	uint64_t template_id;
+	const struct template *template;
+	unsigned int states[CENSUS_STATES];
+};
+
+/**
+ * census_count() - how many of each template that there is, by descending ids
+ * @ret: malloc'd; the caller frees
+ * Return: how many templates; 0 also when there is no memory
+ */
+size_t census_count(const struct server *s, struct census_count **ret);
+struct census_count *census_of(struct census_count *v, size_t n, uint64_t template_id);
+
+#endif
