@@ -214,8 +214,8 @@ static int lay_out(const struct become *b, struct stub_data *data, struct stub_l
 		l->area = (b->args_base + size + data->page_size - 1) & ~(data->page_size - 1);
 		l->area_room = data->keep_end - l->area;
 	} else if (data->context_fd >= 0) {
-		l->context_fd = become_json(z.argc, (char *const *)argv, (char *const *)envp, NULL,
-					    b->generation, err);
+		l->context_fd = b->make_context(z.argc, (char *const *)argv, (char *const *)envp, NULL,
+						b->generation, err);
 	}
 	return l->context_fd < -1 ? l->context_fd : 0;
 }

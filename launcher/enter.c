@@ -12,6 +12,7 @@
 #include "engine/base/runtime_dir.h"
 #include "engine/stub/abi.h"
 #include "launcher/client.h"
+#include "launcher/wire/context_json.h"
 #include "launcher/words.h"
 
 _Static_assert(ENTER_MAX_FILES == STUB_MAX_FILES, "no template has more files than a launcher takes");
@@ -43,6 +44,7 @@ int enter_template(const struct wire_run_reply *reply, const int32_t *files, uns
 	program->generation = reply->generation;
 	program->stdio_changed = reply->stdio_changed;
 	program->exit_hooks = true;
+	program->make_context = context_json;
 	program->another_pid = program->skeleton_fd < 0;
 	program->learn_socket = socket_path[0] ? socket_path : NULL;
 	program->learn_prefix = &learn;

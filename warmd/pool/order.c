@@ -12,7 +12,7 @@
 #include <sys/syscall.h>
 
 #include "engine/base/fd.h"
-#include "engine/become.h"
+#include "launcher/wire/context_json.h"
 #include "warmd/pool/hot.h"
 #include "warmd/pool/pool.h"
 #include "warmd/pool/terminal.h"
@@ -303,7 +303,7 @@ static int fill_json(struct order *o, const struct launch *l, struct error *err)
 	snprintf(path, sizeof(path), "/proc/self/fd/%d", l->caller.fds[o->head.ntargets]);
 	len = readlink(path, cwd, sizeof(cwd) - 1);
 	cwd[len > 0 ? len : 0] = '\0';
-	o->json = become_json((int)o->head.argc, v, v + o->head.argc + 1, len > 0 ? cwd : "/",
+	o->json = context_json((int)o->head.argc, v, v + o->head.argc + 1, len > 0 ? cwd : "/",
 			      o->head.generation, err);
 	free(v);
 	if (o->json < 0)
