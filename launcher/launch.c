@@ -296,6 +296,51 @@ static int not_launched(struct launch *l, const struct launch_options *o)
 	return launch_cold_run(&cold);
 }
 
+/* the words of the command line, in an environment that has room for those of --env. Return: 0, or -1 with *ret_status */
+static int read_options(int argc, char **argv, char **envp, struct launch_options *o, int *ret_status)
+{
+	size_t nenv = 0, room;
+
+	while (envp[nenv])
+		nenv++;
+	room = nenv + (size_t)argc + 1;
+	o->envp = calloc(room, sizeof(char *));
+	if (!o->envp) {
+		say("no memory", NULL, NULL);
+		*ret_status = EXIT_WARM;
+		return -1;
+	}
+	memcpy(o->envp, envp, nenv * sizeof(char *));
+	return parse(argc, argv, o, room, ret_status);
+}
+
+/* the message for warmd. Return: 0, or -1 when words were said; *ret_cgroup: a descriptor, -EBADF: none was asked for */
+static int fill_message(const struct launch_options *o, void *message, size_t size, struct launch *l,
+			int *ret_cgroup)
+{
+	struct wire_run *run = message;
+	struct error err = { 0 };
+
+	if (!context_collect(message, size, WIRE_LAUNCH_APPEND | WIRE_LAUNCH_ENV | WIRE_LAUNCH_COLD, o->name,
+			     "", o->argc, o->argv, o->envp)) {
+		say("the launch context: ", strerror(errno), NULL);
+		return -1;
+	}
+	if (terminal_keys(o->detach_keys, l->keys, &err) < 0) {
+		say(err.text, NULL, NULL);
+		return -1;
+	}
+	run->header.type = WIRE_LAUNCH;
+	if (o->detach)
+		run->flags |= WIRE_LAUNCH_DETACH;
+	*ret_cgroup = o->cgroup ? open(o->cgroup, O_PATH | O_DIRECTORY | O_CLOEXEC) : -EBADF;
+	if (o->cgroup && *ret_cgroup < 0) {
+		say(o->cgroup, ": ", strerror(errno));
+		return -1;
+	}
+	return 0;
+}
+
 int launch_main(int argc, char **argv, char **envp)
 {
 	static uint64_t message[WIRE_MAX_SIZE / 8];
@@ -304,41 +349,13 @@ int launch_main(int argc, char **argv, char **envp)
 	struct error err = { 0 };
 	struct launch l;
 	unsigned int nfiles;
-	size_t nenv = 0, room;
 	char number[16];
-	int files[1 + WIRE_TERMINAL_FDS], status, cgroup = -EBADF, r;
+	int files[1 + WIRE_TERMINAL_FDS], status, cgroup, r;
 
-	while (envp[nenv])
-		nenv++;
-	room = nenv + (size_t)argc + 1;
-	o.envp = calloc(room, sizeof(char *));
-	if (!o.envp) {
-		say("no memory", NULL, NULL);
-		return EXIT_WARM;
-	}
-	memcpy(o.envp, envp, nenv * sizeof(char *));
-	if (parse(argc, argv, &o, room, &status) < 0)
+	if (read_options(argc, argv, envp, &o, &status) < 0)
 		return status;
-	if (!context_collect(message, sizeof(message),
-			     WIRE_LAUNCH_APPEND | WIRE_LAUNCH_ENV | WIRE_LAUNCH_COLD, o.name, "", o.argc,
-			     o.argv, o.envp)) {
-		say("the launch context: ", strerror(errno), NULL);
+	if (fill_message(&o, message, sizeof(message), &l, &cgroup) < 0)
 		return EXIT_WARM;
-	}
-	if (terminal_keys(o.detach_keys, l.keys, &err) < 0) {
-		say(err.text, NULL, NULL);
-		return EXIT_WARM;
-	}
-	run->header.type = WIRE_LAUNCH;
-	if (o.detach)
-		run->flags |= WIRE_LAUNCH_DETACH;
-	if (o.cgroup) {
-		cgroup = open(o.cgroup, O_PATH | O_DIRECTORY | O_CLOEXEC);
-		if (cgroup < 0) {
-			say(o.cgroup, ": ", strerror(errno));
-			return EXIT_WARM;
-		}
-	}
 	r = launch_ask(&l, run, cgroup, LAUNCH_MS, files, 1 + WIRE_TERMINAL_FDS, &nfiles, &err);
 	if (r < 0) {
 		say("launch: ", err.text, NULL);
@@ -357,6 +374,6 @@ int launch_main(int argc, char **argv, char **envp)
 		say("launch: warmd died before the clone had its launch", NULL, NULL);
 		return EXIT_WARM;
 	}
-	nenv = (size_t)snprintf(number, sizeof(number), "%u\n", l.reply.pid);
-	return write_full(STDOUT_FILENO, number, nenv) == 0 ? 0 : EXIT_WARM;
+	r = snprintf(number, sizeof(number), "%u\n", l.reply.pid);
+	return write_full(STDOUT_FILENO, number, (size_t)r) == 0 ? 0 : EXIT_WARM;
 }
