@@ -15,7 +15,7 @@
 #include <stdint.h>
 #include <sys/types.h>
 
-#include "engine/stub/abi.h"
+#include "engine/stub/image.h"
 #include "regs.h"
 
 enum record_object_kind { OBJECT_FILE, OBJECT_SHARED_ANON };
@@ -68,7 +68,6 @@ struct record_description {
 	uint32_t flags; /* O_* status flags */
 	uint64_t offset;
 	char *path; /* for people; also what STUB_FD_PATH opens */
-	int object; /* STUB_FD_FILE */
 	int peer; /* description of the other end, -1 */
 	uint64_t a, b, c;
 	void *data; /* queued bytes that this end will read */
