@@ -18,10 +18,7 @@
 #include "engine/stub/image.h"
 #include "regs.h"
 
-enum record_object_kind { OBJECT_FILE, OBJECT_SHARED_ANON };
-
 struct record_object {
-	enum record_object_kind kind;
 	char *path;
 	uint64_t dev, ino;
 	int fd; /* open on it, owned by the record; -EBADF */
