@@ -15,7 +15,7 @@
 #define SPARE_FDS                                                                                            \
 	64 /* for the launcher's few, besides the template's files, that stand where the program's belong */
 
-_Static_assert((STUB_FDS_IN_LAUNCH + 1) * sizeof(int32_t) < STUB_LAUNCH_SIZE / 4,
+_Static_assert(STUB_FDS_IN_LAUNCH * sizeof(int32_t) < STUB_LAUNCH_SIZE / 4,
 	       "the stack, which is above, keeps enough of the launch area");
 
 /* the lowest number above all that the program uses */

@@ -273,7 +273,7 @@ struct stub_process {
 	/* pages to be made ahead (struct stub_range): those to be written, in order, then those to be read; filled in by warmd once clones have told */
 	uint64_t hot;
 	uint32_t nhot, hot_room;
-	/* while descriptors are made: int32_t[ndescriptions + 1], where the launch area has no room for it; 0: it has */
+	/* while descriptors are made: int32_t[ndescriptions], where the launch area has no room for it; 0: it has */
 	uint64_t fd_room;
 
 	struct stub_vdso_part vdso[STUB_VDSO_PARTS];

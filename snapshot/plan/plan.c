@@ -70,7 +70,7 @@ struct stub_data *image_head(struct image *im)
 
 struct stub_process *image_process(struct image *im)
 {
-	return (struct stub_process *)(im->v + image_head(im)->processes);
+	return (struct stub_process *)(im->v + image_head(im)->processes) + im->process;
 }
 
 /* image_put() may move the image: the table's offset is stored afterwards */
@@ -158,15 +158,14 @@ static int put_identities(struct image *im, const struct plan *plan, struct erro
 	return 0;
 }
 
-/* head and process, which lie side by side: a clone writes to both, so to one page */
-static int put_head(struct image *im, const struct record *rec, const struct plan_layout *l,
-		    const struct plan *plan, uint64_t page)
+/* head and processes lie side by side: a clone writes to its own entry, so to one page */
+static int put_head(struct image *im, const struct record *rec, const struct plan *plan, uint64_t page)
 {
 	struct stub_data *d;
 	uint64_t processes;
 
 	image_reserve(im, sizeof(*d), 64);
-	processes = image_reserve(im, sizeof(struct stub_process), 64);
+	processes = image_reserve(im, rec->nprocesses * sizeof(struct stub_process), 64);
 	if (im->failed)
 		return -ENOMEM;
 	d = image_head(im);
@@ -180,23 +179,23 @@ static int put_head(struct image *im, const struct record *rec, const struct pla
 	d->task_size = TASK_SIZE;
 	d->staging = plan->stub_base + STAGING_OFFSET + (1 << 20);
 	d->processes = processes;
-	d->nprocesses = 1;
+	d->nprocesses = (uint32_t)rec->nprocesses;
 	d->nfiles = (uint32_t)plan->nfiles;
-	image_process(im)->exe_file = rec->processes[0].exe_object;
-	image_process(im)->nmaps = (uint32_t)l->nmaps;
-	image_process(im)->nadvices = (uint32_t)l->nadvices;
 	return 0;
 }
 
-static int put_tables(struct image *im, const struct record *rec, const struct plan_options *o,
-		      const struct plan_layout *l, const struct plan *plan, struct error *err)
+/* the tables of im->process; @l: its memory */
+static int put_own_tables(struct image *im, const struct record *rec, const struct plan_options *o,
+			  const struct plan_layout *l, const struct plan *plan, struct error *err)
 {
-	const struct record_process *p = &rec->processes[0];
+	const struct record_process *p = &rec->processes[im->process];
 	const uint64_t *table = (const uint64_t *)(blob_stub + 64);
-	_cleanup_free_ struct patch *owned = NULL;
 	struct patches patches = { 0 };
 	int r;
 
+	image_process(im)->exe_file = p->exe_object;
+	image_process(im)->nmaps = (uint32_t)l->nmaps;
+	image_process(im)->nadvices = (uint32_t)l->nadvices;
 	put_process(im, p, o);
 	put_exe(im, rec, p);
 	image_set_process(im, offsetof(struct stub_process, maps),
@@ -204,19 +203,17 @@ static int put_tables(struct image *im, const struct record *rec, const struct p
 	image_set_process(im, offsetof(struct stub_process, advices),
 			  image_put(im, l->advices, l->nadvices * sizeof(*l->advices), 8));
 	put_signals(im, p, o);
-	r = put_fds(im, rec, p);
-	if (r < 0)
-		return error_set(err, ENOMEM, "no memory for the template's tables");
-	put_outputs(im, o);
-	if (o->leave.slot && !im->failed)
-		r = put_leave(im, &patches, &o->leave, plan->stub_base + table[8], err);
-	owned = patches.v;
-	if (r == 0 && !im->failed)
+	if (put_fds(im, rec, p) < 0)
+		im->failed = true;
+	if (im->failed)
+		return -ENOMEM;
+	r = o->leave.slot ? put_leave(im, &patches, &o->leave, plan->stub_base + table[8], err) : 0;
+	if (r == 0)
 		r = put_threads(im, &patches, p, plan->stub_base + plan->text_size,
 				plan->stub_base + table[2], o, err);
-	owned = patches.v;
 	if (r == 0 && !im->failed)
 		put_patches(im, &patches);
+	free(patches.v);
 	if (r == 0 && !im->failed)
 		r = put_generations(im, p, err);
 	if (r == 0 && !im->failed)
@@ -225,6 +222,20 @@ static int put_tables(struct image *im, const struct record *rec, const struct p
 		r = put_owners(im, p, err);
 	if (r == 0 && !im->failed)
 		r = put_exit(im, p, o, plan->stub_base, err);
+	return r;
+}
+
+static int put_tables(struct image *im, const struct record *rec, const struct plan_options *o,
+		      const struct plan_layout *l, const struct plan *plan, struct error *err)
+{
+	int r = 0;
+
+	put_descriptions(im, rec);
+	put_outputs(im, o);
+	/* one by now: plan_build() */
+	for (; im->process < rec->nprocesses && r == 0 && !im->failed; im->process++)
+		r = put_own_tables(im, rec, o, l, plan, err);
+	im->process = 0;
 	return r;
 }
 
@@ -280,7 +291,7 @@ static int build_control(const struct record *rec, const struct plan_options *o,
 	r = find_base(p, &plan->stub_base, err);
 	if (r < 0)
 		return r;
-	r = put_head(&im, rec, l, plan, page);
+	r = put_head(&im, rec, plan, page);
 	if (r == 0)
 		r = put_identities(&im, plan, err);
 	if (r == 0)

@@ -30,7 +30,7 @@ static void put_description(struct image *im, const struct record_description *d
 	}
 }
 
-static void put_descriptions(struct image *im, const struct record *rec)
+void put_descriptions(struct image *im, const struct record *rec)
 {
 	uint64_t table = image_reserve(im, rec->ndescriptions * sizeof(struct stub_description), 8);
 
@@ -42,13 +42,8 @@ static void put_descriptions(struct image *im, const struct record *rec)
 			memcpy(im->v + table + i * sizeof(d), &d, sizeof(d));
 	}
 	image_set(im, offsetof(struct stub_data, descriptions), table);
-	if (im->failed)
-		return;
-	image_head(im)->ndescriptions = (uint32_t)rec->ndescriptions;
-	/* and one for the launch context */
-	if (rec->ndescriptions > STUB_FDS_IN_LAUNCH)
-		image_set_process(im, offsetof(struct stub_process, fd_room),
-				  image_reserve(im, (rec->ndescriptions + 1) * sizeof(int32_t), 8));
+	if (!im->failed)
+		image_head(im)->ndescriptions = (uint32_t)rec->ndescriptions;
 }
 
 /* @first: by description the first descriptor of the process that refers to it, -1: none */
@@ -100,6 +95,7 @@ static int put_epolls(struct image *im, const struct record *rec, const struct r
 		list[i] = (struct stub_epoll){
 			.epfd = first[t->description],
 			.fd = t->fd,
+			.process = im->process,
 			.epoll = (uint32_t)t->description,
 			.target = target_of(p, t->fd),
 			.events = t->events,
@@ -123,7 +119,9 @@ int put_fds(struct image *im, const struct record *rec, const struct record_proc
 	memset(first, 0xff, rec->ndescriptions * sizeof(*first));
 	for (size_t i = p->nfds; i-- > 0;)
 		first[p->fds[i].description] = p->fds[i].fd;
-	put_descriptions(im, rec);
+	if (rec->ndescriptions > STUB_FDS_IN_LAUNCH)
+		image_set_process(im, offsetof(struct stub_process, fd_room),
+				  image_reserve(im, rec->ndescriptions * sizeof(int32_t), 8));
 	r = put_descriptors(im, rec, p, first);
 	return r < 0 ? r : put_epolls(im, rec, p, first);
 }

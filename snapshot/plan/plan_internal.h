@@ -10,6 +10,7 @@ struct image {
 	char *v;
 	size_t len, cap;
 	bool failed;
+	uint32_t process; /* index of the one whose tables are put */
 };
 
 /** image_reserve() - @len zero bytes at a multiple of @align. Return: their offset; 0 and failed set when there is no memory */
@@ -17,7 +18,7 @@ uint64_t image_reserve(struct image *im, size_t len, size_t align);
 /** image_put() - the same with contents. The image may move: pointers into it are void afterwards */
 uint64_t image_put(struct image *im, const void *data, size_t len, size_t align);
 struct stub_data *image_head(struct image *im);
-/** image_process() - the one process of the table. Void, as image_head(), once something is put */
+/** image_process() - the entry of the process whose tables are put. Void, as image_head(), once something is put */
 struct stub_process *image_process(struct image *im);
 /** image_set() - store an offset into a field of struct stub_data, given by offsetof() */
 void image_set(struct image *im, size_t field, uint64_t at);
@@ -42,7 +43,9 @@ int put_threads(struct image *im, struct patches *patches, const struct record_p
 /** put_leave() - the main thread's way back; @resume_leave: address of stub_resume_leave, for its stack */
 int put_leave(struct image *im, struct patches *patches, const struct plan_leave *l, uint64_t resume_leave,
 	      struct error *err);
-/** put_fds() - the tables of descriptions, descriptors and epolls' entries. Return: 0 or -ENOMEM */
+/** put_descriptions() - the table of open file descriptions, which all processes share */
+void put_descriptions(struct image *im, const struct record *rec);
+/** put_fds() - the process's table of descriptors, and what its epolls watch. Return: 0 or -ENOMEM */
 int put_fds(struct image *im, const struct record *rec, const struct record_process *p);
 /** put_exit() - hooks, and what those of exit functions need */
 int put_exit(struct image *im, const struct record_process *p, const struct plan_options *o,

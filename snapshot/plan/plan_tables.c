@@ -274,6 +274,7 @@ void put_process(struct image *im, const struct record_process *p, const struct 
 	/* the root of what is launched: its parent, group and session are the launch's */
 	q->parent = q->group = q->session = STUB_NONE;
 	q->state = STUB_PROCESS_LIVE;
+	q->shared_memory = q->shared_fds = q->shared_fs = q->shared_handlers = im->process;
 	memcpy(q->vdso, p->vdso, sizeof(q->vdso));
 	q->vdso_addr = p->vdso_addr;
 	q->mm = p->mm;

@@ -82,6 +82,7 @@ static const struct stub_description *description(uint32_t index)
 static void duplicates_share_a_description(void **state)
 {
 	(void)state;
+	put_descriptions(&im, &rec);
 	assert_int_equal(put_fds(&im, &rec, &process), 0);
 	assert_int_equal(image_head(&im)->ndescriptions, NDESCRIPTIONS);
 	assert_int_equal(image_process(&im)->nfds, ARRAY_SIZE(fds));
@@ -99,6 +100,7 @@ static void ends_of_a_pipe_know_each_other(void **state)
 	const struct stub_description *reader, *writer;
 
 	(void)state;
+	put_descriptions(&im, &rec);
 	assert_int_equal(put_fds(&im, &rec, &process), 0);
 	reader = description(descriptor(8)->description);
 	writer = description(descriptor(6)->description);
@@ -120,6 +122,7 @@ static void an_epoll_watches_descriptions(void **state)
 	const struct stub_epoll *e;
 
 	(void)state;
+	put_descriptions(&im, &rec);
 	assert_int_equal(put_fds(&im, &rec, &process), 0);
 	e = (const struct stub_epoll *)(im.v + image_head(&im)->epolls);
 	assert_int_equal(image_head(&im)->nepolls, 2);
@@ -145,8 +148,9 @@ static void many_have_room_of_their_own(void **state)
 		more[i] = (struct record_description){ .kind = STUB_FD_EVENTFD, .peer = -1 };
 		numbers[i] = (struct record_fd){ (int)i + 3, (int)i, false };
 	}
+	put_descriptions(&im, &r);
 	assert_int_equal(put_fds(&im, &r, &p), 0);
-	assert_true(image_process(&im)->fd_room && image_process(&im)->fd_room + 4 * (n + 1) <= im.len);
+	assert_true(image_process(&im)->fd_room && image_process(&im)->fd_room + 4 * n <= im.len);
 	free(more);
 	free(numbers);
 }
