@@ -245,7 +245,9 @@ static int make_room(struct client_files *files, unsigned int wanted, struct err
 {
 	int *more;
 
-	if (wanted <= files->room)
+	if (!files->room)
+		files->fd = files->few;
+	if (wanted <= WIRE_MAX_FDS || wanted <= files->room)
 		return 0;
 	more = mmap(NULL, wanted * sizeof(*more), PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
 	if (more == MAP_FAILED)

@@ -35,8 +35,10 @@ struct client_fds {
 
 /* descriptors that came with an answer, in all its packets: as many as a template has files. The receiver owns them */
 struct client_files {
-	int *fd; /* at first the caller's memory, of @room entries, which does for most; then mapped memory, for good */
-	unsigned int room, count;
+	int *fd; /* few, which does for most templates, or mapped memory, for good */
+	unsigned int count;
+	unsigned int room; /* entries of mapped memory; 0: none is mapped yet */
+	int few[WIRE_MAX_FDS];
 };
 
 /**

@@ -54,12 +54,11 @@ int enter_template(const struct wire_run_reply *reply, const struct client_files
 
 int skeleton_main(int argc, char **argv, char **envp)
 {
-	static int few[WIRE_MAX_FDS];
 	static const char *const no_cold[] = { NULL };
 	const struct timeval forever = { 0, 0 };
 	struct wire_run_reply reply;
 	struct error err = { 0 };
-	struct client_files files = { .fd = few, .room = WIRE_MAX_FDS };
+	static struct client_files files;
 	struct become b = { .argc = argc - 3, .argv = argv + 3, .envp = envp, .cold_words = no_cold };
 
 	if (argc < 4)

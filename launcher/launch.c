@@ -305,8 +305,8 @@ int launch_main(int argc, char **argv, char **envp)
 	struct launch l;
 	size_t nenv = 0, room;
 	char number[16];
-	int few[1 + WIRE_TERMINAL_FDS], status, cgroup = -EBADF, r;
-	struct client_files files = { .fd = few, .room = 1 + WIRE_TERMINAL_FDS };
+	int status, cgroup = -EBADF, r;
+	struct client_files files = { .count = 0 };
 
 	while (envp[nenv])
 		nenv++;
