@@ -141,7 +141,7 @@ static int dump_attributes(struct trace *tr, struct record_process *p, struct er
 
 static int dump_exe(struct record *rec, struct record_process *p, struct error *err)
 {
-	struct record_object o = { .kind = OBJECT_FILE, .fd = -EBADF };
+	struct record_object o = { .fd = -EBADF };
 	char path[64], link[4096];
 	struct stat st;
 	ssize_t n;

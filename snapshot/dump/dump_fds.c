@@ -65,7 +65,6 @@ static struct record_description *new_description(struct source *s)
 	s->rec->descriptions = more;
 	more += s->rec->ndescriptions++;
 	memset(more, 0, sizeof(*more));
-	more->object = -1;
 	more->peer = -1;
 	more->flags = (uint32_t)info_number(s, "flags:\t", 8) & ~(uint32_t)O_CLOEXEC;
 	return more;
@@ -425,7 +424,7 @@ static int dump_dup(struct source *s, int of)
 
 	if (!d)
 		return -ENOMEM;
-	d->kind = STUB_FD_DUP;
+	d->kind = STUB_FD_CALLER;
 	d->a = (uint64_t)of;
 	return 0;
 }

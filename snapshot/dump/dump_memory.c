@@ -148,7 +148,7 @@ static int refuse(struct error *err, const struct record_process *p, const struc
 static int open_object(struct record *rec, const struct record_process *p, const struct proc_map *m,
 		       struct record_vma *v, struct error *err)
 {
-	struct record_object o = { .kind = OBJECT_FILE, .fd = -EBADF };
+	struct record_object o = { .fd = -EBADF };
 	char path[4352];
 	struct stat st;
 
@@ -156,7 +156,7 @@ static int open_object(struct record *rec, const struct record_process *p, const
 	for (size_t i = 0; i < rec->nobjects; i++) {
 		const struct record_object *have = &rec->objects[i];
 
-		if (have->kind == OBJECT_FILE && have->ino == m->ino && have->writable == o.writable &&
+		if (have->ino == m->ino && have->writable == o.writable &&
 		    have->path && strcmp(have->path, m->path) == 0) {
 			v->object = (int)i;
 			return 0;

@@ -20,7 +20,7 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
-#include "engine/stub/abi.h"
+#include "engine/stub/image.h"
 #include "snapshot/dump/dump.h"
 #include "snapshot/dump/unix_diag.h"
 
