@@ -450,9 +450,10 @@ static int find_wrapper_at_ready(struct builder *b, uint64_t *ret, struct error 
 
 int builder_take(struct builder *b, struct plan_options *po, struct error *err)
 {
-	struct dump_options d = { .ready = b->ready,
+	struct dump_options d = { .ready = b->ready ? b->ready->tid : 0,
 				  .resume = STUB_RESUME_FRAME,
 				  .skip_fd = b->child.warm_fd };
+	struct frozen_process *frozen;
 	bool outside[256];
 	char proc[64], before[256];
 	int r;
@@ -476,7 +477,7 @@ int builder_take(struct builder *b, struct plan_options *po, struct error *err)
 	} else {
 		d.resume = STUB_RESUME_MAIN;
 	}
-	r = trace_freeze(b->trace, err);
+	r = trace_freeze(b->trace, &frozen, err);
 	if (r == 0)
 		r = leave_hooked(b, err);
 	if (r == 0 && d.resume == DUMP_RESUME_AGAIN)
@@ -497,7 +498,7 @@ int builder_take(struct builder *b, struct plan_options *po, struct error *err)
 	if (r == 0)
 		r = builder_fresh(b, err);
 	if (r == 0)
-		r = dump_process(b->trace, &d, &b->record, err);
+		r = dump_process(frozen, &d, &b->record, err);
 	if (r == -EOPNOTSUPP && observe_keys(b->observe)->bound && !b->stop_at_bind &&
 	    b->attempts < BUILDER_ATTEMPTS) {
 		b->stop_at_bind = true;
