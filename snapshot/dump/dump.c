@@ -166,16 +166,11 @@ static int dump_exe(struct record *rec, struct record_process *p, struct error *
 	return 0;
 }
 
-int dump_process(struct frozen_process *frozen, const struct dump_options *o, struct record **ret,
-		 struct error *err)
+static int dump_process(struct frozen_process *frozen, const struct dump_options *o, struct record *rec,
+			struct record_process *p, struct error *err)
 {
-	struct record *rec = record_new(1);
-	struct record_process *p;
 	int r;
 
-	if (!rec)
-		return error_set(err, ENOMEM, "no memory for a record");
-	p = &rec->processes[0];
 	p->pid = frozen->pid;
 	/* threads first: what follows makes calls in the main thread */
 	r = dump_threads(frozen, o, p, err);
@@ -193,6 +188,17 @@ int dump_process(struct frozen_process *frozen, const struct dump_options *o, st
 		r = dump_descriptors(frozen, o, rec, p, err);
 	if (r == 0)
 		r = dump_memory(frozen, rec, p, err);
+	return r;
+}
+
+int dump_tree(const struct frozen_tree *tree, const struct dump_options *o, struct record **ret,
+	      struct error *err)
+{
+	struct record *rec = record_new(tree->n);
+	int r = rec ? 0 : error_set(err, ENOMEM, "no memory for a record");
+
+	for (size_t i = 0; r == 0 && i < tree->n; i++)
+		r = dump_process(tree->processes[i], o, rec, &rec->processes[i], err);
 	if (r < 0) {
 		record_free(rec);
 		return r;

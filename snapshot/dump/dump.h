@@ -30,12 +30,12 @@ struct dump_options {
 };
 
 /**
- * dump_process() - the record of a frozen process
- * @ret: the caller frees it with record_free(). The process is unchanged but for
- *	dead bytes below its stack pointers.
+ * dump_tree() - the record of frozen processes, all threads stopped
+ * @ret: the caller frees it with record_free(). The processes are unchanged but for
+ *	dead bytes below their stack pointers.
  */
-int dump_process(struct frozen_process *frozen, const struct dump_options *o, struct record **ret,
-		 struct error *err);
+int dump_tree(const struct frozen_tree *tree, const struct dump_options *o, struct record **ret,
+	      struct error *err);
 
 /* parts, each in a file of its own */
 int dump_memory(const struct frozen_process *frozen, struct record *rec, struct record_process *p,
