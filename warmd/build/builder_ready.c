@@ -443,11 +443,27 @@ static int find_wrapper_at_ready(struct builder *b, uint64_t *ret, struct error 
 	return builder_find_wrapper(b, &regs, ret, err);
 }
 
+static int dump(struct builder *b, struct frozen_process *frozen, const struct dump_options *d,
+		struct error *err)
+{
+	struct frozen_tree tree = { 0 };
+	int r;
+
+	if (frozen_tree_add(&tree, frozen, -1) < 0) {
+		frozen_tree_done(&tree);
+		return error_set(err, ENOMEM, "no memory");
+	}
+	r = dump_tree(&tree, d, &b->record, err);
+	frozen_tree_done(&tree);
+	return r;
+}
+
 int builder_take(struct builder *b, struct plan_options *po, struct error *err)
 {
-	struct dump_options d = { .ready = b->ready,
+	struct dump_options d = { .ready = b->ready ? b->ready->tid : 0,
 				  .resume = STUB_RESUME_FRAME,
 				  .skip_fd = b->child.warm_fd };
+	struct frozen_process *frozen;
 	bool outside[256];
 	char proc[64], before[256];
 	int r;
@@ -471,7 +487,7 @@ int builder_take(struct builder *b, struct plan_options *po, struct error *err)
 	} else {
 		d.resume = STUB_RESUME_MAIN;
 	}
-	r = trace_freeze(b->trace, err);
+	r = trace_freeze(b->trace, &frozen, err);
 	if (r == 0)
 		r = leave_hooked(b, err);
 	if (r == 0 && d.resume == DUMP_RESUME_AGAIN)
@@ -492,7 +508,7 @@ int builder_take(struct builder *b, struct plan_options *po, struct error *err)
 	if (r == 0)
 		r = builder_fresh(b, err);
 	if (r == 0)
-		r = dump_process(b->trace, &d, &b->record, err);
+		r = dump(b, frozen, &d, err);
 	if (r == -EOPNOTSUPP && observe_keys(b->observe)->bound && !b->stop_at_bind &&
 	    b->attempts < BUILDER_ATTEMPTS) {
 		b->stop_at_bind = true;
