@@ -17,6 +17,7 @@ STUB_ABI = {"engine/stub"}
 ENGINE = BASE | STUB_ABI | {"engine", "engine/arch"}
 SNAPSHOT = ENGINE | {"snapshot/model", "snapshot/dump", "snapshot/plan", "snapshot/image"}
 WIRE = {"launcher/wire"}
+WARMD_DATA = {"warmd/config", "warmd/stale", "warmd/connection", "warmd/metrics", "warmd/template"}
 
 MAY_USE = {
     "engine/base": set(),
@@ -33,9 +34,12 @@ MAY_USE = {
     "launcher": ENGINE | WIRE | {"engine/steal", "pty", "snapshot/dump"},
     "warmd/config": BASE | {"pty"},
     "warmd/stale": BASE | WIRE,
-    "warmd/build": SNAPSHOT | WIRE | {"warmd/config", "warmd/stale", "warmd"},
-    "warmd/pool": SNAPSHOT | WIRE | {"warmd", "warmd/config", "warmd/stale", "pty"},
-    "warmd": SNAPSHOT | WIRE | {"warmd/config", "warmd/stale", "warmd/build", "warmd/pool", "pty"},
+    "warmd/build": SNAPSHOT | WIRE | {"warmd/config", "warmd/stale"},
+    "warmd/connection": BASE | WIRE,
+    "warmd/metrics": BASE | WIRE,
+    "warmd/template": BASE | WIRE | {"warmd/config", "warmd/stale"},
+    "warmd/pool": SNAPSHOT | WIRE | WARMD_DATA | {"pty"},
+    "warmd": SNAPSHOT | WIRE | WARMD_DATA | {"warmd/build", "warmd/pool", "pty"},
 }
 
 

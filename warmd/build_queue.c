@@ -1,19 +1,15 @@
 /* SPDX-License-Identifier: MIT */
-/*
- * build_queue.c - which build comes next, and who waits for it.
- *
- * Whoever waits for a build (`warm build`, a launch by a name) gets his turn, however many there are, and before what runs
- * have built behind them: of those no more wait than BACKGROUND_MAX, and none that backoff.h advises against.
- */
-#include "warmd/build_internal.h"
+#include "warmd/build_queue.h"
 
 #include <errno.h>
 #include <stdlib.h>
 #include <string.h>
 
 #include "engine/base/clock.h"
-#include "warmd/backoff.h"
-#include "warmd/pool/pool.h"
+#include "warmd/build_process.h"
+#include "warmd/launch.h"
+#include "warmd/serve.h"
+#include "warmd/template/backoff.h"
 
 #define BACKGROUND_MAX 16
 

@@ -12,9 +12,9 @@
 #include "engine/base/clock.h"
 #include "engine/base/fd.h"
 #include "engine/base/log.h"
+#include "warmd/build_queue.h"
 #include "warmd/control.h"
-#include "warmd/peer.h"
-#include "warmd/pool/pool.h"
+#include "warmd/connection/peer.h"
 
 void *answer_own(struct answer *a, void *p)
 {
@@ -187,7 +187,7 @@ static Warm__Template *fill_template(struct answer *a, const struct template *t,
 static void list(struct server *s, struct answer *a)
 {
 	_cleanup_free_ struct census_count *counts = NULL;
-	size_t ncounts = census_count(s, &counts), n = 0;
+	size_t ncounts = census_count(&s->pools, &counts), n = 0;
 	const struct census_count *count;
 	Warm__Template **v;
 
@@ -218,7 +218,7 @@ static void inspect(struct server *s, struct answer *a, const Warm__InspectReque
 	struct census_entry e;
 
 	/* numbers of templates are small: one that is both is a template's */
-	if (!t && census_find(s, answer_pid(q->name), &e)) {
+	if (!t && census_find(&s->pools, answer_pid(q->name), &e)) {
 		answer_clone(a, &e);
 		return;
 	}
@@ -229,7 +229,7 @@ static void inspect(struct server *s, struct answer *a, const Warm__InspectReque
 			q->name);
 	if (!v || !(v[0] = fill_template(a, t, true)))
 		return answer_fail(a, -ENOMEM, "no memory%s", "");
-	count = census_of(counts, census_count(s, &counts), t->id);
+	count = census_of(counts, census_count(&s->pools, &counts), t->id);
 	v[0]->running = count ? count->states[CENSUS_RUNNING] : 0;
 	a->reply.templates = v;
 	a->reply.n_templates = 1;

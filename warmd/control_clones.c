@@ -102,8 +102,8 @@ void answer_ps(struct server *s, struct answer *a, const Warm__PsRequest *q)
 	Warm__Clone **v;
 	size_t bytes = 0, n = 0;
 
-	census(s, take, &ps);
-	census_become(s, take, &ps);
+	census(&s->pools, take, &ps);
+	census_become(&s->pools, take, &ps);
 	if (ps.n)
 		qsort(ps.v, ps.n, sizeof(*ps.v), by_id);
 	v = answer_own(a, calloc(ps.n + 1, sizeof(*v)));
@@ -247,10 +247,10 @@ size_t explain_process(const struct server *s, struct answer *a, pid_t pid, char
 
 	if (pid <= 0)
 		return 0;
-	census(s, look, &q);
+	census(&s->pools, look, &q);
 	for (size_t i = 0; n == 0 && i < RECENT_LAUNCHES; i++) {
 		const struct recent_launch *r =
-			&s->recent[(s->nrecent + RECENT_LAUNCHES - 1 - i) % RECENT_LAUNCHES];
+			&s->metrics.recent[(s->metrics.nrecent + RECENT_LAUNCHES - 1 - i) % RECENT_LAUNCHES];
 
 		/* a number that has a new owner: what was launched under it has ended */
 		if (r->clone == (uint32_t)pid && (!q.found || (q.e.state == CENSUS_RUNNING && !r->ended_ns)))

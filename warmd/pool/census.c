@@ -39,12 +39,12 @@ static void not_running(const struct clone *list, enum census_state state, const
 	}
 }
 
-void census(const struct server *s, void (*fn)(void *, const struct census_entry *), void *data)
+void census(const struct pools *all, void (*fn)(void *, const struct census_entry *), void *data)
 {
 	/* from CLOCK_MONOTONIC to CLOCK_REALTIME */
 	uint64_t clocks = clock_ns(CLOCK_REALTIME) - clock_ns(CLOCK_MONOTONIC);
 
-	for (const struct clone *cl = s->clones; cl; cl = cl->next) {
+	for (const struct clone *cl = all->running; cl; cl = cl->next) {
 		struct census_entry e = {
 			.id = cl->id,
 			.pid = cl->pid,
@@ -59,7 +59,7 @@ void census(const struct server *s, void (*fn)(void *, const struct census_entry
 
 		fn(data, &e);
 	}
-	for (const struct clone *cl = s->leased; cl; cl = cl->next) {
+	for (const struct clone *cl = all->leased; cl; cl = cl->next) {
 		struct census_entry e = {
 			.id = cl->id,
 			.pid = cl->pid,
@@ -72,7 +72,7 @@ void census(const struct server *s, void (*fn)(void *, const struct census_entry
 		if (cl->pool)
 			fn(data, &e);
 	}
-	for (const struct template *t = s->store->list; t; t = t->next) {
+	for (const struct template *t = all->store->list; t; t = t->next) {
 		const struct pool *p = t->pool;
 
 		if (!p)
@@ -94,20 +94,20 @@ void census(const struct server *s, void (*fn)(void *, const struct census_entry
 	}
 }
 
-static const struct template *find(const struct server *s, uint64_t id)
+static const struct template *find(const struct pools *all, uint64_t id)
 {
-	const struct template *t = s->store->list;
+	const struct template *t = all->store->list;
 
 	while (t && t->id != id)
 		t = t->next;
 	return t;
 }
 
-void census_become(const struct server *s, void (*fn)(void *, const struct census_entry *), void *data)
+void census_become(const struct pools *all, void (*fn)(void *, const struct census_entry *), void *data)
 {
 	for (size_t i = 0; i < RECENT_LAUNCHES; i++) {
-		const struct recent_launch *l = &s->recent[i];
-		const struct template *t = find(s, l->template_id);
+		const struct recent_launch *l = &all->metrics->recent[i];
+		const struct template *t = find(all, l->template_id);
 		struct census_entry e = {
 			.pid = (pid_t)l->pid,
 			.state = CENSUS_RUNNING,
@@ -140,16 +140,16 @@ static void look(void *data, const struct census_entry *e)
 	q->found = true;
 }
 
-bool census_find(const struct server *s, pid_t pid, struct census_entry *ret)
+bool census_find(const struct pools *all, pid_t pid, struct census_entry *ret)
 {
 	struct search q = { .pid = pid, .ret = ret };
 
 	if (pid <= 0)
 		return false;
-	census(s, look, &q);
+	census(all, look, &q);
 	/* children of warmd are certain; the others may have ended */
 	if (!q.found)
-		census_become(s, look, &q);
+		census_become(all, look, &q);
 	return q.found;
 }
 
@@ -184,20 +184,20 @@ static void count(void *data, const struct census_entry *e)
 		of->states[e->state]++;
 }
 
-size_t census_count(const struct server *s, struct census_count **ret)
+size_t census_count(const struct pools *all, struct census_count **ret)
 {
 	struct counts c = { 0 };
 	size_t n = 0;
 
-	for (const struct template *t = s->store->list; t; t = t->next)
+	for (const struct template *t = all->store->list; t; t = t->next)
 		n++;
 	c.v = calloc(n + 1, sizeof(*c.v));
 	*ret = c.v;
 	if (!c.v)
 		return 0;
-	for (const struct template *t = s->store->list; t; t = t->next)
+	for (const struct template *t = all->store->list; t; t = t->next)
 		c.v[c.n++] = (struct census_count){ .template_id = t->id, .template = t };
 	qsort(c.v, c.n, sizeof(*c.v), by_id);
-	census(s, count, &c);
+	census(all, count, &c);
 	return c.n;
 }

@@ -8,7 +8,7 @@
 #include <stdint.h>
 #include <sys/types.h>
 
-struct server;
+struct pools;
 struct template;
 
 enum census_state { CENSUS_RUNNING, CENSUS_PARKED, CENSUS_MAKING, CENSUS_SKELETON, CENSUS_STATES };
@@ -30,13 +30,13 @@ struct census_entry {
 };
 
 /** census() - @fn for each, in no order. Those by become, which are no children of warmd, are not among them */
-void census(const struct server *s, void (*fn)(void *data, const struct census_entry *e), void *data);
+void census(const struct pools *all, void (*fn)(void *data, const struct census_entry *e), void *data);
 
 /** census_become() - @fn for each of the last launches by become: it may have ended since, and its PID be another's */
-void census_become(const struct server *s, void (*fn)(void *data, const struct census_entry *e), void *data);
+void census_become(const struct pools *all, void (*fn)(void *data, const struct census_entry *e), void *data);
 
 /** census_find() - by PID, of both. Return: false: there is none */
-bool census_find(const struct server *s, pid_t pid, struct census_entry *ret);
+bool census_find(const struct pools *all, pid_t pid, struct census_entry *ret);
 
 const char *census_state_name(enum census_state state);
 const char *census_way_name(uint32_t way);
@@ -52,7 +52,7 @@ struct census_count {
  * @ret: malloc'd; the caller frees
  * Return: how many templates; 0 also when there is no memory
  */
-size_t census_count(const struct server *s, struct census_count **ret);
+size_t census_count(const struct pools *all, struct census_count **ret);
 struct census_count *census_of(struct census_count *v, size_t n, uint64_t template_id);
 
 #endif

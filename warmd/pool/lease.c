@@ -28,10 +28,10 @@
 /* --- who may have one ------------------------------------------------------------------ */
 
 /* a client writes the limits into the order: one that has lower ones than warmd could give its clone more */
-static bool may_raise_limits(const struct connection *c)
+static bool may_raise_limits(const struct pools *all, const struct connection *c)
 {
 	for (unsigned int i = 0; i < WIRE_RLIMITS; i++)
-		if (c->hard_limits[i] < c->server->own.rlimits[i][1])
+		if (c->hard_limits[i] < all->own.rlimits[i][1])
 			return true;
 	return false;
 }
@@ -50,7 +50,7 @@ static bool template_may(const struct template *t)
 
 static bool has_spare(const struct pool *p)
 {
-	return p->nparked > 1 && p->nleased < p->want / 2 && !p->server->short_of_memory;
+	return p->nparked > 1 && p->nleased < p->want / 2 && !p->pools->short_of_memory;
 }
 
 static struct clone *spare(struct pool *p)
@@ -93,11 +93,11 @@ static void grant(struct pool *p, struct connection *c, uint64_t model)
 	cl->model = model;
 	cl->misses = 0;
 	cl->connection = c;
-	cl->next = p->server->leased;
-	p->server->leased = cl;
+	cl->next = p->pools->leased;
+	p->pools->leased = cl;
 	m.clone = cl->id;
 	m.pid = (uint32_t)cl->pid;
-	m.generation = ++p->server->store->generation;
+	m.generation = ++p->pools->store->generation;
 	m.learn = hot_wanted(p->template);
 	fds[0] = cl->channel;
 	fds[1] = cl->pidfd;
@@ -162,7 +162,8 @@ static bool describe_arguments(struct wire_model *m, const struct pool *p, const
 }
 
 /* Return: 0, or a negative errno: no model of it */
-static int send_model(const struct pool *p, const struct launch *l, const struct order *o, uint64_t id)
+static int send_model(const struct pool *p, const struct launch_request *l, const struct order *o,
+		      uint64_t id)
 {
 	static uint64_t buf[WIRE_MODEL_MAX / 8];
 	struct wire_model *m = (struct wire_model *)buf;
@@ -170,7 +171,7 @@ static int send_model(const struct pool *p, const struct launch *l, const struct
 	bool own_environment = req->run.flags & WIRE_LAUNCH_ENV, all;
 	size_t names = put_names(p->template, NULL, &all), size;
 	uint64_t room = STUB_ORDER_STRINGS, threads = 8ull * p->head.nthreads + 64;
-	int fds[2] = { watch_fd(p->server->store->watch), drain_fd(p->template->watch) };
+	int fds[2] = { watch_fd(p->pools->store->watch), drain_fd(p->template->watch) };
 	void *at = m + 1;
 
 	*m = (struct wire_model){ .model = id };
@@ -216,7 +217,7 @@ static int send_model(const struct pool *p, const struct launch *l, const struct
 
 static void unlink_lease(struct clone *cl)
 {
-	clone_unlink(&cl->server->leased, cl);
+	clone_unlink(&cl->pools->leased, cl);
 	cl->next = NULL;
 	if (cl->pool)
 		pool_lent_is_gone(cl->pool);
@@ -250,7 +251,7 @@ static struct clone *has_lease(const struct connection *c, const struct pool *p,
 	struct clone *found = NULL;
 
 	*ret_all = 0;
-	for (struct clone *cl = c->server->leased; cl; cl = cl->next) {
+	for (struct clone *cl = p->pools->leased; cl; cl = cl->next) {
 		if (cl->connection != c)
 			continue;
 		++*ret_all;
@@ -260,7 +261,7 @@ static struct clone *has_lease(const struct connection *c, const struct pool *p,
 	return found;
 }
 
-void lease_offer(struct pool *p, const struct launch *l, const struct order *o)
+void lease_offer(struct pool *p, const struct launch_request *l, const struct order *o)
 {
 	struct connection *c = l->connection;
 	struct clone *cl;
@@ -273,7 +274,8 @@ void lease_offer(struct pool *p, const struct launch *l, const struct order *o)
 	/* one that learns is no model */
 	if (o->head.flags & STUB_ORDER_LEARN)
 		return;
-	if (p->head.context_fd >= 0 || !has_spare(p) || !template_may(p->template) || may_raise_limits(c))
+	if (p->head.context_fd >= 0 || !has_spare(p) || !template_may(p->template) ||
+	    may_raise_limits(p->pools, c))
 		return;
 	cl = has_lease(c, p, &n);
 	if (cl && ++cl->misses < MISSES_MAX)
@@ -282,7 +284,7 @@ void lease_offer(struct pool *p, const struct launch *l, const struct order *o)
 		recall(cl);
 	if (n >= LEASES_MAX)
 		return;
-	model = ++p->server->next_model;
+	model = ++p->pools->next_model;
 	r = send_model(p, l, o, model);
 	if (r == 0)
 		grant(p, c, model);
@@ -292,7 +294,7 @@ void lease_offer(struct pool *p, const struct launch *l, const struct order *o)
 
 /* --- what becomes of it ----------------------------------------------------------------------- */
 
-static void note(struct server *s, struct clone *cl, const struct wire_taken *m, char **argv, uint32_t argc)
+static void note(struct pools *all, struct clone *cl, const struct wire_taken *m, char **argv, uint32_t argc)
 {
 	uint64_t now = clock_ns(CLOCK_MONOTONIC);
 	struct request req = {
@@ -305,21 +307,21 @@ static void note(struct server *s, struct clone *cl, const struct wire_taken *m,
 	bool sound = cl->made_ns <= m->start_ns && m->start_ns <= m->order_ns && m->order_ns <= now;
 	uint64_t start = sound ? m->start_ns : now;
 
-	server_note_launch(s, cl->connection->pid, &req, WIRE_LAUNCHED, cl->label, start);
+	metrics_answer(all->metrics, cl->connection->pid, &req, WIRE_LAUNCHED, cl->label, start);
 	cl->order_ns = sound ? m->order_ns : now;
-	s->metrics.direct++;
-	latency_add(&s->metrics.phases[METRICS_PARKED_ORDER], cl->order_ns - start);
-	cl->recent = s->nrecent;
-	r = &s->recent[(s->nrecent - 1) % RECENT_LAUNCHES];
+	all->metrics->direct++;
+	latency_add(&all->metrics->phases[METRICS_PARKED_ORDER], cl->order_ns - start);
+	cl->recent = all->metrics->nrecent;
+	r = recent_launch_last(all->metrics);
 	r->clone = (uint32_t)cl->pid;
 	r->way = cl->way;
 	r->template_id = cl->template_id;
 	r->order_ns = cl->order_ns > start ? cl->order_ns - start : 1; /* 0 would be: none yet */
 }
 
-static void grant_next(struct connection *c, uint64_t template_id, uint64_t model)
+static void grant_next(struct pools *all, struct connection *c, uint64_t template_id, uint64_t model)
 {
-	for (struct template *t = c->server->store->list; t; t = t->next) {
+	for (struct template *t = all->store->list; t; t = t->next) {
 		struct pool *p = t->pool;
 		unsigned int n;
 
@@ -335,7 +337,7 @@ static void run(struct clone *cl)
 {
 	struct pool *p = cl->pool;
 
-	clone_unlink(&cl->server->leased, cl);
+	clone_unlink(&cl->pools->leased, cl);
 	if (p) {
 		p->template->launches++;
 		p->template->last_used_ns = clock_ns(CLOCK_REALTIME);
@@ -364,10 +366,10 @@ static int take_words(const struct wire_taken *m, size_t len, char **argv)
 	return p == end ? 0 : -EBADMSG;
 }
 
-int lease_taken(struct connection *c, const void *packet, size_t len)
+int lease_taken(struct pools *all, struct connection *c, const void *packet, size_t len)
 {
 	const struct wire_taken *m = packet;
-	struct clone *cl = c->server->leased;
+	struct clone *cl = all->leased;
 	uint64_t template_id, model;
 	char *argv[ARGV_MAX + 1] = { NULL };
 
@@ -385,10 +387,10 @@ int lease_taken(struct connection *c, const void *packet, size_t len)
 	template_id = cl->template_id;
 	model = cl->model;
 	run(cl);
-	note(c->server, cl, m, argv, m->argc);
+	note(all, cl, m, argv, m->argc);
 	if (cl->ended)
 		clone_ended(cl, cl->wstatus);
-	grant_next(c, template_id, model);
+	grant_next(all, c, template_id, model);
 	return 0;
 }
 
@@ -403,9 +405,9 @@ void lease_ended(struct clone *cl, int wstatus)
 	cl->pool = NULL;
 }
 
-void lease_revoke(struct server *s, const struct pool *p)
+void lease_revoke(struct pools *all, const struct pool *p)
 {
-	for (struct clone *cl = s->leased; cl; cl = cl->next)
+	for (struct clone *cl = all->leased; cl; cl = cl->next)
 		if (!p || cl->pool == p)
 			recall(cl);
 }
@@ -425,11 +427,11 @@ static bool has_order(const struct clone *cl)
 	return poll(&p, 1, 0) > 0 && (p.revents & POLLHUP);
 }
 
-void lease_forget(struct server *s, const struct connection *c)
+void lease_forget(struct pools *all, const struct connection *c)
 {
 	struct clone *next;
 
-	for (struct clone *cl = s->leased; cl; cl = next) {
+	for (struct clone *cl = all->leased; cl; cl = next) {
 		next = cl->next;
 		if (cl->connection != c)
 			continue;
@@ -447,10 +449,10 @@ void lease_forget(struct server *s, const struct connection *c)
 	}
 }
 
-void lease_forget_all(struct server *s)
+void lease_forget_all(struct pools *all)
 {
-	while (s->leased) {
-		struct clone *cl = s->leased;
+	while (all->leased) {
+		struct clone *cl = all->leased;
 
 		recall(cl);
 		unlink_lease(cl);
