@@ -186,7 +186,7 @@ static int run_pool(const struct run_options *o, char **envp)
 {
 	struct wire_run *run = (struct wire_run *)message;
 	struct error err = { 0 };
-	struct launch l = { .keys = "" }; /* nothing but the program sees what is typed */
+	struct client_launch l = { .keys = "" }; /* nothing but the program sees what is typed */
 	unsigned int nfds;
 	int r = launch_ask(&l, run, -EBADF, ANSWER_MS, files, ENTER_MAX_FILES, &nfds, &err);
 
