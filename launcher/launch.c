@@ -16,7 +16,7 @@
 #include "engine/base/basket.h"
 #include "engine/base/fd.h"
 #include "engine/base/packet.h"
-#include "engine/stub/abi.h"
+#include "engine/stub/order.h"
 #include "launcher/client.h"
 #include "launcher/context.h"
 #include "launcher/launch_cold.h"
@@ -63,20 +63,19 @@ static int open_beyond(void)
  * No answer in time, though warmd has the descriptors. From here on warmd cannot send one, and without an answer it launches nothing for `warm run`
  * (pool_give_order()); one that came meanwhile counts.
  */
-static int last_chance(struct client_launch *l, int *files, unsigned int max_files, unsigned int *ret_nfiles,
-		       int r)
+static int last_chance(struct client_launch *l, struct client_files *files, int r)
 {
 	shutdown(l->conn, SHUT_RD);
-	return client_receive_run(l->conn, &l->reply, 1, files, max_files, ret_nfiles, NULL) == 0 ? 0 : r;
+	return client_receive_run(l->conn, &l->reply, 1, files, NULL) == 0 ? 0 : r;
 }
 
-int launch_ask(struct client_launch *l, struct wire_run *run, int cgroup, unsigned int timeout_ms, int *files,
-	       unsigned int max_files, unsigned int *ret_nfiles, struct error *err)
+int launch_ask(struct client_launch *l, struct wire_run *run, int cgroup, unsigned int timeout_ms,
+	       struct client_files *files, struct error *err)
 {
 	struct iovec piece = { run, run->header.size };
 	int fds[WIRE_MAX_FDS], n = inherited(run, fds), basket = -EBADF, beyond, cwd, r;
 
-	*ret_nfiles = 0;
+	files->count = 0;
 	l->conn = l->pidfd = l->follow.signal_fd = -EBADF;
 	l->follow.terminal = (struct relayed_terminal)TERMINAL_NONE;
 	if (n < 0)
@@ -108,19 +107,19 @@ int launch_ask(struct client_launch *l, struct wire_run *run, int cgroup, unsign
 	}
 	close(cwd);
 	if (r == 0) {
-		r = client_receive_run(l->conn, &l->reply, timeout_ms, files, max_files, ret_nfiles, err);
+		r = client_receive_run(l->conn, &l->reply, timeout_ms, files, err);
 		/* warmd hangs: what it has not taken is nobody's but ours again, whoever waits for a pipe's end of file */
 		if (r == -ETIMEDOUT && !basket_take_back(basket))
-			r = last_chance(l, files, max_files, ret_nfiles, r);
+			r = last_chance(l, files, r);
 	}
 	fd_close(basket);
 	if (r == 0 && l->reply.status == WIRE_LAUNCHED) {
-		l->pidfd = files[0];
+		l->pidfd = files->fd[0];
 		if (l->reply.terminal)
-			r = terminal_open(&l->follow.terminal, terminal_tty(run), files + 1,
+			r = terminal_open(&l->follow.terminal, terminal_tty(run), files->fd + 1,
 					  WIRE_TERMINAL_FDS, l->keys, terminal_interactive(run),
 					  !terminal_interactive(run), false, err);
-		*ret_nfiles = 0;
+		files->count = 0; /* they are the launch's */
 	}
 	if (r < 0)
 		launch_close(l);
@@ -349,15 +348,15 @@ int launch_main(int argc, char **argv, char **envp)
 	struct launch_options o = { 0 };
 	struct error err = { 0 };
 	struct client_launch l;
-	unsigned int nfiles;
+	struct client_files files = { .count = 0 };
 	char number[16];
-	int files[1 + WIRE_TERMINAL_FDS], status, cgroup, r;
+	int status, cgroup, r;
 
 	if (read_options(argc, argv, envp, &o, &status) < 0)
 		return status;
 	if (fill_message(&o, message, sizeof(message), &l, &cgroup) < 0)
 		return EXIT_WARM;
-	r = launch_ask(&l, run, cgroup, LAUNCH_MS, files, 1 + WIRE_TERMINAL_FDS, &nfiles, &err);
+	r = launch_ask(&l, run, cgroup, LAUNCH_MS, &files, &err);
 	if (r < 0) {
 		say("launch: ", err.text, NULL);
 		return EXIT_WARM;

@@ -4,7 +4,7 @@
 #define WARM_WARMD_POOL_ORDER_H
 
 #include "engine/base/packet.h"
-#include "engine/stub/abi.h"
+#include "engine/stub/order.h"
 #include "warmd/pool/pool.h"
 
 struct order {

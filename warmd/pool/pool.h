@@ -18,7 +18,8 @@
 #include <stdint.h>
 #include <sys/types.h>
 
-#include "engine/stub/abi.h"
+#include "engine/stub/image.h"
+#include "engine/stub/order.h"
 #include "warmd/pool/clone.h"
 #include "warmd/pool/launch_request.h"
 #include "warmd/pool/pools.h"
@@ -33,6 +34,7 @@ struct pool {
 	int sock;
 	sd_event_source *io, *timer;
 	struct stub_data head; /* of the control file */
+	struct stub_process root; /* the first of its processes, which takes the launch context */
 	char *prefix; /* the strings that the program's argv begins with */
 	size_t prefix_len;
 	char *build_argv, *build_env; /* what the build had, as in the control file */
