@@ -22,6 +22,7 @@
 #include <sys/syscall.h>
 #include <sys/wait.h>
 
+#include "engine/base/array.h"
 #include "engine/base/clock.h"
 #include "engine/base/fd.h"
 #include "engine/base/log.h"
@@ -167,6 +168,38 @@ bool build_is_named(const struct request *req)
 	return req->name[0] || req->run.pool || (req->run.flags & WIRE_RUN_POOL);
 }
 
+/* for the statistics; @err gets words for who waits */
+static void count_result(struct build *b, const Warm__BuildResult *result, struct error *err)
+{
+	struct server *s = b->server;
+
+	if (!result->error) {
+		s->builds_ok++;
+	} else if (result->error == -EOPNOTSUPP || result->error == -EINVAL) {
+		s->builds_refused++;
+	} else {
+		/* kept as a refusal: the same would fail again at each run */
+		log_warning("build of '%s' failed: %s", b->request->argv[0], result->message);
+		s->builds_failed++;
+		snprintf(err->text, sizeof(err->text), "the build failed: %s%s", result->message,
+			 result->error == -EFBIG ? file_limit(s) : "");
+		return;
+	}
+	snprintf(err->text, sizeof(err->text), "%s", result->message);
+}
+
+/* clones are made ahead of the first launch if the build was asked for with a pool */
+static void fill_pool(struct server *s, struct template *t)
+{
+	struct pool *p;
+
+	if (t->state != TEMPLATE_READY || !(t->request->run.pool || (t->request->run.flags & WIRE_RUN_POOL)))
+		return;
+	p = pool_get(&s->pools, t);
+	if (p)
+		pool_keep(p, p->size);
+}
+
 static void complete(struct build *b)
 {
 	struct server *s = b->server;
@@ -192,20 +225,8 @@ static void complete(struct build *b)
 	     : result->error ? BACKOFF_REFUSED
 			     : BACKOFF_BUILT,
 	     result->cpu_ns, result->message);
-	if (result->error && result->error != -EOPNOTSUPP && result->error != -EINVAL) {
-		log_warning("build of '%s' failed: %s", b->request->argv[0], result->message);
-		s->builds_failed++;
-		snprintf(err.text, sizeof(err.text), "the build failed: %s%s", result->message,
-			 result->error == -EFBIG ? file_limit(s) : "");
-		/* kept as a refusal: the same would fail again at each run */
-	}
+	count_result(b, result, &err);
 	status = result->error ? WIRE_COLD_REFUSED : WIRE_WARM;
-	if (result->error == -EOPNOTSUPP || result->error == -EINVAL)
-		s->builds_refused++;
-	else if (!result->error)
-		s->builds_ok++;
-	if (!err.text[0])
-		snprintf(err.text, sizeof(err.text), "%s", result->message);
 	/* the build keeps its own: it may be needed again, and is looked at while others make room */
 	req = request_copy(b->request);
 	if (req) {
@@ -223,13 +244,8 @@ static void complete(struct build *b)
 		run_again(b, err.text);
 		return;
 	}
-	if (r == 0 && t->state == TEMPLATE_READY &&
-	    (t->request->run.pool || (t->request->run.flags & WIRE_RUN_POOL))) {
-		struct pool *p = pool_get(&s->pools, t);
-
-		if (p)
-			pool_keep(p, p->size);
-	}
+	if (r == 0)
+		fill_pool(s, t);
 	if (r < 0)
 		finish(b,
 		       r == -ENOSPC   ? WIRE_COLD_BUDGET
@@ -244,15 +260,12 @@ static int take_fds(struct build *b, struct msghdr *msg)
 {
 	for (struct cmsghdr *c = CMSG_FIRSTHDR(msg); c; c = CMSG_NXTHDR(msg, c)) {
 		size_t n;
-		int *more;
 
 		if (c->cmsg_level != SOL_SOCKET || c->cmsg_type != SCM_RIGHTS)
 			continue;
 		n = (c->cmsg_len - CMSG_LEN(0)) / sizeof(int);
-		more = realloc(b->fds, (b->nfds + n) * sizeof(int));
-		if (!more)
+		if (array_reserve(&b->fds, b->nfds, n, sizeof(*b->fds)) < 0)
 			return -ENOMEM;
-		b->fds = more;
 		memcpy(b->fds + b->nfds, CMSG_DATA(c), n * sizeof(int));
 		b->nfds += (uint32_t)n;
 	}
@@ -334,13 +347,13 @@ static void become_builder(const struct build *b, int sock, pid_t warmd)
 	sigset_t none;
 	int status;
 
+	/* cannot fail for a signal that exists: prctl(2) */
 	prctl(PR_SET_PDEATHSIG, SIGKILL);
 	/* of a warmd that had ended before, no signal comes */
 	if (getppid() != warmd)
 		_exit(1);
-	if (dup2(sock, 3) < 0)
+	if (dup2(sock, 3) < 0 || fcntl(3, F_SETFD, FD_CLOEXEC) < 0)
 		_exit(1);
-	fcntl(3, F_SETFD, FD_CLOEXEC);
 	syscall(SYS_close_range, 4, ~0u, 0);
 	sigemptyset(&none);
 	sigprocmask(SIG_SETMASK, &none, NULL);

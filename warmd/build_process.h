@@ -14,7 +14,7 @@ struct build {
 	struct server *server;
 	struct request *request;
 	struct connection **waiters;
-	unsigned int nwaiters, waiters_size;
+	unsigned int nwaiters;
 	bool background; /* wanted whether or not anybody waits */
 	bool ending; /* whoever is told may go away meanwhile */
 	bool retrying; /* timer: until it is started again */

@@ -5,6 +5,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "engine/base/array.h"
 #include "engine/base/clock.h"
 #include "warmd/build_process.h"
 #include "warmd/launch.h"
@@ -83,15 +84,8 @@ void build_forget_waiter(struct server *s, const struct connection *c)
 
 static bool add_waiter(struct build *b, struct connection *c)
 {
-	if (b->nwaiters == b->waiters_size) {
-		unsigned int size = b->waiters_size ? 2 * b->waiters_size : 4;
-		struct connection **more = realloc(b->waiters, size * sizeof(*more));
-
-		if (!more)
-			return false;
-		b->waiters = more;
-		b->waiters_size = size;
-	}
+	if (array_reserve(&b->waiters, b->nwaiters, 1, sizeof(*b->waiters)) < 0)
+		return false;
 	b->waiters[b->nwaiters++] = c;
 	return true;
 }

@@ -18,7 +18,7 @@ struct answer {
 	Warm__ControlReply reply;
 	char message[256];
 	void **owned;
-	size_t nowned, size;
+	size_t nowned;
 };
 
 /** control_handle() - answer a WIRE_CONTROL packet. Return: 0, or -EBADMSG: the connection is to be ended */

@@ -67,7 +67,7 @@ static bool fill_launches(const struct server *s, struct answer *a, Warm__Stats 
 		cold += s->metrics.launches[i];
 	}
 	for (uint32_t i = 0; i < WIRE_WAY_COUNT; i++)
-		set(m->ways[i], census_way_name(i), s->metrics.ways[i]);
+		set(m->ways[i], wire_way_name(i), s->metrics.ways[i]);
 	set(m->ways[WIRE_WAY_COUNT], "cold", cold);
 	m->n_launches = WIRE_LAUNCHED + 1;
 	m->n_ways = WIRE_WAY_COUNT + 1;
@@ -117,10 +117,11 @@ static bool fill_templates(const struct server *s, struct answer *a, Warm__Stats
 		warm__template__init(&list[i]);
 		list[i].id = t->id;
 		list[i].name = t->label;
-		list[i].state = (char *)(t->state == TEMPLATE_READY ? "ready" : "refused");
+		list[i].state = (char *)wire_template_state_name(
+			t->state == TEMPLATE_READY ? WIRE_TEMPLATE_READY : WIRE_TEMPLATE_REFUSED);
 		list[i].launches = t->launches;
 		list[i].sealed_bytes = t->result->sealed_bytes;
-		list[i].running = v[i].states[CENSUS_RUNNING];
+		list[i].running = v[i].states[WIRE_CLONE_RUNNING];
 		list[i].pool = answer_pool(a, t->pool);
 		pointers[i] = &list[i];
 	}

@@ -10,6 +10,7 @@
 
 #include "engine/base/fd.h"
 #include "engine/base/log.h"
+#include "engine/base/proc_path.h"
 #include "warmd/pool/census.h"
 #include "warmd/connection/peer.h"
 #include "warmd/metrics_text.h"
@@ -233,10 +234,8 @@ static void tally(void *data, const struct census_entry *e)
 static void measure(struct metrics_memory *m)
 {
 	_cleanup_free_ char *text = NULL;
-	char path[64];
 
-	snprintf(path, sizeof(path), "/proc/%d/statm", m->pid);
-	m->measured = read_file(path, &text, NULL) == 0 &&
+	m->measured = read_file(proc_path(m->pid, "statm").text, &text, NULL) == 0 &&
 		      metrics_statm(text, (uint64_t)sysconf(_SC_PAGESIZE), m);
 }
 

@@ -73,7 +73,7 @@ static void launches(const struct server *s, FILE *out)
 	family(out, "launches_total", "counter",
 	       "Launches by the way they were made; cold: by the client itself.");
 	for (uint32_t i = 0; i < WIRE_WAY_COUNT; i++)
-		labelled(out, "launches_total", "way", census_way_name(i), s->metrics.ways[i]);
+		labelled(out, "launches_total", "way", wire_way_name(i), s->metrics.ways[i]);
 	labelled(out, "launches_total", "way", "cold", cold);
 	family(out, "cold_launches_total", "counter", "Launches that ran cold, by reason.");
 	for (uint32_t i = WIRE_COLD_NONE; i < WIRE_LAUNCHED; i++)
@@ -255,8 +255,8 @@ static void templates(struct by_template *b, FILE *out)
 {
 	family(out, "template_processes", "gauge", "Processes of a template by state.");
 	for (size_t i = 0; i < b->n; i++)
-		for (enum census_state state = 0; state < CENSUS_STATES; state++)
-			of_template(out, "template_processes", b->v[i].template, census_state_name(state),
+		for (enum wire_clone_state state = 0; state < WIRE_CLONE_STATES; state++)
+			of_template(out, "template_processes", b->v[i].template, wire_clone_state_name(state),
 				    b->v[i].states[state]);
 	for (size_t f = 0; f < ARRAY_SIZE(families); f++) {
 		family(out, families[f].name, families[f].type, families[f].help);

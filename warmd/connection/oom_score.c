@@ -8,20 +8,11 @@
 #include <unistd.h>
 
 #include "engine/base/fd.h"
-
-static int open_score(pid_t pid, int flags)
-{
-	char path[64];
-	int fd;
-
-	snprintf(path, sizeof(path), "/proc/%d/oom_score_adj", pid);
-	fd = open(path, flags | O_CLOEXEC);
-	return fd < 0 ? -errno : fd;
-}
+#include "engine/base/proc_path.h"
 
 int oom_score_read(pid_t pid, int *ret)
 {
-	_cleanup_close_ int fd = open_score(pid, O_RDONLY);
+	_cleanup_close_ int fd = proc_open(pid, O_RDONLY, "oom_score_adj");
 	char text[16];
 	ssize_t n;
 
@@ -37,7 +28,7 @@ int oom_score_read(pid_t pid, int *ret)
 
 int oom_score_write(pid_t pid, int value)
 {
-	_cleanup_close_ int fd = open_score(pid, O_WRONLY);
+	_cleanup_close_ int fd = proc_open(pid, O_WRONLY, "oom_score_adj");
 	char text[16];
 	int n = snprintf(text, sizeof(text), "%d", value);
 

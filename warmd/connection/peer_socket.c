@@ -21,6 +21,7 @@
 #include <linux/unix_diag.h>
 
 #include "engine/base/fd.h"
+#include "engine/base/proc_path.h"
 
 struct question {
 	struct nlmsghdr head;
@@ -73,12 +74,10 @@ bool peer_holds(int sock, pid_t pid)
 {
 	uint32_t inode = peer_inode(sock);
 	const struct dirent *e;
-	char path[32];
 	bool found = false;
 	DIR *dir;
 
-	snprintf(path, sizeof(path), "/proc/%d/fd", pid);
-	dir = inode ? opendir(path) : NULL;
+	dir = inode ? opendir(proc_path(pid, "fd").text) : NULL;
 	while (dir && !found && (e = readdir(dir))) {
 		struct stat st;
 

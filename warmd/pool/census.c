@@ -7,22 +7,7 @@
 #include "engine/base/fd.h"
 #include "warmd/pool/pool.h"
 
-static const char *const states[] = { "running", "parked", "making", "skeleton" };
-_Static_assert(ARRAY_SIZE(states) == CENSUS_STATES, "a word for each state");
-static const char *const ways[] = { "become", "fork", "parked" };
-_Static_assert(ARRAY_SIZE(ways) == WIRE_WAY_COUNT, "a word for each way");
-
-const char *census_state_name(enum census_state state)
-{
-	return states[state];
-}
-
-const char *census_way_name(uint32_t way)
-{
-	return way < WIRE_WAY_COUNT ? ways[way] : "unknown";
-}
-
-static void not_running(const struct clone *list, enum census_state state, const struct template *t,
+static void not_running(const struct clone *list, enum wire_clone_state state, const struct template *t,
 			uint64_t clocks, void (*fn)(void *, const struct census_entry *), void *data)
 {
 	for (const struct clone *cl = list; cl; cl = cl->next) {
@@ -48,7 +33,7 @@ void census(const struct pools *all, void (*fn)(void *, const struct census_entr
 		struct census_entry e = {
 			.id = cl->id,
 			.pid = cl->pid,
-			.state = CENSUS_RUNNING,
+			.state = WIRE_CLONE_RUNNING,
 			.template_id = cl->template_id,
 			.label = cl->label ? cl->label : "",
 			.way = cl->way,
@@ -63,7 +48,7 @@ void census(const struct pools *all, void (*fn)(void *, const struct census_entr
 		struct census_entry e = {
 			.id = cl->id,
 			.pid = cl->pid,
-			.state = CENSUS_PARKED,
+			.state = WIRE_CLONE_PARKED,
 			.template_id = cl->template_id,
 			.label = cl->label,
 			.since_ns = cl->made_ns + clocks,
@@ -77,13 +62,13 @@ void census(const struct pools *all, void (*fn)(void *, const struct census_entr
 
 		if (!p)
 			continue;
-		not_running(p->parked, CENSUS_PARKED, t, clocks, fn, data);
-		not_running(p->making, CENSUS_MAKING, t, clocks, fn, data);
+		not_running(p->parked, WIRE_CLONE_PARKED, t, clocks, fn, data);
+		not_running(p->making, WIRE_CLONE_MAKING, t, clocks, fn, data);
 		if (p->pid > 0) {
 			struct census_entry e = {
 				.id = CENSUS_SKELETON_ID | t->id,
 				.pid = p->pid,
-				.state = CENSUS_SKELETON,
+				.state = WIRE_CLONE_SKELETON,
 				.template_id = t->id,
 				.label = t->label,
 				.since_ns = p->skeleton_ns + clocks,
@@ -110,7 +95,7 @@ void census_become(const struct pools *all, void (*fn)(void *, const struct cens
 		const struct template *t = find(all, l->template_id);
 		struct census_entry e = {
 			.pid = (pid_t)l->pid,
-			.state = CENSUS_RUNNING,
+			.state = WIRE_CLONE_RUNNING,
 			.template_id = l->template_id,
 			.label = t ? t->label : l->reason,
 			.quoted = !t && l->reason[0] == '\'',

@@ -6,6 +6,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "engine/base/array.h"
 #include "engine/base/fd.h"
 
 #define SHM_DIR "/dev/shm"
@@ -81,15 +82,8 @@ int dep_set_append(struct dep_set *set, const struct dep_item *item)
 	char key[DEP_PATH_MAX + 1];
 	size_t len;
 
-	if (set->count == set->size) {
-		size_t size = set->size ? set->size * 2 : 64;
-		struct dep_item *items = reallocarray(set->items, size, sizeof(*items));
-
-		if (!items)
-			return -ENOMEM;
-		set->items = items;
-		set->size = size;
-	}
+	if (array_reserve(&set->items, set->count, 1, sizeof(*set->items)) < 0)
+		return -ENOMEM;
 	len = make_key(key, kind_class(item->dep.kind), item->dep.path);
 	if (map_has(&set->index, key, len))
 		return -EEXIST;

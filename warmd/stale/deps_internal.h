@@ -19,7 +19,7 @@ struct dep_item {
 
 struct dep_set {
 	struct dep_item *items;
-	size_t count, size;
+	size_t count;
 	struct map index; /* class letter and path -> index of its item + 1 */
 	struct map seen; /* kind and path as they were added */
 	struct map directories; /* canonical paths known to be directories */

@@ -220,12 +220,11 @@ static void replace_same(struct store *s, const struct template *t)
 	}
 }
 
-int store_add(struct store *s, struct request *req, Warm__BuildResult *result, int *fds, uint32_t nfds,
-	      uint64_t build_ns, struct template **ret, struct error *err)
+/* a template of a build's result, in no list. Return: NULL when there is no memory; all is freed and closed then */
+static struct template *template_new(struct store *s, struct request *req, Warm__BuildResult *result,
+				     int *fds, uint32_t nfds, uint64_t build_ns)
 {
 	struct template *t = calloc(1, sizeof(*t));
-	const char *path = NULL;
-	int r = 0;
 
 	if (!t) {
 		for (uint32_t i = 0; i < nfds; i++)
@@ -233,7 +232,7 @@ int store_add(struct store *s, struct request *req, Warm__BuildResult *result, i
 		free(fds);
 		request_free(req);
 		warm__build_result__free_unpacked(result, NULL);
-		return error_set(err, ENOMEM, "no memory");
+		return NULL;
 	}
 	t->store = s;
 	t->request = req;
@@ -249,17 +248,35 @@ int store_add(struct store *s, struct request *req, Warm__BuildResult *result, i
 		if (o->state == TEMPLATE_REFUSED && template_same_program(o, req))
 			t->attempts = o->attempts;
 	t->attempts++;
+	return t;
+}
+
+/* what the build took in, and whether it has changed since. Return: 0, -ESTALE, or another negative errno; *err is set */
+static int take_dependencies(struct template *t, struct error *err)
+{
+	const ProtobufCBinaryData *packed = &t->result->dependencies;
+	const char *path = NULL;
 	/* a build that failed before it began knows of no files */
-	r = result->dependencies.len
-		    ? dep_set_unpack(result->dependencies.data, result->dependencies.len, &t->deps)
-		    : dep_set_new(&t->deps);
+	int r = packed->len ? dep_set_unpack(packed->data, packed->len, &t->deps) : dep_set_new(&t->deps);
+
 	if (r < 0)
-		error_errno(err, r, "the build's dependencies");
-	if (r == 0 && t->state == TEMPLATE_READY && dep_set_racy(t->deps, &path))
-		r = error_set(err, ESTALE, "%s changed while the template was built", path);
-	path = r == 0 && t->state == TEMPLATE_READY ? template_fact_differs(t) : NULL;
-	if (path)
-		r = error_set(err, ESTALE, "%s changed while the template was built", path);
+		return error_errno(err, r, "the build's dependencies");
+	if (t->state != TEMPLATE_READY)
+		return 0;
+	if (!dep_set_racy(t->deps, &path))
+		path = template_fact_differs(t);
+	return path ? error_set(err, ESTALE, "%s changed while the template was built", path) : 0;
+}
+
+int store_add(struct store *s, struct request *req, Warm__BuildResult *result, int *fds, uint32_t nfds,
+	      uint64_t build_ns, struct template **ret, struct error *err)
+{
+	struct template *t = template_new(s, req, result, fds, nfds, build_ns);
+	int r;
+
+	if (!t)
+		return error_set(err, ENOMEM, "no memory");
+	r = take_dependencies(t, err);
 	if (r == 0 && req->promised && req->name[0] && !promise_of_name(s->promises, req->name))
 		r = error_set(err, ECANCELED, "'%.100s' was removed while its template was built", req->name);
 	if (r == 0)
