@@ -19,6 +19,7 @@
 #include "warmd/pool/terminal.h"
 #include "warmd/serve.h"
 #include "warmd/variant.h"
+#include "warmd/template/match.h"
 
 #define BUILDS_FOR_ONE 8 /* of a template whose inputs change all the time */
 

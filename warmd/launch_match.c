@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: MIT */
 #include "warmd/launch_match.h"
+#include "warmd/template/match.h"
 
 #include <limits.h>
 #include <stdio.h>

@@ -13,6 +13,7 @@
 #include "warmd/pool/pool.h"
 #include "warmd/serve.h"
 #include "warmd/template/backoff.h"
+#include "warmd/template/match.h"
 
 static bool wants_build(uint32_t status)
 {

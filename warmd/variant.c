@@ -7,6 +7,7 @@
 #include "engine/base/fd.h"
 #include "engine/base/log.h"
 #include "warmd/build_queue.h"
+#include "warmd/template/match.h"
 
 #define VARIANTS_MAX 4 /* templates of one name */
 #define SEED	     0xcbf29ce484222325ull /* FNV-1a */

@@ -17,6 +17,7 @@
 #include "launcher/wire/context_json.h"
 #include "warmd/pool/hot.h"
 #include "warmd/pool/terminal.h"
+#include "warmd/template/match.h"
 
 #define CAP_BIT(n) (1ull << (n))
 

@@ -39,7 +39,7 @@ struct pool {
 	size_t prefix_len;
 	char *build_argv, *build_env; /* what the build had, as in the control file */
 	struct clone *making, *parked;
-	unsigned int nmaking, nparked, nleased; /* nleased: in server.leased */
+	unsigned int nmaking, nparked, nleased; /* nleased: in pools.leased */
 	unsigned int
 		hot; /* lists of pages to be made ahead so far: those made with an older one go as new ones come */
 	bool listed; /* the skeleton has the control file's list */

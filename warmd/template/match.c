@@ -1,15 +1,12 @@
 /* SPDX-License-Identifier: MIT */
-/*
- * match.c - does a template serve a launch: everything that the program took
- * in while it was built must be the same now (files are watch.h's part).
- */
+#include "warmd/template/match.h"
+
 #include <stdio.h>
 #include <string.h>
 #include <sys/resource.h>
 
 #include "engine/base/facts.h"
 #include "engine/base/fd.h"
-#include "warmd/template/template.h"
 
 static bool words(char *reason, size_t size, const char *fmt, const char *a)
 {

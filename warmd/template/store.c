@@ -13,6 +13,7 @@
 #include "engine/base/log.h"
 #include "warmd/template/backoff.h"
 #include "warmd/template/store_internal.h"
+#include "warmd/template/match.h"
 
 #define REFUSALS_MAX 256
 

@@ -8,6 +8,7 @@
 
 #include "engine/base/clock.h"
 #include "warmd/template/backoff.h"
+#include "warmd/template/match.h"
 
 /* a refused program may be tried again after this long, as the reason can lie outside of the files that are watched */
 #define REFUSAL_NS     (60 * NS_PER_S)

@@ -9,6 +9,7 @@
 #include "engine/base/fd.h"
 #include "engine/base/log.h"
 #include "warmd/template/backoff.h"
+#include "warmd/template/match.h"
 
 /*
  * A template that clones cannot be made of is dropped and built anew. If the next one is no better, it stays for this long,

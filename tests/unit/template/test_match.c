@@ -17,6 +17,7 @@
 #include "engine/base/facts.h"
 #include "engine/base/fd.h"
 #include "warmd/template/store.h"
+#include "warmd/template/match.h"
 
 static struct config cfg;
 static struct store *store;
