@@ -273,7 +273,7 @@ bool lease_wanted(struct warm *w)
 
 /* --- is it like the model? ------------------------------------------------------------------- */
 
-/* ld.so and setlocale(3) read these behind the program's back: warmd/match.c */
+/* ld.so and setlocale(3) read these behind the program's back: warmd/template/match.c */
 static bool counts_always(const char *setting)
 {
 	static const char *const starts[] = { "LD_", "GLIBC_TUNABLES=", "LC_", "LANG=", "LANGUAGE=" };

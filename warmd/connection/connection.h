@@ -2,7 +2,7 @@
 /*
  * connection/ - one client each: its socket, what waits to be sent to it, and what its process may have done for it.
  *
- * In: accepted sockets. Out: packets that are sent as soon as the client reads (outgoing.c), and whether its process has
+ * In: accepted sockets. Out: packets that are sent as soon as the client reads (connection.c), and whether its process has
  * the rights that warmd has (peer.h, rights.h). Which messages there are, and what they do, is told by those who include
  * this: warmd/pool/ and the server.
  */

@@ -3,7 +3,7 @@
  * keys.h - which properties of a launch a template depends on, apart from files: BuildResult.keys.
  *
  * The builder sets a bit for each property that the program asked for while it was built; a later launch is compared in
- * those alone (warmd/template/match.c).
+ * those alone (warmd/template/match.h).
  */
 #ifndef WARM_WARMD_STALE_KEYS_H
 #define WARM_WARMD_STALE_KEYS_H

@@ -640,6 +640,65 @@ static uint32_t match(const struct context *c, struct template **ret)
 	return status;
 }
 
+/* what listeners heard, a letter each: 'g' it is gone, 'l' it is leaving */
+struct heard {
+	char letters[8];
+	struct template *last;
+};
+
+static void hear_gone(void *data, const struct template *t)
+{
+	struct heard *h = data;
+
+	(void)t;
+	strcat(h->letters, "g");
+}
+
+static void hear_leaving(void *data, struct template *t)
+{
+	struct heard *h = data;
+
+	strcat(h->letters, "l");
+	h->last = t;
+}
+
+/* what changed is dropped from the store that it is in, and that store's listeners hear of it */
+static void two_stores(void **state)
+{
+	struct store *first = store, *second;
+	struct heard of_first = { .letters = "" }, of_second = { .letters = "" };
+	const struct store_listener one = { .gone = hear_gone, .leaving = hear_leaving, .data = &of_first };
+	const struct store_listener two = { .gone = hear_gone, .leaving = hear_leaving, .data = &of_second };
+	struct template *t, *other;
+	int fd;
+
+	(void)state;
+	assert_int_equal(add(&plain, 0, 100, &t), 0);
+	store_listen(first, &one);
+	assert_int_equal(store_new(&second, &cfg, NULL), 0);
+	store_listen(second, &two);
+
+	fd = open(dep_file, O_CREAT | O_WRONLY | O_CLOEXEC, 0600);
+	assert_true(fd >= 0);
+	close(fd);
+	watch_drain(first->watch);
+	unlink(dep_file);
+	assert_int_equal(store_count(first), 0);
+	assert_int_equal(first->dropped_stale, 1);
+	assert_int_equal(second->dropped_stale, 0);
+	assert_string_equal(of_first.letters, "gl");
+	assert_ptr_equal(of_first.last, t);
+	assert_string_equal(of_second.letters, "");
+
+	/* one that is removed was wanted away: nobody is told that it is gone */
+	store = second;
+	assert_int_equal(add(&plain, 0, 100, &other), 0);
+	store_remove(second, other);
+	assert_string_equal(of_second.letters, "l");
+	store = first;
+	store_free(second);
+}
+
 static void store_answers(void **state)
 {
 	struct template *t, *got;
@@ -832,6 +891,7 @@ int main(void)
 		T(loader_variables),
 		T(bare_names_and_path),
 		T(same_program),
+		S(two_stores),
 		S(store_answers),
 		S(store_goes_stale),
 		S(store_knows_facts),
