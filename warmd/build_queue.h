@@ -17,20 +17,21 @@
  * @waiter: gets the answer when it is done; NULL: nobody waits
  */
 void build_request(struct server *s, struct request *req, struct connection *waiter);
-/** build_request_later() - the same in @ns, for nobody who waits; it is pending by its name meanwhile */
+/** build_request_later() - as build_request() after @ns, for nobody who waits. Until then build_pending_name() finds it */
 void build_request_later(struct server *s, struct request *req, uint64_t ns);
 /** build_pending() - is one for this command under way or waiting? */
 bool build_pending(const struct server *s, const struct request *req);
-/** build_pending_name() - the same by the name or label of its template */
+/** build_pending_name() - is one under way, waiting or put off, whose template will have this name or label? */
 bool build_pending_name(const struct server *s, const char *name);
 /** build_awaited() - a launch waits for a template of this name or label: its build comes before those that nobody waits for */
 void build_awaited(struct server *s, const char *name);
-/** build_is_process() - is @pid the process of a build? */
+/** build_is_process() - is @pid the process of a build, which the queue reaps? */
 bool build_is_process(const struct server *s, pid_t pid);
-/** build_forget_waiter() - the connection is going away */
+/** build_forget_waiter() - @c is going away: it waits for nothing any more, and what nobody else waits for and has not begun is not built */
 void build_forget_waiter(struct server *s, const struct connection *c);
-/** build_give_up() - builds that would make a template of this name, and for which nobody waits */
+/** build_give_up() - builds that would make a template of this name, and for which nobody waits, are ended */
 void build_give_up(struct server *s, const char *name);
+/** build_stop_all() - warmd ends: no build goes on, and nobody is told */
 void build_stop_all(struct server *s);
 
 #endif

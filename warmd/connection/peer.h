@@ -21,7 +21,10 @@ struct connection;
  */
 int peer_compare(int sock, struct error *err);
 
-/** peer_check() - the same for a connection, once in its life: what a process has it may keep. Return: as peer_compare() */
+/**
+ * peer_check() - peer_compare() for a connection, once in its life: what its process was allowed then it may keep
+ * Return: as peer_compare()
+ */
 int peer_check(struct connection *c, struct error *err);
 
 /**

@@ -7,7 +7,7 @@
  *	FORKING   the skeleton was asked; the PID is not known
  *	MAKING    forked; it makes its descriptors, memory and threads. An order may be sent already
  *	PARKED    waits for its order
- *	LEASED    the same, and a client may give it: lease.h
+ *	LEASED    waits for its order as a parked one does, and a client may give it: lease.h
  *	RUNNING   has its order; listed by `warm ps`
  */
 #ifndef WARM_WARMD_POOL_CLONE_H
@@ -43,7 +43,7 @@ struct clone {
 	char *label;
 	uint64_t template_id, started_ns; /* started_ns: CLOCK_REALTIME */
 	uint64_t order_ns; /* CLOCK_MONOTONIC, when it got its order; 0: it has none yet */
-	uint64_t recent; /* 1 + its number among the server's recent launches; 0: not among them */
+	uint64_t recent; /* its number among the last launches, for recent_launch_by_number(); 0: none */
 	struct connection *connection;
 	uint32_t tag, way;
 	bool detached;

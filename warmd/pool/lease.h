@@ -25,11 +25,11 @@
 
 /** lease_offer() - @l was launched with the order @o: may its client have a clone for the next? */
 void lease_offer(struct pool *p, const struct launch_request *l, const struct order *o);
-/** lease_taken() - WIRE_TAKEN. Return: 0 or -EBADMSG */
+/** lease_taken() - WIRE_TAKEN: the client of @c has launched a leased clone, or gives it back. Return: 0 or -EBADMSG */
 int lease_taken(struct pools *all, struct connection *c, const void *packet, size_t len);
 /** lease_ended() - a leased clone has ended */
 void lease_ended(struct clone *cl, int wstatus);
-/** lease_revoke() - those of a pool; NULL: all */
+/** lease_revoke() - clients cannot use the leases of @p any more; NULL: those of all pools */
 void lease_revoke(struct pools *all, const struct pool *p);
 /** lease_forget() - the connection is going away: its leases end, and those with an order get SIGHUP */
 void lease_forget(struct pools *all, const struct connection *c);

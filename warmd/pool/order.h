@@ -16,7 +16,7 @@ struct order {
 	int json; /* the context's descriptor, owned; -EBADF */
 };
 
-/** order_fill() - what a launch tells its clone @cl. @o points into @l and @p. Return: 0 or a negative errno with *err set */
+/** order_fill() - what @cl is told of its launch @l. @o points into @l and @p, which outlive it. Return: 0 or a negative errno with *err set */
 int order_fill(struct order *o, const struct pool *p, const struct clone *cl, const struct launch_request *l,
 	       struct error *err);
 
@@ -24,7 +24,11 @@ int order_fill(struct order *o, const struct pool *p, const struct clone *cl, co
 bool order_refusal(const struct pools *all, const struct template *t, const struct launch_request *l,
 		   char *reason, size_t size);
 
-/** order_scheduling_refusal() - the part of it that is about nice value, processors, policies: @own: warmd's. Return: as above */
+/**
+ * order_scheduling_refusal() - the part of order_refusal() that is about nice value, processors and policies
+ * @own: what warmd has; @a: what the caller has
+ * Return: false: a child of warmd can have it; true: words in @reason
+ */
 bool order_scheduling_refusal(const struct wire_run *own, const struct wire_run *a, char *reason,
 			      size_t size);
 
