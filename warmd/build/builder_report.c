@@ -15,7 +15,7 @@
 #include "warmd/build/builder_internal.h"
 #include "launcher/wire/control.pb-c.h"
 #include "warmd/build/observe.h"
-#include "warmd/template.h"
+#include "warmd/stale/keys.h"
 
 static int send_fds(int sock, const void *bytes, size_t len, const int *fds, size_t n)
 {
