@@ -12,6 +12,7 @@
 #define WARM_SNAPSHOT_PLAN_PLAN_H
 
 #include "engine/base/error.h"
+#include "engine/stub/image.h"
 #include "snapshot/model/model.h"
 
 /* one mapping to be made: struct stub_map, and what it was */
