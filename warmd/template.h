@@ -162,14 +162,12 @@ uint64_t template_signals_counting(const struct template *t, const struct reques
 void template_descriptors_counting(const struct template *t, uint64_t ret[4]);
 /** template_stream_counts() - of a launch by name: does it count whether standard descriptor @fd is closed? */
 bool template_stream_counts(const struct template *t, int fd);
-/** template_asks_for_context() - is a clone told all of its launch, at the readiness point `call`? */
+/** template_asks_for_context() - does a clone ask for its launch, so that it is told all of it? */
 bool template_asks_for_context(const struct template *t);
 /** template_fact_differs() - a fact of the machine that the program asked for is another now. Return: what, or NULL */
 const char *template_fact_differs(const struct template *t);
 /** template_variable_counts_always() - NAME=... of the C library's and the dynamic linker's own, whom nobody sees read it */
 bool template_variable_counts_always(const char *setting);
-/** template_takes_context() - can a clone have other arguments than the build? At the points `delay` and `idle` none can */
-bool template_takes_context(const struct template *t);
 /** template_read_arguments() - did it read what its arguments are, so that a clone can have no others? Else argv_count says how many count */
 bool template_read_arguments(const struct template *t);
 /** template_arguments_differ() - of a launch by name: from those that the program was seen to read. Others it takes at its readiness point. Return: as above */

@@ -514,7 +514,7 @@ int builder_take(struct builder *b, struct plan_options *po, struct error *err)
 	if (r < 0)
 		return r;
 	po->context_raw = d.resume == STUB_RESUME_CONTEXT;
-	po->context_late = b->early && b->point.kind == READY_CALL;
+	po->context_late = b->early && b->point.kind->asks;
 	po->context_fd = po->context_late || (d.resume == DUMP_RESUME_AGAIN && !b->early) ? b->child.warm_fd
 											  : -1;
 	b->context_fd = po->context_raw ? -1 : po->context_fd;
@@ -523,7 +523,7 @@ int builder_take(struct builder *b, struct plan_options *po, struct error *err)
 						 .restore = b->leave.restore,
 						 .exception = b->leave.exception,
 						 .release = b->leave.release,
-						 .gil_state = b->leave.gil_state,
+						 .gil_state = b->leave.release_argument,
 						 .frame = b->leave.frame };
 	if (d.resume == STUB_RESUME_MAIN)
 		find_main_symbols(b, po);

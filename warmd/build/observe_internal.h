@@ -227,8 +227,6 @@ int on_getdents(struct observe *o, struct thread *t, const struct observe_call *
 
 /* observe_effects.c */
 
-/** path_is_bytecode() - is it a __pycache__ directory, or something in one? What is missing there an importer makes */
-bool path_is_bytecode(const char *path);
 bool open_is_effect(uint64_t flags);
 int effect_open_entry(struct observe *o, struct thread *t, const char *path, uint64_t flags);
 int effect_open(struct observe *o, struct thread *t, const char *path, int fd);

@@ -17,7 +17,10 @@ struct dep_item {
 	uint64_t names_all, names_modules; /* LISTING, MODULES: hashes of the names */
 };
 
+#define DEP_MODULE_NAMES_MAX 4096
+
 struct dep_set {
+	char *module_names; /* of dep_set_module_names(); NULL: none were set */
 	struct dep_item *items;
 	size_t count, size;
 	struct map index; /* class letter and path -> index of its item + 1 */
