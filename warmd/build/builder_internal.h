@@ -161,6 +161,18 @@ int builder_fresh(struct builder *b, struct error *err);
 int builder_stop_before_redirection(struct builder *b, int fd, struct error *err);
 /** builder_redirects() - is @t about to close or redirect one of the caller's descriptors? Return: its number or -1 */
 int builder_redirects(const struct builder *b, const struct tracee *t);
+/** builder_check_children() - none is left, and none ended that was not waited for. Return: 0, -ERESTART, or -EOPNOTSUPP with words */
+int builder_check_children(struct builder *b, struct error *err);
+/** builder_check_stdio() - standard and inherited descriptors are what they were. Return: as above */
+int builder_check_stdio(struct builder *b, struct error *err);
+/** builder_environment_changed() - a program that executed this one gave it another environment than the request's */
+bool builder_environment_changed(const struct builder *b);
+/** builder_check_identity() - of the record: ids, capabilities, seccomp, root and namespaces are warmd's. Return: 0 or -EOPNOTSUPP with words */
+int builder_check_identity(const struct builder *b, struct error *err);
+/** builder_hold_files() - files of the record that clones open by their names become dependencies. Return: 0, -EOPNOTSUPP with words, or another negative errno */
+int builder_hold_files(struct builder *b, struct error *err);
+/** builder_fill_outputs() - what clones write again: outputs to output_size of @po, which end with the process. Return: 0 or -ENOMEM */
+int builder_fill_outputs(struct builder *b, struct plan_options *po);
 /** builder_take() - at the readiness point: freeze, check, dump, plan. Return: 0, -EOPNOTSUPP with the reason, or another negative errno */
 int builder_take(struct builder *b, struct plan_options *po, struct error *err);
 

@@ -149,30 +149,6 @@ int builder_entered(struct builder *b, struct error *err)
 	return builder_watch_calls(b, err);
 }
 
-/* the process's own arguments: with those that a shebang line put in front */
-int builder_read_cmdline(struct builder *b, struct error *err)
-{
-	char path[64];
-	size_t len, n = 0;
-
-	free(b->cmdline);
-	free(b->cmdline_argv);
-	b->cmdline = NULL;
-	b->cmdline_argv = NULL;
-	snprintf(path, sizeof(path), "/proc/%d/cmdline", trace_root(b->trace));
-	if (read_file(path, &b->cmdline, &len) < 0)
-		return error_set(err, EIO, "cannot read the program's arguments");
-	for (const char *p = b->cmdline; p < b->cmdline + len; p += strlen(p) + 1)
-		n++;
-	b->cmdline_argv = calloc(n + 1, sizeof(char *));
-	if (!b->cmdline_argv)
-		return error_set(err, ENOMEM, "no memory");
-	b->cmdline_argc = 0;
-	for (char *p = b->cmdline; p < b->cmdline + len; p += strlen(p) + 1)
-		b->cmdline_argv[b->cmdline_argc++] = p;
-	return 0;
-}
-
 int builder_call(struct builder *b, struct tracee *t, const struct builder_call *call, uint64_t *ret_slot,
 		 struct error *err)
 {

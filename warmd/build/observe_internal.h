@@ -9,6 +9,7 @@
  *   observe_effects.c  calls that change it
  *   observe_outside.c  effects that are no files: sockets, signals, mounts; questions about other processes
  *   observe_fds.c      descriptors from outside: which are, and what they are
+ *   observe_ioctl.c    ioctl(2): of the terminal, of files, of sockets
  *   observe_io.c       input and output
  *   observe_streams.c  who asks what standard descriptors are, and does not mind
  *   observe_keys.c     calls that ask for properties of the launch
