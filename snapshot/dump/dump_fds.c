@@ -59,8 +59,7 @@ static uint64_t info_number(const struct source *s, const char *key, int base)
 
 static struct model_description *new_description(struct source *s)
 {
-	struct model_description *d =
-		array_append(&s->m->descriptions, &s->m->ndescriptions, sizeof(*d));
+	struct model_description *d = array_append(&s->m->descriptions, &s->m->ndescriptions, sizeof(*d));
 
 	if (!d)
 		return NULL;
@@ -194,9 +193,8 @@ static int dump_epoll(struct source *s, struct model_description *d)
 
 	d->kind = MODEL_FD_EPOLL;
 	for (const char *p = s->fdinfo; (p = strstr(p, "tfd:")); p += 4) {
-		struct model_epoll *added, t = { .description = index,
-						 .fd_table = s->p->fd_table,
-						 .target = MODEL_NONE };
+		struct model_epoll *added,
+			t = { .description = index, .fd_table = s->p->fd_table, .target = MODEL_NONE };
 
 		if (sscanf(p, "tfd: %d events: %x data: %lx", &t.fd, &t.events, &t.data) != 3)
 			return refuse(s, "an epoll whose entries cannot be read");

@@ -273,7 +273,8 @@ static int add_advice(struct layout *l, const struct model_vma *v)
 	return 0;
 }
 
-int plan_layout(const struct model_space *space, const int *file_index, uint64_t page, bool join_text, struct plan_layout *ret)
+int plan_layout(const struct model_space *space, const int *file_index, uint64_t page, bool join_text,
+		struct plan_layout *ret)
 {
 	struct plan_layout out = { 0 };
 	struct layout l = { .out = &out, .page = page, .join_text = join_text };
