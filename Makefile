@@ -124,7 +124,9 @@ sources = $(wildcard $(1:%=%/*.c))
 OBJ_base := $(call objects,$(call sources,engine/base))
 OBJ_pty := $(call objects,$(call sources,pty))
 OBJ_wire := $(call objects,$(call sources,launcher/wire)) $(PROTO_C:%.c=%.o)
-OBJ_engine := $(filter-out %/engine/become.o,$(call objects,$(call sources,engine engine/arch/$(ARCH)))) $(B)/gen/stub.o
+OBJ_stub := $(B)/gen/stub.o
+OBJ_arch := $(call objects,$(call sources,engine/arch/$(ARCH)))
+OBJ_engine := $(filter-out %/engine/become.o,$(call objects,$(call sources,engine)))
 OBJ_steal := $(call objects,$(call sources,engine/steal))
 OBJ_model := $(call objects,$(call sources,snapshot/model))
 OBJ_dump := $(call objects,$(call sources,snapshot/dump))
@@ -137,7 +139,7 @@ OBJ_metrics := $(call objects,$(call sources,warmd/metrics))
 OBJ_template := $(call objects,$(call sources,warmd/template))
 OBJ_pool := $(call objects,$(call sources,warmd/pool))
 OBJ_daemon := $(filter-out %/warmd/main.o,$(call objects,$(call sources,warmd)))
-LIBS := base pty wire engine steal model dump plan config stale build connection metrics template pool daemon
+LIBS := base pty wire stub arch engine steal model dump plan config stale build connection metrics template pool daemon
 libs = $(1:%=$(B)/lib/%.a)
 
 define archive
@@ -152,10 +154,12 @@ $(foreach l,$(LIBS),$(eval $(call archive,$(l))))
 LAYER_base := base
 LAYER_pty := pty base
 LAYER_wire := wire base
-LAYER_engine := steal engine base
+LAYER_engine := steal engine arch stub base
 LAYER_steal := $(LAYER_engine) pty
-LAYER_plan := plan model engine base
-LAYER_snapshot := dump $(LAYER_plan)
+# the plan knows no process: without engine
+LAYER_plan := plan model arch stub base
+LAYER_snapshot := dump plan model engine arch stub base
+LAYER_dump := $(LAYER_snapshot)
 LAYER_config := config pty base
 LAYER_stale := stale wire base
 LAYER_build := build stale config wire $(LAYER_snapshot)
@@ -174,7 +178,7 @@ $(B)/warmd: $(B)/obj/warmd/main.o $(call libs,$(LAYER_warmd))
 	$(CC) $(SANFLAGS) -o $@ $^ $(HOST_LIBS)
 
 TOOL_OBJ := $(call objects,$(wildcard launcher/tool*.c launcher/doctor*.c launcher/client*.c launcher/context.c)) 
-TOOL_LAYER := wire dump steal engine pty base
+TOOL_LAYER := wire dump steal engine arch stub pty base
 $(B)/warm-tool: $(TOOL_OBJ) $(call libs,$(TOOL_LAYER))
 	$(CC) $(SANFLAGS) -o $@ $^ $(TOOL_LIBS)
 

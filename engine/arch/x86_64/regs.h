@@ -110,6 +110,10 @@ int arch_retime_call(arch_regs *r, int arg, uint64_t value, uint64_t by, uint64_
  * @frame: where it will be written, in the builder; @at: its address in the clone, 64-byte aligned
  * @ss: sp, flags, size of the alternate stack
  */
+/* an XSAVE area begins with 512 bytes for x87 and SSE, and a header of 64 (Intel SDM, 13.4); no processor has more than 16 KiB of it */
+#define ARCH_XSTATE_MIN 576
+#define ARCH_XSTATE_MAX 16384
+
 size_t arch_frame_size(size_t xstate_len);
 void arch_write_frame(void *frame, uint64_t at, const arch_regs *r, const void *xstate, size_t xstate_len,
 		      uint64_t sigmask, const uint64_t ss[3]);

@@ -7,7 +7,7 @@
 #include <cmocka.h>
 
 #include "engine/base/fd.h"
-#include "tests/unit/snapshot/laid_out.h"
+#include "tests/unit/plan/laid_out.h"
 
 static void nothing(void **state)
 {
