@@ -65,6 +65,9 @@ ssize_t arch_find_syscall(const uint8_t *code, size_t len);
 
 /* the register set of ptrace(2) that has all extended state, for PTRACE_GETREGSET */
 #define ARCH_XSTATE_NOTE NT_X86_XSTATE
+/* an XSAVE area begins with 512 bytes for x87 and SSE, and a header of 64 (Intel SDM, 13.4); no processor has more than 16 KiB of it */
+#define ARCH_XSTATE_MIN 576
+#define ARCH_XSTATE_MAX 16384
 /** arch_read_xstate() - extended state as XSAVE lays it, malloc'd, trimmed to what is in use */
 int arch_read_xstate(pid_t tid, void **ret, size_t *ret_len, bool *ret_amx);
 
@@ -110,10 +113,6 @@ int arch_retime_call(arch_regs *r, int arg, uint64_t value, uint64_t by, uint64_
  * @frame: where it will be written, in the builder; @at: its address in the clone, 64-byte aligned
  * @ss: sp, flags, size of the alternate stack
  */
-/* an XSAVE area begins with 512 bytes for x87 and SSE, and a header of 64 (Intel SDM, 13.4); no processor has more than 16 KiB of it */
-#define ARCH_XSTATE_MIN 576
-#define ARCH_XSTATE_MAX 16384
-
 size_t arch_frame_size(size_t xstate_len);
 void arch_write_frame(void *frame, uint64_t at, const arch_regs *r, const void *xstate, size_t xstate_len,
 		      uint64_t sigmask, const uint64_t ss[3]);
