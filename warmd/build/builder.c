@@ -225,7 +225,7 @@ static int build(struct builder *b, struct plan_options *po, struct error *err)
 
 		if (r != -ERESTART)
 			return r;
-		record_free(TAKE_PTR(b->record));
+		model_free(TAKE_PTR(b->record));
 		begin_anew(b);
 		b->attempts++;
 		*po = fresh;

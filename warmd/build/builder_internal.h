@@ -98,7 +98,7 @@ struct builder {
 	size_t nenv;
 	uint64_t runmain, run_string, injected, injected_len;
 	arch_regs saved;
-	struct record *record;
+	struct model *record;
 	struct plan plan;
 	struct stub_exit exit;
 	struct stub_hook hooks[BUILDER_HOOKS];

@@ -163,7 +163,7 @@ static int oom_score_adj(const char *proc, char text[256])
 /* a clone has its caller's identity: a program that changed its own would not be what it was */
 static int check_identity(const struct builder *b, struct error *err)
 {
-	const struct record_process *p = &b->record->processes[0];
+	const struct model_process *p = &b->record->processes[0];
 	_cleanup_free_ char *status = NULL;
 	uint64_t eff = 0, prm = 0, seccomp = 0;
 	char mine[256], theirs[256], path[64];
@@ -417,7 +417,7 @@ static bool environment_changed(const struct builder *b)
 static int hold_files(struct builder *b, struct error *err)
 {
 	for (size_t i = 0; i < b->record->ndescriptions; i++) {
-		const struct record_description *d = &b->record->descriptions[i];
+		const struct model_description *d = &b->record->descriptions[i];
 		struct stat st = { .st_dev = d->dev, .st_ino = d->id };
 		int r;
 

@@ -15,7 +15,7 @@
 #include "warmd/build/builder_internal.h"
 #include "launcher/wire/control.pb-c.h"
 #include "warmd/build/observe.h"
-#include "warmd/template.h"
+#include "warmd/stale/keys.h"
 
 static int send_fds(int sock, const void *bytes, size_t len, const int *fds, size_t n)
 {
@@ -46,7 +46,7 @@ static const char *kind_word(uint32_t kind)
 	return kind < ARRAY_SIZE(words) ? words[kind] : "?";
 }
 
-static Warm__Mapping *mapping(const struct record *rec, const struct record_vma *v)
+static Warm__Mapping *mapping(const struct model *rec, const struct model_vma *v)
 {
 	Warm__Mapping *m = calloc(1, sizeof(*m));
 	char prot[5] = { v->prot & 1 ? 'r' : '-', v->prot & 2 ? 'w' : '-', v->prot & 4 ? 'x' : '-',
@@ -64,9 +64,9 @@ static Warm__Mapping *mapping(const struct record *rec, const struct record_vma 
 	return m;
 }
 
-static Warm__Descriptor *descriptor(const struct record *rec, const struct record_fd *f)
+static Warm__Descriptor *descriptor(const struct model *rec, const struct model_fd *f)
 {
-	const struct record_description *d = &rec->descriptions[f->description];
+	const struct model_description *d = &rec->descriptions[f->description];
 	Warm__Descriptor *m = calloc(1, sizeof(*m));
 
 	if (!m)
@@ -82,7 +82,7 @@ static Warm__Descriptor *descriptor(const struct record *rec, const struct recor
 
 static int fill_record(const struct builder *b, Warm__BuildResult *m)
 {
-	const struct record_process *p = &b->record->processes[0];
+	const struct model_process *p = &b->record->processes[0];
 
 	m->memory = calloc(p->nvmas + 1, sizeof(*m->memory));
 	m->descriptors = calloc(p->nfds + 1, sizeof(*m->descriptors));
