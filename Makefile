@@ -127,6 +127,7 @@ OBJ_wire := $(call objects,$(call sources,launcher/wire)) $(PROTO_C:%.c=%.o)
 OBJ_engine := $(filter-out %/engine/become.o,$(call objects,$(call sources,engine engine/arch/$(ARCH)))) $(B)/gen/stub.o
 OBJ_steal := $(call objects,$(call sources,engine/steal))
 OBJ_model := $(call objects,$(call sources,snapshot/model))
+OBJ_kinds := $(call objects,$(call sources,snapshot/kinds))
 OBJ_dump := $(call objects,$(call sources,snapshot/dump))
 OBJ_plan := $(call objects,$(call sources,snapshot/plan))
 OBJ_config := $(call objects,$(call sources,warmd/config))
@@ -137,7 +138,7 @@ OBJ_metrics := $(call objects,$(call sources,warmd/metrics))
 OBJ_template := $(call objects,$(call sources,warmd/template))
 OBJ_pool := $(call objects,$(call sources,warmd/pool))
 OBJ_daemon := $(filter-out %/warmd/main.o,$(call objects,$(call sources,warmd)))
-LIBS := base pty wire engine steal model dump plan config stale build connection metrics template pool daemon
+LIBS := base pty wire engine steal model kinds dump plan config stale build connection metrics template pool daemon
 libs = $(1:%=$(B)/lib/%.a)
 
 define archive
@@ -154,7 +155,8 @@ LAYER_pty := pty base
 LAYER_wire := wire base
 LAYER_engine := steal engine base
 LAYER_steal := $(LAYER_engine) pty
-LAYER_snapshot := dump plan model engine base
+LAYER_kinds := kinds model base
+LAYER_snapshot := dump plan kinds model engine base
 LAYER_config := config pty base
 LAYER_stale := stale wire base
 LAYER_build := build stale config wire $(LAYER_snapshot)
@@ -173,7 +175,7 @@ $(B)/warmd: $(B)/obj/warmd/main.o $(call libs,$(LAYER_warmd))
 	$(CC) $(SANFLAGS) -o $@ $^ $(HOST_LIBS)
 
 TOOL_OBJ := $(call objects,$(wildcard launcher/tool*.c launcher/doctor*.c launcher/client*.c launcher/context.c)) 
-TOOL_LAYER := wire dump steal engine pty base
+TOOL_LAYER := wire kinds model steal engine pty base
 $(B)/warm-tool: $(TOOL_OBJ) $(call libs,$(TOOL_LAYER))
 	$(CC) $(SANFLAGS) -o $@ $^ $(TOOL_LIBS)
 

@@ -45,6 +45,13 @@ struct vma_kind {
 	int (*place)(struct place *p, const struct model_vma *v, int file);
 };
 
+/*
+ * Fewer untouched pages between two written ones of private memory are stored too, because two more mappings cost more: of a file's,
+ * and of anonymous memory, where they are holes of the page file
+ */
+#define VMA_CLEAN_GAP 16
+#define VMA_HOLE_GAP  64
+
 #define VMA_KIND(name) extern const struct vma_kind vma_kind_##name;
 #include "snapshot/kinds/vma_kinds.def"
 #undef VMA_KIND

@@ -5,10 +5,6 @@
  */
 #include "snapshot/kinds/vma.h"
 
-/* pages between two written ones that are stored too, because two more mappings cost more: of a file, and of anonymous memory */
-#define CLEAN_GAP 16
-#define HOLE_GAP  64
-
 static bool is(const struct vma_facts *f)
 {
 	return !f->shared;
@@ -25,7 +21,7 @@ static int place_untouched(struct place *p, const struct model_vma *v, uint64_t 
 static size_t next_piece(const struct place *p, const struct model_vma *v, size_t i, uint64_t at,
 			 uint64_t *ret_start, uint64_t *ret_end)
 {
-	uint64_t gap = (v->object >= 0 ? CLEAN_GAP : HOLE_GAP) * p->page;
+	uint64_t gap = (v->object >= 0 ? VMA_CLEAN_GAP : VMA_HOLE_GAP) * p->page;
 	size_t j = i;
 
 	/* what was laid out before is taken as it is: only what a run says is in the page file */

@@ -30,6 +30,12 @@ static bool is_sysv(const struct vma_facts *f)
 	return f->shared && strncmp(f->name, "/SYSV", 5) == 0;
 }
 
+/* an io_uring's rings, perf events: anon_inode_getfile() */
+static bool is_kernel_object(const struct vma_facts *f)
+{
+	return f->shared && strncmp(f->name, "anon_inode:", 11) == 0;
+}
+
 static bool is_shared_memfd(const struct vma_facts *f)
 {
 	return f->shared && f->deleted && strncmp(f->name, "/memfd:", 7) == 0;
@@ -48,3 +54,5 @@ const struct vma_kind vma_kind_shadow_stack = { .is = is_shadow_stack, .refused 
 const struct vma_kind vma_kind_sysv = { .is = is_sysv, .refused = "System V shared memory" };
 const struct vma_kind vma_kind_shared_memfd = { .is = is_shared_memfd, .refused = "a memfd shared" };
 const struct vma_kind vma_kind_deleted_file = { .is = is_deleted_file, .refused = "a deleted file" };
+const struct vma_kind vma_kind_kernel_object = { .is = is_kernel_object,
+						 .refused = "memory of a kernel object" };
