@@ -46,9 +46,9 @@ static int dump_dispositions(struct frozen_process *frozen, const struct model_p
 static int peek(pid_t tid, int index, struct model_process *p, struct error *err)
 {
 	for (uint64_t off = 0; off < MAX_PENDING; off++) {
-		struct __ptrace_peeksiginfo_args args = { .off = off,
-							  .flags = index == MODEL_NONE ? PTRACE_PEEKSIGINFO_SHARED : 0,
-							  .nr = 1 };
+		struct __ptrace_peeksiginfo_args args = {
+			.off = off, .flags = index == MODEL_NONE ? PTRACE_PEEKSIGINFO_SHARED : 0, .nr = 1
+		};
 		struct model_pending *more;
 		siginfo_t info;
 		long n = ptrace(PTRACE_PEEKSIGINFO, tid, &args, &info);

@@ -196,7 +196,8 @@ static int put_own_threads(struct image *im, const struct model *m, const struct
 	int r = 0;
 
 	if (leave)
-		r = put_leave(im, &patches, leave, plan->stub_base + stub_entry(STUB_ENTRY_RESUME_LEAVE), err);
+		r = put_leave(im, &patches, leave, plan->stub_base + stub_entry(STUB_ENTRY_RESUME_LEAVE),
+			      err);
 	if (r == 0)
 		r = put_threads(im, &patches, m, p, plan->stub_base + plan->text_size,
 				plan->stub_base + stub_entry(STUB_ENTRY_RESUME_TIMED), err);

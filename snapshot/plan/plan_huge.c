@@ -120,7 +120,8 @@ static int note_pieces(const struct plan_layout *pages, const struct plan_layout
 			const struct stub_map *m = &pages->maps[j];
 			struct plan_piece *piece;
 			uint64_t from = m->addr > h->addr ? m->addr : h->addr;
-			uint64_t to = m->addr + m->len < h->addr + h->len ? m->addr + m->len : h->addr + h->len;
+			uint64_t to = m->addr + m->len < h->addr + h->len ? m->addr + m->len
+									  : h->addr + h->len;
 
 			if (m->file != STUB_FILE_PAGES || from >= to)
 				continue;

@@ -39,8 +39,8 @@ struct patches {
 void put_patches(struct image *im, const struct patches *list);
 
 void put_signals(struct image *im, const struct model *m, const struct model_process *p);
-int put_threads(struct image *im, struct patches *patches, const struct model *m, const struct model_process *p,
-		uint64_t data_base, uint64_t resume_timed, struct error *err);
+int put_threads(struct image *im, struct patches *patches, const struct model *m,
+		const struct model_process *p, uint64_t data_base, uint64_t resume_timed, struct error *err);
 /** put_leave() - the main thread's way back; @resume_leave: address of stub_resume_leave, for its stack */
 int put_leave(struct image *im, struct patches *patches, const struct model_leave *l, uint64_t resume_leave,
 	      struct error *err);

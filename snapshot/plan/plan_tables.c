@@ -48,7 +48,8 @@ static void put_pendings(struct image *im, const struct model_process *p)
 
 	for (size_t i = 0; i < p->npendings && !im->failed; i++) {
 		const struct model_pending *from = &p->pendings[i];
-		struct stub_pending to = { .tid_index = from->thread < 0 ? UINT32_MAX : (uint32_t)from->thread };
+		struct stub_pending to = { .tid_index = from->thread < 0 ? UINT32_MAX
+									 : (uint32_t)from->thread };
 
 		memcpy(to.info, from->info, sizeof(to.info));
 		memcpy(im->v + table + i * sizeof(to), &to, sizeof(to));
@@ -196,7 +197,8 @@ static int put_thread(struct image *im, struct patches *patches, const struct mo
 		s.sched_flags |= 2;
 	}
 	if (i > 0 ? memcmp(t->affinity, main_thread->affinity, sizeof(t->affinity)) != 0
-		  : o->has_start_affinity && memcmp(t->affinity, o->start_affinity, sizeof(t->affinity)) != 0) {
+		  : o->has_start_affinity &&
+			    memcmp(t->affinity, o->start_affinity, sizeof(t->affinity)) != 0) {
 		memcpy(s.affinity, t->affinity, sizeof(s.affinity));
 		s.sched_flags |= 4;
 	}
@@ -215,8 +217,8 @@ static int put_thread(struct image *im, struct patches *patches, const struct mo
 	return 0;
 }
 
-int put_threads(struct image *im, struct patches *patches, const struct model *m, const struct model_process *p,
-		uint64_t data_base, uint64_t resume_timed, struct error *err)
+int put_threads(struct image *im, struct patches *patches, const struct model *m,
+		const struct model_process *p, uint64_t data_base, uint64_t resume_timed, struct error *err)
 {
 	uint64_t table = image_reserve(im, p->nthreads * sizeof(struct stub_thread), 64);
 
@@ -283,9 +285,8 @@ int put_exit(struct image *im, const struct model_entry *e, uint64_t stub_base, 
 					 STUB_HOOK_ENTRIES);
 		hook->addr = from->addr;
 		hook->kind = hooks[from->kind].kind;
-		hook->len = (uint32_t)arch_jump_patch(hook->bytes, stub_base +
-									   stub_entry(hooks[from->kind].entry) +
-									   16 * entry);
+		hook->len = (uint32_t)arch_jump_patch(
+			hook->bytes, stub_base + stub_entry(hooks[from->kind].entry) + 16 * entry);
 		if (hook->len > from->len)
 			return error_set(err, EBADMSG, "the bytes of a hooked function are not known");
 		memcpy(hook->original, from->original, hook->len);

@@ -37,18 +37,18 @@ struct model_vma *vma(uint64_t start, uint64_t end, uint32_t prot, int object)
 	struct model_vma *v = &vmas[nvmas];
 
 	*v = (struct model_vma){ .start = BASE + start * PAGE,
-				  .end = BASE + end * PAGE,
-				  .prot = prot,
-				  .object = object,
-				  .runs = runs[nvmas],
-				  .name = (char *)"" };
+				 .end = BASE + end * PAGE,
+				 .prot = prot,
+				 .object = object,
+				 .runs = runs[nvmas],
+				 .name = (char *)"" };
 	nvmas++;
 	return v;
 }
 
 void written(struct model_vma *v, uint64_t start, uint64_t end)
 {
-	v->runs[v->nruns++] = (struct model_run){ BASE + start * PAGE, BASE + end * PAGE };
+	v->runs[v->nruns++] = (struct model_run){ BASE + start * PAGE, BASE + end * PAGE, MODEL_NO_OFFSET };
 }
 
 void check_whole(void)
@@ -82,11 +82,10 @@ void check_whole(void)
 
 void layout(size_t expected)
 {
-	struct model_process p = { .vmas = vmas, .nvmas = nvmas };
-	struct model rec = { .processes = &p, .nprocesses = 1 };
+	const struct model_space space = { .vmas = vmas, .nvmas = nvmas };
 
 	plan_layout_done(&l);
-	assert_int_equal(plan_layout(&rec, &p, file_index, PAGE, join_text, &l), 0);
+	assert_int_equal(plan_layout(&space, file_index, PAGE, join_text, &l), 0);
 	assert_int_equal(l.nmaps, expected);
 	for (size_t i = 0; i < nvmas; i++)
 		assert_true(vmas[i].nruns <= 64);

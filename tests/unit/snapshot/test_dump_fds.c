@@ -120,9 +120,9 @@ static void test_pair(void **state)
 
 	(void)state;
 	assert_int_equal(dump(&rec, &err), 0);
-	assert_int_equal(rec->processes[0].nfds, 2);
+	assert_int_equal(rec->fd_tables[0].nfds, 2);
 	assert_int_equal(rec->ndescriptions, 2);
-	assert_int_equal(rec->descriptions[0].kind, STUB_FD_SOCKETPAIR);
+	assert_int_equal(rec->descriptions[0].kind, MODEL_FD_SOCKETPAIR);
 	assert_int_equal(rec->descriptions[0].peer, 1);
 	assert_int_equal(rec->descriptions[1].peer, 0);
 	model_free(rec);

@@ -60,7 +60,7 @@ static int execute(void *arg)
 static void dump(const char *name)
 {
 	static const struct trace_ops ops = { .syscall = on_syscall, .exec = on_exec };
-	struct dump_options o = { .resume = STUB_RESUME_MAIN, .skip_fd = -1 };
+	struct dump_options o = { .resume = MODEL_RESUME_MAIN, .skip_fd = -1 };
 	struct frozen_process *frozen = NULL;
 	struct error err = { 0 };
 	int r;
@@ -170,7 +170,7 @@ static void check_rest(void)
 		assert_true(t->xstate && t->xstate_len >= 576);
 		/* the others block everything (but for what a libc keeps for itself) */
 		assert_true(i == 0 ? !(t->sigmask >> 9 & 1) : t->sigmask >> 9 & 1);
-		assert_int_equal(t->resume, i == 0 ? STUB_RESUME_MAIN : STUB_RESUME_FRAME);
+		assert_int_equal(t->resume, i == 0 ? MODEL_RESUME_MAIN : MODEL_RESUME_FRAME);
 		assert_true(t->regs.fs_base);
 		assert_true(t->affinity[0]);
 		assert_int_equal(t->nice, p->threads[0].nice);

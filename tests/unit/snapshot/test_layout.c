@@ -336,16 +336,15 @@ static void joins_anonymous(void **state)
 
 static void large_pages(void **state)
 {
-	struct model_process p = { .vmas = vmas };
-	struct model rec = { .processes = &p, .nprocesses = 1 };
+	struct model_space space = { .vmas = vmas };
 	struct model_vma *v = vma(0, 16 * 200, RW, 0);
 
 	(void)state;
 	/* the gaps are told in pages, whatever a page is: 64 KiB here */
 	written(v, 16 * 50, 16 * 51);
 	written(v, 16 * (51 + VMA_CLEAN_GAP - 1), 16 * 80);
-	p.nvmas = nvmas;
-	assert_int_equal(plan_layout(&rec, &p, file_index, 16 * PAGE, join_text, &l), 0);
+	space.nvmas = nvmas;
+	assert_int_equal(plan_layout(&space, file_index, 16 * PAGE, join_text, &l), 0);
 	assert_int_equal(l.nmaps, 3);
 }
 

@@ -16,12 +16,12 @@ static uint64_t bytes;
 /* plan_layout(), then the huge pages of it: @expected pieces, @pages in huge ones */
 static void huge(size_t before, size_t expected, uint64_t pages)
 {
-	struct model_process p = { .vmas = vmas, .nvmas = nvmas };
+	const struct model_space space = { .vmas = vmas, .nvmas = nvmas };
 	uint64_t size;
 
 	layout(before);
 	size = l.pages_size;
-	assert_int_equal(plan_layout_huge(&p, HUGE * PAGE, FILE_, &l, &bytes), 0);
+	assert_int_equal(plan_layout_huge(&space, HUGE * PAGE, FILE_, &l, &bytes), 0);
 	assert_int_equal(l.nmaps, expected);
 	assert_int_equal(bytes, pages * PAGE);
 	assert_int_equal(l.pages_size, size);
@@ -132,7 +132,7 @@ static void neighbours_are_one(void **state)
 static void kinds_that_stay(void **state)
 {
 	static const uint32_t flags[] = { VMF_LOCKED, VMF_SEALED, VMF_DONTFORK, VMF_GROWSDOWN };
-	struct model_run guard = { BASE + 10 * PAGE, BASE + 11 * PAGE };
+	struct model_run guard = { BASE + 10 * PAGE, BASE + 11 * PAGE, MODEL_NO_OFFSET };
 	struct model_vma *v = vma(0, 32, PROT_READ, -1);
 
 	(void)state;

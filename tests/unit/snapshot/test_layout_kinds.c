@@ -159,7 +159,8 @@ static void droppable(void **state)
 
 static void guards(void **state)
 {
-	struct model_run list[] = { { BASE, BASE + PAGE }, { BASE + 9 * PAGE, BASE + 10 * PAGE } };
+	struct model_run list[] = { { BASE, BASE + PAGE, MODEL_NO_OFFSET },
+				    { BASE + 9 * PAGE, BASE + 10 * PAGE, MODEL_NO_OFFSET } };
 	struct model_vma *v = vma(0, 10, RW, -1);
 
 	(void)state;
@@ -206,7 +207,7 @@ static void all_advices(void **state)
 static void locks_and_seals(void **state)
 {
 	struct model_vma *a = vma(0, 4, RW, -1), *b = vma(10, 14, RW, 0), *c = vma(20, 24, RW, -1),
-			  *d = vma(30, 34, RW, -1);
+			 *d = vma(30, 34, RW, -1);
 
 	(void)state;
 	a->vmflags = VMF_LOCKED;
