@@ -8,7 +8,7 @@
 
 #include "engine/base/fd.h"
 #include "snapshot/kinds/vma.h"
-#include "tests/unit/snapshot/laid_out.h"
+#include "tests/unit/plan/laid_out.h"
 
 static void nothing(void **state)
 {

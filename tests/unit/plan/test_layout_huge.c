@@ -6,7 +6,7 @@
 #include <stdint.h>
 #include <cmocka.h>
 
-#include "tests/unit/snapshot/laid_out.h"
+#include "tests/unit/plan/laid_out.h"
 
 #define HUGE  8ull /* pages; BASE is a multiple */
 #define FILE_ 7
