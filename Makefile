@@ -124,11 +124,12 @@ sources = $(wildcard $(1:%=%/*.c))
 OBJ_base := $(call objects,$(call sources,engine/base))
 OBJ_pty := $(call objects,$(call sources,pty))
 OBJ_wire := $(call objects,$(call sources,launcher/wire)) $(PROTO_C:%.c=%.o)
-OBJ_stub := $(B)/gen/stub.o
-OBJ_arch := $(call objects,$(call sources,engine/arch/$(ARCH)))
+# the processor, and the stub as bytes: what a plan needs of the engine, which has no process
+OBJ_arch := $(call objects,$(call sources,engine/arch/$(ARCH))) $(B)/gen/stub.o
 OBJ_engine := $(filter-out %/engine/become.o,$(call objects,$(call sources,engine)))
 OBJ_steal := $(call objects,$(call sources,engine/steal))
 OBJ_model := $(call objects,$(call sources,snapshot/model))
+OBJ_kinds := $(call objects,$(call sources,snapshot/kinds))
 OBJ_dump := $(call objects,$(call sources,snapshot/dump))
 OBJ_plan := $(call objects,$(call sources,snapshot/plan))
 OBJ_config := $(call objects,$(call sources,warmd/config))
@@ -139,7 +140,7 @@ OBJ_metrics := $(call objects,$(call sources,warmd/metrics))
 OBJ_template := $(call objects,$(call sources,warmd/template))
 OBJ_pool := $(call objects,$(call sources,warmd/pool))
 OBJ_daemon := $(filter-out %/warmd/main.o,$(call objects,$(call sources,warmd)))
-LIBS := base pty wire stub arch engine steal model dump plan config stale build connection metrics template pool daemon
+LIBS := base pty wire arch engine steal model kinds dump plan config stale build connection metrics template pool daemon
 libs = $(1:%=$(B)/lib/%.a)
 
 define archive
@@ -154,11 +155,12 @@ $(foreach l,$(LIBS),$(eval $(call archive,$(l))))
 LAYER_base := base
 LAYER_pty := pty base
 LAYER_wire := wire base
-LAYER_engine := steal engine arch stub base
+LAYER_engine := steal engine arch base
 LAYER_steal := $(LAYER_engine) pty
-# the plan knows no process: without engine
-LAYER_plan := plan model arch stub base
-LAYER_snapshot := dump plan model engine arch stub base
+LAYER_kinds := kinds model base
+# a plan knows no process: without engine
+LAYER_plan := plan kinds model arch base
+LAYER_snapshot := dump plan kinds model engine arch base
 LAYER_dump := $(LAYER_snapshot)
 LAYER_config := config pty base
 LAYER_stale := stale wire base
@@ -178,7 +180,7 @@ $(B)/warmd: $(B)/obj/warmd/main.o $(call libs,$(LAYER_warmd))
 	$(CC) $(SANFLAGS) -o $@ $^ $(HOST_LIBS)
 
 TOOL_OBJ := $(call objects,$(wildcard launcher/tool*.c launcher/doctor*.c launcher/client*.c launcher/context.c)) 
-TOOL_LAYER := wire dump steal engine arch stub pty base
+TOOL_LAYER := wire kinds model steal engine arch pty base
 $(B)/warm-tool: $(TOOL_OBJ) $(call libs,$(TOOL_LAYER))
 	$(CC) $(SANFLAGS) -o $@ $^ $(TOOL_LIBS)
 

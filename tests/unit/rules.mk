@@ -8,7 +8,7 @@
 # above, so that a call upwards fails to build.
 # WARM_MUST_WORK=1 counts skipped tests as failures.
 
-UNIT_FOLDERS := base pty wire engine plan dump config stale build connection metrics template pool warmd
+UNIT_FOLDERS := base pty wire engine kinds plan dump config stale build connection metrics template pool warmd
 unit_sources = $(wildcard tests/unit/$(1)/test_*.c tests/unit/$(1)/$(ARCH)/test_*.c)
 UNIT_LAUNCHER_SRC := $(call unit_sources,launcher)
 UNIT_NAMES := $(notdir $(basename $(foreach f,$(UNIT_FOLDERS) launcher,$(call unit_sources,$(f)))))

@@ -98,7 +98,7 @@ static void a_files_pages_are_stored_whole(void **state)
 	struct model_vma *v = vma(0, 32, PROT_READ, 0);
 
 	(void)state;
-	/* clean pages between written ones are stored: PLAN_CLEAN_GAP */
+	/* clean pages between written ones are stored: VMA_CLEAN_GAP */
 	written(v, 1, 2);
 	written(v, 15, 16);
 	huge(2, 2, 16);
