@@ -132,8 +132,9 @@ OBJ_plan := $(call objects,$(call sources,snapshot/plan))
 OBJ_config := $(call objects,$(call sources,warmd/config))
 OBJ_stale := $(call objects,$(call sources,warmd/stale))
 OBJ_build := $(call objects,$(call sources,warmd/build)) $(B)/gen/adaptor.o
+OBJ_keep := $(call objects,$(call sources,warmd/keep))
 OBJ_daemon := $(filter-out %/warmd/main.o,$(call objects,$(call sources,warmd warmd/pool)))
-LIBS := base pty wire engine steal model dump plan config stale build daemon
+LIBS := base pty wire engine steal model dump plan config stale build keep daemon
 libs = $(1:%=$(B)/lib/%.a)
 
 define archive
@@ -154,7 +155,8 @@ LAYER_snapshot := dump plan model engine base
 LAYER_config := config pty base
 LAYER_stale := stale wire base
 LAYER_build := build stale config wire $(LAYER_snapshot)
-LAYER_pool := daemon build stale config pty wire $(LAYER_snapshot)
+LAYER_keep := keep $(LAYER_build)
+LAYER_pool := daemon keep build stale config pty wire $(LAYER_snapshot)
 LAYER_warmd := $(LAYER_pool)
 
 $(B)/gen/stub.o: $(B)/gen/stub.blob.S

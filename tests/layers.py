@@ -34,8 +34,9 @@ MAY_USE = {
     "warmd/config": BASE | {"pty"},
     "warmd/stale": BASE | WIRE,
     "warmd/build": SNAPSHOT | WIRE | {"warmd/config", "warmd/stale", "warmd"},
+    "warmd/keep": SNAPSHOT | WIRE | {"warmd/config", "warmd/stale", "warmd/build"},
     "warmd/pool": SNAPSHOT | WIRE | {"warmd", "warmd/config", "warmd/stale", "pty"},
-    "warmd": SNAPSHOT | WIRE | {"warmd/config", "warmd/stale", "warmd/build", "warmd/pool", "pty"},
+    "warmd": SNAPSHOT | WIRE | {"warmd/config", "warmd/stale", "warmd/build", "warmd/keep", "warmd/pool", "pty"},
 }
 
 

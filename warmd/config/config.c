@@ -140,23 +140,39 @@ static bool parse_quantity(const char *s, const struct unit *units, size_t nunit
 	return false;
 }
 
+/* Return: false: neither a number of bytes nor one with a unit; "%" is the last of @units, where it is one */
+static bool parse_bytes(const cJSON *json, const struct unit *units, size_t nunits, uint64_t *ret)
+{
+	const char *s = cJSON_GetStringValue(json);
+
+	if (cJSON_IsNumber(json) && json->valuedouble >= 0 && json->valuedouble < 9e18) {
+		*ret = (uint64_t)json->valuedouble;
+		return true;
+	}
+	return s && parse_quantity(s, units, nunits, INT64_MAX, ret) &&
+	       (s[strlen(s) - 1] != '%' || strtoul(s, NULL, 10) <= 100);
+}
+
 static int take_budget(const struct value *v)
 {
 	const struct unit units[] = {
 		{ "", 1 },	     { "K", 1ULL << 10 }, { "M", 1ULL << 20 },
 		{ "G", 1ULL << 30 }, { "T", 1ULL << 40 }, { "%", memory_total() / 100 },
 	};
-	const char *s = cJSON_GetStringValue(v->json);
-	uint64_t bytes;
 
-	if (cJSON_IsNumber(v->json) && v->json->valuedouble >= 0 && v->json->valuedouble < 9e18) {
-		v->cfg->memory_budget = (uint64_t)v->json->valuedouble;
-		return 0;
-	}
-	if (!s || !parse_quantity(s, units, ARRAY_SIZE(units), INT64_MAX, &bytes) ||
-	    (s[strlen(s) - 1] == '%' && strtoul(s, NULL, 10) > 100))
+	if (!parse_bytes(v->json, units, ARRAY_SIZE(units), &v->cfg->memory_budget))
 		return bad_value(v, "takes a number of bytes, \"512M\", \"2G\" or \"25%%\" of all memory");
-	v->cfg->memory_budget = bytes;
+	return 0;
+}
+
+static int take_keep_budget(const struct value *v)
+{
+	const struct unit units[] = {
+		{ "", 1 }, { "K", 1ULL << 10 }, { "M", 1ULL << 20 }, { "G", 1ULL << 30 }, { "T", 1ULL << 40 }
+	};
+
+	if (!parse_bytes(v->json, units, ARRAY_SIZE(units), &v->cfg->keep_budget))
+		return bad_value(v, "takes a number of bytes, \"512M\" or \"2G\"");
 	return 0;
 }
 
@@ -255,6 +271,19 @@ static int take_scrollback(const struct value *v)
 	return 0;
 }
 
+static int take_keep(const struct value *v)
+{
+	if (!cJSON_IsBool(v->json))
+		return bad_value(v, "takes true or false");
+	v->cfg->keep = cJSON_IsTrue(v->json);
+	return 0;
+}
+
+static int take_keep_above(const struct value *v)
+{
+	return take_duration(v, true, &v->cfg->keep_above_ns);
+}
+
 static int take_join_text(const struct value *v)
 {
 	if (!cJSON_IsBool(v->json))
@@ -348,6 +377,11 @@ static int take_disable(const struct value *v)
 	return take_list(v, &v->cfg->disable, fault_of_command);
 }
 
+static int take_keep_never(const struct value *v)
+{
+	return take_list(v, &v->cfg->keep_never, fault_of_command);
+}
+
 static const struct key {
 	const char *name;
 	int (*take)(const struct value *v);
@@ -367,6 +401,10 @@ static const struct key {
 	{ "pool_idle", take_pool_idle },
 	{ "scrollback", take_scrollback },
 	{ "memory_reserve", take_memory_reserve },
+	{ "keep", take_keep },
+	{ "keep_never", take_keep_never },
+	{ "keep_above", take_keep_above },
+	{ "keep_budget", take_keep_budget },
 };
 
 static int unknown_key(const char *file, unsigned int line, const char *name, struct error *err)
@@ -502,6 +540,9 @@ void config_defaults(struct config *ret)
 		.pool_idle_ns = 300 * NS_PER_S,
 		.memory_reserve = 8,
 		.join_text = true,
+		.keep = true,
+		.keep_above_ns = NS_PER_S / 10,
+		.keep_budget = 4ULL << 30,
 		.scrollback = PTY_RING_BYTES,
 		.log_level = LOG_LEVEL_INFO,
 	};
@@ -549,6 +590,7 @@ void config_done(struct config *cfg)
 	list_done(&cfg->ignore_paths);
 	list_done(&cfg->ignore_variables);
 	list_done(&cfg->disable);
+	list_done(&cfg->keep_never);
 }
 
 /* NAME or PREFIX* */
@@ -591,16 +633,27 @@ bool config_ignores_path(const struct config *cfg, const char *path)
 	return false;
 }
 
-bool config_disables(const struct config *cfg, const char *command)
+/* a glob without a slash is compared with the last component */
+static bool names_command(const struct config_list *list, const char *command)
 {
 	const char *slash = strrchr(command, '/');
 
-	for (size_t i = 0; i < cfg->disable.count; i++) {
-		const char *pattern = cfg->disable.items[i];
+	for (size_t i = 0; i < list->count; i++) {
+		const char *pattern = list->items[i];
 		const char *name = strchr(pattern, '/') || !slash ? command : slash + 1;
 
 		if (fnmatch(pattern, name, 0) == 0)
 			return true;
 	}
 	return false;
+}
+
+bool config_disables(const struct config *cfg, const char *command)
+{
+	return names_command(&cfg->disable, command);
+}
+
+bool config_keeps(const struct config *cfg, const char *command)
+{
+	return cfg->keep && !names_command(&cfg->keep_never, command);
 }
