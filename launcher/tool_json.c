@@ -135,6 +135,7 @@ cJSON *tool_json_template(const Warm__Template *t, bool details)
 	tool_json_number(json, "parked", t->pool ? t->pool->parked : 0);
 	if (t->pool)
 		add_pool(json, t->pool);
+	tool_json_text(json, "kept", t->kept);
 	tool_json_list(json, "keys", t->n_keys, t->keys);
 	if (details)
 		add_details(json, t);

@@ -13,6 +13,7 @@
 #include "engine/base/fd.h"
 #include "engine/base/log.h"
 #include "warmd/control.h"
+#include "warmd/kept.h"
 #include "warmd/peer.h"
 #include "warmd/pool/pool.h"
 
@@ -148,6 +149,7 @@ static void fill_wait(struct answer *a, const struct template *t, Warm__Template
 static Warm__Template *fill_template(struct answer *a, const struct template *t, bool whole)
 {
 	Warm__Template *m = answer_own(a, calloc(1, sizeof(*m)));
+	char path[PATH_MAX];
 
 	if (!m)
 		return NULL;
@@ -172,6 +174,8 @@ static Warm__Template *fill_template(struct answer *a, const struct template *t,
 	m->files = t->nfds;
 	m->build_ns = t->build_ns;
 	fill_wait(a, t, m);
+	if (kept_path(a->server->kept, t, path, sizeof(path)))
+		m->kept = answer_text(a, "%s", path);
 	m->pool = answer_pool(a, t->pool);
 	fill_keys(a, t, m);
 	if (whole) {
@@ -181,6 +185,26 @@ static Warm__Template *fill_template(struct answer *a, const struct template *t,
 		m->memory = t->result->memory;
 		m->n_memory = t->result->n_memory;
 	}
+	return m;
+}
+
+/* one that is on disk and was not loaded yet */
+static Warm__Template *fill_kept(struct answer *a, const struct kept_entry *e)
+{
+	const struct template t = { .label = (char *)e->label,
+				    .request = e->request,
+				    .result = e->message->result,
+				    .created_ns = e->message->created_ns,
+				    .last_used_ns = e->used_ns,
+				    .build_ns = e->message->build_ns };
+	Warm__Template *m = fill_template(a, &t, false);
+	char path[PATH_MAX + KEEP_ID_SIZE];
+
+	if (!m)
+		return NULL;
+	snprintf(path, sizeof(path), "%s/%s", a->server->kept->path, e->id);
+	m->state = (char *)"kept";
+	m->kept = answer_text(a, "%s", path);
 	return m;
 }
 
@@ -194,6 +218,8 @@ static void list(struct server *s, struct answer *a)
 	/* refused ones too, unlike store_count() */
 	for (const struct template *t = s->store->list; t; t = t->next)
 		n++;
+	for (const struct kept_entry *e = s->kept->entries; e; e = e->next)
+		n++;
 	v = answer_own(a, calloc(n + 1, sizeof(*v)));
 	if (!v)
 		return answer_fail(a, -ENOMEM, "no memory%s", "");
@@ -205,6 +231,13 @@ static void list(struct server *s, struct answer *a)
 		count = census_of(counts, ncounts, t->id);
 		v[n++]->running = count ? count->states[CENSUS_RUNNING] : 0;
 	}
+	for (const struct kept_entry *e = s->kept->entries; e; e = e->next) {
+		if (kept_is_loaded(s->kept, e))
+			continue;
+		v[n] = fill_kept(a, e);
+		if (!v[n++])
+			return answer_fail(a, -ENOMEM, "no memory%s", "");
+	}
 	a->reply.templates = v;
 	a->reply.n_templates = n;
 }
@@ -213,10 +246,16 @@ static void inspect(struct server *s, struct answer *a, const Warm__InspectReque
 {
 	_cleanup_free_ struct census_count *counts = NULL;
 	struct template *t = store_find(s->store, q->name);
+	const struct kept_entry *kept = t ? NULL : kept_named(s->kept, q->name);
 	Warm__Template **v = answer_own(a, calloc(1, sizeof(*v)));
 	const struct census_count *count;
 	struct census_entry e;
 
+	if (kept && v && (v[0] = fill_kept(a, kept))) {
+		a->reply.templates = v;
+		a->reply.n_templates = 1;
+		return;
+	}
 	/* numbers of templates are small: one that is both is a template's */
 	if (!t && census_find(s, answer_pid(q->name), &e)) {
 		answer_clone(a, &e);
@@ -239,7 +278,8 @@ static void remove_templates(struct server *s, struct answer *a, const Warm__Rem
 {
 	/* all or none: an unknown name leaves everything as it was */
 	for (size_t i = 0; i < q->n_names; i++)
-		if (!store_find(s->store, q->names[i]) && !promise_of_name(s->store->promises, q->names[i]))
+		if (!store_find(s->store, q->names[i]) && !promise_of_name(s->store->promises, q->names[i]) &&
+		    !kept_has(s->kept, q->names[i]))
 			return answer_fail(a, -ENOENT, "there is no template '%.100s'; 'warm ls' lists them",
 					   q->names[i]);
 	for (size_t i = 0; i < q->n_names; i++) {
@@ -251,20 +291,27 @@ static void remove_templates(struct server *s, struct answer *a, const Warm__Rem
 		/* what is removed is not built again for its name's sake; one that is on its way would be there again in a moment */
 		promise_drop(&s->store->promises, name, t ? t->request : NULL);
 		build_give_up(s, name);
-		while ((t = store_find(s->store, name)))
+		while ((t = store_find(s->store, name))) {
+			kept_drop_of(s->kept, t, "it was removed");
 			store_remove(s->store, t);
+		}
+		kept_drop_named(s->kept, name);
 	}
-	while (q->all && s->store->list)
+	while (q->all && s->store->list) {
+		kept_drop_of(s->kept, s->store->list, "it was removed");
 		store_remove(s->store, s->store->list);
-	if (q->all)
+	}
+	if (q->all) {
+		kept_drop_all(s->kept);
 		promise_drop_all(&s->store->promises);
+	}
 }
 
 static void explain(struct server *s, struct answer *a, const Warm__ExplainRequest *q)
 {
 	const struct template *t = store_find(s->store, q->what);
 	char **lines = answer_own(a, calloc(ANSWER_LINES, sizeof(*lines)));
-	char words[400];
+	char words[400], *where = NULL;
 	size_t n = 0;
 
 	if (!lines)
@@ -274,6 +321,8 @@ static void explain(struct server *s, struct answer *a, const Warm__ExplainReque
 		snprintf(words, sizeof(words), "template '%s' %s", t->label,
 			 t->state == TEMPLATE_READY ? "serves launches that agree in:" : "was refused:");
 		lines[n++] = answer_text(a, "%s", words);
+		if (t->state == TEMPLATE_READY && kept_path(s->kept, t, words, sizeof(words)))
+			where = answer_text(a, "it is kept on disk: %s", words);
 		if (t->state == TEMPLATE_REFUSED) {
 			Warm__Template *m = fill_template(a, t, false);
 
@@ -285,6 +334,8 @@ static void explain(struct server *s, struct answer *a, const Warm__ExplainReque
 
 			for (size_t i = 0; m && i < m->n_keys && n < ANSWER_LINES - 2; i++)
 				lines[n++] = m->keys[i];
+			if (where)
+				lines[n++] = where;
 		}
 	}
 	if (!n)

@@ -16,6 +16,7 @@
 #include "engine/base/clock.h"
 #include "engine/base/fd.h"
 #include "engine/base/log.h"
+#include "warmd/kept.h"
 #include "warmd/peer.h"
 #include "warmd/pool/pool.h"
 #include "warmd/pool/terminal.h"
@@ -291,7 +292,8 @@ static void by_name(struct server *s, struct launch *l)
 		t = NULL;
 	if (t && may_build_again(s, t))
 		t = NULL;
-	if ((!t || (!fits && !own)) && (build_pending_name(s, req->name) || build_promised(s, l))) {
+	if ((!t || (!fits && !own)) &&
+	    (kept_awaited(s, req->name) || build_pending_name(s, req->name) || build_promised(s, l))) {
 		wait_for_build(s, l);
 		return;
 	}

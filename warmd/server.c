@@ -15,6 +15,7 @@
 #include "engine/base/log.h"
 #include "warmd/backoff.h"
 #include "warmd/pool/hot.h"
+#include "warmd/kept.h"
 #include "warmd/pool/lease.h"
 #include "warmd/memory.h"
 #include "warmd/oom_score.h"
@@ -33,6 +34,7 @@ void connection_close(struct connection *c)
 	build_forget_waiter(s, c);
 	launch_forget(s, c);
 	lease_forget(s, c);
+	kept_forget(s, c);
 	clone_hangup(s, c);
 	terminal_leave(c);
 	for (struct connection **p = &s->connections; *p; p = &(*p)->next) {
@@ -226,7 +228,8 @@ static bool may_ask(struct connection *c, const struct request *req, uint64_t st
 }
 
 /* Return: false when the request was taken over */
-static bool answer_run(struct connection *c, struct request *req, struct packet *caller, uint64_t start_ns)
+static bool answer_run(struct connection *c, struct request *req, struct packet *caller, uint64_t start_ns,
+		       bool may_wait)
 {
 	struct server *s = c->server;
 	uint32_t status = WIRE_COLD_DISABLED, flags = req->run.flags;
@@ -236,10 +239,17 @@ static bool answer_run(struct connection *c, struct request *req, struct packet 
 
 	if (!may_ask(c, req, start_ns))
 		return true;
+	if (flags & WIRE_RUN_LOAD) {
+		kept_load_folder(c, req);
+		return false;
+	}
 	if (!config_disables(s->config, req->argv[0])) {
 		/* what happened before this request is known after this */
 		watch_drain(s->store->watch);
 		store_match(s->store, req, &t, &status, reason, sizeof(reason));
+		if (may_wait && wants_build(status) && !(flags & WIRE_RUN_REBUILD) &&
+		    kept_hold(c, req, caller, start_ns))
+			return false;
 		if (wants_build(status) && build_pending(s, req)) {
 			status = WIRE_COLD_BUILDING;
 			snprintf(reason, sizeof(reason), "its template is being built");
@@ -267,8 +277,10 @@ static bool answer_run(struct connection *c, struct request *req, struct packet 
 			connection_reply(c, status, t, false, 0, reason);
 			return true;
 		}
-		if (t)
+		if (t) {
+			kept_drop_of(s->kept, t, "another is built in its place");
 			store_remove(s->store, t);
+		}
 		build_request(s, req, c);
 		return false;
 	}
@@ -296,6 +308,13 @@ static bool answer_run(struct connection *c, struct request *req, struct packet 
 	return true;
 }
 
+void server_run(struct connection *c, struct request *req, struct packet *caller, uint64_t start_ns,
+		bool may_wait)
+{
+	if (answer_run(c, req, caller, start_ns, may_wait))
+		request_free(req);
+}
+
 static int handle_run(struct connection *c, const void *packet, size_t len, struct packet *caller)
 {
 	uint64_t start_ns = clock_ns(CLOCK_MONOTONIC);
@@ -315,8 +334,8 @@ static int handle_run(struct connection *c, const void *packet, size_t len, stru
 	}
 	if (req->run.header.type == WIRE_LAUNCH)
 		launch_request(c, req, caller, start_ns);
-	else if (answer_run(c, req, caller, start_ns))
-		request_free(req);
+	else
+		server_run(c, req, caller, start_ns, true);
 	return 0;
 }
 
@@ -543,6 +562,7 @@ static void on_gone(void *data, const struct template *t)
 	uint64_t ns;
 	struct request *again;
 
+	kept_drop_of(s->kept, t, "its template is stale, or too old");
 	if (t->state == TEMPLATE_READY && !t->launches && !awaited)
 		wanted = false;
 	again = wanted ? request_copy(t->request) : NULL;
@@ -572,6 +592,7 @@ static int on_second(sd_event_source *source, uint64_t usec, void *data)
 	log_flush();
 	store_expire(s->store, clock_ns(CLOCK_BOOTTIME));
 	tick_pools(s);
+	kept_tick(s->kept);
 	if (idle && !s->nconnections && !s->builds && !s->nclones &&
 	    clock_ns(CLOCK_MONOTONIC) - s->last_request_ns > idle) {
 		log_info("idle for %llu s: stopping", (unsigned long long)(idle / 1000000000u));
@@ -600,6 +621,12 @@ int server_new(struct server **ret, sd_event *event, const struct config *config
 		free(s);
 		return r;
 	}
+	r = kept_new(&s->kept, s);
+	if (r < 0) {
+		store_free(s->store);
+		free(s);
+		return error_errno(err, r, "what is kept on disk");
+	}
 	s->store->on_gone = on_gone;
 	s->store->on_gone_data = s;
 	launch_own_context(&s->own);
@@ -614,6 +641,7 @@ int server_new(struct server **ret, sd_event *event, const struct config *config
 	if (r >= 0)
 		r = sd_event_add_time_relative(event, NULL, CLOCK_MONOTONIC, 1000000, 500000, on_second, s);
 	if (r < 0) {
+		kept_free(s->kept);
 		store_free(s->store);
 		free(s);
 		return error_errno(err, r, "setting up the event loop");
@@ -638,6 +666,7 @@ void server_free(struct server *s)
 		s->waiting = l->next;
 		launch_free(l);
 	}
+	kept_free(s->kept);
 	store_free(s->store);
 	/* the pools' clones, which their ends would have freed */
 	clone_forget_all(s);

@@ -20,6 +20,7 @@
  *	terminal.c, attach.c	their terminals, and who looks at them
  *	build*.c	the queue of builds and their processes; backoff.c: which are not worth it
  *	template.c, match.c	what is there and whom it serves
+ *	kept*.c		what is on disk, and comes back
  *	deps.c, watch.c	staleness
  *	observe.c	what a program took in while it was built
  *	builder*.c	in the build's process: trace, dump, report
@@ -57,6 +58,7 @@ struct connection {
 };
 
 struct build;
+struct kept;
 struct terminal;
 
 struct recent_launch { /* for `warm explain PID` */
@@ -100,6 +102,7 @@ struct server {
 	struct terminal *terminals;
 	uint64_t next_clone;
 	struct launch *waiting; /* for a build */
+	struct kept *kept; /* templates on disk: kept.h */
 	struct wire_run own; /* limits and such of this process */
 	int own_oom_score_adj;
 	uint64_t ways[WIRE_WAY_COUNT];
@@ -154,6 +157,16 @@ void guest_admit(struct connection *c);
 /** guest_answer() - the answer to a launch of a guest: there is none. Return: 0, or -EBADMSG and such: end the connection */
 int guest_answer(struct connection *c, const void *packet, size_t len);
 
+struct packet;
+/**
+ * server_run() - answer a run
+ * @req: taken over
+ * @caller: descriptors that came with it; those that are not taken stay
+ * @may_wait: for a template that is loaded from disk; false: it has waited
+ */
+void server_run(struct connection *c, struct request *req, struct packet *caller, uint64_t start_ns,
+		bool may_wait);
+
 /** server_note_launch() - for the statistics and `warm explain PID` */
 void server_note_launch(struct server *s, uint32_t pid, const struct request *req, uint32_t status,
 			const char *reason, uint64_t start_ns);
@@ -182,6 +195,8 @@ bool build_pending_name(const struct server *s, const char *name);
 void build_awaited(struct server *s, const char *name);
 /** build_is_process() - is @pid the process of a build? */
 bool build_is_process(const struct server *s, pid_t pid);
+/** kept_is_process() - is @pid the process of a load, or one that writes an image? kept.h */
+bool kept_is_process(const struct server *s, pid_t pid);
 /** build_forget_waiter() - the connection is going away */
 void build_forget_waiter(struct server *s, const struct connection *c);
 /** build_give_up() - builds that would make a template of this name, and for which nobody waits */

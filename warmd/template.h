@@ -66,6 +66,7 @@ struct template
 		bool built; /* another was, for this one */
 	} misfits[4];
 	struct pool *pool; /* clones that warmd launches: pool.h; NULL: none was asked for */
+	char kept[17]; /* its id on disk: kept.h; "": it is not there */
 	struct hot *hot; /* what clones told of the pages they write: hot.h; NULL: nothing yet */
 };
 

@@ -232,7 +232,8 @@ static int build(struct builder *b, struct plan_options *po, struct error *err)
 	}
 }
 
-int builder_run(const struct request *req, const struct config *cfg, int sock)
+int builder_run(const struct request *req, const struct config *cfg,
+		void (*reported)(const struct builder_made *made, int sock), int sock)
 {
 	struct builder b = {
 		.req = req,
@@ -256,7 +257,7 @@ int builder_run(const struct request *req, const struct config *cfg, int sock)
 	b.child.warm_inner = -EBADF;
 	b.lines.argv = LONG_MAX;
 	r = build(&b, &po, &err);
-	status = builder_report_send(&b, r, &err, sock);
+	status = builder_report_send(&b, r, &err, reported, sock);
 	/* memory, files and what else there is end with this process */
 	return status;
 }

@@ -4,6 +4,7 @@
 #define WARM_WARMD_BUILD_BUILDER_INTERNAL_H
 
 #include "engine/trace.h"
+#include "warmd/build/builder.h"
 #include "snapshot/plan/plan.h"
 #include "warmd/build/adaptor.h"
 #include "warmd/build/builder_child.h"
@@ -170,6 +171,7 @@ void builder_note_scheduling(struct builder *b, pid_t pid);
 int builder_check_scheduling(const struct builder *b, struct error *err);
 
 /** builder_report_send() - tell the daemon how the build went: @r 0 or a negative errno with @err. Return: exit status */
-int builder_report_send(struct builder *b, int r, const struct error *err, int sock);
+int builder_report_send(struct builder *b, int r, const struct error *err,
+			void (*reported)(const struct builder_made *made, int sock), int sock);
 
 #endif

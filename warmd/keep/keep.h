@@ -136,4 +136,51 @@ int keep_entry_read(int folder, const char *id, Warm__Kept **ret);
 /** keep_entry_differs() - which fact is another now? Return: words, or NULL: none */
 const char *keep_entry_differs(const Warm__Kept *kept, const struct config *config);
 
+/* --- keep_write.c ------------------------------------------------------------- */
+
+enum keep_order_kind {
+	KEEP_ORDER_CACHE, /* into the folder at path, as id */
+	KEEP_ORDER_OUT, /* to the folder path, in place of an image that is there */
+};
+
+/* to a process that has reported a build: write an image. One packet; the answer is a struct keep_written */
+struct keep_order {
+	uint32_t size; /* of this */
+	uint32_t kind; /* enum keep_order_kind */
+	uint64_t created_ns, build_ns; /* CLOCK_REALTIME; a duration */
+	char id[KEEP_ID_SIZE];
+	char path[PATH_MAX];
+};
+
+struct keep_written {
+	uint32_t size; /* of this */
+	int32_t error; /* 0, or a negative errno with words */
+	uint64_t bytes; /* on disk */
+	char words[512];
+};
+
+struct builder_made;
+
+/**
+ * keep_write_serve() - take orders until the socket is closed
+ * @made: what the build made
+ *
+ * Once it has an order the process does not end with warmd any more: `warm stop` leaves it what it has begun.
+ */
+void keep_write_serve(const struct builder_made *made, int sock);
+
+/* --- keep_load.c -------------------------------------------------------------- */
+
+struct keep_source {
+	const char *path; /* the cache's folder, or that of an image */
+	const char *id; /* in the cache; "": @path is an image of whomever, and all of it is verified */
+	const char *name; /* that its template is to have; "": its own */
+};
+
+/**
+ * keep_load_run() - in a process of its own: load and report as builder_run() does
+ * Return: exit status
+ */
+int keep_load_run(const struct keep_source *source, const struct config *config, int sock);
+
 #endif

@@ -51,7 +51,7 @@ static Warm__BuildResult *copy_result(const Warm__BuildResult *result)
 	return warm__build_result__unpack(NULL, size, bytes);
 }
 
-static int put_request(Warm__Kept *kept, const struct request *req)
+int keep_entry_put_request(Warm__Kept *kept, const struct request *req)
 {
 	kept->request.len = sizeof(req->run) + req->run.strings_size;
 	kept->request.data = malloc(kept->request.len);
@@ -85,7 +85,7 @@ int keep_entry_make(const struct request *req, const Warm__BuildResult *result, 
 	warm__kept__init(kept);
 	kept->created_ns = created_ns;
 	kept->build_ns = build_ns;
-	r = put_request(kept, req);
+	r = keep_entry_put_request(kept, req);
 	if (r == 0)
 		r = put_facts(kept, result->boot, config);
 	kept->result = r == 0 ? copy_result(result) : NULL;

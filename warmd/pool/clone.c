@@ -231,7 +231,7 @@ static bool known(const struct server *s, pid_t pid)
 			if (clone_is(cl, pid))
 				return true;
 	}
-	return build_is_process(s, pid);
+	return build_is_process(s, pid) || kept_is_process(s, pid);
 }
 
 /* Return: is there one that is known? It has its own source, and hides those behind it until that has reaped it */
