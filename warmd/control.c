@@ -218,6 +218,7 @@ static void list(struct server *s, struct answer *a)
 	/* refused ones too, unlike store_count() */
 	for (const struct template *t = s->store->list; t; t = t->next)
 		n++;
+	kept_refresh(s->kept);
 	for (const struct kept_entry *e = s->kept->entries; e; e = e->next)
 		n++;
 	v = answer_own(a, calloc(n + 1, sizeof(*v)));

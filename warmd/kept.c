@@ -12,6 +12,8 @@
 #include "engine/base/fd.h"
 #include "engine/base/log.h"
 
+#define AHEAD_USEC 20000
+
 static void entry_free(struct kept_entry *e)
 {
 	keep_entry_free(e->message);
@@ -93,14 +95,29 @@ int kept_add(struct kept *k, const char *id, uint64_t used_ns, uint64_t bytes)
 	return 0;
 }
 
+/* it may not be there yet: the first writer makes it */
+static void open_folder(struct kept *k)
+{
+	struct error err = { 0 };
+
+	if (k->off || k->folder >= 0)
+		return;
+	k->folder = keep_folder_open(k->path, false, &err);
+	if (k->folder >= 0 || k->folder == -ENOENT)
+		return;
+	log_warning("no templates are kept on disk: %s", err.text);
+	k->off = true;
+}
+
 /* another warmd may share the folder: what it wrote serves here too, and what it removed is gone */
-static void read_folder(struct kept *k)
+void kept_refresh(struct kept *k)
 {
 	_cleanup_free_ struct keep_listed *list = NULL;
 	struct kept_entry *next;
 	struct stat st;
 	int n, r;
 
+	open_folder(k);
 	if (k->folder < 0 || fstat(k->folder, &st) < 0 ||
 	    (st.st_mtim.tv_sec == k->changed.tv_sec && st.st_mtim.tv_nsec == k->changed.tv_nsec))
 		return;
@@ -144,7 +161,7 @@ struct kept_entry *kept_matching(struct kept *k, const struct request *req)
 {
 	char reason[256];
 
-	read_folder(k);
+	kept_refresh(k);
 	for (struct kept_entry *e = k->entries; e; e = e->next) {
 		const struct template as = { .request = e->request,
 					     .result = e->message->result,
@@ -159,7 +176,7 @@ struct kept_entry *kept_matching(struct kept *k, const struct request *req)
 
 struct kept_entry *kept_named(struct kept *k, const char *name)
 {
-	read_folder(k);
+	kept_refresh(k);
 	for (struct kept_entry *e = k->entries; e; e = e->next)
 		if (strcmp(e->label, name) == 0 && is_usable(k, e))
 			return e;
@@ -168,7 +185,7 @@ struct kept_entry *kept_named(struct kept *k, const char *name)
 
 bool kept_has(struct kept *k, const char *name)
 {
-	read_folder(k);
+	kept_refresh(k);
 	for (const struct kept_entry *e = k->entries; e; e = e->next)
 		if (strcmp(e->label, name) == 0)
 			return true;
@@ -200,7 +217,7 @@ bool kept_drop_named(struct kept *k, const char *name)
 	struct kept_entry *next;
 	bool found = false;
 
-	read_folder(k);
+	kept_refresh(k);
 	for (struct kept_entry *e = k->entries; e; e = next) {
 		next = e->next;
 		if (strcmp(e->label, name) == 0) {
@@ -213,7 +230,7 @@ bool kept_drop_named(struct kept *k, const char *name)
 
 void kept_drop_all(struct kept *k)
 {
-	read_folder(k);
+	kept_refresh(k);
 	while (k->entries)
 		kept_drop(k, k->entries->id, "all were removed");
 }
@@ -223,7 +240,7 @@ void kept_superseded(struct kept *k, const struct template *t)
 	struct kept_entry *next;
 	char reason[256];
 
-	read_folder(k);
+	kept_refresh(k);
 	for (struct kept_entry *e = k->entries; e; e = next) {
 		const struct template as = { .request = e->request,
 					     .result = e->message->result,
@@ -291,18 +308,12 @@ void kept_tick(struct kept *k)
 	kept_load_ahead(k);
 }
 
-/* nothing is there yet, and nobody has made the folder: it is made by the first writer */
-static void open_folder(struct kept *k)
+static int on_ahead(sd_event_source *source, uint64_t usec, void *data)
 {
-	struct error err = { 0 };
-
-	if (k->off || k->folder >= 0)
-		return;
-	k->folder = keep_folder_open(k->path, false, &err);
-	if (k->folder >= 0 || k->folder == -ENOENT)
-		return;
-	log_warning("no templates are kept on disk: %s", err.text);
-	k->off = true;
+	(void)source;
+	(void)usec;
+	kept_load_ahead(data);
+	return 0;
 }
 
 int kept_new(struct kept **ret, struct server *s)
@@ -320,8 +331,9 @@ int kept_new(struct kept **ret, struct server *s)
 		log_info("no templates are kept on disk: %s", err.text);
 		k->off = true;
 	}
-	open_folder(k);
-	read_folder(k);
+	kept_refresh(k);
+	/* behind the launch that started this warmd, if there is one */
+	sd_event_add_time_relative(s->event, NULL, CLOCK_MONOTONIC, AHEAD_USEC, 0, on_ahead, k);
 	*ret = k;
 	return 0;
 }
@@ -348,8 +360,9 @@ bool kept_is_process(const struct server *s, pid_t pid)
 	return s->kept && (kept_load_is_process(s->kept, pid) || kept_writer_is_process(s->kept, pid));
 }
 
-void kept_stats(const struct kept *k, Warm__Stats *m)
+void kept_stats(struct kept *k, Warm__Stats *m)
 {
+	kept_refresh(k);
 	for (const struct kept_entry *e = k->entries; e; e = e->next)
 		m->kept++;
 	m->kept_bytes = kept_bytes(k);

@@ -57,6 +57,8 @@ struct kept {
 /** kept_new() - what is on disk; why nothing is kept goes to the log. Return: 0 or -ENOMEM */
 int kept_new(struct kept **ret, struct server *s);
 void kept_free(struct kept *k);
+/** kept_refresh() - the folder's contents, if they have changed: another warmd may share it */
+void kept_refresh(struct kept *k);
 /** kept_tick() - once a second: times of use, age, loading ahead */
 void kept_tick(struct kept *k);
 
@@ -85,7 +87,7 @@ void kept_superseded(struct kept *k, const struct template *t);
 bool kept_path(const struct kept *k, const struct template *t, char *ret, size_t size);
 uint64_t kept_bytes(const struct kept *k);
 /** kept_stats() - the part of `warm stats` */
-void kept_stats(const struct kept *k, Warm__Stats *m);
+void kept_stats(struct kept *k, Warm__Stats *m);
 
 /* --- kept_load.c --- */
 
