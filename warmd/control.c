@@ -61,7 +61,7 @@ static void fill_keys(struct answer *a, const struct template *t, Warm__Template
 	const Warm__BuildResult *r = t->result;
 	size_t n = 0;
 	char **keys = answer_own(
-		a, calloc(r->n_environment + r->n_environment_own + r->n_facts + 24, sizeof(*keys)));
+		a, calloc(r->n_environment + r->n_environment_own + r->n_facts + 25, sizeof(*keys)));
 	char words[64];
 
 	if (!keys)
@@ -97,6 +97,8 @@ static void fill_keys(struct answer *a, const struct template *t, Warm__Template
 		keys[n++] = answer_text(a, "%s of the machine",
 					r->facts[i]->path[0] ? r->facts[i]->path
 							     : fact_name((enum fact)r->facts[i]->kind));
+	if (r->boot)
+		keys[n++] = (char *)"boot of the machine, as it read a clock that begins with it";
 	if (r->keys & TEMPLATE_KEY_WINSIZE)
 		keys[n++] = (char *)"terminal size";
 	if (r->keys & TEMPLATE_KEY_TERMIOS)

@@ -207,8 +207,7 @@ static void fill_success(const struct builder *b, Warm__BuildResult *m)
 	m->rlimit_keys = k->rlimits;
 	m->argv_count = b->argv_count;
 	report_put_plan(m, &b->plan);
-	/* until reads of clocks can be seen: docs/staleness.md */
-	m->boot = true;
+	m->boot = k->clock || b->clock_hidden || (k->clock_start && !b->adaptor_used);
 	m->stdio_redone = b->lines.stdio;
 	m->boundary = (char *)b->boundary;
 	m->early = b->early;
