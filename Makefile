@@ -176,8 +176,8 @@ $(B)/warm-tool: $(TOOL_OBJ) $(call libs,$(TOOL_LAYER))
 MUSL_CFLAGS := -std=gnu11 -Os $(WARNINGS) -fno-strict-aliasing -fno-stack-protector -fno-pie -fvisibility=hidden \
 	-ffunction-sections -fdata-sections -fno-asynchronous-unwind-tables \
 	-idirafter /usr/include -idirafter /usr/include/$(ARCH)-linux-gnu
-WARM_SRC := launcher/warm.c launcher/capable.c launcher/client.c launcher/client_start.c launcher/context.c engine/become.c engine/become_json.c \
-	$(addprefix engine/base/,basket.c clock.c error.c fd.c limits.c packet.c pidfd.c runtime_dir.c scheduling.c) \
+WARM_SRC := launcher/warm.c launcher/capable.c launcher/client.c launcher/client_start.c launcher/context.c engine/become.c launcher/wire/context_json.c \
+	$(addprefix engine/base/,basket.c clock.c error.c fd.c limits.c packet.c pidfd.c proc_path.c runtime_dir.c scheduling.c) \
 	launcher/enter.c launcher/follow.c launcher/launch.c launcher/launch_cold.c launcher/terminal.c launcher/attach.c launcher/logs.c $(wildcard pty/*.c)
 
 $(B)/musl/%.o: %.c
@@ -189,7 +189,7 @@ $(B)/warm: $(WARM_SRC:%.c=$(B)/musl/%.o)
 
 # --- libwarm ---------------------------------------------------------------------
 LIBWARM_SRC := $(wildcard launcher/libwarm*.c) launcher/client.c launcher/context.c \
-	$(addprefix engine/base/,basket.c clock.c error.c facts.c fd.c packet.c pidfd.c runtime_dir.c scheduling.c)
+	$(addprefix engine/base/,basket.c clock.c error.c facts.c fd.c packet.c pidfd.c proc_path.c runtime_dir.c scheduling.c)
 LIBWARM_OBJ := $(LIBWARM_SRC:%.c=$(B)/obj/%.o)
 
 # objects that define no name but those of warm.h, so that no program's can clash with ours: one for

@@ -19,6 +19,7 @@
 
 #include "engine/base/fd.h"
 #include "engine/base/pidfd.h"
+#include "engine/base/proc_path.h"
 #include "launcher/client.h"
 
 #define REAPED_MS 10000 /* for init, or a subreaper, to do it: some are slow */
@@ -65,13 +66,11 @@ void follow_end(struct follow *f)
 static bool stops_by_default(pid_t pid)
 {
 	static const char *const sets[] = { "SigBlk:", "SigIgn:", "SigCgt:" };
-	char path[32], text[4096];
+	int fd = proc_open(pid, O_RDONLY, "status");
 	const char *line;
+	char text[4096];
 	ssize_t n = -1;
-	int fd;
 
-	snprintf(path, sizeof(path), "/proc/%d/status", pid);
-	fd = open(path, O_RDONLY | O_CLOEXEC);
 	if (fd >= 0)
 		n = read(fd, text, sizeof(text) - 1);
 	fd_close(fd);

@@ -6,6 +6,7 @@
 #include <string.h>
 
 #include "engine/base/fd.h"
+#include "engine/base/proc_path.h"
 
 /* Return: false: there is no such line */
 static bool field(const char *text, const char *name, uint64_t *ret)
@@ -36,8 +37,7 @@ bool tool_memory_parse(const char *text, struct tool_memory *ret)
 bool tool_memory(uint32_t pid, struct tool_memory *ret)
 {
 	_cleanup_free_ char *text = NULL;
-	char path[64];
 
-	snprintf(path, sizeof(path), "/proc/%u/smaps_rollup", pid);
-	return read_file(path, &text, NULL) == 0 && tool_memory_parse(text, ret);
+	return read_file(proc_path((pid_t)pid, "smaps_rollup").text, &text, NULL) == 0 &&
+	       tool_memory_parse(text, ret);
 }

@@ -8,6 +8,7 @@
 
 #include "engine/base/clock.h"
 #include "engine/base/fd.h"
+#include "engine/base/proc_path.h"
 
 /* --- which there are ------------------------------------------------------------------- */
 
@@ -26,11 +27,9 @@ static uint64_t started_ns(uint32_t pid)
 	uint64_t boot = clock_ns(CLOCK_REALTIME) - clock_ns(CLOCK_BOOTTIME), ticks = 0;
 	_cleanup_free_ char *text = NULL;
 	const char *at;
-	char path[64];
 	int field = 2;
 
-	snprintf(path, sizeof(path), "/proc/%u/stat", pid);
-	if (read_file(path, &text, NULL) < 0)
+	if (read_file(proc_path((pid_t)pid, "stat").text, &text, NULL) < 0)
 		return 0;
 	/* its name, field 2, may hold anything: proc_pid_stat(5) */
 	at = strrchr(text, ')');
@@ -47,14 +46,13 @@ bool tool_is_clone(const Warm__Clone *clone)
 {
 	_cleanup_free_ char *maps = NULL;
 	uint64_t started = started_ns(clone->pid);
-	char path[64];
 
 	/* one that started after the launch has only its number */
 	if (!started || started > clone->since_ns + NS_PER_S / 20)
 		return false;
 	/* one that went on cold, or has executed another program, has no template's memory any more */
-	snprintf(path, sizeof(path), "/proc/%u/maps", clone->pid);
-	return read_file(path, &maps, NULL) < 0 || strstr(maps, "/memfd:warm");
+	return read_file(proc_path((pid_t)clone->pid, "maps").text, &maps, NULL) < 0 ||
+	       strstr(maps, "/memfd:warm");
 }
 
 /* newest first of each state, states in this order */

@@ -17,6 +17,7 @@
 #include <unistd.h>
 
 #include "engine/base/fd.h"
+#include "engine/base/proc_path.h"
 
 #define STOP_MS 10000 /* how long warmd may take to end */
 
@@ -35,14 +36,13 @@ static void find_daemon(int fd, struct daemon *ret)
 	_cleanup_close_ int pidfd = -EBADF;
 	struct ucred peer;
 	socklen_t len = sizeof(peer);
-	char path[64];
 
 	*ret = (struct daemon){ .pidfd = -EBADF };
 	if (getsockopt(fd, SOL_SOCKET, SO_PEERCRED, &peer, &len) < 0 || peer.pid <= 1)
 		return;
 	pidfd = (int)syscall(SYS_pidfd_open, peer.pid, 0);
-	snprintf(path, sizeof(path), "/proc/%d/comm", peer.pid);
-	if (pidfd < 0 || read_file(path, &name, NULL) < 0 || strcmp(name, "warmd\n") != 0)
+	if (pidfd < 0 || read_file(proc_path(peer.pid, "comm").text, &name, NULL) < 0 ||
+	    strcmp(name, "warmd\n") != 0)
 		return;
 	ret->pid = peer.pid;
 	ret->pidfd = TAKE_FD(pidfd);

@@ -17,6 +17,7 @@
 
 #include "engine/base/fd.h"
 #include "engine/base/pidfd.h"
+#include "engine/base/proc_path.h"
 #include "pty/raw.h"
 
 #ifndef SYS_pidfd_getfd
@@ -37,12 +38,10 @@
 
 static pid_t parent_of(pid_t pid)
 {
-	char path[32], text[512], *close_paren;
-	_cleanup_close_ int fd = -EBADF;
+	_cleanup_close_ int fd = proc_open(pid, O_RDONLY, "stat");
+	char text[512], *close_paren;
 	ssize_t n;
 
-	snprintf(path, sizeof(path), "/proc/%d/stat", pid);
-	fd = open(path, O_RDONLY | O_CLOEXEC);
 	n = fd < 0 ? -1 : read(fd, text, sizeof(text) - 1);
 	if (n <= 0)
 		return 0;
@@ -68,11 +67,9 @@ static int master_at(pid_t pid, unsigned int number)
 	_cleanup_close_ int pidfd = pidfd_open_process(pid);
 	struct dirent *entry;
 	int copy = -EBADF;
-	char path[32];
 	DIR *dir;
 
-	snprintf(path, sizeof(path), "/proc/%d/fd", pid);
-	dir = pidfd < 0 ? NULL : opendir(path);
+	dir = pidfd < 0 ? NULL : opendir(proc_path(pid, "fd").text);
 	if (!dir)
 		return -ENOENT;
 	while (copy < 0 && (entry = readdir(dir))) {

@@ -5,12 +5,13 @@
 #include <fcntl.h>
 #include <signal.h>
 #include <stdint.h>
-#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
 #include <sys/ioctl.h>
 #include <sys/syscall.h>
+
+#include "engine/base/proc_path.h"
 
 #ifndef SYS_pidfd_send_signal
 #define SYS_pidfd_send_signal 424
@@ -63,14 +64,12 @@ int pidfd_exit_status(int pidfd, int *ret_wstatus)
 /* exit_code, the last of 52 fields of /proc/PID/stat: proc_pid_stat(5). Return: 0, or a negative errno */
 static int read_exit_code(pid_t pid, int *ret_wstatus)
 {
-	char path[64], text[1024], *at;
-	int fd, state = 0;
+	int fd = proc_open(pid, O_RDONLY, "stat"), state = 0;
+	char text[1024], *at;
 	ssize_t n;
 
-	snprintf(path, sizeof(path), "/proc/%d/stat", (int)pid);
-	fd = open(path, O_RDONLY | O_CLOEXEC);
 	if (fd < 0)
-		return -errno;
+		return fd;
 	n = read(fd, text, sizeof(text) - 1);
 	close(fd);
 	if (n <= 0)
@@ -89,12 +88,11 @@ static int read_exit_code(pid_t pid, int *ret_wstatus)
 
 int pidfd_zombie_status(int pidfd, pid_t pid, int *ret_wstatus)
 {
-	char path[64], link[8];
+	char link[8];
 	int wstatus, r;
 
 	/* those who may not read the exit code read 0. They may not look at the executable either; others find none */
-	snprintf(path, sizeof(path), "/proc/%d/exe", (int)pid);
-	if (readlink(path, link, sizeof(link)) >= 0 || errno != ENOENT)
+	if (readlink(proc_path(pid, "exe").text, link, sizeof(link)) >= 0 || errno != ENOENT)
 		return -EACCES;
 	r = read_exit_code(pid, &wstatus);
 	/* still there: so the number was its own all the time */
