@@ -98,7 +98,7 @@ static void fill_keys(struct answer *a, const struct template *t, Warm__Template
 					r->facts[i]->path[0] ? r->facts[i]->path
 							     : fact_name((enum fact)r->facts[i]->kind));
 	if (r->boot)
-		keys[n++] = (char *)"boot of the machine, as it read a clock that begins with it";
+		keys[n++] = (char *)"boot of the machine, when it comes from disk";
 	if (r->keys & TEMPLATE_KEY_WINSIZE)
 		keys[n++] = (char *)"terminal size";
 	if (r->keys & TEMPLATE_KEY_TERMIOS)

@@ -248,6 +248,7 @@ int builder_run(const struct request *req, const struct config *cfg,
 	struct error err = { 0 };
 	int r, status;
 
+	b.clock_start_ns = clock_ns(CLOCK_MONOTONIC);
 	prctl(PR_SET_NAME, "warmd-build");
 	/* orphans of the program's children come here and die with us */
 	prctl(PR_SET_CHILD_SUBREAPER, 1);

@@ -92,8 +92,7 @@ struct builder {
 	char stdio_links[3][256];
 	struct adaptor_lines lines;
 	bool adaptor_used, env_visible;
-	uint64_t clock_start, clock_end; /* the vDSO's function that was changed, so that reads of clocks are seen */
-	bool clock_hidden; /* they cannot be */
+	uint64_t clock_start_ns; /* CLOCK_MONOTONIC of the start of the build */
 	bool failed; /* the program ended on its way to the readiness point */
 	bool shell_seeded; /* bash: RANDOM was assigned to */
 	bool env_changed; /* a program that executed this one gave it another environment than the request's */

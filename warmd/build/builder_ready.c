@@ -95,9 +95,6 @@ static int leave_hooked(struct builder *b, struct error *err)
 
 	if (!trace_tracees(b->trace)->next && b->ready)
 		return 0;
-	/* clones have the kernel's own */
-	if (b->clock_end)
-		r = trace_step_out(b->trace, b->ready, b->clock_start, b->clock_end, err);
 	for (size_t i = 0, n = look_up_hooked(b, q); i < n && r == 0; i++)
 		if (q[i].addr)
 			r = trace_step_out(b->trace, b->ready, q[i].addr,

@@ -200,7 +200,9 @@ static void fill_success(const struct builder *b, Warm__BuildResult *m)
 	m->rlimit_keys = k->rlimits;
 	m->argv_count = b->argv_count;
 	report_put_plan(m, &b->plan);
-	m->boot = k->clock || b->clock_hidden || (k->clock_start && !b->adaptor_used);
+	/* a program that has run for a while has timers and deadlines, which nobody can tell from other numbers */
+	m->boot = k->uptime || builder_is_live(b) || b->point.kind == READY_CALL;
+	m->clock_start_ns = b->clock_start_ns;
 	m->stdio_redone = b->lines.stdio;
 	m->boundary = (char *)b->boundary;
 	m->early = b->early;

@@ -27,7 +27,6 @@
 #include "engine/base/fd.h"
 #include "engine/elf.h"
 #include "engine/trace.h"
-#include "engine/vdso.h"
 #include "warmd/build/adaptor.h"
 #include "warmd/build/builder_internal.h"
 #include "warmd/build/observe.h"
@@ -110,9 +109,6 @@ int builder_on_exec(void *data, struct tracee *t, struct error *err)
 		exe[n > 0 ? n : 0] = '\0';
 		r = observe_program(b->observe, exe);
 	}
-	/* each time: what is executed has a vDSO of its own */
-	if (vdso_show_clock(t->tid, &b->clock_start, &b->clock_end) < 0)
-		b->clock_hidden = true;
 	if (r < 0 || !entry)
 		return error_set(err, ENOEXEC, "cannot read the program's auxiliary vector");
 	return trace_breakpoint(b->trace, BUILDER_SLOT_MAIN, entry, err);

@@ -15,7 +15,6 @@
 #include <stdint.h>
 #include <string.h>
 #include <sys/resource.h>
-#include <time.h>
 
 #include "engine/base/fd.h"
 
@@ -45,36 +44,13 @@ int on_sysinfo(struct observe *o, struct thread *t, const struct observe_call *c
 	return 0;
 }
 
-/* between the interpreter's start, which keeps nothing of it, and the adaptor's own doing, or without an adaptor */
-static void read_boot_clock(struct observe *o)
-{
-	if (!o->leading && !o->adaptor)
-		o->keys.clock_start = true;
-	else if (!o->adaptor)
-		o->keys.clock = true;
-}
-
-/* as a call it is seen in every process of the program that has executed nothing else: engine/vdso.h */
-int on_clock(struct observe *o, struct thread *t, const struct observe_call *c, const struct rule *rule)
-{
-	static const uint64_t boot[] = { CLOCK_MONOTONIC, CLOCK_MONOTONIC_RAW, CLOCK_MONOTONIC_COARSE,
-					 CLOCK_BOOTTIME, CLOCK_BOOTTIME_ALARM };
-
-	(void)t;
-	(void)rule;
-	for (size_t i = 0; i < ARRAY_SIZE(boot) && c->ret == 0; i++)
-		if (c->args[0] == boot[i])
-			read_boot_clock(o);
-	return 0;
-}
-
 /* its result counts from some time before the machine started */
 int on_times(struct observe *o, struct thread *t, const struct observe_call *c, const struct rule *rule)
 {
 	(void)t;
 	(void)c;
 	(void)rule;
-	read_boot_clock(o);
+	o->keys.uptime = true;
 	return 0;
 }
 
@@ -132,7 +108,7 @@ int fact_file_opened(struct observe *o, const struct thread *t, const char *path
 					     "/sys/kernel/mm/transparent_hugepage/" };
 
 	if (is_one_of(path, clocks))
-		read_boot_clock(o);
+		o->keys.uptime = true;
 	if (is_one_of(path, names)) {
 		ask(o, FACT_NAMES);
 		return 0;

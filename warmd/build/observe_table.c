@@ -292,7 +292,6 @@ static const struct rule rules[OBSERVE_NR_MAX] = {
 	[SYS_clone] = { .entry = on_clone_entry, .exit = on_clone },
 	[SYS_clone3] = { .entry = on_clone_entry, .exit = on_clone },
 	[SYS_uname] = { .exit = on_uname },
-	[SYS_clock_gettime] = { .exit = on_clock },
 	[SYS_times] = { .exit = on_times },
 	[SYS_sysinfo] = { .exit = on_sysinfo },
 	[SYS_getpriority] = { .entry = on_priority_entry, .exit = on_getpriority, .verb = "asks for" },

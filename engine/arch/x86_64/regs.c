@@ -314,14 +314,3 @@ size_t arch_jump_patch(uint8_t bytes[16], uint64_t to)
 	memcpy(bytes + sizeof(jump), &to, 8);
 	return sizeof(jump) + 8;
 }
-
-size_t arch_syscall_function(uint8_t bytes[16], long nr)
-{
-	/* mov $nr, %eax; syscall; ret. The first three arguments are where the kernel has them */
-	static const uint8_t code[] = { 0xb8, 0, 0, 0, 0, 0x0f, 0x05, 0xc3 };
-	uint32_t number = (uint32_t)nr;
-
-	memcpy(bytes, code, sizeof(code));
-	memcpy(bytes + 1, &number, sizeof(number));
-	return sizeof(code);
-}

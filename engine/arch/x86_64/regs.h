@@ -114,8 +114,6 @@ size_t arch_frame_size(size_t xstate_len);
 void arch_write_frame(void *frame, uint64_t at, const arch_regs *r, const void *xstate, size_t xstate_len,
 		      uint64_t sigmask, const uint64_t ss[3]);
 
-/** arch_syscall_function() - bytes of a C function that makes system call @nr with its arguments, of which there are three at most. Return: their number (at most 16) */
-size_t arch_syscall_function(uint8_t bytes[16], long nr);
 /** arch_jump_patch() - bytes of a jump to @to, for the start of a function. Return: their number (at most 16) */
 size_t arch_jump_patch(uint8_t bytes[16], uint64_t to);
 
