@@ -196,7 +196,7 @@ static int add(struct build *b, struct report *report, Warm__BuildResult *result
 }
 
 /* images of a template that is ready: who asked for one waits for that */
-static void write_images(struct build *b, struct kept_writer *w, const struct template *t, uint64_t cpu_ns)
+static void write_images(struct build *b, struct kept_writer *w, struct template *t, uint64_t cpu_ns)
 {
 	kept_superseded(b->server->kept, t);
 	if (!w || !kept_writer_go(w, t, b->request, cpu_ns))

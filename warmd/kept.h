@@ -120,8 +120,7 @@ struct kept_writer *kept_writer_new(struct server *s, pid_t pid, int sock);
  * @cpu_ns: processor time of the build; @t has how long it took
  * Return: false: nothing is to be written, and @w is gone
  */
-bool kept_writer_go(struct kept_writer *w, const struct template *t, const struct request *req,
-		    uint64_t cpu_ns);
+bool kept_writer_go(struct kept_writer *w, struct template *t, const struct request *req, uint64_t cpu_ns);
 /** kept_writer_wait() - @c is answered when the image that was asked for is written. Return: false: none was, or there is no memory */
 bool kept_writer_wait(struct kept_writer *w, struct connection *c);
 /** kept_writer_free() - it ends, unless it writes */

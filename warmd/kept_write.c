@@ -114,6 +114,8 @@ static void entered(struct kept_writer *w, const struct keep_written *m)
 
 	if (m->error) {
 		log_warning("template '%s' is not kept on disk: %s", w->label, m->words);
+		if (t)
+			t->kept[0] = '\0';
 		return;
 	}
 	/* the first writer has made it */
@@ -126,8 +128,6 @@ static void entered(struct kept_writer *w, const struct keep_written *m)
 	if (!kept_find(k, w->id) && kept_add(k, w->id, clock_ns(CLOCK_REALTIME), m->bytes) < 0)
 		return;
 	k->written++;
-	if (t)
-		snprintf(t->kept, sizeof(t->kept), "%s", w->id);
 	log_info("template '%s' is kept: %s/%s, %llu KiB", w->label, k->path, w->id,
 		 (unsigned long long)(m->bytes >> 10));
 }
@@ -184,8 +184,7 @@ static bool is_worth_it(const struct kept *k, const struct template *t, uint64_t
 	       config_keeps(k->server->config, t->request->argv[0]);
 }
 
-bool kept_writer_go(struct kept_writer *w, const struct template *t, const struct request *req,
-		    uint64_t cpu_ns)
+bool kept_writer_go(struct kept_writer *w, struct template *t, const struct request *req, uint64_t cpu_ns)
 {
 	struct keep_order order = { .created_ns = t->created_ns, .build_ns = t->build_ns };
 	uint64_t cost = t->build_ns > cpu_ns ? t->build_ns : cpu_ns;
@@ -206,6 +205,8 @@ bool kept_writer_go(struct kept_writer *w, const struct template *t, const struc
 		snprintf(order.path, sizeof(order.path), "%s", w->out);
 		send_order(w, &order);
 	}
+	/* from here on: what comes into the folder is its own */
+	snprintf(t->kept, sizeof(t->kept), "%s", w->id);
 	if (w->id[0])
 		order_cache(w, &order);
 	return true;
