@@ -18,6 +18,7 @@ ORDER = {"engine/stub/order.h"}     # one file of a folder: all of the stub that
 ENGINE = BASE | STUB_ABI | {"engine", "engine/arch"}
 SNAPSHOT = ENGINE | {"snapshot/model", "snapshot/dump", "snapshot/plan", "snapshot/image"}
 WIRE = {"launcher/wire"}
+WARMD_DATA = {"warmd/config", "warmd/stale", "warmd/connection", "warmd/metrics", "warmd/template"}
 
 MAY_USE = {
     "engine/base": set(),
@@ -34,10 +35,13 @@ MAY_USE = {
     "launcher": (ENGINE - STUB_ABI) | ORDER | WIRE | {"engine/steal", "pty", "snapshot/dump"},
     "warmd/config": BASE | {"pty"},
     "warmd/stale": BASE | WIRE,
-    "warmd/build": SNAPSHOT | WIRE | {"warmd/config", "warmd/stale", "warmd"},
+    "warmd/build": SNAPSHOT | WIRE | {"warmd/config", "warmd/stale"},
     "warmd/keep": SNAPSHOT | WIRE | {"warmd/config", "warmd/stale", "warmd/build"},
-    "warmd/pool": SNAPSHOT | WIRE | {"warmd", "warmd/config", "warmd/stale", "pty"},
-    "warmd": SNAPSHOT | WIRE | {"warmd/config", "warmd/stale", "warmd/build", "warmd/keep", "warmd/pool", "pty"},
+    "warmd/connection": BASE | WIRE,
+    "warmd/metrics": BASE | WIRE,
+    "warmd/template": BASE | WIRE | {"warmd/config", "warmd/stale"},
+    "warmd/pool": SNAPSHOT | WIRE | WARMD_DATA | {"pty"},
+    "warmd": SNAPSHOT | WIRE | WARMD_DATA | {"warmd/build", "warmd/keep", "warmd/pool", "pty"},
 }
 
 

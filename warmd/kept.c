@@ -11,6 +11,8 @@
 #include "engine/base/clock.h"
 #include "engine/base/fd.h"
 #include "engine/base/log.h"
+#include "warmd/serve.h"
+#include "warmd/template/match.h"
 
 #define AHEAD_USEC 20000
 

@@ -86,6 +86,8 @@ void kept_superseded(struct kept *k, const struct template *t);
 /** kept_path() - where @t is kept. Return: false: nowhere */
 bool kept_path(const struct kept *k, const struct template *t, char *ret, size_t size);
 uint64_t kept_bytes(const struct kept *k);
+/** kept_is_process() - is @pid the process of a load, or one that writes an image? */
+bool kept_is_process(const struct server *s, pid_t pid);
 /** kept_stats() - the part of `warm stats` */
 void kept_stats(struct kept *k, Warm__Stats *m);
 
@@ -93,7 +95,7 @@ void kept_stats(struct kept *k, Warm__Stats *m);
 
 /**
  * kept_hold() - a run that a template on disk may serve waits until that is loaded, for as long as its client does
- * @req, @caller: taken over when true is returned; the run is answered again then (server_run())
+ * @req, @caller: taken over when true is returned; the run is answered again then (run_answer())
  */
 bool kept_hold(struct connection *c, struct request *req, struct packet *caller, uint64_t start_ns);
 /** kept_awaited() - a launch by name. Return: true: its template is being loaded; launch_retry() follows */

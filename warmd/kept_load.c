@@ -21,8 +21,12 @@
 #include "engine/base/fd.h"
 #include "engine/base/log.h"
 #include "warmd/build/report.h"
+#include "warmd/launch.h"
 #include "warmd/pool/lease.h"
 #include "warmd/pool/pool.h"
+#include "warmd/run.h"
+#include "warmd/serve.h"
+#include "warmd/template/match.h"
 #include "warmd/worker.h"
 
 #define HOLD_USEC  150000 /* clients wait for 200 ms: CLIENT_ANSWER_MS in launcher/launch.c */
@@ -86,7 +90,8 @@ static void release(struct kept_held *h)
 	unlink_held(h);
 	h->caller.nfds = 0;
 	held_free(h);
-	server_run(c, req, &caller, start_ns, false);
+	if (run_answer(c, req, &caller, start_ns, false))
+		request_free(req);
 	packet_close_fds(&caller);
 }
 
@@ -243,7 +248,7 @@ static void set_times(struct template *t, const Warm__Kept *kept, const struct k
 
 static void keep_pool(struct server *s, struct template *t)
 {
-	struct pool *p = t->request->run.pool || (t->request->run.flags & WIRE_RUN_POOL) ? pool_get(s, t)
+	struct pool *p = t->request->run.pool || (t->request->run.flags & WIRE_RUN_POOL) ? pool_get(&s->pools, t)
 											 : NULL;
 
 	if (p)
@@ -286,7 +291,7 @@ static void add(struct kept_load *l, Warm__BuildResult *result)
 	r = store_add(s->store, req, result, fds, nfds, build_ns, &t, &err);
 	if (r < 0)
 		return fail(l, r, err.text);
-	lease_revoke(s, NULL);
+	lease_revoke(&s->pools, NULL);
 	k->loaded++;
 	set_times(t, result->kept, kept_find(k, l->id));
 	snprintf(t->kept, sizeof(t->kept), "%s", l->id);

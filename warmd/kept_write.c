@@ -19,6 +19,8 @@
 #include "engine/base/clock.h"
 #include "engine/base/fd.h"
 #include "engine/base/log.h"
+#include "warmd/serve.h"
+#include "warmd/template/match.h"
 
 struct kept_writer {
 	struct kept_writer *next;

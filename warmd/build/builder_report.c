@@ -13,7 +13,7 @@
 #include "launcher/wire/control.pb-c.h"
 #include "warmd/build/observe.h"
 #include "warmd/build/report.h"
-#include "warmd/template.h"
+#include "warmd/stale/keys.h"
 
 static const char *kind_word(uint32_t kind)
 {

@@ -9,7 +9,7 @@
 #include <string.h>
 #include <sys/resource.h>
 
-#include "warmd/template.h"
+#include "warmd/template/template.h"
 #include "warmd/variant.h"
 
 static struct config cfg;
