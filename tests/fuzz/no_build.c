@@ -60,3 +60,13 @@ void build_awaited(struct server *s, const char *name)
 	(void)s;
 	(void)name;
 }
+
+/* nor loaded from disk */
+int worker_start(int (*run)(void *data, int sock), void *data, pid_t *ret_pid, int *ret_sock)
+{
+	(void)run;
+	(void)data;
+	(void)ret_pid;
+	(void)ret_sock;
+	return -EAGAIN;
+}
