@@ -1,7 +1,10 @@
 /* SPDX-License-Identifier: MIT */
 /* no_build.c - in place of warmd/build_*.c: whatever the server is told, no program is ever started */
+#include <errno.h>
+
 #include "warmd/build_queue.h"
 #include "warmd/serve.h"
+#include "warmd/worker.h"
 
 bool build_pending(const struct server *s, const struct request *req)
 {
