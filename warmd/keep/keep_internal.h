@@ -10,6 +10,7 @@
 #define KEEP_ENTRY_SUFFIX    ".kept"
 #define KEEP_ENTRY_NAME_SIZE (KEEP_ID_SIZE + sizeof(KEEP_ENTRY_SUFFIX))
 #define KEEP_ENTRY_TEMPORARY ".kept-"
+#define KEEP_IMAGE_TEMPORARY ".image-"
 
 /** keep_entry_name() - "ID.kept". Return: @ret */
 const char *keep_entry_name(const char *id, char ret[KEEP_ENTRY_NAME_SIZE]);
@@ -29,6 +30,9 @@ void keep_image_remove(int folder, const char *id);
 int keep_image_write(int dirfd, const char *path, const struct builder_made *made, Warm__Kept *kept,
 		     uint64_t *ret_bytes, struct error *err);
 
+/** keep_image_has_time() - does the template hold a time of this boot, outside of its threads' stacks? keep_clock.h. Return: 0, 1, or a negative errno */
+int keep_image_has_time(const struct builder_made *made);
+
 /* a template on its way from an image */
 struct keep_loaded {
 	int pages; /* of the image */
@@ -40,6 +44,6 @@ struct keep_loaded {
 /** keep_image_open() - @verify: all pages are read and compared with their checksums */
 int keep_image_open(int dirfd, const char *path, bool verify, struct keep_loaded *ret, struct error *err);
 /** keep_image_plan() - open the files that clones map, and make the plan */
-int keep_image_plan(struct keep_loaded *l, const struct config *config, struct error *err);
+int keep_image_plan(struct keep_loaded *l, struct error *err);
 
 #endif

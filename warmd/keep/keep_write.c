@@ -56,6 +56,9 @@ static int facts_of(const struct builder_made *made, const struct keep_order *or
 		request_strip_out(req);
 		r = keep_entry_make(req, made->result, order->created_ns, order->build_ns, made->cfg, ret);
 	}
+	/* if it cannot be told, it does */
+	if (r == 0 && keep_image_has_time(made) != 0)
+		(*ret)->facts[KEEP_FACT_BOOT] = keep_fact_value(KEEP_FACT_BOOT, made->cfg);
 	request_free(req);
 	return r < 0 ? error_errno(err, r, "putting the template's facts together") : 0;
 }
