@@ -261,18 +261,52 @@ def test_another_machine(keeper, argv, fake, what, words):
     check_rebuilt(warm, argv, f"it was built with another state of: {words}", fake=fake(what))
 
 
-CLOCK = "import time, json\nT = time.monotonic()\nprint(T > 0)\n"
+READS = {
+    "float": "import time\nT = time.monotonic()\n",
+    "int": "import time\nT = [time.monotonic_ns()]\n",
+    "clock_gettime": "import time\nclass A: t = time.clock_gettime(time.CLOCK_BOOTTIME)\n",
+    "uptime": "T = open('/proc/uptime').read().split()[1]\n",
+}
 
 
 @pytest.mark.skipif("san" in BUILD.name, reason="a sanitizer wants to be the first library")
-def test_a_clock_of_another_boot(keeper, tmp_path, fake):
-    """What has read a clock that begins with the machine is of this boot"""
-    (tmp_path / "a.py").write_text(CLOCK, encoding="utf-8")
+@pytest.mark.parametrize("how", READS)
+def test_a_time_of_another_boot(keeper, tmp_path, fake, how):
+    """What keeps a time that counts from the machine's start is of this boot"""
+    (tmp_path / "module_of_a.py").write_text(READS[how], encoding="utf-8")
+    (tmp_path / "a.py").write_text("import module_of_a\nprint('ran')\n", encoding="utf-8")
     argv = [PYTHON, str(tmp_path / "a.py")]
     warm = keeper()
     build(warm, argv)
     end(warm, "stop")
-    check_rebuilt(warm, argv, "the boot, whose clock it read", out="True\n", fake=fake("BOOT"))
+    check_rebuilt(warm, argv, "the boot of the machine", out="ran\n", fake=fake("BOOT"))
+
+
+@pytest.mark.skipif("san" in BUILD.name, reason="a sanitizer wants to be the first library")
+def test_what_runs_is_of_this_boot(keeper, tmp_path, fake):
+    """Deadlines of a program that was let run cannot be told from other numbers"""
+    (tmp_path / "a.py").write_text("import sys\nprint('up', flush=True)\nsys.stdin.read()\n", encoding="utf-8")
+    argv = [PYTHON, str(tmp_path / "a.py")]
+    warm = keeper()
+    build(warm, argv, ["--ready", "idle=50"], stdin="pipe")
+    end(warm, "stop")
+    start(warm, **fake("BOOT"))
+    eventually(lambda: not entries(warm), "the end of what was kept")
+    assert "the boot of the machine" in warm.log()
+
+
+@pytest.mark.skipif("san" in BUILD.name, reason="a sanitizer wants to be the first library")
+def test_another_boot(keeper, tmp_path, fake):
+    """What keeps none serves again; locks, of which CPython reads the clock, are no time that is kept"""
+    (tmp_path / "a.py").write_text("import asyncio, json, logging, threading\nprint('ran')\n", encoding="utf-8")
+    argv = [PYTHON, str(tmp_path / "a.py")]
+    warm = keeper()
+    build(warm, argv)
+    end(warm, "stop")
+    start(warm, **fake("BOOT"))
+    eventually(lambda: warm.stats()["kept"]["loaded"] == 1, "the load")
+    assert warm.run(argv, strict=True).out == "ran\n"
+    assert warm.stats()["kept"]["failed"] == 0
 
 
 def another_build(tmp_path):

@@ -6,7 +6,6 @@
 #include "engine/base/clock.h"
 
 #define DIGIT_BITS 30
-#define NS_PER_MS  1000000ull
 #define US_PER_S   1000000ull
 
 /* two digits, as a little-endian word: the order of times stays */
@@ -24,7 +23,6 @@ void keep_clock_window(uint64_t from_ns, uint64_t to_ns, struct keep_clock *ret)
 
 		ret->ns[i] = ends[i];
 		ret->us[i] = ends[i] / NS_PER_US;
-		ret->ms[i] = ends[i] / NS_PER_MS;
 		ret->digits[i] = as_digits(ends[i]);
 		ret->ns_float[i] = ns;
 		ret->us_float[i] = ns / 1e3;
@@ -56,7 +54,7 @@ static bool is_time(const struct keep_clock *c, uint64_t word)
 {
 	double value;
 
-	if (within(word, c->ns) || within(word, c->us) || within(word, c->ms) || within(word, c->digits))
+	if (within(word, c->ns) || within(word, c->us) || within(word, c->digits))
 		return true;
 	memcpy(&value, &word, sizeof(value));
 	return float_within(value, c->s_float) || float_within(value, c->ms_float) ||

@@ -205,7 +205,7 @@ const char *keep_fact_name(enum keep_fact fact)
 					     "the kernel's vDSO",
 					     "what this user may do (ids, groups, capabilities)",
 					     "ignore_paths in the configuration",
-					     "the boot, whose clock it read" };
+					     "the boot of the machine, of which it has a time" };
 
 	_Static_assert(ARRAY_SIZE(names) == KEEP_FACTS, "a name for each fact");
 	return fact < KEEP_FACTS ? names[fact] : "?";
