@@ -13,7 +13,7 @@ bool launch_directory_differs(const struct template *t, const struct launch_requ
 	char cwd[PATH_MAX];
 
 	/* at the readiness point `call` the program is told of it, and of its arguments */
-	if (!(t->result->keys & TEMPLATE_KEY_CWD) || strcmp(t->result->ready, "call") == 0)
+	if (!(t->result->keys & TEMPLATE_KEY_CWD) || t->result->for_any_caller)
 		return false;
 	if (launch_request_directory(l, cwd, sizeof(cwd)) == 0 && strcmp(cwd, t->request->cwd) == 0)
 		return false;

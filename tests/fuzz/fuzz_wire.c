@@ -89,6 +89,7 @@ static void add_template(int32_t error)
 	result->error = error;
 	result->message = strdup(error ? "refused for a reason" : "");
 	result->ready = strdup("main");
+	result->takes_arguments = result->before_main = true;
 	result->argv_count = error ? -1 : 1;
 	result->keys = TEMPLATE_KEY_CWD | TEMPLATE_KEY_UMASK | TEMPLATE_KEY_WINSIZE;
 	result->stdio_keys = 2;

@@ -116,7 +116,7 @@ static const struct trace_ops ops = { .exited = on_exited,
 
 static int parse_point(struct builder *b, struct error *err)
 {
-	int r = builder_parse_point(b->req->ready, &b->point, err);
+	int r = ready_parse(b->req->ready, &b->point, err);
 
 	if (r == 0 && builder_is_live(b) && b->point.ns >= b->cfg->build_timeout_ns)
 		return error_set(
@@ -141,7 +141,7 @@ static int start(struct builder *b, struct error *err)
 	b->warm_outer = pair[0];
 	b->child.req = b->req;
 	b->child.warm_inner = pair[1];
-	b->child.announce = b->point.kind == READY_CALL;
+	b->child.announce = b->point.kind->asks;
 	getrlimit(RLIMIT_NOFILE, &nofile);
 	if (b->req->run.rlimits[RLIMIT_NOFILE][0] < nofile.rlim_cur)
 		nofile.rlim_cur = b->req->run.rlimits[RLIMIT_NOFILE][0];
@@ -214,7 +214,9 @@ static void begin_anew(struct builder *b)
 	b->ready = NULL;
 	b->leave = (struct builder_leave){ 0 };
 	b->boundary[0] = '\0';
-	b->state = STATE_ENTRY;
+	b->next = NULL;
+	b->language = NULL;
+	free(TAKE_PTR(b->language_data));
 }
 
 static int build(struct builder *b, struct plan_options *po, struct error *err)
@@ -241,6 +243,7 @@ int builder_run(const struct request *req, const struct config *cfg,
 		.env_visible = true,
 		.warm_outer = -EBADF,
 		.argv_count = -1,
+		.point = { .kind = ready_points[0] },
 		.context_fd = -1,
 		.plan = { .control = -EBADF, .pages = -EBADF, .huge = -EBADF },
 	};

@@ -167,19 +167,23 @@ static int fill_facts(const struct builder *b, Warm__BuildResult *m)
 	return r;
 }
 
-static const char *point_word(const struct builder *b)
-{
-	if (builder_is_live(b))
-		return b->req->ready;
-	if (b->point.kind == READY_CALL)
-		return "call";
-	return b->adaptor_used ? "import" : "main";
-}
-
 /* an adaptor that waits for its context puts right what the interpreter made of the signals at its start */
 static bool takes_signals(const struct builder *b)
 {
 	return b->lines.signals && b->lines.raw && b->lines.ready && !builder_is_live(b);
+}
+
+void builder_fill_facts(const struct builder *b, bool argv_read, Warm__BuildResult *m)
+{
+	const struct ready_point *p = ready_in_use(b);
+	/* an adaptor says how many arguments were looked at; when it cannot tell, all were */
+	bool all_read = argv_read || (b->adaptor_used && b->argv_count < 0);
+
+	m->takes_arguments = !b->early && !p->live && (p->asks || !all_read);
+	m->asks_for_context = !b->early && p->asks;
+	m->for_any_caller = p->asks;
+	m->before_main = p->before_main;
+	m->streams_count = b->adaptor_used && b->language->streams_at_start;
 }
 
 static void fill_success(const struct builder *b, Warm__BuildResult *m)
@@ -201,13 +205,13 @@ static void fill_success(const struct builder *b, Warm__BuildResult *m)
 	m->argv_count = b->argv_count;
 	report_put_plan(m, &b->plan);
 	/* a program that has run for a while has timers and deadlines, which nobody can tell from other numbers */
-	m->boot = k->uptime || builder_is_live(b) || b->point.kind == READY_CALL;
+	m->boot = k->uptime || builder_is_live(b) || ready_in_use(b)->asks;
 	m->clock_start_ns = b->clock_start_ns;
 	m->stdio_redone = b->lines.stdio;
 	m->boundary = (char *)b->boundary;
-	m->early = b->early;
 	m->context_number = b->context_fd > 0 ? (uint32_t)b->context_fd : 0;
 	fill_environment(b, m);
+	builder_fill_facts(b, k->argv, m);
 }
 
 static int fill_dependencies(struct builder *b, Warm__BuildResult *m)
@@ -266,7 +270,7 @@ int builder_report_send(struct builder *b, int r, const struct error *err,
 	m.message = (char *)(r < 0 ? err->text : "");
 	refusal = b->observe ? observe_refusal(b->observe) : NULL;
 	m.retry = r < 0 && refusal && refusal->retryable;
-	m.ready = (char *)point_word(b);
+	m.ready = (char *)ready_word(b);
 	m.argv_count = b->argv_count;
 	m.failed = r < 0 && b->failed;
 	m.cpu_ns = processor_time(b);

@@ -56,6 +56,7 @@ void dep_set_free(struct dep_set *set)
 	for (size_t i = 0; i < set->count; i++)
 		free(set->items[i].dep.path);
 	free(set->items);
+	free(set->module_names);
 	map_done(&set->index, NULL);
 	map_done(&set->seen, NULL);
 	map_done(&set->directories, NULL);
@@ -135,7 +136,7 @@ int dep_set_record(struct dep_set *set, const char *path, enum dep_kind kind, co
 	if (st)
 		item.dep.st = dep_stat_take(st);
 	if (kind == DEP_LISTING || kind == DEP_MODULES)
-		dep_hash_names(path, &item.names_all, &item.names_modules);
+		dep_hash_names(set, path, &item.names_all, &item.names_modules);
 	item.dep.path = strdup(path);
 	if (!item.dep.path)
 		return -ENOMEM;

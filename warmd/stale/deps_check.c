@@ -24,33 +24,12 @@ struct dep_stat dep_stat_take(const struct stat *st)
 	};
 }
 
-static bool has_suffix(const char *name, size_t len, const char *suffix)
-{
-	size_t n = strlen(suffix);
-
-	return len > n && memcmp(name + len - n, suffix, n) == 0;
-}
-
-bool dep_name_is_module(const char *name, bool may_be_dir)
-{
-	static const char *const suffixes[] = { ".py", ".pyc", ".so", ".pth", ".egg-link", ".zip", ".egg" };
-	size_t len = strlen(name);
-
-	if (name[0] == '.')
-		return false;
-	for (size_t i = 0; i < ARRAY_SIZE(suffixes); i++) {
-		if (has_suffix(name, len, suffixes[i]))
-			return true;
-	}
-	return may_be_dir && strcmp(name, "__pycache__") != 0;
-}
-
 /*
  * Hash the names of a directory, without regard to their order. Links count as
  * directories, since they may lead to one. An unreadable directory has no names:
  * the program could not read them either.
  */
-void dep_hash_names(const char *path, uint64_t *ret_all, uint64_t *ret_modules)
+void dep_hash_names(const struct dep_set *set, const char *path, uint64_t *ret_all, uint64_t *ret_modules)
 {
 	struct dirent *de;
 	DIR *dir = opendir(path);
@@ -67,7 +46,7 @@ void dep_hash_names(const char *path, uint64_t *ret_all, uint64_t *ret_modules)
 		/* the type counts as well: scandir(3) tells it */
 		hash = map_hash64(de->d_name, strlen(de->d_name)) * (2u * de->d_type + 1);
 		*ret_all += hash;
-		if (dep_name_is_module(de->d_name, may_be_dir))
+		if (dep_set_is_module(set, de->d_name, may_be_dir))
 			*ret_modules += hash;
 	}
 	closedir(dir);
@@ -94,17 +73,17 @@ bool dep_set_racy(const struct dep_set *set, const char **ret_path)
 	return false;
 }
 
-static bool names_changed(const struct dep_item *item)
+static bool names_changed(const struct dep_set *set, const struct dep_item *item)
 {
 	uint64_t all, modules;
 
-	dep_hash_names(item->dep.path, &all, &modules);
+	dep_hash_names(set, item->dep.path, &all, &modules);
 	if (item->dep.kind == DEP_MODULES)
 		return modules != item->names_modules;
 	return all != item->names_all;
 }
 
-static bool item_changed(const struct dep_item *item, const struct stat *st)
+static bool item_changed(const struct dep_set *set, const struct dep_item *item, const struct stat *st)
 {
 	const struct dep_stat *was = &item->dep.st;
 	struct dep_stat is = dep_stat_take(st);
@@ -119,7 +98,7 @@ static bool item_changed(const struct dep_item *item, const struct stat *st)
 		return false;
 	if (item->dep.kind == DEP_FILE)
 		return is.size != was->size || is.mtime_ns != was->mtime_ns || is.ctime_ns != was->ctime_ns;
-	return is.mtime_ns != was->mtime_ns && names_changed(item);
+	return is.mtime_ns != was->mtime_ns && names_changed(set, item);
 }
 
 int dep_set_check_one(const struct dep_set *set, size_t i, struct stat *ret_st)
@@ -132,7 +111,7 @@ int dep_set_check_one(const struct dep_set *set, size_t i, struct stat *ret_st)
 		*ret_st = st;
 	if (item->dep.kind == DEP_ABSENT)
 		return exists;
-	return !exists || item_changed(item, &st);
+	return !exists || item_changed(set, item, &st);
 }
 
 int dep_set_check(const struct dep_set *set, const char **ret_path)

@@ -17,7 +17,10 @@ struct dep_item {
 	uint64_t names_all, names_modules; /* LISTING, MODULES: hashes of the names */
 };
 
+#define DEP_MODULE_NAMES_MAX 4096
+
 struct dep_set {
+	char *module_names; /* of dep_set_module_names(); NULL: none were set */
 	struct dep_item *items;
 	size_t count;
 	struct map index; /* class letter and path -> index of its item + 1 */
@@ -67,6 +70,6 @@ struct dep_stat dep_stat_take(const struct stat *st);
  * dep_hash_names() - the sum of a hash of each name in a directory, whose order does not count
  * @ret_all, @ret_modules: of all names, and of those that a module search looks at; 0 for a directory that cannot be read
  */
-void dep_hash_names(const char *path, uint64_t *ret_all, uint64_t *ret_modules);
+void dep_hash_names(const struct dep_set *set, const char *path, uint64_t *ret_all, uint64_t *ret_modules);
 
 #endif

@@ -55,7 +55,7 @@ static bool looked_at_later(const struct template *t, const char *setting)
 	static const char *const names[] = { "TERM=", "TERM_PROGRAM=", "TERM_PROGRAM_VERSION=",
 					     "COLORTERM=" };
 
-	for (size_t i = 0; i < ARRAY_SIZE(names) && strcmp(t->result->ready, "main") == 0; i++)
+	for (size_t i = 0; i < ARRAY_SIZE(names) && t->result->before_main; i++)
 		if (strncmp(setting, names[i], strlen(names[i])) == 0)
 			return true;
 	return false;
@@ -157,8 +157,7 @@ static bool identity_differs(const struct template *t, const struct request *req
 
 uint64_t template_signals_counting(const struct template *t, const struct request *req)
 {
-	/* a program that waits for its context at `call` is launched by name for whoever asks */
-	if (req->run.header.type == WIRE_LAUNCH && strcmp(t->result->ready, "call") == 0)
+	if (req->run.header.type == WIRE_LAUNCH && t->result->for_any_caller)
 		return 0;
 	return t->result->signal_keys & ~LIBC_SIGNALS;
 }
@@ -206,7 +205,7 @@ bool template_looked_at_differs(const struct template *t, const struct request *
 
 bool template_asks_for_context(const struct template *t)
 {
-	return !t->result->early && strcmp(t->result->ready, "call") == 0;
+	return t->result->asks_for_context;
 }
 
 const char *template_fact_differs(const struct template *t)
@@ -223,21 +222,9 @@ const char *template_fact_differs(const struct template *t)
 	return NULL;
 }
 
-bool template_takes_context(const struct template *t)
-{
-	return !t->result->early && strncmp(t->result->ready, "delay=", 6) != 0 &&
-	       strncmp(t->result->ready, "idle", 4) != 0;
-}
-
 bool template_read_arguments(const struct template *t)
 {
-	if (!template_takes_context(t))
-		return true;
-	/* it is told of its arguments */
-	if (strcmp(t->result->ready, "call") == 0)
-		return false;
-	return (t->result->keys & TEMPLATE_KEY_ARGV) ||
-	       (strcmp(t->result->ready, "import") == 0 && t->result->argv_count < 0);
+	return !t->result->takes_arguments;
 }
 
 bool template_arguments_differ(const struct template *t, const struct request *req, char *reason, size_t size)
@@ -262,7 +249,7 @@ bool template_arguments_differ(const struct template *t, const struct request *r
 
 bool template_stream_counts(const struct template *t, int fd)
 {
-	return (t->result->stdio_keys >> fd & 1) || strcmp(t->result->ready, "import") == 0;
+	return (t->result->stdio_keys >> fd & 1) || t->result->streams_count;
 }
 
 static int highest_own(const struct template *t)
@@ -377,7 +364,7 @@ bool template_mismatch(const struct template *t, const struct request *req, cons
 {
 	if (strcmp(req->name, t->request->name) != 0 && req->name[0])
 		return words(reason, size, "template '%.60s' has another name", t->label);
-	if (strcmp(req->ready, t->request->ready) != 0 && req->ready[0] && strcmp(req->ready, "auto") != 0 &&
+	if (strcmp(req->ready, t->request->ready) != 0 && !request_any_point(req) &&
 	    strcmp(req->ready, t->result->ready) != 0)
 		return words(reason, size, "its readiness point is '%s'", t->result->ready);
 	if (argv_differs(t, req, reason, size) || identity_differs(t, req, reason, size) ||

@@ -36,8 +36,6 @@ bool template_asks_for_context(const struct template *t);
 const char *template_fact_differs(const struct template *t);
 /** template_variable_counts_always() - NAME=... of the C library's and the dynamic linker's own, whom nobody sees read it */
 bool template_variable_counts_always(const char *setting);
-/** template_takes_context() - can a clone have other arguments than the build? At the points `delay` and `idle` none can */
-bool template_takes_context(const struct template *t);
 /** template_read_arguments() - did it read what its arguments are, so that a clone can have no others? Else argv_count says how many count */
 bool template_read_arguments(const struct template *t);
 /** template_arguments_differ() - of a launch by name: from those that the program was seen to read. Others it takes at its readiness point. Return: as above */

@@ -8,15 +8,10 @@
 
 #define PROMISES_MAX 1024 /* the oldest go: `warm run --name` can make any number */
 
-static bool is_auto(const struct request *r)
-{
-	return !r->ready[0] || strcmp(r->ready, "auto") == 0;
-}
-
 static bool is_promise(const struct request *r)
 {
 	return !r->variant &&
-	       (r->name[0] || ((r->run.flags & WIRE_RUN_BUILD) && (r->run.pool || !is_auto(r))));
+	       (r->name[0] || ((r->run.flags & WIRE_RUN_BUILD) && (r->run.pool || !request_any_point(r))));
 }
 
 /* the new one stands in the place of the old one */
@@ -93,7 +88,7 @@ const struct request *promise_of_command(const struct promise *list, const struc
 		const struct request *r = p->request;
 
 		if (!request_same_command(r, req) || !rank(r, req) ||
-		    (!is_auto(req) && strcmp(r->ready, req->ready) != 0))
+		    (!request_any_point(req) && strcmp(r->ready, req->ready) != 0))
 			continue;
 		if (!best || rank(r, req) > rank(best, req))
 			best = r;

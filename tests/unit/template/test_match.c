@@ -74,6 +74,7 @@ static void fresh(void)
 	warm__build_result__init(&result);
 	result.argv_count = -1;
 	result.ready = (char *)"main";
+	result.takes_arguments = result.before_main = true;
 	tmpl = (struct template){ .label = (char *)"label", .request = had, .result = &result };
 	reason[0] = '\0';
 }
@@ -167,18 +168,17 @@ static void arguments_of_a_launch_by_name(void **state)
 	assert_non_null(strstr(reason, "read at the start: one was 'one'"));
 	assert_false(by_name(false, short_of));
 	/* all of them, and that there are no others */
-	for (int i = 0; i < 3; i++) {
+	for (int i = 0; i < 2; i++) {
 		fresh();
-		result.keys = i == 0 ? TEMPLATE_KEY_ARGV : 0;
-		result.ready = (char *)(i == 1 ? "import" : "main");
-		result.argv_count = i == 2 ? 4 : -1;
+		result.takes_arguments = i == 1;
+		result.argv_count = i == 1 ? 4 : -1;
 		assert_true(by_name(false, same) && by_name(true, nothing));
 		assert_false(by_name(false, last) || by_name(false, longer) || by_name(false, short_of) ||
 			     by_name(true, more));
 	}
 	/* it is told at its readiness point */
 	fresh();
-	result.ready = (char *)"call";
+	result.asks_for_context = result.for_any_caller = true;
 	assert_true(by_name(false, short_of) && by_name(true, more));
 }
 
@@ -619,6 +619,7 @@ static int add(const struct context *c, int32_t error, uint64_t bytes, struct te
 	r->error = error;
 	r->message = strdup("words");
 	r->ready = strdup("main");
+	r->takes_arguments = r->before_main = true;
 	r->argv_count = -1;
 	r->sealed_bytes = bytes;
 	for (int i = 0; fds && i < 2; i++)

@@ -328,6 +328,7 @@ static void add_template(size_t n)
 	warm__build_result__init(r);
 	r->message = strdup("");
 	r->ready = strdup("main");
+	r->takes_arguments = r->before_main = true;
 	r->environment = calloc(n, sizeof(*r->environment));
 	r->n_environment = n;
 	for (size_t i = 0; i < n; i++)
