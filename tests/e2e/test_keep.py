@@ -9,7 +9,7 @@ import subprocess
 from pathlib import Path
 
 import pytest
-from conftest import BUILD, PYTHON, TIMEOUT, Warm, eventually, exists, need
+from conftest import BUILD, PYTHON, children, eventually, exists, need
 
 ROOT = os.geteuid() == 0
 LATE = "a launch waits for a load for 0.15 s, and the machine may be busy"
@@ -507,8 +507,7 @@ def test_killed_while_it_writes(keeper, tmp_path):
     fd = os.open(warm.cache, os.O_RDONLY)
     fcntl.flock(fd, fcntl.LOCK_EX)      # its turn comes when this is given back
     warm.build(argv)
-    writers = [int(p.parent.name) for p in Path("/proc").glob("[0-9]*/comm") if p.read_text(encoding="utf-8").strip() == "warmd-build"
-               and str(warm.runtime_dir) in (p.parent / "environ").read_bytes().decode(errors="replace")]
+    writers = children(warm.pid())
     assert len(writers) == 1, writers
     os.close(fd)
     with contextlib.suppress(ProcessLookupError):
