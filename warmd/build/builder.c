@@ -173,7 +173,7 @@ static int start(struct builder *b, struct error *err)
 	return 0;
 }
 
-static int build_once(struct builder *b, struct plan_options *po, struct error *err)
+static int build_once(struct builder *b, struct error *err)
 {
 	int r = start(b, err);
 
@@ -192,8 +192,8 @@ static int build_once(struct builder *b, struct plan_options *po, struct error *
 	}
 	if (r <= 0)
 		return r < 0 ? r : error_set(err, EIO, "the trace ended without a reason");
-	r = builder_split_arguments(b, po, &b->argv_count, err);
-	return r < 0 ? r : builder_take(b, po, err);
+	r = builder_split_arguments(b, err);
+	return r < 0 ? r : builder_take(b, err);
 }
 
 /* for another build by the same process: what the one before has left */
@@ -219,18 +219,17 @@ static void begin_anew(struct builder *b)
 	free(TAKE_PTR(b->language_data));
 }
 
-static int build(struct builder *b, struct plan_options *po, struct error *err)
+static int build(struct builder *b, struct error *err)
 {
 	for (;;) {
-		const struct plan_options fresh = *po;
-		int r = build_once(b, po, err);
+		int r = build_once(b, err);
 
 		if (r != -ERESTART)
 			return r;
-		record_free(TAKE_PTR(b->record));
+		model_free(TAKE_PTR(b->model));
+		model_files_done(&b->files);
 		begin_anew(b);
 		b->attempts++;
-		*po = fresh;
 	}
 }
 
@@ -247,7 +246,6 @@ int builder_run(const struct request *req, const struct config *cfg,
 		.context_fd = -1,
 		.plan = { .control = -EBADF, .pages = -EBADF, .huge = -EBADF },
 	};
-	struct plan_options po = { .context_fd = -1, .join_text = cfg->join_text, .hugetlb = cfg->hugetlb };
 	struct error err = { 0 };
 	int r, status;
 
@@ -260,7 +258,7 @@ int builder_run(const struct request *req, const struct config *cfg,
 	b.child.stdio.terminal = -1;
 	b.child.warm_inner = -EBADF;
 	b.lines.argv = LONG_MAX;
-	r = build(&b, &po, &err);
+	r = build(&b, &err);
 	status = builder_report_send(&b, r, &err, reported, sock);
 	/* memory, files and what else there is end with this process */
 	return status;

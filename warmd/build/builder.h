@@ -15,14 +15,14 @@
 #include "warmd/config/config.h"
 
 struct plan;
-struct record;
+struct model;
 
 /* what a build has made, as long as its process has it */
 struct builder_made {
 	const struct request *req;
 	const struct config *cfg;
 	const Warm__BuildResult *result;
-	const struct record *record;
+	const struct model *model; /* whose runs have their offsets in the pages memfd */
 	const struct plan *plan;
 };
 

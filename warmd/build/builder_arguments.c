@@ -38,7 +38,7 @@ int builder_read_cmdline(struct builder *b, struct error *err)
  * Which of the caller's arguments count, and what the process's argv begins with: a
  * script found by its shebang runs as "interpreter script args", and a clone's must look the same.
  */
-int builder_split_arguments(struct builder *b, struct plan_options *o, int *ret_count, struct error *err)
+int builder_split_arguments(struct builder *b, struct error *err)
 {
 	size_t n, keep;
 	bool tracked = false;
@@ -63,9 +63,8 @@ int builder_split_arguments(struct builder *b, struct plan_options *o, int *ret_
 			break;
 		}
 	}
-	o->argv_prefix = b->cmdline_argv;
-	o->argv_prefix_n = (uint32_t)keep;
-	o->argv_drop = keep == n ? b->req->run.argc : b->req->run.argc - (uint32_t)(n - keep);
-	*ret_count = tracked ? (int)o->argv_drop : -1;
+	b->argv_prefix_n = (uint32_t)keep;
+	b->argv_drop = keep == n ? b->req->run.argc : b->req->run.argc - (uint32_t)(n - keep);
+	b->argv_count = tracked ? (int)b->argv_drop : -1;
 	return 0;
 }

@@ -9,7 +9,7 @@
 #include "engine/base/fd.h"
 #include "engine/proc.h"
 #include "engine/trace.h"
-#include "snapshot/model/record.h"
+#include "snapshot/model/model.h"
 #include "warmd/build/builder_internal.h"
 #include "warmd/build/observe.h"
 
@@ -88,7 +88,7 @@ int builder_check_stdio(struct builder *b, struct error *err)
 /* a clone has its caller's identity: a program that changed its own would not be what it was */
 int builder_check_identity(const struct builder *b, struct error *err)
 {
-	const struct record_process *p = &b->record->processes[0];
+	const struct model_process *p = &b->model->processes[0];
 	_cleanup_free_ char *status = NULL;
 	uint64_t eff = 0, prm = 0, seccomp = 0;
 	char mine[256], theirs[256], path[64];
@@ -147,19 +147,19 @@ bool builder_environment_changed(const struct builder *b)
 /* a clone opens them by their names: once one of them is gone or replaced there, the template is stale */
 int builder_hold_files(struct builder *b, struct error *err)
 {
-	for (size_t i = 0; i < b->record->ndescriptions; i++) {
-		const struct record_description *d = &b->record->descriptions[i];
-		struct stat st = { .st_dev = d->dev, .st_ino = d->id };
+	for (size_t i = 0; i < b->model->ndescriptions; i++) {
+		const struct model_description *d = &b->model->descriptions[i];
+		struct stat st = { .st_dev = d->path.dev, .st_ino = d->path.ino };
 		int r;
 
-		if (d->kind != STUB_FD_PATH)
+		if (d->kind != MODEL_FD_PATH)
 			continue;
-		r = observe_held(b->observe, d->path, &st);
+		r = observe_held(b->observe, d->path.path, &st);
 		if (r == 1)
 			return error_set(err, EOPNOTSUPP, "%s, which it has open, was replaced meanwhile",
-					 d->path);
+					 d->path.path);
 		if (r < 0)
-			return error_errno(err, r, "%s", d->path);
+			return error_errno(err, r, "%s", d->path.path);
 	}
 	return 0;
 }

@@ -83,14 +83,16 @@ struct builder {
 	bool env_changed; /* a program that executed this one gave it another environment than the request's */
 	char **env; /* names that C's getenv was asked for */
 	size_t nenv;
-	struct record *record;
+	struct model *model; /* its entry is filled by builder_take() */
+	struct model_files files; /* of the model */
 	struct plan plan;
-	struct stub_exit exit;
-	struct stub_hook hooks[BUILDER_HOOKS];
-	uint32_t nhooks;
+	struct model_exit exit;
+	struct model_hook hooks[BUILDER_HOOKS];
+	size_t nhooks;
 	char *cmdline, **cmdline_argv; /* the process's arguments: bytes, and pointers to them */
 	size_t cmdline_argc;
 	int argv_count;
+	uint32_t argv_prefix_n, argv_drop;
 	uint64_t start_rlimits[WIRE_RLIMITS][2];
 	uint32_t start_personality;
 	struct builder_scheduling start_scheduling;
@@ -132,10 +134,10 @@ int builder_leave_frame(struct builder *b, struct tracee *t, struct error *err);
 /** builder_read_cmdline() - fill cmdline, cmdline_argv and cmdline_argc from /proc */
 int builder_read_cmdline(struct builder *b, struct error *err);
 /**
- * builder_split_arguments() - which of the caller's arguments count, and what a clone's argv begins with
- * @ret_count: leading arguments of the request that count, -1: all
+ * builder_split_arguments() - argv_count: leading arguments of the request that count, -1: all; argv_prefix_n and argv_drop: what a
+ * clone's argv begins with (struct model_entry)
  */
-int builder_split_arguments(struct builder *b, struct plan_options *o, int *ret_count, struct error *err);
+int builder_split_arguments(struct builder *b, struct error *err);
 /** builder_on_exec(), builder_on_breakpoint() - of struct trace_ops: the program's way to its readiness point */
 int builder_on_exec(void *data, struct tracee *t, struct error *err);
 int builder_on_breakpoint(void *data, struct tracee *t, int slot, struct error *err);
@@ -180,9 +182,12 @@ int builder_check_identity(const struct builder *b, struct error *err);
 /** builder_hold_files() - files of the record that clones open by their names become dependencies. Return: 0, -EOPNOTSUPP with words, or another negative errno */
 int builder_hold_files(struct builder *b, struct error *err);
 /** builder_fill_outputs() - what clones write again: outputs to output_size of @po, which end with the process. Return: 0 or -ENOMEM */
-int builder_fill_outputs(struct builder *b, struct plan_options *po);
+int builder_fill_outputs(struct builder *b, struct model_entry *e);
 /** builder_take() - at the readiness point: freeze, check, dump, plan. Return: 0, -EOPNOTSUPP with the reason, or another negative errno */
-int builder_take(struct builder *b, struct plan_options *po, struct error *err);
+int builder_take(struct builder *b, struct error *err);
+/** builder_fill_entry() - how clones come in: model->entry. @resume: enum model_resume or DUMP_RESUME_AGAIN */
+int builder_fill_entry(struct builder *b, const struct frozen_process *frozen, uint32_t resume,
+		       struct error *err);
 
 /** builder_note_env() - the variable counts. Return: 0 or -ENOMEM */
 int builder_note_env(struct builder *b, const char *name);

@@ -35,11 +35,11 @@ static size_t unset_margins(char *data, size_t len, unsigned int rows)
 	return len;
 }
 
-int builder_fill_outputs(struct builder *b, struct plan_options *po)
+int builder_fill_outputs(struct builder *b, struct model_entry *e)
 {
 	size_t n, bytes = 0, at = 0;
 	const struct observe_output *o = observe_output(b->observe, &n);
-	struct stub_output *outputs = calloc(n + 1, sizeof(*outputs));
+	struct model_output *outputs = calloc(n + 1, sizeof(*outputs));
 	char *all;
 
 	for (size_t i = 0; i < n; i++)
@@ -51,20 +51,18 @@ int builder_fill_outputs(struct builder *b, struct plan_options *po)
 		return -ENOMEM;
 	}
 	for (size_t i = 0; i < n; i++) {
-		outputs[i] = (struct stub_output){ .fd = o[i].fd,
-						   .data = at,
-						   .len = o[i].len,
-						   .kind = o[i].termios ? STUB_OUTPUT_TERMIOS
-									: STUB_OUTPUT_BYTES };
+		outputs[i] = (struct model_output){
+			.fd = o[i].fd, .at = at, .len = o[i].len, .termios = o[i].termios
+		};
 		memcpy(all + at, o[i].data, o[i].len);
 		if (builder_is_live(b) && !o[i].termios)
 			outputs[i].len = unset_margins(all + at, o[i].len, b->req->run.rows);
 		at += outputs[i].len;
 	}
 	/* freed with the process */
-	po->outputs = outputs;
-	po->noutputs = n;
-	po->output_bytes = all;
-	po->output_size = bytes;
+	e->outputs = outputs;
+	e->noutputs = n;
+	e->output_bytes = all;
+	e->output_size = bytes;
 	return 0;
 }

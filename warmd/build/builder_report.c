@@ -15,19 +15,7 @@
 #include "warmd/build/report.h"
 #include "warmd/stale/keys.h"
 
-static const char *kind_word(uint32_t kind)
-{
-	static const char *const words[] = {
-#define STUB_FD_KIND(name, word, maker) [STUB_FD_##name] = word,
-#include "engine/stub/fd_kinds.def"
-#undef STUB_FD_KIND
-	};
-
-	_Static_assert(ARRAY_SIZE(words) == STUB_FD_KINDS, "a word for each kind");
-	return kind < ARRAY_SIZE(words) ? words[kind] : "?";
-}
-
-static Warm__Mapping *mapping(const struct record *rec, const struct record_vma *v)
+static Warm__Mapping *mapping(const struct model *rec, const struct model_vma *v)
 {
 	Warm__Mapping *m = calloc(1, sizeof(*m));
 	char prot[5] = { v->prot & 1 ? 'r' : '-', v->prot & 2 ? 'w' : '-', v->prot & 4 ? 'x' : '-',
@@ -45,40 +33,45 @@ static Warm__Mapping *mapping(const struct record *rec, const struct record_vma 
 	return m;
 }
 
-static Warm__Descriptor *descriptor(const struct record *rec, const struct record_fd *f)
+static Warm__Descriptor *descriptor(const struct model *rec, const struct model_fd *f)
 {
-	const struct record_description *d = &rec->descriptions[f->description];
+	const struct model_description *d = &rec->descriptions[f->description];
+	const char *path = d->kind == MODEL_FD_PATH  ? d->path.path
+			   : d->kind == MODEL_FD_TTY ? d->outside.path
+						     : NULL;
 	Warm__Descriptor *m = calloc(1, sizeof(*m));
 
 	if (!m)
 		return NULL;
 	warm__descriptor__init(m);
 	m->fd = f->fd;
-	m->kind = strdup(kind_word(d->kind));
-	m->target = strdup(d->path ? d->path : "");
+	m->kind = strdup(model_fd_word(d->kind));
+	m->target = strdup(path ? path : "");
 	m->flags = d->flags;
-	m->offset = d->offset;
+	m->offset = d->kind == MODEL_FD_PATH ? d->path.offset : 0;
 	return m;
 }
 
-static int fill_record(const struct builder *b, Warm__BuildResult *m)
+static int fill_model(const struct builder *b, Warm__BuildResult *m)
 {
-	const struct record_process *p = &b->record->processes[0];
+	const struct model_process *p = &b->model->processes[0];
+	const struct model_space *space = &b->model->spaces[p->space];
+	const struct model_fd_table *t = &b->model->fd_tables[p->fd_table];
 
-	m->memory = calloc(p->nvmas + 1, sizeof(*m->memory));
-	m->descriptors = calloc(p->nfds + 1, sizeof(*m->descriptors));
+	m->memory = calloc(space->nvmas + 1, sizeof(*m->memory));
+	m->descriptors = calloc(t->nfds + 1, sizeof(*m->descriptors));
 	if (!m->memory || !m->descriptors)
 		return -ENOMEM;
-	for (size_t i = 0; i < p->nvmas; i++) {
-		m->memory[i] = mapping(b->record, &p->vmas[i]);
+	for (size_t i = 0; i < space->nvmas; i++) {
+		m->memory[i] = mapping(b->model, &space->vmas[i]);
 		if (!m->memory[i])
 			return -ENOMEM;
 		m->n_memory++;
 	}
-	for (size_t i = 0; i < p->nfds; i++) {
-		if ((uint32_t)p->fds[i].fd >= m->descriptors_needed)
-			m->descriptors_needed = (uint32_t)p->fds[i].fd + 1;
-		m->descriptors[i] = descriptor(b->record, &p->fds[i]);
+	for (size_t i = 0; i < t->nfds; i++) {
+		if ((uint32_t)t->fds[i].fd >= m->descriptors_needed)
+			m->descriptors_needed = (uint32_t)t->fds[i].fd + 1;
+		m->descriptors[i] = descriptor(b->model, &t->fds[i]);
 		if (!m->descriptors[i])
 			return -ENOMEM;
 		m->n_descriptors++;
@@ -192,7 +185,7 @@ static void fill_success(const struct builder *b, Warm__BuildResult *m)
 
 	m->keys = (k->cwd ? TEMPLATE_KEY_CWD : 0) | (k->umask ? TEMPLATE_KEY_UMASK : 0) |
 		  (k->affinity ? TEMPLATE_KEY_AFFINITY : 0) |
-		  (k->window_size && !b->record->processes[0].resized ? TEMPLATE_KEY_WINSIZE : 0) |
+		  (k->window_size && !b->model->processes[0].resized ? TEMPLATE_KEY_WINSIZE : 0) |
 		  (k->termios ? TEMPLATE_KEY_TERMIOS : 0) | (k->sigmask ? TEMPLATE_KEY_SIGMASK : 0) |
 		  (k->argv ? TEMPLATE_KEY_ARGV : 0);
 	/* an adaptor that makes the streams anew takes back what the interpreter asked at its start */
@@ -261,7 +254,7 @@ int builder_report_send(struct builder *b, int r, const struct error *err,
 			void (*reported)(const struct builder_made *made, int sock), int sock)
 {
 	Warm__BuildResult m = WARM__BUILD_RESULT__INIT;
-	const struct builder_made made = { b->req, b->cfg, &m, b->record, &b->plan };
+	const struct builder_made made = { b->req, b->cfg, &m, b->model, &b->plan };
 	_cleanup_free_ int *fds = NULL;
 	const struct observe_refusal *refusal;
 	int code = 0, nfds = 0;
@@ -278,7 +271,7 @@ int builder_report_send(struct builder *b, int r, const struct error *err,
 		code = fill_dependencies(b, &m);
 	if (code == 0 && r == 0) {
 		fill_success(b, &m);
-		code = fill_record(b, &m);
+		code = fill_model(b, &m);
 		if (code == 0)
 			code = fill_facts(b, &m);
 		if (code == 0)

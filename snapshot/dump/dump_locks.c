@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * plan_locks.c - locks that the program's threads hold, and that name their owner by its thread id.
+ * dump_locks.c - locks that the program's threads hold, and that name their owner by its thread id.
  *
  * A readiness point may lie anywhere, so also where a library holds a lock: SQLite its connection's around open(2), the
  * dynamic linker its own around a constructor. A recursive mutex with the old id would be somebody else's in a clone, which
@@ -11,14 +11,14 @@
  *
  * Not found: musl's (a type, then the owner: too little to know one by), and locks in memory shared with others.
  */
-#include "snapshot/plan/plan_internal.h"
+#include "snapshot/dump/dump.h"
 
 #include <errno.h>
 #include <stdlib.h>
 #include <sys/mman.h>
 
+#include "engine/base/array.h"
 #include "engine/base/fd.h"
-#include "engine/trace.h"
 
 #define CHUNK	  (1 << 20)
 #define USERS_MAX 65536
@@ -45,19 +45,19 @@ struct rwlock {
 };
 
 struct locks {
-	struct image *im;
-	const struct record_process *p;
-	uint32_t n;
+	const struct frozen_process *frozen;
+	const struct model_process *p;
+	struct model_space *space;
+	bool failed; /* no memory */
 };
 
 static void add(struct locks *s, uint64_t addr, uint32_t thread)
 {
-	const struct stub_owner o = { .addr = addr, .thread = thread };
-	/* nothing else is put meanwhile: they lie one behind the other */
-	uint64_t at = image_put(s->im, &o, sizeof(o), 8);
+	struct model_owner *o = array_append(&s->space->owners, &s->space->nowners, sizeof(*o));
 
-	if (!s->n++)
-		image_set_process(s->im, offsetof(struct stub_process, owners), at);
+	if (o)
+		*o = (struct model_owner){ addr, thread };
+	s->failed |= !o;
 }
 
 static void look_for_mutex(struct locks *s, uint64_t owner, uint32_t thread)
@@ -66,7 +66,7 @@ static void look_for_mutex(struct locks *s, uint64_t owner, uint32_t thread)
 	bool names_in_lock;
 	struct mutex m;
 
-	if (at % 8 || trace_read(s->p->pid, at, &m, sizeof(m)) < 0)
+	if (at % 8 || frozen_read(s->frozen, at, &m, sizeof(m)) < 0)
 		return;
 	names_in_lock = m.kind & (KIND_ROBUST | KIND_INHERIT);
 	if (m.kind & ~KIND_MASK || m.users < 1 || m.users >= USERS_MAX || m.elision || m.spins < 0)
@@ -94,7 +94,7 @@ static void look_for_rwlock(struct locks *s, uint64_t writer, uint32_t thread)
 	uint64_t at = writer - offsetof(struct rwlock, writer);
 	struct rwlock l;
 
-	if (at % 8 || trace_read(s->p->pid, at, &l, sizeof(l)) < 0)
+	if (at % 8 || frozen_read(s->frozen, at, &l, sizeof(l)) < 0)
 		return;
 	/* the two lowest bits: a writer has it, and it is the writers' turn (nptl/pthread_rwlock_common.c) */
 	if ((l.readers & 3) != 3 || l.readers >> 3 >= USERS_MAX || l.writers >= USERS_MAX || l.elision ||
@@ -125,15 +125,16 @@ static void look_at_words(struct locks *s, const uint32_t *v, size_t n, uint64_t
 	}
 }
 
-int put_owners(struct image *im, const struct record_process *p, struct error *err)
+int dump_locks(const struct frozen_process *frozen, const struct model_process *p, struct model_space *space,
+	       struct error *err)
 {
 	_cleanup_free_ uint32_t *buf = malloc(CHUNK);
-	struct locks s = { .im = im, .p = p };
+	struct locks s = { .frozen = frozen, .p = p, .space = space };
 
 	if (!buf)
 		return error_set(err, ENOMEM, "no memory to look for locks");
-	for (size_t i = 0; i < p->nvmas; i++) {
-		const struct record_vma *v = &p->vmas[i];
+	for (size_t i = 0; i < space->nvmas; i++) {
+		const struct model_vma *v = &space->vmas[i];
 
 		if (!(v->prot & PROT_WRITE) || v->shared)
 			continue;
@@ -143,12 +144,10 @@ int put_owners(struct image *im, const struct record_process *p, struct error *e
 			for (size_t n; at < end; at += n) {
 				n = end - at < CHUNK ? end - at : CHUNK;
 				/* a page that cannot be read this way has no lock that anybody holds */
-				if (trace_read(p->pid, at, buf, n) == 0)
+				if (frozen_read(frozen, at, buf, n) == 0)
 					look_at_words(&s, buf, n / sizeof(*buf), at);
 			}
 		}
 	}
-	if (!im->failed)
-		image_process(im)->nowners = s.n;
-	return 0;
+	return s.failed ? error_set(err, ENOMEM, "no memory for locks") : 0;
 }
