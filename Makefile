@@ -12,9 +12,9 @@ CC ?= gcc
 MUSL_CC ?= musl-gcc
 LD ?= ld
 OBJCOPY ?= objcopy
-PKGS := libprotobuf-c libcap libelf libcjson libsystemd
+PKGS := libprotobuf-c libcap libelf libcjson libsystemd libxxhash
 BUILD_DEPS := gcc g++ make pkg-config musl-tools libcap-dev libelf-dev libcjson-dev libprotobuf-c-dev \
-	protobuf-c-compiler libsystemd-dev linux-libc-dev
+	protobuf-c-compiler libsystemd-dev libxxhash-dev linux-libc-dev
 
 B := build
 ifdef SAN
@@ -38,7 +38,7 @@ $(error to build warm, this is missing: $(MISSING). On Debian: apt-get install $
 endif
 PKG_CFLAGS := $(shell pkg-config --cflags $(PKGS))
 HOST_LIBS := $(shell pkg-config --libs $(PKGS))
-TOOL_LIBS := $(shell pkg-config --libs libprotobuf-c libcap libelf libcjson)
+TOOL_LIBS := $(shell pkg-config --libs libprotobuf-c libcap libelf libcjson libxxhash)
 endif
 HOST_CFLAGS := $(CFLAGS) $(SANFLAGS) -fPIC $(PKG_CFLAGS)
 
@@ -123,17 +123,18 @@ objects = $(patsubst %.c,$(B)/obj/%.o,$(1))
 sources = $(wildcard $(1:%=%/*.c))
 OBJ_base := $(call objects,$(call sources,engine/base))
 OBJ_pty := $(call objects,$(call sources,pty))
-OBJ_wire := $(call objects,$(call sources,launcher/wire)) $(PROTO_C:%.c=%.o)
+OBJ_wire := $(call objects,$(call sources,launcher/wire)) $(filter %/control.pb-c.o,$(PROTO_C:%.c=%.o))
 OBJ_engine := $(filter-out %/engine/become.o,$(call objects,$(call sources,engine engine/arch/$(ARCH)))) $(B)/gen/stub.o
 OBJ_steal := $(call objects,$(call sources,engine/steal))
 OBJ_model := $(call objects,$(call sources,snapshot/model))
+OBJ_image := $(call objects,$(call sources,snapshot/image)) $(filter-out %/control.pb-c.o,$(PROTO_C:%.c=%.o))
 OBJ_dump := $(call objects,$(call sources,snapshot/dump))
 OBJ_plan := $(call objects,$(call sources,snapshot/plan))
 OBJ_config := $(call objects,$(call sources,warmd/config))
 OBJ_stale := $(call objects,$(call sources,warmd/stale))
 OBJ_build := $(call objects,$(call sources,warmd/build)) $(B)/gen/adaptor.o
 OBJ_daemon := $(filter-out %/warmd/main.o,$(call objects,$(call sources,warmd warmd/pool)))
-LIBS := base pty wire engine steal model dump plan config stale build daemon
+LIBS := base pty wire engine steal model image dump plan config stale build daemon
 libs = $(1:%=$(B)/lib/%.a)
 
 define archive
@@ -150,7 +151,7 @@ LAYER_pty := pty base
 LAYER_wire := wire base
 LAYER_engine := steal engine base
 LAYER_steal := $(LAYER_engine) pty
-LAYER_snapshot := dump plan model engine base
+LAYER_snapshot := image dump plan model engine base
 LAYER_config := config pty base
 LAYER_stale := stale wire base
 LAYER_build := build stale config wire $(LAYER_snapshot)
@@ -165,7 +166,7 @@ $(B)/gen/adaptor.o: $(B)/gen/adaptor.blob.S
 $(B)/warmd: $(B)/obj/warmd/main.o $(call libs,$(LAYER_warmd))
 	$(CC) $(SANFLAGS) -o $@ $^ $(HOST_LIBS)
 
-TOOL_OBJ := $(call objects,$(wildcard launcher/tool*.c launcher/doctor*.c launcher/client*.c launcher/context.c)) 
+TOOL_OBJ := $(call objects,$(wildcard launcher/tool*.c launcher/doctor*.c launcher/client*.c launcher/context.c launcher/follow_exit.c)) 
 TOOL_LAYER := wire dump steal engine pty base
 $(B)/warm-tool: $(TOOL_OBJ) $(call libs,$(TOOL_LAYER))
 	$(CC) $(SANFLAGS) -o $@ $^ $(TOOL_LIBS)
@@ -176,7 +177,7 @@ MUSL_CFLAGS := -std=gnu11 -Os $(WARNINGS) -fno-strict-aliasing -fno-stack-protec
 	-idirafter /usr/include -idirafter /usr/include/$(ARCH)-linux-gnu
 WARM_SRC := launcher/warm.c launcher/capable.c launcher/client.c launcher/client_start.c launcher/context.c engine/become.c engine/become_json.c \
 	$(addprefix engine/base/,basket.c clock.c error.c fd.c limits.c packet.c pidfd.c proc_path.c runtime_dir.c scheduling.c) \
-	launcher/enter.c launcher/follow.c launcher/launch.c launcher/launch_cold.c launcher/terminal.c launcher/attach.c launcher/logs.c $(wildcard pty/*.c)
+	launcher/enter.c launcher/follow.c launcher/follow_exit.c launcher/launch.c launcher/launch_cold.c launcher/terminal.c launcher/attach.c launcher/logs.c $(wildcard pty/*.c)
 
 $(B)/musl/%.o: %.c
 	@mkdir -p $(@D)
