@@ -101,7 +101,7 @@ $(B)/gen/%.o: $(B)/gen/%.S
 	$(CC) -c $< -o $@
 
 # --- protobuf ----------------------------------------------------------------
-PROTO := launcher/wire/control.proto snapshot/image/model.proto snapshot/image/image.proto
+PROTO := launcher/wire/control.proto
 PROTO_C := $(PROTO:%.proto=$(B)/gen/%.pb-c.c)
 PROTO_H := $(PROTO:%.proto=$(B)/gen/%.pb-c.h)
 
@@ -175,7 +175,7 @@ $(B)/warm-tool: $(TOOL_OBJ) $(call libs,$(TOOL_LAYER))
 MUSL_CFLAGS := -std=gnu11 -Os $(WARNINGS) -fno-strict-aliasing -fno-stack-protector -fno-pie -fvisibility=hidden \
 	-ffunction-sections -fdata-sections -fno-asynchronous-unwind-tables \
 	-idirafter /usr/include -idirafter /usr/include/$(ARCH)-linux-gnu
-WARM_SRC := launcher/warm.c launcher/capable.c launcher/client.c launcher/client_start.c launcher/context.c engine/become.c engine/become_json.c \
+WARM_SRC := launcher/warm.c launcher/capable.c launcher/client.c launcher/client_start.c launcher/context.c engine/become.c launcher/wire/context_json.c \
 	$(addprefix engine/base/,basket.c clock.c error.c fd.c limits.c packet.c pidfd.c proc_path.c runtime_dir.c scheduling.c) \
 	launcher/enter.c launcher/follow.c launcher/follow_exit.c launcher/launch.c launcher/launch_cold.c launcher/terminal.c launcher/attach.c launcher/logs.c $(wildcard pty/*.c)
 

@@ -50,9 +50,11 @@ def options():
     p.add_argument("--seconds", type=int, default=10, help="of `lives`")
     p.add_argument("--count", type=int, default=1000, help="of `thousand`")
     p.add_argument("--check", action="store_true", help="exit with 1 when a target is missed")
+    p.add_argument("--before", help="the launcher of another version, measured in the same run of `latency` and `run`: is this one as fast?")
     o = p.parse_args()
     o.out = o.out.resolve()
     o.warm = os.path.abspath(o.warm)
+    o.before = o.before and os.path.abspath(o.before)
     o.parts = [part for part in PARTS if not o.only or part in o.only]
     o.env = {k: v for k, v in os.environ.items() if k not in ("WARM_DISABLE", "WARM_RUNTIME_DIR", "WARM_FD")}
     o.env["CLONE_BENCH"] = "build"  # there in templates too; its value is the launch's
@@ -71,7 +73,10 @@ def summary(ns):
 
 # --- latency -----------------------------------------------------------------------
 
-def latency_config(o, pool, fork):
+BEFORE = ", before"
+
+
+def latency_config(o, pool, fork, before):
     stamp, empty = str(o.out / "stamp"), str(o.out / "empty")
 
     def line(name, kind, *argv, daemon=None, template="-", stride=1):
@@ -85,6 +90,12 @@ def latency_config(o, pool, fork):
              line("parked, C", "parked", stamp, daemon=pool, template="c"),
              line("parked, pandas", "parked", PYTHON, STAMP_PY, daemon=pool, template="pandas"),
              line("fork, C", "fork", stamp, daemon=fork, template="c")]
+    if before:
+        # the client is this version's libwarm for both: what is compared is what warmd, skeleton and stub do
+        lines += [line("parked, C" + BEFORE, "parked", stamp, daemon=before[0], template="c"),
+                  line("parked, pandas" + BEFORE, "parked", PYTHON, STAMP_PY, daemon=before[0], template="pandas"),
+                  line("fork, C" + BEFORE, "fork", stamp, daemon=before[1], template="c"),
+                  line("fork, pandas" + BEFORE, "fork", PYTHON, STAMP_PY, daemon=before[1], template="pandas")]
     for mib in HEAPS:
         heap = (stamp, "--heap", str(mib))
         lines.append(line(f"fork, C, {mib} MiB", "fork", *heap, daemon=fork, template=f"c-{mib}"))
@@ -103,6 +114,8 @@ def latency_config(o, pool, fork):
 def latency(o):
     stamp = str(o.out / "stamp")
     daemons = pool, fork = Daemon(o.warm, o.env), Daemon(o.warm, o.env, pool_size=0)
+    before = (Daemon(o.before, o.env), Daemon(o.before, o.env, pool_size=0)) if o.before else ()
+    daemons += before
     try:
         for daemon in daemons:
             daemon.build("c", [stamp], ready="call")
@@ -114,13 +127,14 @@ def latency(o):
                 clones_pool.lives(o, daemon, name, f"--count={LEARN}")
         for mib in HEAPS:
             clones_pool.lives(o, fork, f"c-{mib}", f"--count={LEARN}")
-        pool.wait_parked(8)
+        for daemon in (pool, *before[:1]):
+            daemon.wait_parked(8)
         path = o.out / "clones-samples.json"
         path.unlink(missing_ok=True)
         argv = [str(o.out / "clone_bench"), "rounds", f"--rounds={o.rounds}", f"--pause={o.pause}", f"--burst={o.burst}",
                 f"--json={path}"]
         argv += ["--idle"] if o.idle else []
-        done = subprocess.run([*argv, str(latency_config(o, pool, fork))], env=o.env, check=False)
+        done = subprocess.run([*argv, str(latency_config(o, pool, fork, before))], env=o.env, check=False)
         if done.returncode not in (0, 1):
             raise Failure(f"clone_bench could not measure; {pool.log()}; {fork.log()}")
     finally:
@@ -142,7 +156,7 @@ RUN_PROGRAMS = ("stdlib", "numpy", "pandas", "flask")
 def whole(o):
     """Whole processes, by spawn_bench"""
     programs = [p for p in run.PROGRAMS if p.name in RUN_PROGRAMS]
-    daemon = Daemon(o.warm, o.env)
+    daemon, before = Daemon(o.warm, o.env), Daemon(o.before, o.env) if o.before else None
     o.sink = "pipe"
     try:
         lines = [run.config_line("floor", "floor", 1, 0, "-", [str(o.out / "floor")]),
@@ -157,6 +171,12 @@ def whole(o):
             prove_parked(daemon, p, o, (text, status))
             argv = [o.warm, "run", "--strict", "--pool", "--", *p.argv(o.out)]
             lines.append(run.config_line(p.name, "warm", 1, status, str(expect), argv))
+            if before:
+                before.build(p.name, p.argv(o.out))
+                clones_pool.lives(o, before, p.name, f"--count={LEARN}")
+                prove_parked(before, p, o, (text, status))
+                where = [f"{k}={before.env[k]}" for k in run.OWN_PLACES]
+                lines.append(run.config_line(p.name + BEFORE, "other", 1, status, str(expect), [*where, o.before, *argv[1:]]))
             if p.name == "pandas":
                 lines.append(run.config_line("pandas, become", "other", 1, status, str(expect), [a for a in argv if a != "--pool"]))
         config = o.out / "clones-run.conf"
@@ -168,6 +188,8 @@ def whole(o):
             raise Failure(f"spawn_bench could not measure; {daemon.log()}")
     finally:
         daemon.stop()
+        if before:
+            before.stop()
     entries = {}
     for e in json.loads(path.read_text(encoding="utf-8"))["entries"]:
         name = {"floor": "spawn to reap, no-op without libc", "true": "/bin/true"}.get(e["name"], f"run --pool {e['name']}")
@@ -180,7 +202,7 @@ def prove_parked(daemon, program, o, expected):
     """Is it served by the pool, with the right output?"""
     said = ""
     for _ in range(20):
-        status, text, said = run.run([o.warm, "run", "--strict", "--pool", "-v", "--", *program.argv(o.out)], daemon.env)
+        status, text, said = run.run([daemon.warm, "run", "--strict", "--pool", "-v", "--", *program.argv(o.out)], daemon.env)
         if (text, status) != expected:
             raise Failure(f"{program.name}: run --pool: exit status {status}, {len(text)} bytes of output; {said}")
         if "(parked)" in said:
@@ -236,6 +258,10 @@ def verdicts(result):
         by(e, "fork, 1 GiB heap, beside the same", large, FLOOR, 2)
         by(e, "fork, 1 GiB heap, beside 16 MiB", large, small, 1.2)
         by(e, "fork, pandas, beside a plain fork of it", "fork, pandas", "plain fork, pandas", 0.3)
+    for part in ("latency", "run"):
+        entries = result[part]["entries"] if part in result else {}
+        for name in [n for n in entries if n.endswith(BEFORE)]:
+            by(entries, f"{name.removesuffix(BEFORE)}, beside the version before", name.removesuffix(BEFORE), name, run.BEFORE_MOST)
     if "run" in result:
         by(result["run"]["entries"], "run --pool, pandas, beside /bin/true", "run --pool pandas", "/bin/true", 1.0)
     if "lives" in result:

@@ -35,9 +35,10 @@ class Daemon:
         os.makedirs(f"{self.own}/config/warm")
         # parked clones stay through pauses of any length, and the variables in which our launches differ from builds do not count
         config = {"pool_idle": 0, "memory_budget": "50%",
-                  "ignore_variables": ["CLONE_BENCH", "WARM_RUNTIME_DIR", "XDG_CONFIG_HOME"], **config}
+                  "ignore_variables": ["CLONE_BENCH", "WARM_RUNTIME_DIR", "XDG_CONFIG_HOME", "XDG_CACHE_HOME"], **config}
         Path(f"{self.own}/config/warm/config.json").write_text(json.dumps(config), encoding="utf-8")
-        self.env = dict(base_env, WARM_RUNTIME_DIR=f"{self.own}/run", XDG_CONFIG_HOME=f"{self.own}/config")
+        self.env = dict(base_env, WARM_RUNTIME_DIR=f"{self.own}/run", XDG_CONFIG_HOME=f"{self.own}/config",
+                        XDG_CACHE_HOME=f"{self.own}/cache")
         self._pid = None
 
     def command(self, *words):

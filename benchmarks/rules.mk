@@ -24,7 +24,7 @@ BENCH_CLONE_TOOLS := $(addprefix $(BENCH_OUT)/,clone_bench empty stamp gap fork_
 BENCH_KEY_OBJ := $(addprefix $(BENCH_OUT)/obj/,keystroke_bench.o $(addprefix spawn/,stats.o machine.o report.o config.o words.o))
 BENCH_KEY_PRODUCT := $(patsubst %.c,$(B)/obj/%.o,$(wildcard pty/*.c engine/base/*.c))
 
-.PHONY: bench-keystroke bench-tools bench-run bench-launches bench-clones bench-breakdown demo-run
+.PHONY: bench-kept bench-keystroke bench-tools bench-run bench-launches bench-clones bench-breakdown demo-run
 
 bench-tools: $(BENCH_TOOLS) $(BENCH_CLONE_TOOLS)
 
@@ -73,6 +73,9 @@ bench-launches: $(BENCH_TOOLS)
 
 bench-clones: $(BENCH_CLONE_TOOLS)
 	/usr/bin/python3 benchmarks/clones.py --warm $(B)/warm --out $(BENCH_OUT)
+
+bench-kept: $(BENCH_TOOLS)
+	/usr/bin/python3 benchmarks/kept.py --warm $(B)/warm --out $(BENCH_OUT)
 
 bench-keystroke: $(BENCH_OUT)/keystroke_bench
 	$< -j $(BENCH_OUT)/keystroke.json

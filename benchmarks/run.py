@@ -8,6 +8,7 @@ Nothing is timed before it is known to be right: the expected output is what two
 fall-back to cold is a counted error and never a slow sample.
 """
 import argparse
+import contextlib
 import json
 import os
 import re
@@ -57,6 +58,10 @@ PROGRAMS = [
 ]
 
 
+BEFORE_MOST = 1.03  # x the version before
+OWN_PLACES = ("WARM_RUNTIME_DIR", "XDG_CONFIG_HOME", "XDG_CACHE_HOME")
+
+
 class Failure(Exception):
     pass
 
@@ -71,9 +76,11 @@ def options():
     p.add_argument("--only", action="append", metavar="NAME", help="only this program; may be repeated")
     p.add_argument("--cold-only", action="store_true", help="references and cold starts only: needs no warm")
     p.add_argument("--check", action="store_true", help="exit with 1 when a target is missed")
+    p.add_argument("--before", help="the launcher of another version, measured in the same run: is this one as fast?")
     o = p.parse_args()
     o.out = o.out.resolve()
     o.warm = os.path.abspath(o.warm)
+    o.before = o.before and os.path.abspath(o.before)
     return o
 
 
@@ -165,6 +172,9 @@ def write_config(o, prepared):
         if warm:
             argv = [o.warm, "run", "--strict", *program.warm_options(), "--", *argv]
             lines.append(config_line(program.name, "warm", 1, status, str(expect), argv))
+            if o.before:
+                where = [f"{k}={o.before_env[k]}" for k in OWN_PLACES]
+                lines.append(config_line(f"{program.name}, before", "other", 1, status, str(expect), [*where, o.before, *argv[1:]]))
     path = o.out / "launch.conf"
     path.write_text("".join(lines), encoding="utf-8")
     return path
@@ -199,7 +209,7 @@ def collect(o, raw, prepared, failures, work):
             "target": {"times_true": program.most, "cold_over_warm": program.least} if program.most else None,
             "verdict": None if o.cold_only else verdict(program, warm),
             "why_not_warm": failures.get(program.name), "own_work_us": work[program.name],
-            "cold": entries[(program.name, "cold")], "warm": warm,
+            "cold": entries[(program.name, "cold")], "warm": warm, "before": entries.get((f"{program.name}, before", "other")),
         })
     commit = subprocess.run(["git", "-C", str(ROOT), "describe", "--always", "--dirty"], stdout=subprocess.PIPE,
                             stderr=subprocess.DEVNULL, text=True, check=False).stdout.strip()
@@ -228,6 +238,10 @@ def print_verdicts(result):
         elif p["verdict"]:
             line += p["verdict"].upper()
         print(line.rstrip())
+        if p["before"] and p["before"]["n"] and warm["n"]:
+            ratio = warm["p50_us"] / p["before"]["p50_us"]
+            print(f"  before: {picture.duration(p['before']['p50_us'])}, p99 {picture.duration(p['before']['p99_us'])} (now {picture.duration(warm['p99_us'])}): "
+                  f"{ratio:.3f} x ({'PASS' if ratio <= BEFORE_MOST else 'FAIL'}, at most {BEFORE_MOST})")
         if p["why_not_warm"]:
             print(f"  not served warm: {p['why_not_warm']}")
         if warm and warm["errors"]:
@@ -247,6 +261,11 @@ def prepare(o, env, programs):
         if why:
             failures[program.name] = why
             print(f"run.py: {program.name} is not served warm: {why}", file=sys.stderr)
+        if o.before and not why:
+            other = argparse.Namespace(**{**vars(o), "warm": o.before})
+            why_before = make_template(program, other, o.before_env, expected)
+            if why_before:
+                raise Failure(f"{program.name}, before: {why_before}")
         work[program.name] = own_work(program, env)
         prepared.append((program, expected, not o.cold_only and not why))
     return prepared, failures, work
@@ -277,16 +296,22 @@ def main():
         raise Failure(f"{PYTHON} lacks {', '.join(absent)}: apt-get install {' '.join(DEBIAN[m] for m in absent)}")
     if not o.cold_only and not os.access(o.warm, os.X_OK):
         raise Failure(f"no {o.warm}: run make first, or use --cold-only")
-    # a daemon and a configuration of our own; /tmp, because a socket's path is at most 107 bytes long
+    with own_daemon(o.warm, not o.cold_only) as env, own_daemon(o.before, bool(o.before)) as o.before_env:
+        return measure(o, env, programs)
+
+
+@contextlib.contextmanager
+def own_daemon(warm, used):
+    """An environment in which a daemon, its configuration and what it keeps are our own; /tmp, because a socket's path is at most 107 bytes long"""
     own = tempfile.mkdtemp(prefix="warm-bench-", dir="/tmp")
-    env = dict(os.environ, WARM_RUNTIME_DIR=f"{own}/run", XDG_CONFIG_HOME=f"{own}/config")
+    env = dict(os.environ, WARM_RUNTIME_DIR=f"{own}/run", XDG_CONFIG_HOME=f"{own}/config", XDG_CACHE_HOME=f"{own}/cache")
     env.pop("WARM_DISABLE", None)
     os.mkdir(f"{own}/run", 0o700)
     try:
-        return measure(o, env, programs)
+        yield env
     finally:
-        if not o.cold_only:
-            run([o.warm, "stop"], env)
+        if used:
+            run([warm, "stop"], env)
         shutil.rmtree(own, ignore_errors=True)
 
 

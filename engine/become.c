@@ -24,7 +24,9 @@
 #include <sys/syscall.h>
 #include <unistd.h>
 
-#include "engine/stub/abi.h"
+#include "engine/stub/image.h"
+#include "engine/stub/launch.h"
+#include "engine/stub/order.h"
 
 #define CAP_CHECKPOINT_RESTORE_BIT (1u << (40 - 32))
 #define CAP_SYS_ADMIN_BIT	   (1u << 21)
@@ -55,6 +57,12 @@ static const char *argument(const struct become *b, const struct stub_data *data
 	return s;
 }
 
+/* the one that the launcher becomes */
+static struct stub_process *root_of(const struct stub_data *data)
+{
+	return (struct stub_process *)((char *)data + data->processes);
+}
+
 static uint64_t total_size(const struct become *b, const struct stub_data *data, struct sizes *ret)
 {
 	struct sizes z = { .argc = (int)data->argv_prefix_n + b->argc - (int)data->argv_drop };
@@ -71,7 +79,7 @@ static uint64_t total_size(const struct become *b, const struct stub_data *data,
 	if (data->tell_signals && stub_other_signals(data, b->ignored_signals, b->blocked_signals))
 		z.signals = sizeof(struct stub_context_signals);
 	*ret = z;
-	return sizeof(struct stub_context) + 8ull * data->nthreads + z.strings + z.signals + 16 +
+	return sizeof(struct stub_context) + 8ull * root_of(data)->nthreads + z.strings + z.signals + 16 +
 	       8ull * ((size_t)z.argc + 1 + (size_t)z.envc + 1) + z.cold +
 	       8ull * ((size_t)z.cold_words + (size_t)b->argc + 1) + 4ull * b->nfiles + 64;
 }
@@ -135,7 +143,8 @@ static int lay_out(const struct become *b, struct stub_data *data, struct stub_l
 {
 	struct sizes z;
 	uint64_t size = total_size(b, data, &z);
-	uint64_t context_len = sizeof(struct stub_context) + 8ull * data->nthreads + z.strings + z.signals;
+	uint64_t context_len = sizeof(struct stub_context) + 8ull * root_of(data)->nthreads + z.strings +
+			       z.signals;
 	struct stub_context *raw;
 	uint64_t *argv, *envp, *cold;
 	int32_t *files;
@@ -157,7 +166,7 @@ static int lay_out(const struct become *b, struct stub_data *data, struct stub_l
 		.size = (uint32_t)(context_len - z.signals),
 		.argc = (uint32_t)z.argc,
 		.envc = (uint32_t)z.envc,
-		.nthreads = data->nthreads,
+		.nthreads = root_of(data)->nthreads,
 		.stdio = b->stdio_changed,
 		.generation = b->generation,
 	};
@@ -165,7 +174,7 @@ static int lay_out(const struct become *b, struct stub_data *data, struct stub_l
 	l->context = (uint64_t)raw;
 	l->context_len = context_len;
 	l->context_tids = (uint64_t)p;
-	p += 8ull * data->nthreads;
+	p += 8ull * root_of(data)->nthreads;
 	argv = (uint64_t *)(((uintptr_t)p + z.strings + z.signals + z.cold + 15) & ~15ul);
 	envp = argv + z.argc + 1;
 	cold = envp + z.envc + 1;
@@ -213,11 +222,20 @@ static int lay_out(const struct become *b, struct stub_data *data, struct stub_l
 		l->flags |= STUB_LAUNCH_SKELETON;
 		l->area = (b->args_base + size + data->page_size - 1) & ~(data->page_size - 1);
 		l->area_room = data->keep_end - l->area;
-	} else if (data->context_fd >= 0) {
-		l->context_fd = become_json(z.argc, (char *const *)argv, (char *const *)envp, NULL,
-					    b->generation, err);
+	} else if (root_of(data)->context_fd >= 0) {
+		l->context_fd = b->make_context(z.argc, (char *const *)argv, (char *const *)envp, NULL,
+						b->generation, err);
 	}
 	return l->context_fd < -1 ? l->context_fd : 0;
+}
+
+/* tables that this program's stub can read; of one process, as what would make others is not there yet */
+static bool is_ours(const struct become *b, const struct stub_data *data)
+{
+	return data->magic == STUB_MAGIC && data->version == STUB_ABI_VERSION &&
+	       data->head_size == sizeof(*data) && data->process_size == sizeof(struct stub_process) &&
+	       data->stub_base == b->stub_base && data->nprocesses == 1 && data->nfiles == b->nfiles &&
+	       data->launch + STUB_LAUNCH_SIZE <= b->data_size;
 }
 
 int become(const struct become *b, struct error *err)
@@ -230,13 +248,12 @@ int become(const struct become *b, struct error *err)
 
 	if (r < 0)
 		return r;
-	if (data->magic != STUB_MAGIC || data->version != STUB_ABI_VERSION ||
-	    data->stub_base != b->stub_base || data->launch + STUB_LAUNCH_SIZE > b->data_size) {
+	if (!is_ours(b, data)) {
 		unmap_stub(b);
 		return error_set(err, EPROTO,
 				 "the template is of another version of warm; 'warm stop' ends its daemon");
 	}
-	if (b->another_pid && data->old_pid == (uint32_t)getpid()) {
+	if (b->another_pid && root_of(data)->old_pid == (uint32_t)getpid()) {
 		unmap_stub(b);
 		return error_set(err, EAGAIN, "this process has the id that the program had in its build");
 	}

@@ -37,6 +37,9 @@ struct become {
 	const void *learn_prefix; /* struct stub_launch */
 	uint32_t learn_prefix_len, learn_size_at;
 	uint32_t learn_kinds; /* bit n: a clone of that stub_learn_kind() tells */
+	/* for programs that read their launch context as JSON: a file with it, or a negative errno below -1 with *err set */
+	int (*make_context)(int argc, char *const *argv, char *const *envp, const char *cwd,
+			    uint64_t generation, struct error *err);
 	int skeleton_fd; /* become a skeleton that takes orders there (engine/stub/skeleton.c); -1: the program */
 };
 
@@ -45,16 +48,5 @@ struct become {
  * Return: a negative errno with *err set, when this process is still as it was.
  */
 int become(const struct become *b, struct error *err);
-
-/**
- * become_json() - the launch context as one line of JSON (docs/adaptor.md), in a file of its own
- *
- * @cwd: NULL: this process's
- *
- * Bytes that are not UTF-8 become lone surrogates U+DC80..U+DCFF, as Python's surrogateescape has them.
- * Return: a descriptor at offset 0 (close-on-exec), or a negative errno below -1 with *err set
- */
-int become_json(int argc, char *const *argv, char *const *envp, const char *cwd, uint64_t generation,
-		struct error *err);
 
 #endif

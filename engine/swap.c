@@ -16,18 +16,17 @@
 #include <sys/syscall.h>
 
 #include "engine/base/fd.h"
-#include "engine/trace.h"
 
 #ifndef SYS_pidfd_getfd
 #define SYS_pidfd_getfd 438
 #endif
 
 /* a call that needs no more than its result. Return: that, or a negative errno with words */
-static int64_t call(struct seized *s, struct error *err, const char *what, long nr, uint64_t a, uint64_t b,
-		    uint64_t c, uint64_t d)
+static int64_t call(struct frozen_process *s, struct error *err, const char *what, long nr, uint64_t a,
+		    uint64_t b, uint64_t c, uint64_t d)
 {
 	int64_t result;
-	int r = seize_call(s, &result, err, nr, a, b, c, d, 0, 0);
+	int r = frozen_call(s, NULL, &result, err, nr, a, b, c, d, 0, 0);
 
 	if (r < 0)
 		return r;
@@ -36,12 +35,12 @@ static int64_t call(struct seized *s, struct error *err, const char *what, long 
 	return result;
 }
 
-static void quiet_close(struct seized *s, int *fd)
+static void quiet_close(struct frozen_process *s, int *fd)
 {
 	int64_t ignored;
 
 	if (*fd >= 0)
-		seize_call(s, &ignored, NULL, SYS_close, (uint64_t)*fd, 0, 0, 0, 0, 0);
+		frozen_call(s, NULL, &ignored, NULL, SYS_close, (uint64_t)*fd, 0, 0, 0, 0, 0);
 	*fd = -1;
 }
 
@@ -96,14 +95,14 @@ static int receive_files(struct swap *w, int sock, uint64_t scratch, struct erro
 	int64_t r;
 
 	letter_init(&l, scratch);
-	r = trace_write(w->s->pid, scratch, &l, sizeof(l));
+	r = frozen_write(w->s, scratch, &l, sizeof(l));
 	if (r < 0)
 		return error_errno(err, (int)r, "writing memory of process %d", w->s->pid);
 	r = call(w->s, err, "receiving descriptors (recvmsg)", SYS_recvmsg, (uint64_t)sock, scratch,
 		 MSG_CMSG_CLOEXEC | MSG_DONTWAIT, 0);
 	if (r < 0)
 		return (int)r;
-	r = trace_read(w->s->pid, scratch, &l, sizeof(l));
+	r = frozen_read(w->s, scratch, &l, sizeof(l));
 	if (r < 0)
 		return error_errno(err, (int)r, "reading memory of process %d", w->s->pid);
 	l.header.msg_control = &l.control;
@@ -125,20 +124,20 @@ static int pass_files(struct swap *w, struct error *err)
 {
 	int pair[2] = { -1, -1 };
 	uint64_t scratch;
-	int64_t r = seize_scratch(w->s, &scratch, err);
+	int64_t r = frozen_scratch(w->s, &scratch, err);
 	int ours;
 
 	if (r == 0)
 		r = call(w->s, err, "socketpair", SYS_socketpair, AF_UNIX, SOCK_DGRAM | SOCK_CLOEXEC, 0,
 			 scratch);
 	if (r == 0)
-		r = trace_read(w->s->pid, scratch, pair, sizeof(pair));
+		r = frozen_read(w->s, scratch, pair, sizeof(pair));
 	if (r < 0)
 		return (int)r;
 	ours = (int)syscall(SYS_pidfd_getfd, w->s->pidfd, pair[1], 0);
 	if (ours < 0)
 		r = errno == ENOSYS ? error_set(err, ENOSYS, "this kernel has no pidfd_getfd (Linux 5.6)")
-				    : seize_denied(w->s->pid, errno, err);
+				    : frozen_denied(w->s->pid, errno, err);
 	else
 		r = send_files(w, ours, err);
 	if (r == 0)
@@ -207,7 +206,7 @@ static int read_watches(struct swap *w, struct error *err)
 	snprintf(path, sizeof(path), "/proc/%d/fd", w->s->pid);
 	dir = opendir(path);
 	if (!dir)
-		return seize_denied(w->s->pid, errno, err);
+		return frozen_denied(w->s->pid, errno, err);
 	while (r == 0 && (entry = readdir(dir))) {
 		ssize_t n = readlinkat(dirfd(dir), entry->d_name, link, sizeof(link) - 1);
 
@@ -225,17 +224,17 @@ static int read_watches(struct swap *w, struct error *err)
 static int change_watches(struct swap *w, int op, struct error *err)
 {
 	uint64_t scratch;
-	int r = w->nwatches ? seize_scratch(w->s, &scratch, err) : 0;
+	int r = w->nwatches ? frozen_scratch(w->s, &scratch, err) : 0;
 
 	for (size_t i = 0; r == 0 && i < w->nwatches; i++) {
 		const struct swap_watch *watch = &w->watches[i];
 		struct epoll_event event = { .events = watch->events, .data.u64 = watch->data };
 		int64_t result;
 
-		r = trace_write(w->s->pid, scratch, &event, sizeof(event));
+		r = frozen_write(w->s, scratch, &event, sizeof(event));
 		if (r == 0)
-			r = seize_call(w->s, &result, err, SYS_epoll_ctl, (uint64_t)watch->epoll,
-				       (uint64_t)op, (uint64_t)watch->fd, scratch, 0, 0);
+			r = frozen_call(w->s, NULL, &result, err, SYS_epoll_ctl, (uint64_t)watch->epoll,
+					(uint64_t)op, (uint64_t)watch->fd, scratch, 0, 0);
 		if (r == 0 && op == EPOLL_CTL_ADD && result < 0)
 			r = error_errno(err, (int)result, "epoll_ctl in process %d", w->s->pid);
 	}

@@ -14,7 +14,7 @@
 #ifndef WARM_ENGINE_SWAP_H
 #define WARM_ENGINE_SWAP_H
 
-#include "engine/seize.h"
+#include "engine/frozen.h"
 
 #define SWAP_MAX 64 /* descriptors; and distinct files */
 
@@ -31,7 +31,7 @@ struct swap_watch {
 };
 
 struct swap {
-	struct seized *s; /* not owned */
+	struct frozen_process *s; /* not owned */
 	struct swap_fd fds[SWAP_MAX];
 	size_t nfds;
 	int files[SWAP_MAX]; /* ours: what is to be put there; the caller's */

@@ -15,11 +15,7 @@
 #include "engine/base/clock.h"
 #include "engine/base/fd.h"
 
-#ifndef PTRACE_EVENT_STOP
-#define PTRACE_EVENT_STOP 128
-#endif
-
-static struct tracee *find(const struct trace *tr, pid_t tid)
+struct tracee *trace_find(const struct trace *tr, pid_t tid)
 {
 	for (struct tracee *t = tr->list; t; t = t->next)
 		if (t->tid == tid)
@@ -104,8 +100,6 @@ static void forget(struct trace *tr, pid_t tid)
 int trace_start(struct trace **ret, const struct trace_ops *ops, void *data, int (*child)(void *arg),
 		void *arg, struct error *err)
 {
-	const long options = PTRACE_O_TRACESYSGOOD | PTRACE_O_TRACECLONE | PTRACE_O_TRACEFORK |
-			     PTRACE_O_TRACEVFORK | PTRACE_O_TRACEEXEC | PTRACE_O_EXITKILL;
 	struct trace *tr = calloc(1, sizeof(*tr));
 	int go[2];
 	char byte = 0;
@@ -135,7 +129,7 @@ int trace_start(struct trace **ret, const struct trace_ops *ops, void *data, int
 		_exit(child(arg));
 	}
 	close(go[0]);
-	if (ptrace(PTRACE_SEIZE, tr->root, 0, options) < 0) {
+	if (ptrace(PTRACE_SEIZE, tr->root, 0, TRACE_OPTIONS) < 0) {
 		int code = errno;
 
 		close(go[1]);
@@ -159,6 +153,8 @@ void trace_free(struct trace *tr)
 {
 	if (!tr)
 		return;
+	if (tr->frozen)
+		frozen_free(tr->frozen);
 	for (struct tracee *t = tr->list; t; t = t->next)
 		if (t->tid == t->tgid)
 			kill(t->tid, SIGKILL);
@@ -202,14 +198,18 @@ size_t trace_others(const struct trace *tr, pid_t *ret_pid)
 	return n;
 }
 
-static void resume(struct tracee *t)
+void trace_resume(struct tracee *t)
 {
 	int signal = t->signal;
 
 	t->signal = 0;
 	t->stop = STOP_NONE;
-	/* ESRCH: killed meanwhile; its end comes through waitpid */
-	ptrace(PTRACE_SYSCALL, t->tid, 0, signal);
+	/* ESRCH: killed meanwhile; its end comes through waitpid. In a group stop it stays, and tells when that ends */
+	if (frozen_is_stop_signal(t->stop_signal))
+		ptrace(PTRACE_LISTEN, t->tid, 0, 0);
+	else
+		ptrace(PTRACE_SYSCALL, t->tid, 0, signal);
+	t->stop_signal = 0;
 }
 
 int trace_breakpoint(struct trace *tr, int slot, uint64_t addr, struct error *err)
@@ -298,7 +298,7 @@ static int on_clone(struct trace *tr, const struct tracee *t, struct error *err)
 {
 	unsigned long tid;
 
-	if (ptrace(PTRACE_GETEVENTMSG, t->tid, 0, &tid) < 0 || find(tr, (pid_t)tid))
+	if (ptrace(PTRACE_GETEVENTMSG, t->tid, 0, &tid) < 0 || trace_find(tr, (pid_t)tid))
 		return 0;
 	/* its reports may also have come first, to the last of them */
 	if (syscall(SYS_tkill, (pid_t)tid, 0) < 0)
@@ -306,7 +306,7 @@ static int on_clone(struct trace *tr, const struct tracee *t, struct error *err)
 	return add(tr, (pid_t)tid) ? 0 : error_set(err, ENOMEM, "no memory for a tracee");
 }
 
-static int on_stop(struct trace *tr, struct tracee *t, int status, struct error *err)
+int trace_on_stop(struct trace *tr, struct tracee *t, int status, struct error *err)
 {
 	int signal = WSTOPSIG(status), event = status >> 16, slot;
 
@@ -322,8 +322,7 @@ static int on_stop(struct trace *tr, struct tracee *t, int status, struct error 
 	if (event == PTRACE_EVENT_EXEC)
 		return on_exec(tr, t, err);
 	if (event == PTRACE_EVENT_STOP) {
-		if (signal == SIGSTOP || signal == SIGTSTP || signal == SIGTTIN || signal == SIGTTOU)
-			ptrace(PTRACE_LISTEN, t->tid, 0, 0);
+		t->stop_signal = signal;
 		return 0;
 	}
 	if (event)
@@ -341,7 +340,7 @@ static int on_stop(struct trace *tr, struct tracee *t, int status, struct error 
 	return 0;
 }
 
-static int next_event(struct trace *tr, struct tracee **ret, int *ret_status, struct error *err)
+int trace_next_event(struct trace *tr, struct tracee **ret, int *ret_status, struct error *err)
 {
 	bool limited = !tr->freezing && (tr->limit_at_ns || tr->limit_quiet_ns);
 	int status;
@@ -353,7 +352,7 @@ static int next_event(struct trace *tr, struct tracee **ret, int *ret_status, st
 	if (tid < 0)
 		return errno == EINTR ? 0 : error_errno(err, errno, "waiting for the program");
 	*ret_status = status;
-	*ret = find(tr, tid);
+	*ret = trace_find(tr, tid);
 	if (WIFEXITED(status) || WIFSIGNALED(status)) {
 		unsigned int origin = *ret ? (*ret)->origin : 0;
 
@@ -378,94 +377,18 @@ int trace_run(struct trace *tr, struct error *err)
 {
 	for (struct tracee *t = tr->list; t; t = t->next)
 		if (t->stop != STOP_NONE)
-			resume(t);
+			trace_resume(t);
 	for (;;) {
 		struct tracee *t;
-		int status, r = next_event(tr, &t, &status, err);
+		int status, r = trace_next_event(tr, &t, &status, err);
 
 		if (r)
 			return r;
 		if (!t)
 			continue;
-		r = on_stop(tr, t, status, err);
+		r = trace_on_stop(tr, t, status, err);
 		if (r)
 			return r;
-		resume(t);
+		trace_resume(t);
 	}
-}
-
-static bool all_frozen(const struct trace *tr)
-{
-	for (const struct tracee *t = tr->list; t; t = t->next)
-		if (t->tgid == tr->root && !t->frozen)
-			return false;
-	return true;
-}
-
-/* about to make a call: taken back, to be made when it goes on */
-static int undo_entry(struct trace *tr, struct tracee *t, struct error *err)
-{
-	arch_regs regs;
-	int r = trace_skip(tr, t, err);
-
-	if (r == 0)
-		r = arch_get_regs(t->tid, &regs);
-	if (r < 0)
-		return r;
-	arch_make_again(&regs);
-	arch_leave_call(&regs);
-	return arch_set_regs(t->tid, &regs);
-}
-
-/*
- * Any stop will do for a thread that is to be frozen, because any stop takes the
- * place of the interrupt's own (ptrace_stop() clears JOBCTL_TRAP_STOP); but
- * a signal on its way is delivered first.
- */
-static int freeze_at_stop(struct trace *tr, struct tracee *t, struct error *err)
-{
-	if (t->signal) {
-		resume(t);
-		ptrace(PTRACE_INTERRUPT, t->tid, 0, 0);
-		return 0;
-	}
-	if (t->stop == STOP_EVENT && t->in_call) {
-		/* in the middle of clone(2) or the like: to its end, which comes at once */
-		resume(t);
-		return 0;
-	}
-	t->frozen = true;
-	return t->stop == STOP_ENTRY ? undo_entry(tr, t, err) : 0;
-}
-
-int trace_freeze(struct trace *tr, struct error *err)
-{
-	tr->freezing = true;
-	for (struct tracee *t = tr->list; t; t = t->next) {
-		if (t->tgid != tr->root)
-			continue;
-		if (t->stop != STOP_NONE)
-			t->frozen = true;
-		else
-			ptrace(PTRACE_INTERRUPT, t->tid, 0, 0);
-	}
-	while (!all_frozen(tr)) {
-		struct tracee *t;
-		int status, r = next_event(tr, &t, &status, err);
-
-		if (r < 0)
-			return r;
-		if (!t)
-			continue;
-		r = on_stop(tr, t, status, err);
-		if (r < 0)
-			return r;
-		if (t->tgid == tr->root)
-			r = freeze_at_stop(tr, t, err);
-		else
-			resume(t);
-		if (r < 0)
-			return r;
-	}
-	return 0;
 }

@@ -22,6 +22,7 @@
 #include <sys/types.h>
 
 #include "engine/base/error.h"
+#include "engine/remote.h"
 #include "regs.h" /* by architecture */
 
 #define TRACE_BREAKPOINTS 4
@@ -48,6 +49,7 @@ struct tracee {
 	unsigned int
 		making; /* what a thread or process that it makes in its present call gets as its origin */
 	int signal; /* to be delivered when it goes on */
+	int stop_signal; /* at rest in a group stop: its signal (SIGTRAP: none) */
 	bool foreign; /* the call that it enters is of another architecture: its number means something else */
 	int denied; /* trace_deny(): the negative errno that its call ends with; 0: none */
 	long nr; /* of the call it is in, or was in last */
@@ -56,6 +58,7 @@ struct tracee {
 	struct tracee *next;
 };
 
+struct frozen_process;
 struct trace;
 
 struct trace_ops {
@@ -91,8 +94,12 @@ int trace_run(struct trace *tr, struct error *err);
  */
 void trace_set_limit(struct trace *tr, uint64_t at_ns, uint64_t quiet_ns);
 
-/** trace_freeze() - stop all threads of the root process; system calls they are in are interrupted */
-int trace_freeze(struct trace *tr, struct error *err);
+/**
+ * trace_freeze() - stop all threads of the root process; system calls they are in are interrupted
+ * @ret: set on success; the trace owns it until it is let go (frozen_thaw(): trace_run() continues, frozen_kill())
+ * Return: 0. -EOPNOTSUPP: it has a seccomp filter that cannot be suspended. Other negative errno
+ */
+int trace_freeze(struct trace *tr, struct frozen_process **ret, struct error *err);
 
 /** trace_others() - how many processes other than the root's own are alive; *ret_pid: one of them */
 size_t trace_others(const struct trace *tr, pid_t *ret_pid);
@@ -150,8 +157,15 @@ int trace_skip(struct trace *tr, struct tracee *t, struct error *err);
  */
 int trace_deny(struct tracee *t, int error);
 
-int trace_read(pid_t pid, uint64_t addr, void *buf, size_t len);
-int trace_write(pid_t pid, uint64_t addr, const void *buf, size_t len);
+/** trace_read(), trace_write() - memory of a process that is traced, by its id: remote.h */
+static inline int trace_read(pid_t pid, uint64_t addr, void *buf, size_t len)
+{
+	return remote_read(pid, addr, buf, len);
+}
+static inline int trace_write(pid_t pid, uint64_t addr, const void *buf, size_t len)
+{
+	return remote_write(pid, addr, buf, len);
+}
 /** trace_read_string() - up to @size - 1 bytes and a NUL. Return: length, or -EFAULT, -ENAMETOOLONG */
 ssize_t trace_read_string(pid_t pid, uint64_t addr, char *buf, size_t size);
 

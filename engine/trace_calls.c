@@ -16,96 +16,19 @@
 #include "engine/base/fd.h"
 #include "engine/elf.h"
 
-/* a stop of exactly this tracee; others cannot run meanwhile, or keep their reports */
-static int wait_for(struct tracee *t, struct error *err)
-{
-	int status;
-	pid_t tid;
-
-	do
-		tid = waitpid(t->tid, &status, __WALL);
-	while (tid < 0 && errno == EINTR);
-	if (tid < 0)
-		return error_errno(err, errno, "waiting for a stopped thread");
-	if (!WIFSTOPPED(status))
-		return error_set(err, ESRCH, "the program was killed");
-	return WSTOPSIG(status);
-}
-
-static int to_syscall_stop(struct tracee *t, struct error *err)
-{
-	for (;;) {
-		int r;
-
-		if (ptrace(PTRACE_SYSCALL, t->tid, 0, 0) < 0)
-			return error_errno(err, errno, "resuming a thread");
-		r = wait_for(t, err);
-		if (r < 0)
-			return r;
-		if (r == (SIGTRAP | 0x80))
-			return 0;
-		/* an interrupt's own stop, or a signal that is put off */
-		if (r != SIGTRAP)
-			t->signal = r;
-	}
-}
-
-static int find_syscall_insn(struct trace *tr, struct error *err)
-{
-	_cleanup_free_ uint8_t *code = NULL;
-	uint64_t vdso;
-	ssize_t off;
-	const size_t size = 4096;
-	int r = elf_auxv(tr->root, AT_SYSINFO_EHDR, &vdso);
-
-	if (r < 0 || !vdso)
-		return error_set(err, ENOEXEC,
-				 "the program has no vDSO (is vdso=0 on the kernel's command line?)");
-	code = malloc(size);
-	if (!code)
-		return error_set(err, ENOMEM, "no memory");
-	r = trace_read(tr->root, vdso, code, size);
-	if (r < 0)
-		return error_errno(err, r, "reading the vDSO");
-	off = arch_find_syscall(code, size);
-	if (off < 0)
-		return error_set(err, ENOEXEC, "no system call instruction in the vDSO");
-	tr->syscall_insn = vdso + (uint64_t)off;
-	return 0;
-}
-
 int trace_syscall(struct trace *tr, struct tracee *t, int64_t *ret, struct error *err, long nr, uint64_t a,
 		  uint64_t b, uint64_t c, uint64_t d, uint64_t e, uint64_t f)
 {
-	const uint64_t args[6] = { a, b, c, d, e, f };
-	arch_regs saved, regs;
-	int r;
+	const struct remote_call call = { .nr = nr, .args = { a, b, c, d, e, f } };
+	arch_regs saved;
+	int r = tr->syscall_insn ? 0 : remote_find_insn(tr->root, &tr->syscall_insn, err);
 
-	if (!tr->syscall_insn) {
-		r = find_syscall_insn(tr, err);
-		if (r < 0)
-			return r;
-	}
+	if (r < 0)
+		return r;
 	r = arch_get_regs(t->tid, &saved);
 	if (r < 0)
 		return error_errno(err, r, "reading registers");
-	regs = saved;
-	arch_prepare_syscall(&regs, tr->syscall_insn, nr, args);
-	r = arch_set_regs(t->tid, &regs);
-	if (r < 0)
-		return error_errno(err, r, "writing registers");
-	for (int stops = 0; stops < 2; stops++) {
-		r = to_syscall_stop(t, err);
-		if (r < 0)
-			return r;
-	}
-	r = arch_get_regs(t->tid, &regs);
-	if (r == 0)
-		r = arch_set_regs(t->tid, &saved);
-	if (r < 0)
-		return error_errno(err, r, "restoring registers");
-	*ret = (int64_t)arch_result(&regs);
-	return 0;
+	return remote_call(t->tid, tr->syscall_insn, &saved, &call, ret, &t->signal, err);
 }
 
 /* one step of a call: 1 when it has returned, 0 to go on, or a negative errno */
@@ -118,9 +41,10 @@ static int call_step(struct tracee *t, uint64_t pc, uint64_t sp, struct error *e
 
 	if (ptrace(PTRACE_SYSCALL, t->tid, 0, 0) < 0)
 		return error_errno(err, errno, "resuming a thread");
-	stop = wait_for(t, err);
+	stop = remote_wait(t->tid, err);
 	if (stop < 0)
 		return stop;
+	stop = WSTOPSIG(stop);
 	r = arch_get_regs(t->tid, &regs);
 	if (r < 0)
 		return error_errno(err, r, "reading registers");
@@ -137,7 +61,7 @@ static int call_step(struct tracee *t, uint64_t pc, uint64_t sp, struct error *e
 	arch_leave_call(&regs);
 	r = arch_set_regs(t->tid, &regs);
 	if (r == 0)
-		r = to_syscall_stop(t, err);
+		r = remote_to_syscall_stop(t->tid, &t->signal, err);
 	return r < 0 ? r : error_set(err, EDEADLK, "another thread of it holds a lock of a library");
 }
 
@@ -183,7 +107,7 @@ int trace_skip(struct trace *tr, struct tracee *t, struct error *err)
 	arch_leave_call(&regs);
 	r = arch_set_regs(t->tid, &regs);
 	if (r == 0)
-		r = to_syscall_stop(t, err);
+		r = remote_to_syscall_stop(t->tid, &t->signal, err);
 	if (r == 0)
 		r = arch_set_regs(t->tid, &saved);
 	t->in_call = false;
@@ -214,37 +138,17 @@ int trace_step_out(struct trace *tr, const struct tracee *but, uint64_t start, u
 		while (r == 0 && arch_pc(&regs) > start && arch_pc(&regs) < end) {
 			if (ptrace(PTRACE_SINGLESTEP, t->tid, 0, 0) < 0)
 				return error_errno(err, errno, "stepping a thread");
-			r = wait_for(t, err);
+			r = remote_wait(t->tid, err);
 			if (r < 0)
 				return r;
 			/* a signal is put off */
-			if (r != SIGTRAP)
-				t->signal = r;
+			if (WSTOPSIG(r) != SIGTRAP)
+				t->signal = WSTOPSIG(r);
 			t->stop = STOP_EVENT;
 			r = arch_get_regs(t->tid, &regs);
 		}
 	}
 	return 0;
-}
-
-int trace_read(pid_t pid, uint64_t addr, void *buf, size_t len)
-{
-	struct iovec local = { buf, len }, remote = { (void *)addr, len };
-	ssize_t n = process_vm_readv(pid, &local, 1, &remote, 1, 0);
-
-	if (n < 0)
-		return -errno;
-	return (size_t)n == len ? 0 : -EFAULT;
-}
-
-int trace_write(pid_t pid, uint64_t addr, const void *buf, size_t len)
-{
-	struct iovec local = { (void *)buf, len }, remote = { (void *)addr, len };
-	ssize_t n = process_vm_writev(pid, &local, 1, &remote, 1, 0);
-
-	if (n < 0)
-		return -errno;
-	return (size_t)n == len ? 0 : -EFAULT;
 }
 
 ssize_t trace_read_string(pid_t pid, uint64_t addr, char *buf, size_t size)

@@ -7,8 +7,10 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <stdbool.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/mman.h>
 #include <sys/socket.h>
 #include <sys/time.h>
 #include <sys/un.h>
@@ -238,54 +240,77 @@ ssize_t client_receive(int fd, void *buf, size_t size, uint16_t type, unsigned i
 	return n;
 }
 
-static int receive_run(int fd, struct wire_run_reply *reply, unsigned int timeout_ms, int *fds,
-		       unsigned int max_fds, unsigned int *nfds, struct error *err)
+/* the launcher has no malloc(), and what is mapped once goes with its memory */
+static int make_room(struct client_files *files, unsigned int wanted, struct error *err)
+{
+	int *more;
+
+	if (!files->room)
+		files->fd = files->few;
+	if (wanted <= WIRE_MAX_FDS || wanted <= files->room)
+		return 0;
+	more = mmap(NULL, wanted * sizeof(*more), PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+	if (more == MAP_FAILED)
+		return error_errno(err, errno, "no memory for %u descriptors", wanted);
+	files->fd = more;
+	files->room = wanted;
+	return 0;
+}
+
+static bool makes_sense(const struct wire_run_reply *reply, size_t n, unsigned int count)
+{
+	uint32_t launched = 1 + (reply->terminal ? (uint32_t)WIRE_TERMINAL_FDS : 0);
+
+	if (n != sizeof(*reply) || reply->status >= WIRE_STATUS_COUNT || count > reply->nfds)
+		return false;
+	if (reply->status == WIRE_LAUNCHED)
+		return reply->nfds == launched;
+	return reply->status == WIRE_WARM || reply->nfds == 0;
+}
+
+/* the kernel takes SCM_MAX_FD descriptors in a packet: a template of more files comes in several */
+static int receive_run(int fd, struct wire_run_reply *reply, unsigned int timeout_ms,
+		       struct client_files *files, struct error *err)
 {
 	struct client_fds packet;
-	ssize_t n;
+	struct wire_header more;
+	ssize_t n = client_receive(fd, reply, sizeof(*reply), WIRE_RUN_REPLY, timeout_ms, &packet, err);
+	int r = n < 0 ? (int)n : 0;
 
-	n = client_receive(fd, reply, sizeof(*reply), WIRE_RUN_REPLY, timeout_ms, &packet, err);
-	if (n < 0)
-		return (int)n;
-	for (;;) {
-		struct wire_header more;
-
-		if (*nfds + packet.count > max_fds) {
-			close_all(&packet);
-			return error_set(err, EMFILE, "warmd sent more than %u descriptors", max_fds);
-		}
+	if (r == 0 && (!makes_sense(reply, (size_t)n, packet.count) || (!files && packet.count)))
+		r = error_set(err, EBADMSG, "the answer of warmd makes no sense");
+	if (r == 0 && files)
+		r = make_room(files, reply->nfds, err);
+	while (r == 0) {
 		for (unsigned int i = 0; i < packet.count; i++)
-			fds[(*nfds)++] = packet.fd[i];
-		if ((size_t)n != sizeof(*reply) || reply->status >= WIRE_STATUS_COUNT ||
-		    *nfds > reply->nfds ||
-		    (reply->status == WIRE_LAUNCHED &&
-		     reply->nfds != 1 + (reply->terminal ? (uint32_t)WIRE_TERMINAL_FDS : 0)) ||
-		    (reply->status != WIRE_WARM && reply->status != WIRE_LAUNCHED && reply->nfds != 0))
-			return error_set(err, EBADMSG, "the answer of warmd makes no sense");
-		if (*nfds == reply->nfds)
+			files->fd[files->count++] = packet.fd[i];
+		packet.count = 0;
+		if (reply->nfds == (files ? files->count : 0))
 			return 0;
 		n = client_receive(fd, &more, sizeof(more), WIRE_RUN_REPLY, timeout_ms, &packet, err);
 		if (n < 0)
-			return (int)n;
-		if (packet.count == 0)
-			return error_set(err, EBADMSG, "warmd sent %u of %u descriptors", *nfds, reply->nfds);
-		n = sizeof(*reply);
+			r = (int)n;
+		else if (packet.count == 0 || !files || packet.count > reply->nfds - files->count)
+			r = error_set(err, EBADMSG, "warmd sent %u of %u descriptors",
+				      files ? files->count : 0, reply->nfds);
 	}
+	close_all(&packet);
+	return r;
 }
 
-int client_receive_run(int fd, struct wire_run_reply *reply, unsigned int timeout_ms, int *fds,
-		       unsigned int max_fds, unsigned int *ret_nfds, struct error *err)
+int client_receive_run(int fd, struct wire_run_reply *reply, unsigned int timeout_ms,
+		       struct client_files *files, struct error *err)
 {
-	unsigned int nfds = 0;
 	int r;
 
-	r = receive_run(fd, reply, timeout_ms, fds, max_fds, &nfds, err);
+	if (files)
+		files->count = 0;
+	r = receive_run(fd, reply, timeout_ms, files, err);
 	if (r < 0) {
-		while (nfds > 0)
-			close(fds[--nfds]);
+		while (files && files->count > 0)
+			close(files->fd[--files->count]);
 		return r;
 	}
 	reply->reason[sizeof(reply->reason) - 1] = '\0';
-	*ret_nfds = nfds;
 	return 0;
 }

@@ -33,6 +33,14 @@ struct client_fds {
 	unsigned int count;
 };
 
+/* descriptors that came with an answer, in all its packets: as many as a template has files. The receiver owns them */
+struct client_files {
+	int *fd; /* few, which does for most templates, or mapped memory, for good */
+	unsigned int count;
+	unsigned int room; /* entries of mapped memory; 0: none is mapped yet */
+	int few[WIRE_MAX_FDS];
+};
+
 /**
  * client_connect() - connect to the warmd that listens in @dir
  * @timeout_ms: bound of connecting and of each later send and receive on the socket; at least 1
@@ -86,13 +94,12 @@ ssize_t client_receive(int fd, void *buf, size_t size, uint16_t type, unsigned i
 
 /**
  * client_receive_run() - the whole answer to WIRE_RUN, with the packets of further descriptors
- * @fds: room for @max_fds
- * @ret_nfds: descriptors received: reply->nfds; WIRE_LAUNCHED: the pidfd; else 0
+ * @files: gets them: reply->nfds; WIRE_LAUNCHED: the pidfd and a terminal's; else none. NULL: an answer with any is malformed
  *
  * reason is NUL-terminated on return. Errors as client_receive().
  */
-int client_receive_run(int fd, struct wire_run_reply *reply, unsigned int timeout_ms, int *fds,
-		       unsigned int max_fds, unsigned int *ret_nfds, struct error *err);
+int client_receive_run(int fd, struct wire_run_reply *reply, unsigned int timeout_ms,
+		       struct client_files *files, struct error *err);
 
 /** client_find() - path of program @name as client_start_daemon() looks for warmd. Return: 0 or -ENOENT, -ENAMETOOLONG. */
 int client_find(const char *name, char *path, size_t size);

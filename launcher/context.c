@@ -224,13 +224,42 @@ static char *put_cwd(char *at, const char *end)
 	return at + n;
 }
 
+/* name, readiness point, directory, arguments, environment. Return: behind them, or NULL with errno set */
+static char *put_strings(struct wire_run *run, char *at, const char *end, const char *const names[2],
+			 char **argv, char **envp)
+{
+	char *cwd;
+
+	at = put(at, end, names[0] ? names[0] : "");
+	if (at)
+		at = put(at, end, names[1] ? names[1] : "auto");
+	if (!at) {
+		errno = E2BIG;
+		return NULL;
+	}
+	cwd = put_cwd(at, end);
+	/* a launch hands its directory over as a descriptor, and a deleted one may be one */
+	if (!cwd && errno == ENOENT && (run->flags & WIRE_LAUNCH_APPEND))
+		cwd = put(at, end, "");
+	at = cwd;
+	if (!at)
+		return NULL;
+	for (uint32_t i = 0; at && i < run->argc; i++)
+		at = put(at, end, argv[i]);
+	for (; at && envp && envp[run->envc]; run->envc++)
+		at = put(at, end, envp[run->envc]);
+	if (!at)
+		errno = E2BIG;
+	return at;
+}
+
 size_t context_collect(void *buf, size_t size, uint32_t flags, const char *name, const char *ready, int argc,
 		       char **argv, char **envp)
 {
 	struct wire_run *run = buf;
-	char *strings, *at, *run_cwd;
+	const char *const names[2] = { name, ready };
+	char *strings, *at;
 	const char *end;
-	uint32_t envc = 0;
 	mode_t mask;
 
 	if (argc < 1 && !(flags & WIRE_LAUNCH_APPEND)) {
@@ -244,6 +273,8 @@ size_t context_collect(void *buf, size_t size, uint32_t flags, const char *name,
 		return 0;
 	}
 	memset(run, 0, sizeof(*run));
+	run->flags = flags;
+	run->argc = (uint32_t)argc;
 	strings = (char *)buf + sizeof(*run);
 	end = (char *)buf + size;
 	if (context_process(run, strings, (size_t)(end - strings)) < 0)
@@ -254,32 +285,9 @@ size_t context_collect(void *buf, size_t size, uint32_t flags, const char *name,
 	for (int fd = 0; fd < 3; fd++)
 		context_stdio(run, fd, fd);
 	collect_descriptors(run);
-
-	at = put(strings, end, name ? name : "");
-	if (at)
-		at = put(at, end, ready ? ready : "auto");
-	if (!at) {
-		errno = E2BIG;
-		return 0;
-	}
-	run_cwd = put_cwd(at, end);
-	/* a launch hands its directory over as a descriptor, and a deleted one may be one */
-	if (!run_cwd && errno == ENOENT && (flags & WIRE_LAUNCH_APPEND))
-		run_cwd = put(at, end, "");
-	at = run_cwd;
+	at = put_strings(run, strings, end, names, argv, envp);
 	if (!at)
 		return 0;
-	for (int i = 0; at && i < argc; i++)
-		at = put(at, end, argv[i]);
-	for (; at && envp && envp[envc]; envc++)
-		at = put(at, end, envp[envc]);
-	if (!at) {
-		errno = E2BIG;
-		return 0;
-	}
-	run->flags = flags;
-	run->argc = (uint32_t)argc;
-	run->envc = envc;
 	run->strings_size = (uint32_t)(at - strings);
 	run->header.magic = WIRE_MAGIC;
 	run->header.version = WIRE_VERSION_NUMBER;

@@ -4,26 +4,25 @@
 #define WARM_LAUNCHER_ENTER_H
 
 #include "engine/become.h"
+#include "launcher/client.h"
 #include "launcher/wire/protocol.h"
-
-#define ENTER_MAX_FILES 1024 /* STUB_MAX_FILES */
 
 /**
  * enter_template() - become the program, or its skeleton
  * @reply: of status WIRE_WARM
- * @files, @nfiles: the descriptors that came with it, at least 2
+ * @files: the descriptors that came with it, at least 2
  * @program: argc, argv, envp, cold_words, skeleton_fd are set; the rest is filled in here
  *
  * Return: a negative errno with *err set and the descriptors closed: nothing else has changed.
  */
-int enter_template(const struct wire_run_reply *reply, const int32_t *files, unsigned int nfiles,
+int enter_template(const struct wire_run_reply *reply, const struct client_files *files,
 		   struct become *program, struct error *err);
 
 /**
  * skeleton_main() - `warm skeleton FD CMD [ARG...]`, which only warmd executes
  *
  * A socket to warmd is at FD: the template comes in there as the answer to a run
- * message does, then orders (engine/stub/abi.h).
+ * message does, then orders (engine/stub/order.h).
  */
 int skeleton_main(int argc, char **argv, char **envp);
 

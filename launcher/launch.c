@@ -16,7 +16,7 @@
 #include "engine/base/basket.h"
 #include "engine/base/fd.h"
 #include "engine/base/packet.h"
-#include "engine/stub/abi.h"
+#include "engine/stub/order.h"
 #include "launcher/client.h"
 #include "launcher/context.h"
 #include "launcher/launch_cold.h"
@@ -63,19 +63,19 @@ static int open_beyond(void)
  * No answer in time, though warmd has the descriptors. From here on warmd cannot send one, and without an answer it launches nothing for `warm run`
  * (pool_give_order()); one that came meanwhile counts.
  */
-static int last_chance(struct launch *l, int *files, unsigned int max_files, unsigned int *ret_nfiles, int r)
+static int last_chance(struct launch *l, struct client_files *files, int r)
 {
 	shutdown(l->conn, SHUT_RD);
-	return client_receive_run(l->conn, &l->reply, 1, files, max_files, ret_nfiles, NULL) == 0 ? 0 : r;
+	return client_receive_run(l->conn, &l->reply, 1, files, NULL) == 0 ? 0 : r;
 }
 
-int launch_ask(struct launch *l, struct wire_run *run, int cgroup, unsigned int timeout_ms, int *files,
-	       unsigned int max_files, unsigned int *ret_nfiles, struct error *err)
+int launch_ask(struct launch *l, struct wire_run *run, int cgroup, unsigned int timeout_ms,
+	       struct client_files *files, struct error *err)
 {
 	struct iovec piece = { run, run->header.size };
 	int fds[WIRE_MAX_FDS], n = inherited(run, fds), basket = -EBADF, beyond, cwd, r;
 
-	*ret_nfiles = 0;
+	files->count = 0;
 	l->conn = l->pidfd = l->follow.signal_fd = -EBADF;
 	l->follow.terminal = (struct terminal)TERMINAL_NONE;
 	if (n < 0)
@@ -107,19 +107,19 @@ int launch_ask(struct launch *l, struct wire_run *run, int cgroup, unsigned int 
 	}
 	close(cwd);
 	if (r == 0) {
-		r = client_receive_run(l->conn, &l->reply, timeout_ms, files, max_files, ret_nfiles, err);
+		r = client_receive_run(l->conn, &l->reply, timeout_ms, files, err);
 		/* warmd hangs: what it has not taken is nobody's but ours again, whoever waits for a pipe's end of file */
 		if (r == -ETIMEDOUT && !basket_take_back(basket))
-			r = last_chance(l, files, max_files, ret_nfiles, r);
+			r = last_chance(l, files, r);
 	}
 	fd_close(basket);
 	if (r == 0 && l->reply.status == WIRE_LAUNCHED) {
-		l->pidfd = files[0];
+		l->pidfd = files->fd[0];
 		if (l->reply.terminal)
-			r = terminal_open(&l->follow.terminal, terminal_tty(run), files + 1,
+			r = terminal_open(&l->follow.terminal, terminal_tty(run), files->fd + 1,
 					  WIRE_TERMINAL_FDS, l->keys, terminal_interactive(run),
 					  !terminal_interactive(run), false, err);
-		*ret_nfiles = 0;
+		files->count = 0; /* they are the launch's */
 	}
 	if (r < 0)
 		launch_close(l);
@@ -296,6 +296,51 @@ static int not_launched(struct launch *l, const struct launch_options *o)
 	return launch_cold_run(&cold);
 }
 
+/* the words of the command line, in an environment that has room for those of --env. Return: 0, or -1 with *ret_status */
+static int read_options(int argc, char **argv, char **envp, struct launch_options *o, int *ret_status)
+{
+	size_t nenv = 0, room;
+
+	while (envp[nenv])
+		nenv++;
+	room = nenv + (size_t)argc + 1;
+	o->envp = calloc(room, sizeof(char *));
+	if (!o->envp) {
+		say("no memory", NULL, NULL);
+		*ret_status = EXIT_WARM;
+		return -1;
+	}
+	memcpy(o->envp, envp, nenv * sizeof(char *));
+	return parse(argc, argv, o, room, ret_status);
+}
+
+/* the message for warmd. Return: 0, or -1 when words were said; *ret_cgroup: a descriptor, -EBADF: none was asked for */
+static int fill_message(const struct launch_options *o, void *message, size_t size, struct launch *l,
+			int *ret_cgroup)
+{
+	struct wire_run *run = message;
+	struct error err = { 0 };
+
+	if (!context_collect(message, size, WIRE_LAUNCH_APPEND | WIRE_LAUNCH_ENV | WIRE_LAUNCH_COLD, o->name,
+			     "", o->argc, o->argv, o->envp)) {
+		say("the launch context: ", strerror(errno), NULL);
+		return -1;
+	}
+	if (terminal_keys(o->detach_keys, l->keys, &err) < 0) {
+		say(err.text, NULL, NULL);
+		return -1;
+	}
+	run->header.type = WIRE_LAUNCH;
+	if (o->detach)
+		run->flags |= WIRE_LAUNCH_DETACH;
+	*ret_cgroup = o->cgroup ? open(o->cgroup, O_PATH | O_DIRECTORY | O_CLOEXEC) : -EBADF;
+	if (o->cgroup && *ret_cgroup < 0) {
+		say(o->cgroup, ": ", strerror(errno));
+		return -1;
+	}
+	return 0;
+}
+
 int launch_main(int argc, char **argv, char **envp)
 {
 	static uint64_t message[WIRE_MAX_SIZE / 8];
@@ -303,43 +348,15 @@ int launch_main(int argc, char **argv, char **envp)
 	struct launch_options o = { 0 };
 	struct error err = { 0 };
 	struct launch l;
-	unsigned int nfiles;
-	size_t nenv = 0, room;
+	struct client_files files = { .count = 0 };
 	char number[16];
-	int files[1 + WIRE_TERMINAL_FDS], status, cgroup = -EBADF, r;
+	int status, cgroup, r;
 
-	while (envp[nenv])
-		nenv++;
-	room = nenv + (size_t)argc + 1;
-	o.envp = calloc(room, sizeof(char *));
-	if (!o.envp) {
-		say("no memory", NULL, NULL);
-		return EXIT_WARM;
-	}
-	memcpy(o.envp, envp, nenv * sizeof(char *));
-	if (parse(argc, argv, &o, room, &status) < 0)
+	if (read_options(argc, argv, envp, &o, &status) < 0)
 		return status;
-	if (!context_collect(message, sizeof(message),
-			     WIRE_LAUNCH_APPEND | WIRE_LAUNCH_ENV | WIRE_LAUNCH_COLD, o.name, "", o.argc,
-			     o.argv, o.envp)) {
-		say("the launch context: ", strerror(errno), NULL);
+	if (fill_message(&o, message, sizeof(message), &l, &cgroup) < 0)
 		return EXIT_WARM;
-	}
-	if (terminal_keys(o.detach_keys, l.keys, &err) < 0) {
-		say(err.text, NULL, NULL);
-		return EXIT_WARM;
-	}
-	run->header.type = WIRE_LAUNCH;
-	if (o.detach)
-		run->flags |= WIRE_LAUNCH_DETACH;
-	if (o.cgroup) {
-		cgroup = open(o.cgroup, O_PATH | O_DIRECTORY | O_CLOEXEC);
-		if (cgroup < 0) {
-			say(o.cgroup, ": ", strerror(errno));
-			return EXIT_WARM;
-		}
-	}
-	r = launch_ask(&l, run, cgroup, LAUNCH_MS, files, 1 + WIRE_TERMINAL_FDS, &nfiles, &err);
+	r = launch_ask(&l, run, cgroup, LAUNCH_MS, &files, &err);
 	if (r < 0) {
 		say("launch: ", err.text, NULL);
 		return EXIT_WARM;
@@ -357,6 +374,6 @@ int launch_main(int argc, char **argv, char **envp)
 		say("launch: warmd died before the clone had its launch", NULL, NULL);
 		return EXIT_WARM;
 	}
-	nenv = (size_t)snprintf(number, sizeof(number), "%u\n", l.reply.pid);
-	return write_full(STDOUT_FILENO, number, nenv) == 0 ? 0 : EXIT_WARM;
+	r = snprintf(number, sizeof(number), "%u\n", l.reply.pid);
+	return write_full(STDOUT_FILENO, number, (size_t)r) == 0 ? 0 : EXIT_WARM;
 }

@@ -6,6 +6,7 @@
 #include <stddef.h>
 
 #include "engine/base/error.h"
+#include "launcher/client.h"
 #include "launcher/follow.h"
 #include "launcher/wire/protocol.h"
 
@@ -22,13 +23,13 @@ struct launch {
  * launch_ask() - have warmd launch a clone with this process's descriptors and directory
  * @run: as context_collect() leaves it, with type, flags and tag set; cut to header.size
  * @cgroup: where the clone starts: a cgroup's directory; -EBADF: where warmd is
- * @files, @max_files, @ret_nfiles: for an answer of status WIRE_WARM: its descriptors; at least 1 + WIRE_TERMINAL_FDS
+ * @files: for an answer of status WIRE_WARM: its descriptors
  * @timeout_ms: bound of the answer
  *
  * Return: 0 with l->reply set, whatever its status; then launch_finish() if it is WIRE_LAUNCHED, else launch_close().
  */
-int launch_ask(struct launch *l, struct wire_run *run, int cgroup, unsigned int timeout_ms, int *files,
-	       unsigned int max_files, unsigned int *ret_nfiles, struct error *err);
+int launch_ask(struct launch *l, struct wire_run *run, int cgroup, unsigned int timeout_ms,
+	       struct client_files *files, struct error *err);
 
 #define LAUNCH_NOT_BEGUN (-1)
 

@@ -15,7 +15,7 @@
 #include "engine/base/facts.h"
 #include "engine/base/clock.h"
 #include "engine/base/fd.h"
-#include "engine/stub/abi.h"
+#include "engine/stub/order.h"
 
 #define TAKEN_WORDS 128 /* bytes of arguments that warmd is told, for `warm explain` */
 #define TAKEN_ARGS  16

@@ -34,24 +34,32 @@ static void followed(sigset_t *set)
 	}
 }
 
-/* as warmd does: the answer, and more packets if there are too many descriptors for one */
-static int send_template(int sock, const struct restored_launch *l)
+/*
+ * As warmd does: the answer, and more packets if there are too many descriptors for one. The last descriptor is the other
+ * end of the socket, which holds a place for it among those that the stub closes.
+ */
+static int send_template(int sock, int theirs, const struct restored_launch *l)
 {
+	_cleanup_free_ int *fds = calloc(l->nfds + 1, sizeof(*fds));
+	unsigned int nfds = l->nfds + 1, sent = 0;
 	struct wire_run_reply reply = l->reply;
 	struct iovec whole = { &reply, sizeof(reply) }, more = { &reply.header, sizeof(reply.header) };
-	unsigned int sent = 0;
 	int r = 0;
 
+	if (!fds)
+		return -ENOMEM;
+	memcpy(fds, l->fds, l->nfds * sizeof(*fds));
+	fds[l->nfds] = theirs;
 	reply.header = (struct wire_header){ WIRE_MAGIC, WIRE_VERSION_NUMBER, WIRE_RUN_REPLY, sizeof(reply),
 					     0 };
 	reply.status = WIRE_WARM;
-	reply.nfds = l->nfds;
-	while (r == 0 && (sent == 0 || sent < l->nfds)) {
-		unsigned int n = l->nfds - sent < WIRE_MAX_FDS ? l->nfds - sent : WIRE_MAX_FDS;
+	reply.nfds = nfds;
+	while (r == 0 && sent < nfds) {
+		unsigned int n = nfds - sent < WIRE_MAX_FDS ? nfds - sent : WIRE_MAX_FDS;
 
 		if (sent)
 			reply.header.size = sizeof(reply.header);
-		r = packet_send(sock, sent ? &more : &whole, 1, l->fds + sent, n, 0);
+		r = packet_send(sock, sent ? &more : &whole, 1, fds + sent, n, 0);
 		sent += n;
 	}
 	return r;
@@ -165,8 +173,8 @@ int restored_begin(const struct restored_launch *l, struct restored *ret, struct
 	r.pid = make_process(l, path, argv, theirs, &r);
 	if (r.pid < 0)
 		return error_errno(err, r.pid, "making a process");
+	code = send(ours, "", 1, MSG_NOSIGNAL) < 0 ? -errno : send_template(ours, theirs, l);
 	theirs = fd_close(theirs);
-	code = send(ours, "", 1, MSG_NOSIGNAL) < 0 ? -errno : send_template(ours, l);
 	if (code < 0) {
 		kill(r.pid, SIGKILL);
 		waitpid(r.pid, NULL, 0);

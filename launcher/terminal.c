@@ -10,7 +10,7 @@
 #include <unistd.h>
 
 #include "engine/base/fd.h"
-#include "engine/stub/abi.h"
+#include "engine/stub/order.h"
 #include "pty/pty.h"
 #include "pty/raw.h"
 

@@ -86,7 +86,6 @@ int tool_run_request(uint32_t flags, const char *name, const char *ready, unsign
 {
 	_cleanup_free_ void *packet = malloc(WIRE_MAX_SIZE);
 	_cleanup_close_ int fd = -EBADF;
-	unsigned int nfds;
 	size_t size;
 	int r;
 
@@ -107,7 +106,7 @@ int tool_run_request(uint32_t flags, const char *name, const char *ready, unsign
 	r = client_send(fd, packet, size, err);
 	if (r < 0)
 		return r;
-	return client_receive_run(fd, ret, timeout_ms, NULL, 0, &nfds, err);
+	return client_receive_run(fd, ret, timeout_ms, NULL, err);
 }
 
 int tool_inspected(const char *name, Warm__ControlReply **ret_reply, Warm__Template **ret,

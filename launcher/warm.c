@@ -138,7 +138,6 @@ const char *status_word(uint32_t status)
 }
 
 static uint64_t message[WIRE_MAX_SIZE / 8];
-static int32_t files[ENTER_MAX_FILES];
 
 /* what the stub executes if it fails, when this process is no launcher any more: COLD_FAILED is for it alone */
 #define COLD_FAILED "--cold="
@@ -148,8 +147,8 @@ static const char *const cold_verbose[] = {
 	"warm", "run", "-v", COLD_FAILED "the launch failed", "--", NULL
 };
 
-static int enter(const struct run_options *o, const struct wire_run_reply *reply, unsigned int nfds,
-		 char **envp)
+static int enter(const struct run_options *o, const struct wire_run_reply *reply,
+		 const struct client_files *files, char **envp)
 {
 	const struct wire_run *run = (const struct wire_run *)message;
 	struct error err = { 0 };
@@ -168,16 +167,16 @@ static int enter(const struct run_options *o, const struct wire_run_reply *reply
 
 	if (o->verbose)
 		say("launching from template ", reply->reason, NULL);
-	enter_template(reply, files, nfds, &b, &err);
+	enter_template(reply, files, &b, &err);
 	return not_warm(o, err.text);
 }
 
-/* @nfds: descriptors that came with the answer; the connection is closed */
-static int by_answer(const struct run_options *o, const struct wire_run_reply *reply, unsigned int nfds,
-		     char **envp)
+/* @files: descriptors that came with the answer; the connection is closed */
+static int by_answer(const struct run_options *o, const struct wire_run_reply *reply,
+		     const struct client_files *files, char **envp)
 {
-	if (reply->status == WIRE_WARM && nfds >= 2)
-		return enter(o, reply, nfds, envp);
+	if (reply->status == WIRE_WARM && files->count >= 2)
+		return enter(o, reply, files, envp);
 	return not_warm(o, reply->reason[0] ? reply->reason : status_word(reply->status));
 }
 
@@ -185,10 +184,10 @@ static int by_answer(const struct run_options *o, const struct wire_run_reply *r
 static int run_pool(const struct run_options *o, char **envp)
 {
 	struct wire_run *run = (struct wire_run *)message;
+	struct client_files files = { .count = 0 };
 	struct error err = { 0 };
 	struct launch l = { .keys = "" }; /* nothing but the program sees what is typed */
-	unsigned int nfds;
-	int r = launch_ask(&l, run, -EBADF, ANSWER_MS, files, ENTER_MAX_FILES, &nfds, &err);
+	int r = launch_ask(&l, run, -EBADF, ANSWER_MS, &files, &err);
 
 	run->flags &= ~(uint32_t)(WIRE_RUN_POOL | WIRE_LAUNCH_TERMINAL | WIRE_LAUNCH_BACKGROUND);
 	if (r == -E2BIG)
@@ -211,7 +210,7 @@ static int run_pool(const struct run_options *o, char **envp)
 	/* what a child of warmd cannot have, this process may */
 	if (l.reply.status == WIRE_COLD_MISMATCH || l.reply.status == WIRE_COLD_ERROR)
 		return -1;
-	return by_answer(o, &l.reply, nfds, envp);
+	return by_answer(o, &l.reply, &files, envp);
 }
 
 /* @ret_child: who has connected, if it is not this process; else 0. Return: a descriptor, or a negative errno with *err set */
@@ -231,7 +230,7 @@ static int open_run(pid_t *ret_child, struct error *err)
 }
 
 /* Return: as client_receive_run() */
-static int ask(int fd, size_t size, pid_t child, struct wire_run_reply *reply, unsigned int *ret_nfds,
+static int ask(int fd, size_t size, pid_t child, struct wire_run_reply *reply, struct client_files *files,
 	       struct error *err)
 {
 	int r;
@@ -241,22 +240,23 @@ static int ask(int fd, size_t size, pid_t child, struct wire_run_reply *reply, u
 	((struct wire_run *)message)->tag = child ? (uint32_t)getpid() : 0;
 	r = client_send(fd, message, size, err);
 	if (r == 0)
-		r = client_receive_run(fd, reply, ANSWER_MS, files, ENTER_MAX_FILES, ret_nfds, err);
+		r = client_receive_run(fd, reply, ANSWER_MS, files, err);
 	/* a warmd of another version closes behind its answer to WIRE_LOOK; that it left something unread is told first: unix(7) */
 	if (r == -ECONNRESET)
-		r = client_receive_run(fd, reply, ANSWER_MS, files, ENTER_MAX_FILES, ret_nfds, err);
+		r = client_receive_run(fd, reply, ANSWER_MS, files, err);
 	return r;
 }
 
 static int run_warm(const struct run_options *o, int argc, char **argv, char **envp)
 {
 	struct wire_run_reply reply;
+	struct client_files files;
 	struct error err = { 0 };
-	unsigned int nfds = 0;
 	pid_t child = 0;
 	size_t size;
 	int fd = -EBADF, r = 0;
 
+	files.room = files.count = 0;
 	if (!o->pool)
 		r = fd = open_run(&child, &err);
 	else if (capable())
@@ -276,12 +276,12 @@ static int run_warm(const struct run_options *o, int argc, char **argv, char **e
 		r = fd = open_run(&child, &err);
 	}
 	if (r >= 0)
-		r = ask(fd, size, child, &reply, &nfds, &err);
+		r = ask(fd, size, child, &reply, &files, &err);
 	if (fd >= 0)
 		close(fd);
 	if (child)
 		capable_done(child);
-	return r < 0 ? not_warm(o, err.text) : by_answer(o, &reply, nfds, envp);
+	return r < 0 ? not_warm(o, err.text) : by_answer(o, &reply, &files, envp);
 }
 
 static int usage(const char *what, const char *word)

@@ -4,6 +4,7 @@
 #include <fcntl.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/resource.h>
 #include <sys/socket.h>
 
 #include "engine/base/fd.h"
@@ -34,9 +35,16 @@ static void outgoing_free(struct outgoing *o)
 	free(o);
 }
 
+size_t outgoing_max_fds(void)
+{
+	struct rlimit files;
+
+	return getrlimit(RLIMIT_NOFILE, &files) < 0 ? 0 : (size_t)files.rlim_cur / 2;
+}
+
 static bool is_full(const struct connection *c, size_t len, size_t nfds)
 {
-	return c->noutgoing >= OUTGOING_MAX_PACKETS || c->outgoing_fds + nfds > OUTGOING_MAX_FDS ||
+	return c->noutgoing >= OUTGOING_MAX_PACKETS || c->outgoing_fds + nfds > outgoing_max_fds() ||
 	       c->outgoing_bytes + sizeof(struct outgoing) + len > OUTGOING_MAX_BYTES;
 }
 

@@ -127,11 +127,11 @@ void connection_end(struct connection *c);
 
 /*
  * What waits for one client at most. Ends of clones are 32 bytes: a program may leave those of as many clones
- * unread as a machine has processes. Descriptors are warmd's own, and scarce: RLIMIT_NOFILE.
+ * unread as a machine has processes. Descriptors are warmd's own: at most half of what it may have (RLIMIT_NOFILE).
  */
 #define OUTGOING_MAX_PACKETS 65536
 #define OUTGOING_MAX_BYTES   (16u << 20) /* with what is kept beside them */
-#define OUTGOING_MAX_FDS     512
+size_t outgoing_max_fds(void);
 
 /**
  * connection_send() - a packet, as soon as the client reads

@@ -5,9 +5,11 @@
 #include <assert.h>
 #include <errno.h>
 #include <limits.h>
+#include <stdbool.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 static const char *const kind_names[] = {
 	[KIND_FLOOR] = "floor", [KIND_TRUE] = "true",	[KIND_COLD] = "cold",
@@ -63,9 +65,37 @@ static int read_file(const char *path, char **ret, size_t *ret_size)
 static void entry_free(struct entry *e)
 {
 	free(e->argv);
+	free(e->env);
 	free(e->expect);
 	free(e->line);
 	samples_free(&e->samples);
+}
+
+/* the words in front of the command that set variables. Return: how many, or -ENOMEM */
+static int take_variables(struct entry *e, size_t argc)
+{
+	size_t n = 0, own = 0, kept = 0;
+
+	while (n < argc && strchr(e->argv[n], '=') && strchr(e->argv[n], '=') < strchrnul(e->argv[n], '/'))
+		n++;
+	if (!n)
+		return 0;
+	while (environ[own])
+		own++;
+	e->env = calloc(n + own + 1, sizeof(*e->env));
+	if (!e->env)
+		return -ENOMEM;
+	for (size_t i = 0; i < own; i++) {
+		bool replaced = false;
+
+		for (size_t k = 0; k < n; k++)
+			replaced |= !strncmp(environ[i], e->argv[k], strcspn(e->argv[k], "=") + 1);
+		if (!replaced)
+			e->env[kept++] = environ[i];
+	}
+	memcpy(e->env + kept, e->argv, n * sizeof(*e->env));
+	memmove(e->argv, e->argv + n, (argc - n + 1) * sizeof(*e->argv));
+	return (int)n;
 }
 
 /* Takes line on success. On failure *what says which field is wrong. */
@@ -94,10 +124,6 @@ static int entry_parse(char *line, struct entry *ret, const char **what)
 	if (parse_number(fields[3], 0, 255, &status) < 0)
 		return -EINVAL;
 	e.status = status;
-	*what = "the command is not a path";
-	if (!strchr(rest, '/') || strchr(rest, '/') > strchrnul(rest, '\t'))
-		return -EINVAL;
-
 	size_t argc = 1;
 
 	for (const char *p = rest; *p; p++)
@@ -108,11 +134,22 @@ static int entry_parse(char *line, struct entry *ret, const char **what)
 		return -ENOMEM;
 	for (size_t i = 0; i < argc; i++)
 		e.argv[i] = strsep(&rest, "\t");
+	r = take_variables(&e, argc);
+	if (r >= 0) {
+		*what = "the command is not a path";
+		r = e.argv[0] && strchr(e.argv[0], '/') ? 0 : -EINVAL;
+	}
+	if (r < 0) {
+		free(e.argv);
+		free(e.env);
+		return r;
+	}
 	*what = "the file with the expected output cannot be read";
 	if (strcmp(fields[4], "-") != 0) {
 		r = read_file(fields[4], &e.expect, &e.expect_size);
 		if (r < 0) {
 			free(e.argv);
+			free(e.env);
 			return r;
 		}
 	}

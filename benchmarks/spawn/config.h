@@ -2,7 +2,7 @@
 /*
  * config.h - what to measure: one entry a line, fields separated by one tab:
  *
- *     NAME  KIND  STRIDE  STATUS  EXPECT  ARGV0  ARGV1 ...
+ *     NAME  KIND  STRIDE  STATUS  EXPECT  [VARIABLE=VALUE ...]  ARGV0  ARGV1 ...
  *
  * KIND    floor | true | cold | warm | other; ratios are taken to the entries
  *         of kind floor and true, and from cold to warm of the same NAME
@@ -10,6 +10,7 @@
  * STATUS  the exit status that is right
  * EXPECT  a file with the very bytes that stdout must carry; "-": none
  *
+ * VARIABLE: of that entry's environment, in place of this process's own.
  * ARGV0 must be a path: nothing is looked up on PATH while the clock runs.
  * Empty lines and lines that start with # are skipped.
  */
@@ -32,6 +33,7 @@ struct entry {
 	unsigned stride;
 	int status;
 	char **argv;
+	char **env; /* NULL: this process's */
 	char *expect;
 	size_t expect_size;
 	/* results */

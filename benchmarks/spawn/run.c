@@ -134,7 +134,7 @@ static void timed_run(struct runner *r, const struct entry *e, const posix_spawn
 	pid_t pid;
 	uint64_t start = now();
 
-	o.spawn_error = posix_spawn(&pid, e->argv[0], actions, NULL, e->argv, environ);
+	o.spawn_error = posix_spawn(&pid, e->argv[0], actions, NULL, e->argv, e->env ? e->env : environ);
 	if (o.spawn_error) {
 		if (pipe_out >= 0)
 			close(pipe_out);

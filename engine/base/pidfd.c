@@ -1,17 +1,17 @@
 /* SPDX-License-Identifier: MIT */
 #include "engine/base/pidfd.h"
-#include "engine/base/proc_path.h"
 
 #include <errno.h>
 #include <fcntl.h>
 #include <signal.h>
 #include <stdint.h>
-#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
 #include <sys/ioctl.h>
 #include <sys/syscall.h>
+
+#include "engine/base/proc_path.h"
 
 #ifndef SYS_pidfd_send_signal
 #define SYS_pidfd_send_signal 424

@@ -11,7 +11,7 @@
 #include <sys/sysmacros.h>
 
 #include "engine/base/fd.h"
-#include "engine/seize.h"
+#include "engine/frozen.h"
 
 #define PTY_MAJOR 136 /* to 143: Documentation/admin-guide/devices.txt */
 
@@ -207,7 +207,7 @@ int steal_find(struct steal *ret, pid_t pid, struct error *err)
 		st.target = *found;
 		r = check(&st, err);
 	} else {
-		r = seize_denied(pid, ESRCH, err);
+		r = frozen_denied(pid, ESRCH, err);
 	}
 	if (r == 0)
 		r = choose(&st, err);

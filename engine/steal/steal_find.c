@@ -16,7 +16,7 @@
 #include "engine/base/fd.h"
 #include "engine/base/pidfd.h"
 #include "engine/proc.h"
-#include "engine/seize.h"
+#include "engine/frozen.h"
 
 #ifndef SYS_pidfd_getfd
 #define SYS_pidfd_getfd 438
@@ -156,7 +156,7 @@ ssize_t steal_tty_fds(pid_t pid, dev_t tty, struct steal_fd *fds, size_t room, s
 	DIR *dir = open_fds(pid);
 
 	if (!dir)
-		return errno == ENOENT ? 0 : seize_denied(pid, errno, err);
+		return errno == ENOENT ? 0 : frozen_denied(pid, errno, err);
 	while (n < room && (entry = readdir(dir))) {
 		int fd = (int)strtol(entry->d_name, NULL, 10), flags;
 		struct stat st;
@@ -207,7 +207,7 @@ static int look_at(struct steal *st, pid_t pid, DIR *dir, struct error *err)
 			continue;
 		r = is_master(pid, fd, st->target.session);
 		if (r < 0)
-			return seize_denied(pid, -r, err);
+			return frozen_denied(pid, -r, err);
 		if (r == 0)
 			continue;
 		if (st->nholders == STEAL_HOLDERS_MAX)
@@ -233,7 +233,7 @@ static int nobody(const struct steal *st, struct error *err)
 			"attach --steal' as root");
 	dir = open_fds(parent->pid);
 	if (!dir && (errno == EACCES || errno == EPERM))
-		seize_denied(parent->pid, EPERM, &why);
+		frozen_denied(parent->pid, EPERM, &why);
 	if (dir)
 		closedir(dir);
 	return error_set(

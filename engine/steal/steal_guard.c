@@ -13,7 +13,7 @@
 #include "engine/base/clock.h"
 #include "engine/base/fd.h"
 #include "engine/proc.h"
-#include "engine/seize.h"
+#include "engine/frozen.h"
 
 #ifndef PTRACE_EVENT_STOP
 #define PTRACE_EVENT_STOP 128
@@ -51,7 +51,7 @@ void steal_guard_begin(struct steal_guard *g, const struct steal *st, pid_t pid)
 		add_holder(g, st->holders[i].pid);
 	g->traced = ptrace(PTRACE_SEIZE, pid, 0, 0) == 0;
 	/* the report of the stop it is in, which is none for steal_guard_look() */
-	if (g->traced && stopped && seize_wait(pid, &status, clock_ms() + SEIZE_STOP_MS) == 0)
+	if (g->traced && stopped && frozen_wait(pid, &status, clock_ms() + FROZEN_STOP_MS) == 0)
 		ptrace(PTRACE_LISTEN, pid, 0, 0);
 	if (stopped)
 		kill(pid, SIGCONT);
@@ -140,7 +140,7 @@ void steal_guard_end(struct steal_guard *g)
 	g->traced = false;
 	/* only one that is stopped can be let go; if it does not come now, the end of this process lets it go */
 	ptrace(PTRACE_INTERRUPT, g->pid, 0, 0);
-	if (seize_wait(g->pid, &status, clock_ms() + SEIZE_STOP_MS) < 0 || !WIFSTOPPED(status))
+	if (frozen_wait(g->pid, &status, clock_ms() + FROZEN_STOP_MS) < 0 || !WIFSTOPPED(status))
 		return;
 	ptrace(PTRACE_DETACH, g->pid, 0, status >> 16 == PTRACE_EVENT_STOP ? 0 : WSTOPSIG(status));
 }

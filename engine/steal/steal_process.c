@@ -30,7 +30,6 @@
 #include "engine/base/fd.h"
 #include "engine/proc.h"
 #include "engine/swap.h"
-#include "engine/trace.h"
 
 #ifndef SYS_pidfd_getfd
 #define SYS_pidfd_getfd 438
@@ -45,7 +44,7 @@
 
 struct job {
 	const struct steal *st;
-	struct seized *s;
+	struct frozen_process *s;
 	struct swap swap;
 	int master, old_tty; /* ours */
 	struct termios settings;
@@ -55,7 +54,7 @@ struct job {
 
 static void job_done(struct job *j)
 {
-	seize_close(j->s);
+	frozen_thaw(j->s);
 	for (size_t i = 0; i < j->swap.nfiles; i++)
 		fd_close(j->swap.files[i]);
 	fd_close(j->master);
@@ -123,7 +122,7 @@ static int plan_descriptors(struct job *j, struct error *err)
 	if (r < 0)
 		return r;
 	j->old_tty = (int)syscall(SYS_pidfd_getfd, j->s->pidfd, fds[0].fd, 0);
-	return j->old_tty < 0 ? seize_denied(pid, errno, err) : 0;
+	return j->old_tty < 0 ? frozen_denied(pid, errno, err) : 0;
 }
 
 /* --- as by Ctrl-Z --------------------------------------------------------------- */
@@ -152,7 +151,7 @@ static bool stops_now(const struct job *j, int signal)
 	       !in_set(j->s->pid, "SigCgt:", signal);
 }
 
-static bool all_stopped(const struct seized *s)
+static bool all_stopped(const struct frozen_process *s)
 {
 	for (size_t i = 0; i < s->n; i++)
 		if (!s->threads[i].stopped)
@@ -163,16 +162,16 @@ static bool all_stopped(const struct seized *s)
 /* Return: 0: all threads are in a group stop. -ETIMEDOUT, -ESRCH */
 static int await_group_stop(struct job *j, uint64_t deadline)
 {
-	struct seized_thread *t;
+	struct frozen_thread *t;
 	int signal, r = 0;
 
 	while (r == 0 && !(j->s->n && all_stopped(j->s))) {
-		r = seize_next(j->s, deadline, &t, &signal);
+		r = frozen_next(j->s, deadline, &t, &signal);
 		if (r < 0 || !signal)
 			continue;
 		if (stops_now(j, signal))
 			read_settings(j);
-		seize_deliver(t, signal);
+		frozen_deliver(t, signal);
 	}
 	return r;
 }
@@ -224,7 +223,7 @@ static int64_t call(struct job *j, struct error *err, const char *what, long nr,
 		    uint64_t c)
 {
 	int64_t result;
-	int r = seize_call(j->s, &result, err, nr, a, b, c, 0, 0, 0);
+	int r = frozen_call(j->s, NULL, &result, err, nr, a, b, c, 0, 0, 0);
 
 	if (r < 0)
 		return r;
@@ -262,9 +261,9 @@ static int64_t hand_back_terminal(struct job *j, pid_t group, struct error *err)
 	if (read_file(path, &text, NULL) == 0 && steal_parse_stat(text, &now) == 0 &&
 	    now.foreground != now.group)
 		return 0;
-	r = seize_scratch(j->s, &scratch, err);
+	r = frozen_scratch(j->s, &scratch, err);
 	if (r == 0)
-		r = trace_write(j->s->pid, scratch, &group, sizeof(group));
+		r = frozen_write(j->s, scratch, &group, sizeof(group));
 	if (r < 0)
 		return r;
 	/* not from the background, for once: SIGTTOU is blocked, as all are */
@@ -289,7 +288,7 @@ static int leave_session(struct job *j, struct error *err)
 	r = call(j, err, "setsid", SYS_setsid, 0, 0, 0);
 	if (r < 0) {
 		if (leads)
-			seize_call(j->s, &ignored, NULL, SYS_setpgid, 0, 0, 0, 0, 0, 0);
+			frozen_call(j->s, NULL, &ignored, NULL, SYS_setpgid, 0, 0, 0, 0, 0, 0);
 		return (int)r;
 	}
 	/* nobody else can have it, we have just made it; still, without one the process lives on as it is */
@@ -336,11 +335,11 @@ static int prepare(struct job *j, const struct winsize *size, struct error *err)
 	int r = open_pty(j, size, err);
 
 	if (r == 0)
-		r = seize_open(&j->s, j->st->target.pid, err);
+		r = frozen_seize(&j->s, j->st->target.pid, err);
 	if (r == 0)
 		r = plan_descriptors(j, err);
 	if (r == 0)
-		r = seize_stop(j->s, err);
+		r = frozen_stop(j->s, err);
 	j->swap.s = j->s;
 	if (r == 0)
 		r = swap_prepare(&j->swap, err);
@@ -355,10 +354,10 @@ static int take(struct job *j, struct error *err)
 	int r = 0;
 
 	if (foreground && !stopped && !steal_group_orphaned(&j->st->all, t->group)) {
-		seize_run(j->s);
+		frozen_run(j->s);
 		r = suspend(j, err);
 		if (r == 0 || r == -EBUSY) {
-			int again = seize_stop(j->s, r < 0 ? NULL : err);
+			int again = frozen_stop(j->s, r < 0 ? NULL : err);
 
 			r = r < 0 ? r : again;
 		}

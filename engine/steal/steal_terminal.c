@@ -30,7 +30,7 @@
 #endif
 
 struct owner { /* a process that has the master */
-	struct seized *s;
+	struct frozen_process *s;
 	struct swap swap;
 	bool prepared, applied;
 };
@@ -42,9 +42,9 @@ static int take_copy(const struct steal *st, struct error *err)
 	int copy = pidfd < 0 ? pidfd : (int)syscall(SYS_pidfd_getfd, pidfd, h->fd, 0);
 
 	if (pidfd < 0)
-		return seize_denied(h->pid, pidfd, err);
+		return frozen_denied(h->pid, pidfd, err);
 	if (copy < 0)
-		return seize_denied(h->pid, errno, err);
+		return frozen_denied(h->pid, errno, err);
 	return copy;
 }
 
@@ -72,7 +72,7 @@ static int ended_master(const struct steal *st, int flags, struct error *err)
 static int owner_prepare(const struct steal *st, struct owner *o, const struct steal_holder *first,
 			 struct error *err)
 {
-	int r = seize_open(&o->s, first->pid, err);
+	int r = frozen_seize(&o->s, first->pid, err);
 
 	o->swap.s = o->s;
 	for (size_t i = 0; i < st->nholders; i++) {
@@ -86,7 +86,7 @@ static int owner_prepare(const struct steal *st, struct owner *o, const struct s
 		r = o->swap.files[0] = ended_master(st, first->flags, err);
 	if (r >= 0) {
 		o->swap.nfiles = 1;
-		r = seize_stop(o->s, err);
+		r = frozen_stop(o->s, err);
 	}
 	if (r == 0)
 		r = swap_prepare(&o->swap, err);
@@ -114,7 +114,7 @@ static void owner_done(struct owner *o, bool undo)
 		swap_undo(&o->swap);
 	if (o->prepared)
 		swap_finish(&o->swap);
-	seize_close(o->s);
+	frozen_thaw(o->s);
 	if (o->swap.nfiles)
 		fd_close(o->swap.files[0]);
 }

@@ -2,7 +2,7 @@
 /*
  * exit.c - a program's own way out, made short: docs/adaptor.md, "Exit".
  *
- * The patches are written through /proc/self/mem, which the kernel lets write to
+ * The hooks are written through /proc/self/mem, which the kernel lets write to
  * private read-only text (FOLL_FORCE) without two mprotect calls and the split
  * mappings that they leave; where it does not (proc_mem.force_override=never),
  * mprotect it is.
@@ -28,27 +28,33 @@ static long write_text(int fd, uint64_t addr, const uint8_t *bytes, uint32_t len
 	return SYSCALL3(SYS_mprotect, start, size, PROT_READ | PROT_EXEC);
 }
 
-long stub_hooks(int exits, int back)
+long stub_hooks(struct stub_process *p, int exits, int back)
 {
-	struct stub_exit *e = &stub_data.exit;
+	const struct stub_hook *hooks = stub_at(p->hooks);
+	struct stub_exit *e = &p->exit;
 	long fd, r = 0;
 
-	if (!e->npatches)
+	if (!p->nhooks)
 		return 0;
 	e->restored = (uint32_t)back;
 	fd = SYSCALL4(SYS_openat, AT_FDCWD, "/proc/self/mem", O_RDWR | O_CLOEXEC, 0);
-	for (uint32_t i = 0; i < e->npatches && r == 0; i++) {
-		const struct stub_patch *p = &e->patches[i];
+	for (uint32_t i = 0; i < p->nhooks && r == 0; i++) {
+		const struct stub_hook *h = hooks + i;
 
-		if (p->kind >= STUB_HOOK_MADVISE ? back : !exits)
+		if (h->kind >= STUB_HOOK_MADVISE ? back : !exits)
 			continue;
-		if (p->kind >= STUB_HOOK_READLINK && stub_data.exe_right)
+		if (h->kind >= STUB_HOOK_READLINK && p->exe_right)
 			continue;
-		r = write_text((int)fd, p->addr, back ? p->original : p->bytes, p->len);
+		r = write_text((int)fd, h->addr, back ? h->original : h->bytes, h->len);
 	}
 	if (fd >= 0)
 		SYSCALL1(SYS_close, fd);
 	return r;
+}
+
+static uint64_t hook_at(struct stub_process *p, unsigned int index)
+{
+	return ((const struct stub_hook *)stub_at(p->hooks))[index].addr;
 }
 
 typedef void *call_fn(uint64_t object, void *args);
@@ -58,8 +64,9 @@ typedef int fflush_fn(void *stream);
 
 struct stub_decision stub_exit_decide(unsigned int index)
 {
-	struct stub_exit *e = &stub_data.exit;
-	struct stub_decision d = { .function = e->patches[index].addr };
+	struct stub_process *p = stub_self();
+	struct stub_exit *e = &p->exit;
+	struct stub_decision d = { .function = hook_at(p, index) };
 
 	if (!e->done) {
 		void *object = ((call_fn *)e->call)(e->arg, NULL);
@@ -67,7 +74,7 @@ struct stub_decision stub_exit_decide(unsigned int index)
 
 		e->done = value >= 1 && value <= 3 ? (uint32_t)value : 4;
 		if (e->done == 3 || e->done == 4)
-			stub_hooks(1, 1);
+			stub_hooks(p, 1, 1);
 	}
 	d.value = e->done == 4 ? -1000 : e->done == 2 ? -1 : 0;
 	return d;
@@ -75,7 +82,8 @@ struct stub_decision stub_exit_decide(unsigned int index)
 
 void stub_exit_now(int status, long failed)
 {
-	((exit_fn *)stub_data.exit.libc_exit)(failed ? 120 : status);
+	struct stub_process *p = stub_self();
+	((exit_fn *)p->exit.libc_exit)(failed ? 120 : status);
 	__builtin_unreachable();
 }
 
@@ -86,15 +94,16 @@ void stub_exit_now(int status, long failed)
  */
 uint64_t stub_exit_final(unsigned int index, int status)
 {
-	struct stub_exit *e = &stub_data.exit;
+	struct stub_process *p = stub_self();
+	struct stub_exit *e = &p->exit;
 
-	stub_learn();
+	stub_learn(p);
 	if (e->done == 1 || e->done == 2) {
 		((fflush_fn *)e->libc_fflush)(NULL);
 		for (;;)
 			SYSCALL1(SYS_exit_group, status);
 	}
 	if (!e->restored)
-		stub_hooks(1, 1);
-	return e->patches[index].addr;
+		stub_hooks(p, 1, 1);
+	return hook_at(p, index);
 }

@@ -37,22 +37,23 @@
 #define EINTR	      4
 #define ETIMEDOUT     110
 
-static int is_large(void)
+static int is_large(struct stub_process *p)
 {
-	const struct stub_range *r = stub_at(stub_data.hot);
+	const struct stub_range *r = stub_at(p->hot);
 	uint64_t bytes = 0;
 
-	for (uint32_t i = 0; i < stub_data.nhot; i++)
+	for (uint32_t i = 0; i < p->nhot; i++)
 		bytes += r[i].len & ~STUB_HOT_READ;
-	return stub_data.nmaps >= LARGE_MAPS || bytes >= LARGE_BYTES;
+	return p->nmaps >= LARGE_MAPS || bytes >= LARGE_BYTES;
 }
 
-int stub_may_hold(const struct stub_launch *l)
+int stub_may_hold(const struct stub_launch *l, struct stub_process *p)
 {
-	const struct stub_thread *t = stub_at(stub_data.threads);
+	const struct stub_thread *t = stub_at(p->threads);
 
 	/* musl's is the word of a lock */
-	return t->clear_tid && t->clear_tid == t->tid_addr && !(l->flags & STUB_LAUNCH_SECCOMP) && is_large();
+	return t->clear_tid && t->clear_tid == t->tid_addr && !(l->flags & STUB_LAUNCH_SECCOMP) &&
+	       is_large(p);
 }
 
 /* never reads the word itself: the program may have unmapped it */
@@ -73,8 +74,9 @@ static void wait_for_end(uint64_t word, uint32_t tid)
 /* on the room in front of the main thread's frame, which that does not need: 1 KiB */
 static void hold(void *arg)
 {
+	struct stub_process *p = stub_self();
 	const struct stub_launch *l = arg;
-	const struct stub_thread *t = stub_at(stub_data.threads);
+	const struct stub_thread *t = stub_at(p->threads);
 	const int64_t linger[2] = { 0, LINGER_NS };
 
 	/* the clone's signals are not its own */
@@ -88,13 +90,13 @@ static void hold(void *arg)
 		SYSCALL1(SYS_exit, 0);
 }
 
-void stub_hold(struct stub_launch *l)
+void stub_hold(struct stub_launch *l, struct stub_process *p)
 {
-	const struct stub_thread *t = stub_at(stub_data.threads);
+	const struct stub_thread *t = stub_at(p->threads);
 
 	if (!(l->flags & STUB_LAUNCH_HOLD))
 		return;
-	/* as adopt() in threads.c will do once more: from here on the clone may be killed */
+	/* as adopt(p) in threads.c will do once more: from here on the clone may be killed */
 	*(volatile uint32_t *)t->clear_tid = (uint32_t)SYSCALL1(SYS_set_tid_address, t->clear_tid);
 	/* without one its end is slower */
 	stub_clone_thread(CLONE_VM | CLONE_PARENT | SIGCHLD, stub_at(t->frame), 0, 0, 0, hold, l);

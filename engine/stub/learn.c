@@ -77,13 +77,13 @@ static void scan(struct learning *w, long fd, const struct stub_map *m)
 }
 
 /* less to be gained than with writes: if there is no room for all, none */
-static void learn_reads(struct learning *w, long fd)
+static void learn_reads(struct stub_process *p, struct learning *w, long fd)
 {
-	const struct stub_map *m = stub_at(stub_data.maps);
+	const struct stub_map *m = stub_at(p->maps);
 	const uint32_t written = w->count;
 
 	w->file = PM_FILE;
-	for (uint32_t i = 0; i < stub_data.nmaps; i++)
+	for (uint32_t i = 0; i < p->nmaps; i++)
 		if (m[i].file != STUB_FILE_NONE && !(m[i].flags & STUB_MAP_COPY))
 			scan(w, fd, m + i);
 	if (w->full)
@@ -110,10 +110,10 @@ static void report(const struct stub_launch *l, const void *message, uint64_t le
 	SYSCALL1(SYS_close, fd);
 }
 
-void stub_learn(void)
+void stub_learn(struct stub_process *p)
 {
 	const struct stub_launch *l = stub_launch_area();
-	const struct stub_map *m = stub_at(stub_data.maps);
+	const struct stub_map *m = stub_at(p->maps);
 	struct learning w = { .page = stub_data.page_size };
 	const uint64_t head = l->learn_prefix_len + 8;
 	uint32_t *tail;
@@ -128,11 +128,11 @@ void stub_learn(void)
 	if (at < 0 || fd < 0)
 		return;
 	w.ranges = (struct stub_range *)(at + (long)head);
-	for (uint32_t i = 0; i < stub_data.nmaps; i++)
+	for (uint32_t i = 0; i < p->nmaps; i++)
 		if (m[i].file <= STUB_FILE_PAGES && (m[i].prot & PROT_WRITE) && !(m[i].flags & STUB_MAP_COPY))
 			scan(&w, fd, m + i);
 	if (!w.full)
-		learn_reads(&w, fd);
+		learn_reads(p, &w, fd);
 	SYSCALL1(SYS_close, fd);
 	if (w.full)
 		return;
@@ -207,17 +207,17 @@ static void populate_reads(const struct stub_launch *l, const struct stub_range 
 		populate(l, pages, n, MADV_POPULATE_READ);
 }
 
-void stub_populate(struct stub_launch *l)
+void stub_populate(struct stub_launch *l, struct stub_process *p)
 {
-	const struct stub_range *r = stub_at(stub_data.hot);
+	const struct stub_range *r = stub_at(p->hot);
 	uint32_t written = 0;
 
-	while (written < stub_data.nhot && !(r[written].len & STUB_HOT_READ))
+	while (written < p->nhot && !(r[written].len & STUB_HOT_READ))
 		written++;
 	populate(l, r, written, MADV_POPULATE_WRITE);
 	if (!(l->flags & STUB_LAUNCH_PARK))
 		return;
 	/* a fault maps neighbours too, so reading ahead pays only where nobody waits */
-	populate_reads(l, r + written, r + stub_data.nhot);
-	stub_hold(l);
+	populate_reads(l, r + written, r + p->nhot);
+	stub_hold(l, p);
 }

@@ -12,7 +12,8 @@ typedef void release_fn(int gil_state);
 /* Return: the frame that rt_sigreturn(2) is to take */
 uint64_t stub_left(void)
 {
-	const struct stub_leave *l = &stub_data.leave;
+	struct stub_process *p = stub_self();
+	const struct stub_leave *l = &p->leave;
 	const uint64_t *exception = (const uint64_t *)l->exception;
 	struct stub_ucontext *frame = (struct stub_ucontext *)l->frame;
 	uint64_t mask;

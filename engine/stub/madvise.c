@@ -90,7 +90,8 @@ typedef int *errno_fn(void);
 
 void stub_set_errno(long r)
 {
-	*((errno_fn *)stub_data.exit.errno_location)() = (int)-r;
+	struct stub_process *p = stub_self();
+	*((errno_fn *)p->exit.errno_location)() = (int)-r;
 }
 
 int stub_madvise(uint64_t addr, uint64_t len, int advice)

@@ -18,36 +18,36 @@ static int overlaps(uint64_t a, uint64_t alen, uint64_t b, uint64_t blen)
 	return a < b + blen && b < a + alen;
 }
 
-static void move_vdso(const struct stub_launch *l)
+static void move_vdso(const struct stub_launch *l, struct stub_process *p)
 {
-	int64_t shift = (int64_t)(stub_data.vdso_addr - l->vdso_now);
+	int64_t shift = (int64_t)(p->vdso_addr - l->vdso_now);
 	int64_t by = shift;
 	int staged = 0;
 
-	if (!stub_data.vdso_addr || !l->vdso_now || !shift)
+	if (!p->vdso_addr || !l->vdso_now || !shift)
 		return;
 	/* mremap(2) refuses overlap of old and new: any part's new place on any part's old one goes by the staging area */
 	for (int i = 0; i < STUB_VDSO_PARTS; i++) {
-		const struct stub_vdso_part *p = &stub_data.vdso[i];
+		const struct stub_vdso_part *v = &p->vdso[i];
 
-		for (int j = 0; j < STUB_VDSO_PARTS && p->len; j++) {
-			const struct stub_vdso_part *q = &stub_data.vdso[j];
+		for (int j = 0; j < STUB_VDSO_PARTS && v->len; j++) {
+			const struct stub_vdso_part *q = &p->vdso[j];
 
-			if (q->len && overlaps(p->addr, p->len,
+			if (q->len && overlaps(v->addr, v->len,
 					       (uint64_t)((int64_t)l->vdso_now + q->from_vdso), q->len))
 				staged = 1;
 		}
 	}
 	for (int step = staged ? 0 : 1; step < 2; step++) {
 		for (int i = 0; i < STUB_VDSO_PARTS; i++) {
-			const struct stub_vdso_part *p = &stub_data.vdso[i];
-			uint64_t now = (uint64_t)((int64_t)l->vdso_now + p->from_vdso);
-			uint64_t stage = (uint64_t)((int64_t)stub_data.staging + p->from_vdso);
+			const struct stub_vdso_part *v = &p->vdso[i];
+			uint64_t now = (uint64_t)((int64_t)l->vdso_now + v->from_vdso);
+			uint64_t stage = (uint64_t)((int64_t)stub_data.staging + v->from_vdso);
 			long r;
 
-			if (!p->len)
+			if (!v->len)
 				continue;
-			r = SYSCALL5(SYS_mremap, step && staged ? stage : now, p->len, p->len,
+			r = SYSCALL5(SYS_mremap, step && staged ? stage : now, v->len, v->len,
 				     MREMAP_MAYMOVE | MREMAP_FIXED,
 				     step ? (uint64_t)((int64_t)now + by) : stage);
 			if (r < 0)
@@ -63,19 +63,19 @@ static void unmap(uint64_t start, uint64_t end)
 }
 
 /* everything but the kept range and the vDSO at its final place */
-static void drop_launcher(const struct stub_launch *l)
+static void drop_launcher(const struct stub_launch *l, struct stub_process *p)
 {
 	uint64_t vstart = UINT64_MAX, vend = 0;
 
 	for (int i = 0; i < STUB_VDSO_PARTS; i++) {
-		const struct stub_vdso_part *p = &stub_data.vdso[i];
+		const struct stub_vdso_part *v = &p->vdso[i];
 
-		if (!p->len)
+		if (!v->len)
 			continue;
-		if (p->addr < vstart)
-			vstart = p->addr;
-		if (p->addr + p->len > vend)
-			vend = p->addr + p->len;
+		if (v->addr < vstart)
+			vstart = v->addr;
+		if (v->addr + v->len > vend)
+			vend = v->addr + v->len;
 	}
 	if (!l->vdso_now || vstart > vend)
 		vstart = vend = stub_data.keep_end;
@@ -136,9 +136,9 @@ static void map_one(const struct stub_launch *l, const struct stub_map *m)
 	}
 }
 
-long stub_set_mm(struct stub_launch *l)
+long stub_set_mm(struct stub_launch *l, struct stub_process *p)
 {
-	const struct stub_mm *mm = &stub_data.mm;
+	const struct stub_mm *mm = &p->mm;
 	struct prctl_mm_map map;
 	long r = -1;
 
@@ -156,14 +156,14 @@ long stub_set_mm(struct stub_launch *l)
 	map.auxv = stub_at(mm->auxv);
 	map.auxv_size = (uint32_t)mm->auxv_size;
 	/* an exe needs CAP_CHECKPOINT_RESTORE (prctl(2)); without it /proc/self/exe stays the launcher */
-	if ((l->flags & STUB_LAUNCH_EXE) && stub_data.exe_file >= 0) {
+	if ((l->flags & STUB_LAUNCH_EXE) && p->exe_file >= 0) {
 		/* for stub_fail() */
 		l->launcher_exe = (int32_t)SYSCALL4(SYS_openat, AT_FDCWD, "/proc/self/exe",
 						    O_PATH | O_CLOEXEC, 0);
-		map.exe_fd = (uint32_t)((const int32_t *)l->files)[stub_data.exe_file];
+		map.exe_fd = (uint32_t)((const int32_t *)l->files)[p->exe_file];
 		if (l->launcher_exe >= 0)
 			r = SYSCALL5(SYS_prctl, PR_SET_MM, PR_SET_MM_MAP, &map, sizeof(map), 0);
-		stub_data.exe_right = r == 0;
+		p->exe_right = r == 0;
 	}
 	if (r < 0) {
 		map.exe_fd = (uint32_t)-1;
@@ -182,26 +182,26 @@ int stub_only_in_clones(const struct stub_map *m)
 
 #define FOR_CLONES 2u /* a second bit in stub_advice.ignore_errors, set here */
 
-static void mark_advices(void)
+static void mark_advices(struct stub_process *p)
 {
-	const struct stub_map *m = stub_at(stub_data.maps);
-	struct stub_advice *a = stub_at(stub_data.advices);
+	const struct stub_map *m = stub_at(p->maps);
+	struct stub_advice *a = stub_at(p->advices);
 
-	for (uint32_t i = 0; i < stub_data.nadvices; i++, a++) {
+	for (uint32_t i = 0; i < p->nadvices; i++, a++) {
 		int clones = a->advice == MADV_DONTFORK || a->advice == MADV_WIPEONFORK;
 
-		for (uint32_t j = 0; j < stub_data.nmaps && !clones; j++)
+		for (uint32_t j = 0; j < p->nmaps && !clones; j++)
 			clones = stub_only_in_clones(m + j) && overlaps(a->addr, a->len, m[j].addr, m[j].len);
 		if (clones)
 			a->ignore_errors |= FOR_CLONES;
 	}
 }
 
-static void advise(const struct stub_launch *l, uint32_t mark)
+static void advise(const struct stub_launch *l, struct stub_process *p, uint32_t mark)
 {
-	const struct stub_advice *a = stub_at(stub_data.advices);
+	const struct stub_advice *a = stub_at(p->advices);
 
-	for (uint32_t i = 0; i < stub_data.nadvices; i++, a++) {
+	for (uint32_t i = 0; i < p->nadvices; i++, a++) {
 		long r;
 
 		if ((a->ignore_errors & FOR_CLONES) != mark)
@@ -212,36 +212,36 @@ static void advise(const struct stub_launch *l, uint32_t mark)
 	}
 }
 
-void stub_memory(struct stub_launch *l)
+void stub_memory(struct stub_launch *l, struct stub_process *p)
 {
-	const struct stub_map *m = stub_at(stub_data.maps);
+	const struct stub_map *m = stub_at(p->maps);
 	long r;
 
-	move_vdso(l);
-	drop_launcher(l);
+	move_vdso(l, p);
+	drop_launcher(l, p);
 	if (l->flags & STUB_LAUNCH_SKELETON)
-		mark_advices();
-	for (uint32_t i = 0; i < stub_data.nmaps; i++)
+		mark_advices(p);
+	for (uint32_t i = 0; i < p->nmaps; i++)
 		if (!(l->flags & STUB_LAUNCH_SKELETON) || !stub_only_in_clones(m + i))
 			map_one(l, m + i);
-	advise(l, 0);
-	r = stub_set_mm(l);
+	advise(l, p, 0);
+	r = stub_set_mm(l, p);
 	if (r < 0)
 		stub_fail(l, "setting the program break (PR_SET_MM_MAP)", r);
 }
 
-void stub_memory_own(struct stub_launch *l)
+void stub_memory_own(struct stub_launch *l, struct stub_process *p)
 {
-	const struct stub_map *m = stub_at(stub_data.maps);
+	const struct stub_map *m = stub_at(p->maps);
 
-	for (uint32_t i = 0; (l->flags & STUB_LAUNCH_FORKED) && i < stub_data.nmaps; i++)
+	for (uint32_t i = 0; (l->flags & STUB_LAUNCH_FORKED) && i < p->nmaps; i++)
 		if (stub_only_in_clones(m + i))
 			map_one(l, m + i);
-	advise(l, FOR_CLONES);
-	if (stub_data.mlockall_flags)
-		SYSCALL1(SYS_mlockall, stub_data.mlockall_flags);
-	stub_populate(l);
-	for (uint32_t i = 0; i < stub_data.nmaps; i++)
+	advise(l, p, FOR_CLONES);
+	if (p->mlockall_flags)
+		SYSCALL1(SYS_mlockall, p->mlockall_flags);
+	stub_populate(l, p);
+	for (uint32_t i = 0; i < p->nmaps; i++)
 		if (m[i].flags & STUB_MAP_MSEAL)
 			stub_syscall(STUB_NR_MSEAL, (long)m[i].addr, (long)m[i].len, 0, 0, 0, 0);
 }

@@ -36,9 +36,9 @@ static uint64_t pages(uint64_t n)
 }
 
 /* address space for the largest order, memory for a usual one */
-static struct area make_area(struct stub_launch *l)
+static struct area make_area(struct stub_launch *l, struct stub_process *p)
 {
-	uint64_t head = sizeof(struct stub_order) + sizeof(struct stub_context) + 8ull * stub_data.nthreads;
+	uint64_t head = sizeof(struct stub_order) + sizeof(struct stub_context) + 8ull * p->nthreads;
 	/* pointers: a string has a byte at least */
 	struct area a = { .size = pages(head + STUB_ORDER_STRINGS + sizeof(struct stub_context_signals) +
 					8 * (STUB_ORDER_STRINGS + 4)) };
@@ -53,7 +53,7 @@ static struct area make_area(struct stub_launch *l)
 	SYSCALL3(SYS_madvise, at, pages(head + 4096), MADV_POPULATE_WRITE);
 	a.order = (struct stub_order *)at;
 	a.raw = (struct stub_context *)(a.order + 1);
-	a.strings = (char *)a.raw + sizeof(*a.raw) + 8ull * stub_data.nthreads;
+	a.strings = (char *)a.raw + sizeof(*a.raw) + 8ull * p->nthreads;
 	l->context = (uint64_t)a.raw;
 	l->context_tids = (uint64_t)(a.raw + 1);
 	return a;
@@ -131,16 +131,16 @@ static void place_descriptors(struct stub_launch *l, const struct stub_order *o,
  * A table of descriptors that threads share grows only after an RCU grace period (fs/file.c: expand_fdtable()),
  * 20 ms and more. So it gets its room while there is one thread.
  */
-static void widen_table(const struct stub_launch *l)
+static void widen_table(const struct stub_launch *l, struct stub_process *p)
 {
-	long fd = stub_data.nthreads > 1 ? SYSCALL3(SYS_fcntl, l->channel_fd, F_DUPFD_CLOEXEC, TARGET_MAX - 1)
-					 : -1;
+	long fd = p->nthreads > 1 ? SYSCALL3(SYS_fcntl, l->channel_fd, F_DUPFD_CLOEXEC, TARGET_MAX - 1) : -1;
 
 	if (fd >= 0)
 		SYSCALL1(SYS_close, fd);
 }
 
-static void place_extras(struct stub_launch *l, const struct stub_order *o, const struct stub_received *got)
+static void place_extras(struct stub_launch *l, struct stub_process *p, const struct stub_order *o,
+			 const struct stub_received *got)
 {
 	uint32_t at = o->ntargets;
 	long r = 0;
@@ -152,23 +152,23 @@ static void place_extras(struct stub_launch *l, const struct stub_order *o, cons
 			stub_fail(l, "changing to the caller's directory", r);
 	}
 	if (o->flags & STUB_ORDER_JSON)
-		stub_place_context(l, got->fds[at]);
+		stub_place_context(l, p, got->fds[at]);
 }
 
-static void ignore_signals(uint64_t ignored)
+static void ignore_signals(struct stub_process *p, uint64_t ignored)
 {
-	const struct stub_sigaction *s = stub_at(stub_data.sigactions);
+	const struct stub_sigaction *s = stub_at(p->sigactions);
 	uint64_t ignore[4] = { 1 /* SIG_IGN */ };
 
 	/* the program's own dispositions stand */
-	for (uint32_t i = 0; i < stub_data.nsigactions; i++)
+	for (uint32_t i = 0; i < p->nsigactions; i++)
 		ignored &= ~(1ull << (s[i].signo - 1));
 	for (int sig = 1; ignored; sig++, ignored >>= 1)
 		if (ignored & 1)
 			SYSCALL4(SYS_rt_sigaction, sig, ignore, 0, 8);
 }
 
-static void apply_caller(struct stub_launch *l, const struct stub_order *o)
+static void apply_caller(struct stub_launch *l, struct stub_process *p, const struct stub_order *o)
 {
 	const char *what;
 	long r;
@@ -182,11 +182,11 @@ static void apply_caller(struct stub_launch *l, const struct stub_order *o)
 	}
 	if (o->flags & STUB_ORDER_UMASK)
 		SYSCALL1(SYS_umask, o->umask);
-	what = stub_take_scheduling(stub_at(stub_data.threads), o, &r);
+	what = stub_take_scheduling(p, stub_at(p->threads), o, &r);
 	if (what)
 		stub_fail(l, what, r);
-	ignore_signals(o->ignored_signals);
-	stub_block_signals(o->blocked_signals);
+	ignore_signals(p, o->ignored_signals);
+	stub_block_signals(p, o->blocked_signals);
 }
 
 /* argv[] and envp[] behind the strings */
@@ -226,35 +226,35 @@ static void add_signals(struct stub_launch *l, const struct area *a)
 	memcpy((void *)l->env_end, &s, sizeof(s));
 }
 
-static void set_context(struct stub_launch *l, const struct area *a)
+static void set_context(struct stub_launch *l, struct stub_process *p, const struct area *a)
 {
 	const struct stub_order *o = a->order;
-	struct stub_thread *ready = (struct stub_thread *)stub_at(stub_data.threads) + stub_data.ready_thread;
+	struct stub_thread *ready = (struct stub_thread *)stub_at(p->threads) + p->ready_thread;
 	long r;
 
 	l->arg_start = (uint64_t)a->strings;
 	l->arg_end = l->env_start = l->arg_start + o->argv_size;
 	l->env_end = l->env_start + o->env_size;
-	l->context_len = sizeof(*a->raw) + 8ull * stub_data.nthreads + o->argv_size + o->env_size +
+	l->context_len = sizeof(*a->raw) + 8ull * p->nthreads + o->argv_size + o->env_size +
 			 (tells_signals(o) ? sizeof(struct stub_context_signals) : 0);
-	if (stub_data.context_buf && l->context_len > stub_data.context_max)
+	if (p->context_buf && l->context_len > p->context_max)
 		stub_fail(l, "giving the program its launch context", -E2BIG);
 	*a->raw = (struct stub_context){
 		.magic = STUB_CONTEXT_MAGIC,
 		.size = (uint32_t)(l->env_end - (uint64_t)a->raw),
 		.argc = o->argc,
 		.envc = o->envc,
-		.nthreads = stub_data.nthreads,
+		.nthreads = p->nthreads,
 		.stdio = o->stdio,
 		.generation = o->generation,
 	};
 	add_signals(l, a);
 	if (ready->resume == STUB_RESUME_MAIN)
 		make_vectors(l, a);
-	r = stub_set_mm(l);
+	r = stub_set_mm(l, p);
 	if (r < 0)
 		stub_fail(l, "setting argument bounds (PR_SET_MM_MAP)", r);
-	stub_set_context(l);
+	stub_set_context(l, p);
 }
 
 static void populate(uint64_t start, uint64_t len)
@@ -266,20 +266,19 @@ static void populate(uint64_t start, uint64_t len)
 }
 
 /* what is written between the order and the program's next instruction */
-static void populate_own(void)
+static void populate_own(struct stub_process *p)
 {
-	const struct stub_thread *ready = (struct stub_thread *)stub_at(stub_data.threads) +
-					  stub_data.ready_thread;
+	const struct stub_thread *ready = (struct stub_thread *)stub_at(p->threads) + p->ready_thread;
 
 	populate((uint64_t)stub_at(ready->frame), sizeof(struct stub_ucontext));
 	populate((uint64_t)stub_at(stub_data.launch), STUB_LAUNCH_SIZE);
-	if (stub_data.context_buf)
-		populate(stub_data.context_buf, stub_data.page_size);
+	if (p->context_buf)
+		populate(p->context_buf, stub_data.page_size);
 	/* the first page of vvar and all of vdso: what most programs ask first is the time */
 	for (int i = 0; i < STUB_VDSO_PARTS; i++)
-		for (uint64_t at = 0; at < stub_data.vdso[i].len; at += stub_data.page_size)
-			if (stub_data.vdso[i].from_vdso == 0 || (i == 0 && at == 0))
-				*(volatile const char *)(stub_data.vdso[i].addr + at);
+		for (uint64_t at = 0; at < p->vdso[i].len; at += stub_data.page_size)
+			if (p->vdso[i].from_vdso == 0 || (i == 0 && at == 0))
+				*(volatile const char *)(p->vdso[i].addr + at);
 }
 
 /* not wanted any more, or warmd died between its answer and the order */
@@ -294,16 +293,16 @@ static void __attribute__((noreturn)) end_without_order(void)
 		SYSCALL1(SYS_exit_group, 125);
 }
 
-void stub_launch_clone(struct stub_launch *l)
+void stub_launch_clone(struct stub_launch *l, struct stub_process *p)
 {
-	struct area a = make_area(l);
+	struct area a = make_area(l, p);
 	struct stub_received got;
 	long n;
 
-	populate_own();
+	populate_own(p);
 	l->gate = 0;
-	widen_table(l);
-	stub_make_threads(l);
+	widen_table(l, p);
+	stub_make_threads(l, p);
 	if (!(l->flags & STUB_LAUNCH_QUIET))
 		stub_note(l, STUB_NOTE_PARKED, SYSCALL0(SYS_getpid), NULL);
 	SYSCALL1(SYS_close, l->notes_fd);
@@ -316,20 +315,20 @@ void stub_launch_clone(struct stub_launch *l)
 	if (n < 0 || !sane(&a, n, &got))
 		stub_fail(l, "reading the launch order", n < 0 ? n : -EBADMSG);
 	place_descriptors(l, a.order, &got);
-	place_extras(l, a.order, &got);
+	place_extras(l, p, a.order, &got);
 	if (a.order->flags & STUB_ORDER_FOREGROUND)
 		stub_take_terminal(a.order->terminal_fd);
-	stub_fds_outside(l);
-	apply_caller(l, a.order);
+	stub_fds_outside(l, p);
+	apply_caller(l, p, a.order);
 	if (a.order->flags & STUB_ORDER_LEARN) {
 		l->flags |= STUB_LAUNCH_LEARN;
-		if (stub_data.exit.learn_only)
-			stub_hooks(1, 0);
+		if (p->exit.learn_only)
+			stub_hooks(p, 1, 0);
 	}
-	stub_process_start(l);
-	stub_start_timerfds();
-	set_context(l, &a);
+	stub_start(l, p);
+	stub_start_timerfds(p);
+	set_context(l, p, &a);
 	stub_replay_outputs();
-	stub_open_gate(l);
-	stub_leave();
+	stub_open_gate(l, p);
+	stub_leave(p);
 }

@@ -39,8 +39,9 @@ static int is_own_exe(const char *path)
 
 long stub_readlinkat(int dir, const char *path, char *buf, uint64_t size)
 {
+	struct stub_process *p = stub_self();
 	long r = SYSCALL4(SYS_readlinkat, dir, path, buf, size);
-	const char *exe = stub_at(stub_data.exe_path);
+	const char *exe = stub_at(p->exe_path);
 	uint64_t len;
 
 	if (r < 0) {

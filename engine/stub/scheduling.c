@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
  * scheduling.c - a clone of warmd's runs where and how its caller does. All of it belongs to threads, so each sets its own, but
- * for what the program itself had set for that thread (abi.h: sched_flags).
+ * for what the program itself had set for that thread (image.h: sched_flags).
  */
 #include "engine/stub/stub.h"
 
@@ -42,7 +42,8 @@ static long set_ioprio(const struct stub_order *o)
 	return SYSCALL3(SYS_ioprio_set, IOPRIO_WHO_PROCESS, 0, o->scheduling.ioprio);
 }
 
-const char *stub_take_scheduling(const struct stub_thread *t, const struct stub_order *o, long *ret_code)
+const char *stub_take_scheduling(struct stub_process *p, const struct stub_thread *t,
+				 const struct stub_order *o, long *ret_code)
 {
 	*ret_code = set_nice(t, o);
 	if (*ret_code < 0)
@@ -56,9 +57,9 @@ const char *stub_take_scheduling(const struct stub_thread *t, const struct stub_
 	*ret_code = set_ioprio(o);
 	if (*ret_code < 0)
 		return "setting the caller's I/O priority";
-	if ((o->flags & STUB_ORDER_TIMERSLACK) && !stub_data.timerslack_set)
+	if ((o->flags & STUB_ORDER_TIMERSLACK) && !p->timerslack_set)
 		SYSCALL5(SYS_prctl, PR_SET_TIMERSLACK, o->scheduling.timerslack_ns, 0, 0, 0);
-	if ((o->flags & STUB_ORDER_PERSONALITY) && !stub_data.personality_set)
+	if ((o->flags & STUB_ORDER_PERSONALITY) && !p->personality_set)
 		SYSCALL1(SYS_personality, o->personality);
 	return NULL;
 }

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * session.c - the leader of a clone's session: abi.h, "A clone with a terminal".
+ * session.c - the leader of a clone's session: order.h, "A clone with a terminal".
  *
  *	skeleton ──fork──► leader ──fork──► clone
  *

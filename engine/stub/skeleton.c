@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * skeleton.c - the template's process that only forks: abi.h, "A skeleton".
+ * skeleton.c - the template's process that only forks: order.h, "A skeleton".
  *
  * fork(2) copies page tables where memory has pages of its own; a skeleton's
  * mappings have none but for the stub's data, so that a fork costs a VMA copy for each mapping and nothing for
@@ -85,25 +85,25 @@ static void close_all(const struct stub_received *got)
 }
 
 /* pages to be made ahead, as they are known by now: clones have the list from here */
-static void read_hot(int32_t control)
+static void read_hot(struct stub_process *p, int32_t control)
 {
 	uint64_t head = stub_data.text_size;
 	uint32_t n;
 
 	if (SYSCALL4(SYS_pread64, control, &n, sizeof(n),
-		     head + __builtin_offsetof(struct stub_data, nhot)) != sizeof(n) ||
-	    n > stub_data.hot_room)
+		     head + (uint64_t)((char *)&p->nhot - (char *)&stub_data)) != sizeof(n) ||
+	    n > p->hot_room)
 		return;
-	if (SYSCALL4(SYS_pread64, control, stub_at(stub_data.hot), n * sizeof(struct stub_range),
-		     head + stub_data.hot) == (long)(n * sizeof(struct stub_range)))
-		stub_data.nhot = n;
+	if (SYSCALL4(SYS_pread64, control, stub_at(p->hot), n * sizeof(struct stub_range), head + p->hot) ==
+	    (long)(n * sizeof(struct stub_range)))
+		p->nhot = n;
 }
 
 /*
  * Libraries tell by getpid(2) that they are in another process (OpenSSL's generators do), so a clone never has the id that
  * the program had in its build. One that gets it is gone before anybody hears of it, and its id is not given out again at once.
  */
-static long fork_clone(const struct stub_fork *order, int32_t cgroup)
+static long fork_clone(struct stub_process *p, const struct stub_fork *order, int32_t cgroup)
 {
 	struct clone_args args = { .flags = CLONE_PARENT | CLONE_INTO_CGROUP, .cgroup = (uint64_t)cgroup };
 	long pid;
@@ -113,15 +113,15 @@ static long fork_clone(const struct stub_fork *order, int32_t cgroup)
 			pid = SYSCALL2(SYS_clone3, &args, sizeof(args));
 		else
 			pid = SYSCALL5(SYS_clone, CLONE_PARENT | 17 /* SIGCHLD */, 0, 0, 0, 0);
-		if (pid == 0 && SYSCALL0(SYS_getpid) == stub_data.old_pid)
+		if (pid == 0 && SYSCALL0(SYS_getpid) == p->old_pid)
 			SYSCALL1(SYS_exit_group, 0);
-	} while (pid == stub_data.old_pid);
+	} while (pid == p->old_pid);
 	return pid;
 }
 
 /* in the child: everything that no launch decides */
-static void __attribute__((noreturn))
-be_clone(struct stub_launch *l, const struct stub_fork *order, const struct stub_received *got)
+static void __attribute__((noreturn)) be_clone(struct stub_launch *l, struct stub_process *p,
+					       const struct stub_fork *order, const struct stub_received *got)
 {
 	uint32_t terminal = order->flags & STUB_FORK_TERMINAL ? 2 : 0; /* descriptors */
 
@@ -136,7 +136,7 @@ be_clone(struct stub_launch *l, const struct stub_fork *order, const struct stub
 	for (uint32_t i = 1; i < got->n - terminal; i++)
 		SYSCALL1(SYS_close, got->fds[i]);
 	/* none with a terminal, where it would be a child of the session's leader; in a cgroup of the caller's no clone parks */
-	if ((order->flags & STUB_FORK_PARK) && !terminal && stub_may_hold(l))
+	if ((order->flags & STUB_FORK_PARK) && !terminal && stub_may_hold(l, p))
 		l->flags |= STUB_LAUNCH_HOLD;
 	/* a group of its own in the skeleton's session: setpgrp(2) fails in a session's leader. With a terminal it has one */
 	if (terminal)
@@ -145,13 +145,14 @@ be_clone(struct stub_launch *l, const struct stub_fork *order, const struct stub
 		SYSCALL2(SYS_setpgid, 0, 0);
 	if (terminal)
 		stub_session(l, got->fds[got->n - 2], got->fds[got->n - 1]);
-	stub_memory_own(l);
-	stub_fds(l);
-	stub_process(l);
-	stub_launch_clone(l);
+	stub_memory_own(l, p);
+	stub_fds(l, p);
+	stub_settle(l, p);
+	stub_launch_clone(l, p);
 }
 
-static void obey(struct stub_launch *l, const struct stub_fork *order, const struct stub_received *got)
+static void obey(struct stub_launch *l, struct stub_process *p, const struct stub_fork *order,
+		 const struct stub_received *got)
 {
 	uint32_t cgroup = 1 + !!(order->flags & STUB_FORK_CONTROL),
 		 want = cgroup + !!(order->flags & STUB_FORK_CGROUP) +
@@ -160,10 +161,10 @@ static void obey(struct stub_launch *l, const struct stub_fork *order, const str
 
 	if (got->n == want && order->size == sizeof(*order)) {
 		if (order->flags & STUB_FORK_CONTROL)
-			read_hot(got->fds[1]);
-		pid = fork_clone(order, got->fds[order->flags & STUB_FORK_CGROUP ? cgroup : 0]);
+			read_hot(p, got->fds[1]);
+		pid = fork_clone(p, order, got->fds[order->flags & STUB_FORK_CGROUP ? cgroup : 0]);
 		if (pid == 0)
-			be_clone(l, order, got);
+			be_clone(l, p, order, got);
 	}
 	l->fork_id = order->id;
 	stub_note(l, STUB_NOTE_FORKED, pid, NULL);
@@ -171,10 +172,9 @@ static void obey(struct stub_launch *l, const struct stub_fork *order, const str
 }
 
 /* files that were needed for mappings alone are not kept: each would be one more descriptor to copy and to close in a fork */
-static void close_mapped(struct stub_launch *l)
+static void close_mapped(struct stub_launch *l, struct stub_process *p)
 {
-	const struct stub_fd *d = stub_at(stub_data.fds);
-	const struct stub_map *m = stub_at(stub_data.maps);
+	const struct stub_map *m = stub_at(p->maps);
 	int32_t *files = (int32_t *)l->files;
 
 	SYSCALL1(SYS_close, l->control_fd);
@@ -182,9 +182,7 @@ static void close_mapped(struct stub_launch *l)
 	for (uint32_t i = 0; i < l->nfiles; i++) {
 		int needed = 0;
 
-		for (uint32_t j = 0; j < stub_data.nfds && !needed; j++)
-			needed = d[j].kind == STUB_FD_FILE && d[j].a == i + 1;
-		for (uint32_t j = 0; j < stub_data.nmaps && !needed; j++)
+		for (uint32_t j = 0; j < p->nmaps && !needed; j++)
 			needed = m[j].file == (int32_t)i + 1 && stub_only_in_clones(m + j);
 		if (needed)
 			continue;
@@ -193,7 +191,7 @@ static void close_mapped(struct stub_launch *l)
 	}
 }
 
-void stub_skeleton(struct stub_launch *l)
+void stub_skeleton(struct stub_launch *l, struct stub_process *p)
 {
 	if (l->drop_caps) {
 		/* the launcher's file capability is not the clones' */
@@ -206,9 +204,9 @@ void stub_skeleton(struct stub_launch *l)
 	if (l->launcher_exe >= 0)
 		SYSCALL1(SYS_close, l->launcher_exe);
 	l->launcher_exe = -1;
-	close_mapped(l);
+	close_mapped(l, p);
 	/* clones share these pages; /proc/self, where they are written through, costs each process that opens it an inode */
-	stub_hooks((l->flags & STUB_LAUNCH_EXIT_HOOKS) && !stub_data.exit.learn_only, 0);
+	stub_hooks(p, (l->flags & STUB_LAUNCH_EXIT_HOOKS) && !p->exit.learn_only, 0);
 	SYSCALL5(SYS_prctl, PR_SET_NAME, "warm-skeleton", 0, 0, 0);
 	SYSCALL0(SYS_setsid);
 	stub_note(l, STUB_NOTE_READY, SYSCALL0(SYS_getpid), NULL);
@@ -218,7 +216,7 @@ void stub_skeleton(struct stub_launch *l)
 		long n = stub_receive(l->notes_fd, &order, sizeof(order), NULL, 0, &got, 0);
 
 		if (n == sizeof(order))
-			obey(l, &order, &got);
+			obey(l, p, &order, &got);
 		else
 			close_all(&got);
 		if (n == 0 || (n < 0 && n != -EBADMSG))

@@ -132,27 +132,29 @@ void stub_to_foreground(void)
 
 void stub_main(struct stub_launch *l)
 {
-	stub_memory(l);
+	struct stub_process *p = stub_self();
+	stub_memory(l, p);
 	if (l->flags & STUB_LAUNCH_SKELETON)
-		stub_skeleton(l);
-	stub_memory_own(l);
-	stub_fds(l);
+		stub_skeleton(l, p);
+	stub_memory_own(l, p);
+	stub_fds(l, p);
 	if (!(l->sigmask >> (22 - 1) & 1))
 		stub_to_foreground();
-	stub_process(l);
-	stub_block_signals(l->sigmask);
-	stub_hooks((l->flags & STUB_LAUNCH_EXIT_HOOKS) &&
-			   (!stub_data.exit.learn_only || (l->flags & STUB_LAUNCH_LEARN)),
+	stub_settle(l, p);
+	stub_block_signals(p, l->sigmask);
+	stub_hooks(p,
+		   (l->flags & STUB_LAUNCH_EXIT_HOOKS) &&
+			   (!p->exit.learn_only || (l->flags & STUB_LAUNCH_LEARN)),
 		   0);
 	if (l->launcher_exe >= 0)
 		SYSCALL1(SYS_close, l->launcher_exe);
-	stub_process_start(l);
-	stub_start_timerfds();
+	stub_start(l, p);
+	stub_start_timerfds(p);
 	stub_replay_outputs();
 	/* the context is complete before anybody can run, but for the ids of threads, which come below */
-	stub_set_context(l);
-	stub_make_threads(l);
-	if (stub_thread_timers(l, 0))
-		stub_open_gate(l);
-	stub_leave();
+	stub_set_context(l, p);
+	stub_make_threads(l, p);
+	if (stub_thread_timers(l, p, 0))
+		stub_open_gate(l, p);
+	stub_leave(p);
 }

@@ -219,7 +219,7 @@ enum wire_terminal_fd {
 	WIRE_TERMINAL_RING, /* memfd: pty/ring.h */
 	WIRE_TERMINAL_WAKE, /* eventfd that is written to when the ring has more */
 	WIRE_TERMINAL_MASTER, /* of the pty; O_NONBLOCK */
-	WIRE_TERMINAL_SESSION, /* struct stub_session, both ways (engine/stub/abi.h) */
+	WIRE_TERMINAL_SESSION, /* struct stub_session, both ways (engine/stub/order.h) */
 	WIRE_TERMINAL_FDS,
 };
 
@@ -253,7 +253,7 @@ struct wire_detach {
 /*
  * Leases: parked clones that the client launches itself (warmd/pool/lease.h). A model is a launch that warmd made for
  * this connection, and what makes others like it. Behind the struct, in this order: the struct wire_run of the launch;
- * the struct stub_order that its clone got (engine/stub/abi.h), order_size bytes; strings: those of the wire_run;
+ * the struct stub_order that its clone got (engine/stub/order.h), order_size bytes; strings: those of the wire_run;
  * fixed_argc arguments that come first in the order, fixed_size bytes; the environment of the order, env_size bytes,
  * when it is not the launch's own; names of variables that count, names_size bytes.
  *

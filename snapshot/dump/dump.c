@@ -17,24 +17,24 @@
 
 #define SCRATCH_BELOW 2048
 
-int64_t dump_call(struct trace *tr, long nr, uint64_t a, uint64_t b, uint64_t c, uint64_t d)
+int64_t dump_call(struct frozen_process *frozen, long nr, uint64_t a, uint64_t b, uint64_t c, uint64_t d)
 {
 	int64_t ret;
-	int r = trace_syscall(tr, trace_tracees(tr), &ret, NULL, nr, a, b, c, d, 0, 0);
+	int r = frozen_call(frozen, NULL, &ret, NULL, nr, a, b, c, d, 0, 0);
 
 	return r < 0 ? r : ret;
 }
 
-uint64_t dump_scratch(struct trace *tr)
+uint64_t dump_scratch(struct frozen_process *frozen)
 {
 	arch_regs regs;
 
-	if (arch_get_regs(trace_root(tr), &regs) < 0)
+	if (frozen_registers(frozen->threads, &regs) < 0)
 		return 0;
 	return (arch_sp(&regs) - SCRATCH_BELOW) & ~63ull;
 }
 
-static int dump_mm(struct trace *tr, struct record_process *p, struct error *err)
+static int dump_mm(struct frozen_process *frozen, struct record_process *p, struct error *err)
 {
 	_cleanup_free_ char *stat = NULL;
 	char path[64];
@@ -55,7 +55,7 @@ static int dump_mm(struct trace *tr, struct record_process *p, struct error *err
 	p->mm.start_data = f[3];
 	p->mm.end_data = f[4];
 	p->mm.start_brk = f[5];
-	brk = dump_call(tr, SYS_brk, 0, 0, 0, 0);
+	brk = dump_call(frozen, SYS_brk, 0, 0, 0, 0);
 	if (brk <= 0)
 		return error_set(err, EIO, "cannot ask the program for its break");
 	p->mm.brk = (uint64_t)brk;
@@ -68,20 +68,20 @@ static int dump_mm(struct trace *tr, struct record_process *p, struct error *err
 	return 0;
 }
 
-static int get_prctl(struct trace *tr, int option, uint32_t *ret, bool by_pointer)
+static int get_prctl(struct frozen_process *frozen, int option, uint32_t *ret, bool by_pointer)
 {
-	uint64_t at = by_pointer ? dump_scratch(tr) : 0;
-	int64_t v = dump_call(tr, SYS_prctl, (uint64_t)option, at, 0, 0);
+	uint64_t at = by_pointer ? dump_scratch(frozen) : 0;
+	int64_t v = dump_call(frozen, SYS_prctl, (uint64_t)option, at, 0, 0);
 
 	if (v < 0)
 		return (int)v;
 	if (by_pointer)
-		return trace_read(trace_root(tr), at, ret, sizeof(*ret));
+		return frozen_read(frozen, at, ret, sizeof(*ret));
 	*ret = (uint32_t)v;
 	return 0;
 }
 
-static int dump_attributes(struct trace *tr, struct record_process *p, struct error *err)
+static int dump_attributes(struct frozen_process *frozen, struct record_process *p, struct error *err)
 {
 	_cleanup_free_ char *status = NULL;
 	char path[64], link[4096];
@@ -116,19 +116,19 @@ static int dump_attributes(struct trace *tr, struct record_process *p, struct er
 			p->pid);
 
 	for (unsigned int i = 0; i < ARRAY_SIZE(p->rlimits); i++) {
-		uint64_t at = dump_scratch(tr);
+		uint64_t at = dump_scratch(frozen);
 
-		if (dump_call(tr, SYS_prlimit64, 0, i, 0, at) < 0 ||
-		    trace_read(p->pid, at, p->rlimits[i], sizeof(p->rlimits[i])) < 0)
+		if (dump_call(frozen, SYS_prlimit64, 0, i, 0, at) < 0 ||
+		    frozen_read(frozen, at, p->rlimits[i], sizeof(p->rlimits[i])) < 0)
 			return error_set(err, EIO, "asking process %d for its resource limits", p->pid);
 	}
-	get_prctl(tr, PR_GET_DUMPABLE, &p->dumpable, false);
-	get_prctl(tr, PR_GET_NO_NEW_PRIVS, &p->no_new_privs, false);
-	get_prctl(tr, PR_GET_PDEATHSIG, &p->pdeathsig, true);
-	get_prctl(tr, PR_GET_CHILD_SUBREAPER, &p->subreaper, true);
-	get_prctl(tr, PR_GET_THP_DISABLE, &p->thp_disable, false);
-	p->timerslack_ns = (uint64_t)dump_call(tr, SYS_prctl, PR_GET_TIMERSLACK, 0, 0, 0);
-	p->personality = (uint32_t)dump_call(tr, SYS_personality, 0xffffffff, 0, 0, 0);
+	get_prctl(frozen, PR_GET_DUMPABLE, &p->dumpable, false);
+	get_prctl(frozen, PR_GET_NO_NEW_PRIVS, &p->no_new_privs, false);
+	get_prctl(frozen, PR_GET_PDEATHSIG, &p->pdeathsig, true);
+	get_prctl(frozen, PR_GET_CHILD_SUBREAPER, &p->subreaper, true);
+	get_prctl(frozen, PR_GET_THP_DISABLE, &p->thp_disable, false);
+	p->timerslack_ns = (uint64_t)dump_call(frozen, SYS_prctl, PR_GET_TIMERSLACK, 0, 0, 0);
+	p->personality = (uint32_t)dump_call(frozen, SYS_personality, 0xffffffff, 0, 0, 0);
 
 	snprintf(path, sizeof(path), "/proc/%d/cwd", p->pid);
 	n = readlink(path, link, sizeof(link) - 1);
@@ -141,7 +141,7 @@ static int dump_attributes(struct trace *tr, struct record_process *p, struct er
 
 static int dump_exe(struct record *rec, struct record_process *p, struct error *err)
 {
-	struct record_object o = { .kind = OBJECT_FILE, .fd = -EBADF };
+	struct record_object o = { .fd = -EBADF };
 	char path[64], link[4096];
 	struct stat st;
 	ssize_t n;
@@ -166,32 +166,39 @@ static int dump_exe(struct record *rec, struct record_process *p, struct error *
 	return 0;
 }
 
-int dump_process(struct trace *tr, const struct dump_options *o, struct record **ret, struct error *err)
+static int dump_process(struct frozen_process *frozen, const struct dump_options *o, struct record *rec,
+			struct record_process *p, struct error *err)
 {
-	struct record *rec = record_new(1);
-	struct record_process *p;
 	int r;
 
-	if (!rec)
-		return error_set(err, ENOMEM, "no memory for a record");
-	p = &rec->processes[0];
-	p->pid = trace_root(tr);
+	p->pid = frozen->pid;
 	/* threads first: what follows makes calls in the main thread */
-	r = dump_threads(tr, o, p, err);
+	r = dump_threads(frozen, o, p, err);
 	if (r == 0)
-		r = dump_mm(tr, p, err);
+		r = dump_mm(frozen, p, err);
 	if (r == 0)
-		r = dump_attributes(tr, p, err);
+		r = dump_attributes(frozen, p, err);
 	if (r == 0)
-		r = dump_signals(tr, p, err);
+		r = dump_signals(frozen, p, err);
 	if (r == 0 && o->resize)
 		r = dump_resize(p, err);
 	if (r == 0)
 		r = dump_exe(rec, p, err);
 	if (r == 0)
-		r = dump_descriptors(tr, o, rec, p, err);
+		r = dump_descriptors(frozen, o, rec, p, err);
 	if (r == 0)
-		r = dump_memory(tr, rec, p, err);
+		r = dump_memory(frozen, rec, p, err);
+	return r;
+}
+
+int dump_tree(const struct frozen_tree *tree, const struct dump_options *o, struct record **ret,
+	      struct error *err)
+{
+	struct record *rec = record_new(tree->n);
+	int r = rec ? 0 : error_set(err, ENOMEM, "no memory for a record");
+
+	for (size_t i = 0; r == 0 && i < tree->n; i++)
+		r = dump_process(tree->processes[i], o, rec, &rec->processes[i], err);
 	if (r < 0) {
 		record_free(rec);
 		return r;

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * snapshot/ - what a process is. In: a stopped tree (engine/trace.h). Out: a
+ * snapshot/ - what a process is. In: a stopped tree (engine/frozen.h). Out: a
  * record of it (record.h) and a plan (plan.h): pages in a sealed memfd and
  * the tables by which the stub makes the process again.
  *
@@ -10,16 +10,17 @@
 #ifndef WARM_SNAPSHOT_DUMP_DUMP_H
 #define WARM_SNAPSHOT_DUMP_DUMP_H
 
-#include "engine/trace.h"
+#include "engine/frozen.h"
 #include "snapshot/model/record.h"
 
 /* for dump_options.resume beside enum stub_resume: the call at the readiness point is made again */
 #define DUMP_RESUME_AGAIN 100
 
 struct dump_options {
-	struct tracee *ready; /* the thread at the readiness point */
+	pid_t ready; /* the thread at the readiness point; 0: none is */
 	uint32_t resume; /* enum stub_resume of that thread */
-	uint64_t wrapper; /* with DUMP_RESUME_AGAIN: the function that makes the call, which is called again; 0: the call alone */
+	uint64_t
+		wrapper; /* with DUMP_RESUME_AGAIN: the function that makes the call, which is called again; 0: the call alone */
 	int skip_fd; /* the readiness descriptor, not carried; -1 */
 	const bool *outside; /* outside[n]: descriptor n came from the caller and is not carried */
 	size_t noutside;
@@ -29,24 +30,27 @@ struct dump_options {
 };
 
 /**
- * dump_process() - the record of the root process of @tr, all threads stopped
- * @ret: the caller frees it with record_free(). The process is unchanged but for
- *	dead bytes below its stack pointers.
+ * dump_tree() - the record of frozen processes, all threads stopped
+ * @ret: the caller frees it with record_free(). The processes are unchanged but for
+ *	dead bytes below their stack pointers.
  */
-int dump_process(struct trace *tr, const struct dump_options *o, struct record **ret, struct error *err);
+int dump_tree(const struct frozen_tree *tree, const struct dump_options *o, struct record **ret,
+	      struct error *err);
 
 /* parts, each in a file of its own */
-int dump_memory(struct trace *tr, struct record *rec, struct record_process *p, struct error *err);
-int dump_threads(struct trace *tr, const struct dump_options *o, struct record_process *p, struct error *err);
-int dump_descriptors(struct trace *tr, const struct dump_options *o, struct record *rec,
+int dump_memory(const struct frozen_process *frozen, struct record *rec, struct record_process *p,
+		struct error *err);
+int dump_threads(struct frozen_process *frozen, const struct dump_options *o, struct record_process *p,
+		 struct error *err);
+int dump_descriptors(const struct frozen_process *frozen, const struct dump_options *o, struct record *rec,
 		     struct record_process *p, struct error *err);
-int dump_signals(struct trace *tr, struct record_process *p, struct error *err);
+int dump_signals(struct frozen_process *frozen, struct record_process *p, struct error *err);
 /** dump_resize() - SIGWINCH is pending, if it has a handler, and interrupts the call that its thread is in */
 int dump_resize(struct record_process *p, struct error *err);
 
 /** dump_call() - a system call in the main thread. Return: its result (negative errno as the kernel has it) */
-int64_t dump_call(struct trace *tr, long nr, uint64_t a, uint64_t b, uint64_t c, uint64_t d);
+int64_t dump_call(struct frozen_process *frozen, long nr, uint64_t a, uint64_t b, uint64_t c, uint64_t d);
 /** dump_scratch() - address of dead bytes below the main thread's stack, for results of calls; 1 KiB */
-uint64_t dump_scratch(struct trace *tr);
+uint64_t dump_scratch(struct frozen_process *frozen);
 
 #endif

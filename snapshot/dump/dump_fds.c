@@ -31,7 +31,6 @@
 #define DEFAULT_PIPE_SIZE 65536 /* pipe(7), since 2.6.11; with 4 KiB pages */
 
 struct source {
-	struct trace *tr;
 	struct record *rec;
 	struct record_process *p;
 	const struct dump_options *o;
@@ -65,7 +64,6 @@ static struct record_description *new_description(struct source *s)
 	s->rec->descriptions = more;
 	more += s->rec->ndescriptions++;
 	memset(more, 0, sizeof(*more));
-	more->object = -1;
 	more->peer = -1;
 	more->flags = (uint32_t)info_number(s, "flags:\t", 8) & ~(uint32_t)O_CLOEXEC;
 	return more;
@@ -425,7 +423,7 @@ static int dump_dup(struct source *s, int of)
 
 	if (!d)
 		return -ENOMEM;
-	d->kind = STUB_FD_DUP;
+	d->kind = STUB_FD_CALLER;
 	d->a = (uint64_t)of;
 	return 0;
 }
@@ -505,11 +503,10 @@ static int skip(const struct dump_options *o, int fd)
 	return fd == o->skip_fd || ((size_t)fd < o->noutside && o->outside[fd]);
 }
 
-int dump_descriptors(struct trace *tr, const struct dump_options *o, struct record *rec,
+int dump_descriptors(const struct frozen_process *frozen, const struct dump_options *o, struct record *rec,
 		     struct record_process *p, struct error *err)
 {
-	_cleanup_close_ int pidfd = (int)syscall(SYS_pidfd_open, p->pid, 0);
-	struct source s = { .tr = tr, .rec = rec, .p = p, .o = o, .pidfd = pidfd, .err = err };
+	struct source s = { .rec = rec, .p = p, .o = o, .pidfd = frozen->pidfd, .err = err };
 	char path[64];
 	struct dirent *e;
 	DIR *dir;
@@ -517,12 +514,8 @@ int dump_descriptors(struct trace *tr, const struct dump_options *o, struct reco
 
 	snprintf(path, sizeof(path), "/proc/%d/fd", p->pid);
 	dir = opendir(path);
-	if (!dir || pidfd < 0) {
-		r = error_errno(err, errno, "reading %s", path);
-		if (dir)
-			closedir(dir);
-		return r;
-	}
+	if (!dir)
+		return error_errno(err, errno, "reading %s", path);
 	while (r == 0 && (e = readdir(dir))) {
 		if (e->d_name[0] == '.')
 			continue;

@@ -29,7 +29,7 @@
 #define CHUNK_PAGES 256
 
 struct scan {
-	pid_t pid;
+	const struct frozen_process *frozen;
 	int pagemap;
 	uint64_t page;
 	uint8_t *have, *want; /* CHUNK_PAGES each: the process's bytes, the file's */
@@ -75,14 +75,14 @@ static int compare(struct scan *s, struct record_vma *v, uint64_t addr, size_t n
 
 static int scan_candidates(struct scan *s, struct record_vma *v, int fd, uint64_t addr, size_t n)
 {
-	int r = trace_read(s->pid, addr, s->have, n * s->page);
+	int r = frozen_read(s->frozen, addr, s->have, n * s->page);
 
 	if (r == -EFAULT) {
 		/* PROT_NONE: /proc/PID/mem reads what process_vm_readv may not */
 		char path[64];
 		_cleanup_close_ int mem = -EBADF;
 
-		snprintf(path, sizeof(path), "/proc/%d/mem", s->pid);
+		snprintf(path, sizeof(path), "/proc/%d/mem", s->frozen->pid);
 		mem = open(path, O_RDONLY | O_CLOEXEC);
 		if (mem < 0)
 			return -errno;
@@ -148,7 +148,7 @@ static int refuse(struct error *err, const struct record_process *p, const struc
 static int open_object(struct record *rec, const struct record_process *p, const struct proc_map *m,
 		       struct record_vma *v, struct error *err)
 {
-	struct record_object o = { .kind = OBJECT_FILE, .fd = -EBADF };
+	struct record_object o = { .fd = -EBADF };
 	char path[4352];
 	struct stat st;
 
@@ -156,7 +156,7 @@ static int open_object(struct record *rec, const struct record_process *p, const
 	for (size_t i = 0; i < rec->nobjects; i++) {
 		const struct record_object *have = &rec->objects[i];
 
-		if (have->kind == OBJECT_FILE && have->ino == m->ino && have->writable == o.writable &&
+		if (have->ino == m->ino && have->writable == o.writable &&
 		    have->path && strcmp(have->path, m->path) == 0) {
 			v->object = (int)i;
 			return 0;
@@ -256,31 +256,30 @@ static bool vdso_part(struct record_process *p, const struct proc_map *m)
 	return false;
 }
 
-static int scan_new(struct scan *s, pid_t pid)
+static int scan_new(struct scan *s)
 {
 	char path[64];
 
-	s->pid = pid;
 	s->page = (uint64_t)sysconf(_SC_PAGESIZE);
 	s->have = malloc(CHUNK_PAGES * s->page);
 	s->want = malloc(CHUNK_PAGES * s->page);
 	s->entries = malloc(CHUNK_PAGES * 8);
-	snprintf(path, sizeof(path), "/proc/%d/pagemap", pid);
+	snprintf(path, sizeof(path), "/proc/%d/pagemap", s->frozen->pid);
 	s->pagemap = open(path, O_RDONLY | O_CLOEXEC);
 	if (s->pagemap < 0)
 		return -errno;
 	return s->have && s->want && s->entries ? 0 : -ENOMEM;
 }
 
-int dump_memory(struct trace *tr, struct record *rec, struct record_process *p, struct error *err)
+int dump_memory(const struct frozen_process *frozen, struct record *rec, struct record_process *p,
+		struct error *err)
 {
 	struct proc_maps maps = { 0 };
-	struct scan s = { .pagemap = -EBADF };
+	struct scan s = { .frozen = frozen, .pagemap = -EBADF };
 	int r = proc_read_maps(p->pid, true, &maps);
 
-	(void)tr;
 	if (r == 0)
-		r = scan_new(&s, p->pid);
+		r = scan_new(&s);
 	if (r == 0) {
 		p->vmas = calloc(maps.n + 1, sizeof(*p->vmas));
 		r = p->vmas ? 0 : -ENOMEM;

@@ -16,9 +16,9 @@
 
 #define MAX_PENDING 1024
 
-static int dump_dispositions(struct trace *tr, struct record_process *p, struct error *err)
+static int dump_dispositions(struct frozen_process *frozen, struct record_process *p, struct error *err)
 {
-	uint64_t at = dump_scratch(tr);
+	uint64_t at = dump_scratch(frozen);
 
 	for (uint32_t signo = 1; signo <= 64; signo++) {
 		struct {
@@ -28,8 +28,8 @@ static int dump_dispositions(struct trace *tr, struct record_process *p, struct 
 
 		if (signo == SIGKILL || signo == SIGSTOP)
 			continue;
-		r = dump_call(tr, SYS_rt_sigaction, signo, 0, at, 8);
-		if (r < 0 || trace_read(p->pid, at, &sa, sizeof(sa)) < 0)
+		r = dump_call(frozen, SYS_rt_sigaction, signo, 0, at, 8);
+		if (r < 0 || frozen_read(frozen, at, &sa, sizeof(sa)) < 0)
 			return error_set(err, EIO, "asking process %d for its signal dispositions", p->pid);
 		p->sigactions[signo - 1] = (struct stub_sigaction){
 			.handler = sa.handler,
@@ -67,15 +67,15 @@ static int peek(pid_t tid, bool shared, uint32_t index, struct record_process *p
 	return error_set(err, EOPNOTSUPP, "thread %d has more than %d pending signals", tid, MAX_PENDING);
 }
 
-static void dump_itimers(struct trace *tr, struct record_process *p)
+static void dump_itimers(struct frozen_process *frozen, struct record_process *p)
 {
-	uint64_t at = dump_scratch(tr);
+	uint64_t at = dump_scratch(frozen);
 
 	for (int which = ITIMER_REAL; which <= ITIMER_PROF; which++) {
 		uint64_t v[4];
 
-		if (dump_call(tr, SYS_getitimer, (uint64_t)which, at, 0, 0) < 0 ||
-		    trace_read(p->pid, at, v, sizeof(v)) < 0 || (!v[2] && !v[3]))
+		if (dump_call(frozen, SYS_getitimer, (uint64_t)which, at, 0, 0) < 0 ||
+		    frozen_read(frozen, at, v, sizeof(v)) < 0 || (!v[2] && !v[3]))
 			continue;
 		p->itimers[p->nitimers++] = (struct stub_itimer){
 			.which = which,
@@ -126,10 +126,10 @@ static int parse_timer(const char *text, struct stub_timer *t, const struct reco
 	return 0;
 }
 
-static int dump_timers(struct trace *tr, struct record_process *p, struct error *err)
+static int dump_timers(struct frozen_process *frozen, struct record_process *p, struct error *err)
 {
 	_cleanup_free_ char *text = NULL;
-	uint64_t at = dump_scratch(tr);
+	uint64_t at = dump_scratch(frozen);
 	char path[64];
 	int r;
 
@@ -147,8 +147,8 @@ static int dump_timers(struct trace *tr, struct record_process *p, struct error 
 		r = parse_timer(rest, &t, p, err);
 		if (r < 0)
 			return r;
-		if (dump_call(tr, SYS_timer_gettime, (uint64_t)t.id, at, 0, 0) < 0 ||
-		    trace_read(p->pid, at, v, sizeof(v)) < 0)
+		if (dump_call(frozen, SYS_timer_gettime, (uint64_t)t.id, at, 0, 0) < 0 ||
+		    frozen_read(frozen, at, v, sizeof(v)) < 0)
 			return error_set(err, EIO, "asking process %d for its timer %d", p->pid, t.id);
 		t.interval_ns = v[0] * 1000000000u + v[1];
 		t.value_ns = v[2] * 1000000000u + v[3];
@@ -207,17 +207,17 @@ int dump_resize(struct record_process *p, struct error *err)
 	return 0;
 }
 
-int dump_signals(struct trace *tr, struct record_process *p, struct error *err)
+int dump_signals(struct frozen_process *frozen, struct record_process *p, struct error *err)
 {
-	int r = dump_dispositions(tr, p, err);
+	int r = dump_dispositions(frozen, p, err);
 
 	for (size_t i = 0; i < p->nthreads && r == 0; i++)
 		r = peek(p->threads[i].tid, false, (uint32_t)i, p, err);
 	if (r == 0)
 		r = peek(p->pid, true, 0, p, err);
 	if (r == 0)
-		r = dump_timers(tr, p, err);
+		r = dump_timers(frozen, p, err);
 	if (r == 0)
-		dump_itimers(tr, p);
+		dump_itimers(frozen, p);
 	return r;
 }

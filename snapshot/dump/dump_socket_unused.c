@@ -17,7 +17,7 @@
 #include <sys/socket.h>
 
 #include "engine/base/fd.h"
-#include "engine/stub/abi.h"
+#include "engine/stub/image.h"
 #include "snapshot/dump/unix_diag.h"
 
 struct kind {

@@ -10,7 +10,7 @@
 #include <sys/socket.h>
 
 #include "engine/base/fd.h"
-#include "engine/stub/abi.h"
+#include "engine/stub/image.h"
 #include "snapshot/dump/unix_diag.h"
 
 #define OPTION_MAX 64 /* bytes of the longest value */

@@ -33,33 +33,33 @@
 #define NO_TIME UINT64_MAX
 
 /* the calls that take a relative time, and where: index of the argument; -1: none or absolute */
-static int timed_argument(const struct tracee *t, bool *ret_ms)
+static int timed_argument(const struct frozen_thread *t, bool *ret_ms)
 {
 	*ret_ms = false;
-	switch (t->nr) {
+	switch (t->in.nr) {
 	case SYS_nanosleep:
 		return 0;
 	case SYS_clock_nanosleep:
-		return t->args[1] & TIMER_ABSTIME ? -1 : 2;
+		return t->in.args[1] & TIMER_ABSTIME ? -1 : 2;
 #ifdef SYS_poll
 	case SYS_poll:
 		*ret_ms = true;
-		return (int32_t)t->args[2] < 0 ? -1 : 2;
+		return (int32_t)t->in.args[2] < 0 ? -1 : 2;
 #endif
 #ifdef SYS_epoll_wait
 	case SYS_epoll_wait:
 #endif
 	case SYS_epoll_pwait:
 		*ret_ms = true;
-		return (int32_t)t->args[3] < 0 ? -1 : 3;
+		return (int32_t)t->in.args[3] < 0 ? -1 : 3;
 	case SYS_futex:
 		/* FUTEX_WAIT's time is relative, FUTEX_WAIT_BITSET's and the others' absolute */
-		return (t->args[1] & FUTEX_CMD_MASK) == FUTEX_WAIT && t->args[3] ? 3 : -1;
+		return (t->in.args[1] & FUTEX_CMD_MASK) == FUTEX_WAIT && t->in.args[3] ? 3 : -1;
 	case SYS_semtimedop:
 	case SYS_epoll_pwait2:
-		return t->args[3] ? 3 : -1;
+		return t->in.args[3] ? 3 : -1;
 	case SYS_rt_sigtimedwait:
-		return t->args[2] ? 2 : -1;
+		return t->in.args[2] ? 2 : -1;
 	default:
 		return -1;
 	}
@@ -86,29 +86,31 @@ static bool never_restarted(long nr)
 	}
 }
 
-static uint64_t time_left(pid_t pid, const struct tracee *t, int arg, bool ms)
+static uint64_t time_left(const struct frozen_process *frozen, const struct frozen_thread *t, int arg,
+			  bool ms)
 {
 	uint64_t spent = clock_ns(CLOCK_MONOTONIC) - t->entered_ns, total;
 	struct timespec ts;
 
 	if (ms) {
-		total = (uint64_t)(int32_t)t->args[arg] * 1000000u;
+		total = (uint64_t)(int32_t)t->in.args[arg] * 1000000u;
 	} else {
-		if (trace_read(pid, t->args[arg], &ts, sizeof(ts)) < 0)
+		if (frozen_read(frozen, t->in.args[arg], &ts, sizeof(ts)) < 0)
 			return 0;
 		total = timespec_ns(&ts);
 	}
 	return total > spent ? total - spent : 0;
 }
 
-static void fix_call(struct record_process *p, struct record_thread *th, const struct tracee *t)
+static void fix_call(const struct frozen_process *frozen, struct record_thread *th,
+		     const struct frozen_thread *t)
 {
 	enum arch_restart how = arch_fix_restart(&th->regs);
 	uint64_t words[4];
 	int arg;
 
 	th->restart = how;
-	if (how == ARCH_RETURNED && (int64_t)arch_result(&th->regs) == -EINTR && never_restarted(t->nr)) {
+	if (how == ARCH_RETURNED && (int64_t)arch_result(&th->regs) == -EINTR && never_restarted(t->in.nr)) {
 		th->restart = ARCH_RESTART_TIMED;
 		arch_make_again(&th->regs);
 	} else if (how == ARCH_RESTART_TIMED) {
@@ -120,10 +122,10 @@ static void fix_call(struct record_process *p, struct record_thread *th, const s
 	if (arg < 0)
 		return; /* no limit, or an absolute one: the call as it was */
 	/* plan.c puts four words there: the page must be among those that are stored */
-	if (trace_read(p->pid, arch_retime_slot(&th->regs), words, sizeof(words)) == 0)
-		trace_write(p->pid, arch_retime_slot(&th->regs), words, sizeof(words));
+	if (frozen_read(frozen, arch_retime_slot(&th->regs), words, sizeof(words)) == 0)
+		frozen_write(frozen, arch_retime_slot(&th->regs), words, sizeof(words));
 	th->timeout_arg = arg;
-	th->timeout_ns = time_left(p->pid, t, arg, th->timeout_ms);
+	th->timeout_ns = time_left(frozen, t, arg, th->timeout_ms);
 }
 
 static int dump_comm(pid_t pid, struct record_thread *th)
@@ -147,12 +149,13 @@ static int dump_comm(pid_t pid, struct record_thread *th)
  * glibc's set_tid_address points at the id in the thread descriptor; musl's (since 1.2) at
  * a lock, the id being one of the first words of the structure that the thread pointer names.
  */
-static void find_tid(pid_t pid, struct record_thread *th)
+static void find_tid(const struct frozen_process *frozen, struct record_thread *th)
 {
 	uint32_t words[64], value = 0;
 	size_t len = sizeof(words), page = (size_t)sysconf(_SC_PAGESIZE);
 
-	if (th->clear_tid && trace_read(pid, th->clear_tid, &value, 4) == 0 && value == (uint32_t)th->tid) {
+	if (th->clear_tid && frozen_read(frozen, th->clear_tid, &value, 4) == 0 &&
+	    value == (uint32_t)th->tid) {
 		th->tid_addr = th->clear_tid;
 		return;
 	}
@@ -161,9 +164,9 @@ static void find_tid(pid_t pid, struct record_thread *th)
 	/* musl puts the structure, 200 bytes of it, at the very end of a thread's stack: nothing may follow */
 	if (len > page - th->regs.fs_base % page)
 		len = page - th->regs.fs_base % page;
-	if (trace_read(pid, th->regs.fs_base, words, sizeof(words)) == 0)
+	if (frozen_read(frozen, th->regs.fs_base, words, sizeof(words)) == 0)
 		len = sizeof(words);
-	else if (trace_read(pid, th->regs.fs_base, words, len) < 0)
+	else if (frozen_read(frozen, th->regs.fs_base, words, len) < 0)
 		return;
 	for (size_t i = 0; i < len / sizeof(words[0]); i++) {
 		if (words[i] == (uint32_t)th->tid) {
@@ -173,19 +176,20 @@ static void find_tid(pid_t pid, struct record_thread *th)
 	}
 }
 
-static int dump_by_calls(struct trace *tr, struct tracee *t, struct record_thread *th, struct error *err)
+static int dump_by_calls(struct frozen_process *frozen, struct frozen_thread *t, struct record_thread *th,
+			 struct error *err)
 {
 	arch_regs regs;
 	uint64_t at, ss[3];
 	int64_t ret;
-	int r = arch_get_regs(t->tid, &regs);
+	int r = frozen_registers(t, &regs);
 
 	if (r < 0)
 		return error_errno(err, r, "reading registers of thread %d", t->tid);
 	at = (arch_sp(&regs) - 1024) & ~63ull;
-	r = trace_syscall(tr, t, &ret, err, SYS_sigaltstack, 0, at, 0, 0, 0, 0);
+	r = frozen_call(frozen, t, &ret, err, SYS_sigaltstack, 0, at, 0, 0, 0, 0);
 	if (r == 0 && ret == 0)
-		r = trace_read(t->tid, at, ss, sizeof(ss));
+		r = frozen_read(frozen, at, ss, sizeof(ss));
 	if (r < 0)
 		return error_set(err, EIO, "asking thread %d for its alternate stack", t->tid);
 	th->altstack[0] = ss[0];
@@ -194,11 +198,11 @@ static int dump_by_calls(struct trace *tr, struct tracee *t, struct record_threa
 	if (th->altstack[1] & SS_ONSTACK)
 		th->altstack[1] &= ~(uint64_t)SS_ONSTACK; /* the kernel works it out from sp */
 
-	r = trace_syscall(tr, t, &ret, err, SYS_prctl, PR_GET_TID_ADDRESS, at, 0, 0, 0, 0);
+	r = frozen_call(frozen, t, &ret, err, SYS_prctl, PR_GET_TID_ADDRESS, at, 0, 0, 0, 0);
 	if (r < 0)
 		return r;
 	if (ret == 0)
-		trace_read(t->tid, at, &th->clear_tid, 8);
+		frozen_read(frozen, at, &th->clear_tid, 8);
 	else
 		return error_set(err, EOPNOTSUPP,
 				 "the kernel lacks PR_GET_TID_ADDRESS (CONFIG_CHECKPOINT_RESTORE)");
@@ -230,8 +234,8 @@ static void dump_sched(struct record_thread *th)
 	syscall(SYS_sched_getaffinity, th->tid, sizeof(th->affinity), th->affinity);
 }
 
-static int dump_thread(struct trace *tr, const struct dump_options *o, struct record_process *p,
-		       struct tracee *t, struct record_thread *th, struct error *err)
+static int dump_thread(struct frozen_process *frozen, const struct dump_options *o, struct record_process *p,
+		       struct frozen_thread *t, struct record_thread *th, struct error *err)
 {
 	struct {
 		void *head;
@@ -242,21 +246,21 @@ static int dump_thread(struct trace *tr, const struct dump_options *o, struct re
 
 	th->tid = t->tid;
 	th->timeout_arg = -1;
-	r = arch_get_regs(t->tid, &th->regs);
+	r = frozen_registers(t, &th->regs);
 	if (r == 0)
 		r = arch_read_xstate(t->tid, &th->xstate, &th->xstate_len, &amx);
-	if (r == 0 && ptrace(PTRACE_GETSIGMASK, t->tid, 8, &th->sigmask) < 0)
-		r = -errno;
+	if (r == 0)
+		r = frozen_sigmask(t, &th->sigmask);
 	if (r < 0)
 		return error_errno(err, r, "reading the registers of thread %d", t->tid);
 	p->amx |= amx;
-	if (t == o->ready && o->resume == DUMP_RESUME_AGAIN) {
+	if (t->tid == o->ready && o->resume == DUMP_RESUME_AGAIN) {
 		arch_make_again(&th->regs);
 		arch_wrap_call(&th->regs, o->wrapper);
-	} else if (t == o->ready) {
+	} else if (t->tid == o->ready) {
 		th->resume = o->resume;
 	} else {
-		fix_call(p, th, t);
+		fix_call(frozen, th, t);
 	}
 	if (syscall(SYS_get_robust_list, t->tid, &robust.head, &robust.len) == 0) {
 		th->robust_list = (uint64_t)robust.head;
@@ -264,29 +268,28 @@ static int dump_thread(struct trace *tr, const struct dump_options *o, struct re
 	}
 	dump_rseq(th);
 	dump_sched(th);
-	r = dump_by_calls(tr, t, th, err);
+	r = dump_by_calls(frozen, t, th, err);
 	if (r < 0)
 		return r;
-	find_tid(p->pid, th);
+	find_tid(frozen, th);
 	r = dump_comm(p->pid, th);
 	return r < 0 ? error_errno(err, r, "reading the name of thread %d", t->tid) : 0;
 }
 
-int dump_threads(struct trace *tr, const struct dump_options *o, struct record_process *p, struct error *err)
+int dump_threads(struct frozen_process *frozen, const struct dump_options *o, struct record_process *p,
+		 struct error *err)
 {
-	size_t n = 0;
-
-	for (const struct tracee *t = trace_tracees(tr); t; t = t->next)
-		n += t->tgid == p->pid;
-	p->threads = calloc(n, sizeof(*p->threads));
+	p->threads = calloc(frozen->n, sizeof(*p->threads));
 	if (!p->threads)
-		return error_set(err, ENOMEM, "no memory for %zu threads", n);
-	for (struct tracee *t = trace_tracees(tr); t; t = t->next) {
+		return error_set(err, ENOMEM, "no memory for %zu threads", frozen->n);
+	for (size_t i = 0; i < frozen->n; i++) {
+		struct frozen_thread *t = &frozen->threads[i];
 		int r;
 
-		if (t->tgid != p->pid)
-			continue;
-		r = dump_thread(tr, o, p, t, &p->threads[p->nthreads++], err);
+		if (frozen_is_stop_signal(t->stop_signal))
+			return error_set(err, EOPNOTSUPP, "thread %d of process %d is stopped (%s)", t->tid,
+					 p->pid, strsignal(t->stop_signal));
+		r = dump_thread(frozen, o, p, t, &p->threads[p->nthreads++], err);
 		if (r < 0)
 			return r;
 	}

@@ -67,8 +67,7 @@ int record_add_object(struct record *rec, const struct record_object *o)
 	for (size_t i = 0; i < rec->nobjects; i++) {
 		const struct record_object *have = &rec->objects[i];
 
-		if (o->kind == OBJECT_FILE && have->kind == o->kind && have->dev == o->dev &&
-		    have->ino == o->ino && have->writable == o->writable)
+		if (have->dev == o->dev && have->ino == o->ino && have->writable == o->writable)
 			return (int)i;
 	}
 	more = realloc(rec->objects, (rec->nobjects + 1) * sizeof(*more));

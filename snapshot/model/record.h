@@ -15,13 +15,10 @@
 #include <stdint.h>
 #include <sys/types.h>
 
-#include "engine/stub/abi.h"
+#include "engine/stub/image.h"
 #include "regs.h"
 
-enum record_object_kind { OBJECT_FILE, OBJECT_SHARED_ANON };
-
 struct record_object {
-	enum record_object_kind kind;
 	char *path;
 	uint64_t dev, ino;
 	int fd; /* open on it, owned by the record; -EBADF */
@@ -68,7 +65,6 @@ struct record_description {
 	uint32_t flags; /* O_* status flags */
 	uint64_t offset;
 	char *path; /* for people; also what STUB_FD_PATH opens */
-	int object; /* STUB_FD_FILE */
 	int peer; /* description of the other end, -1 */
 	uint64_t a, b, c;
 	void *data; /* queued bytes that this end will read */

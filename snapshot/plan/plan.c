@@ -16,6 +16,7 @@
 #include <sys/uio.h>
 
 #include "engine/base/fd.h"
+#include "engine/stub/launch.h"
 #include "engine/trace.h"
 
 #ifndef MFD_EXEC
@@ -25,9 +26,9 @@
 
 #define STUB_AREA_START	  0x200000000000ull /* no kernel places anything here by itself */
 #define STUB_AREA_END	  0x300000000000ull
-#define STUB_AREA_SIZE	  (64ull << 20) /* text, data, context area, staging */
+#define STUB_AREA_SIZE	  (1ull << 30) /* text, data, context area, staging */
 #define CONTEXT_AREA_SIZE (16ull << 20)
-#define STAGING_OFFSET	  (48ull << 20)
+#define STAGING_OFFSET	  (STUB_AREA_SIZE - (16ull << 20))
 #define TASK_SIZE	  0x7ffffffff000ull
 
 uint64_t image_reserve(struct image *im, size_t len, size_t align)
@@ -67,11 +68,22 @@ struct stub_data *image_head(struct image *im)
 	return (struct stub_data *)im->v;
 }
 
+struct stub_process *image_process(struct image *im)
+{
+	return (struct stub_process *)(im->v + image_head(im)->processes) + im->process;
+}
+
 /* image_put() may move the image: the table's offset is stored afterwards */
 void image_set(struct image *im, size_t field, uint64_t at)
 {
 	if (!im->failed)
 		memcpy(im->v + field, &at, sizeof(at));
+}
+
+void image_set_process(struct image *im, size_t field, uint64_t at)
+{
+	if (!im->failed)
+		memcpy((char *)image_process(im) + field, &at, sizeof(at));
 }
 
 int plan_memfd(const char *name, struct error *err)
@@ -146,12 +158,132 @@ static int put_identities(struct image *im, const struct plan *plan, struct erro
 	return 0;
 }
 
+/* head and processes lie side by side: a clone writes to its own entry, so to one page */
+static int put_head(struct image *im, const struct record *rec, const struct plan *plan, uint64_t page)
+{
+	struct stub_data *d;
+	uint64_t processes;
+
+	image_reserve(im, sizeof(*d), 64);
+	processes = image_reserve(im, rec->nprocesses * sizeof(struct stub_process), 64);
+	if (im->failed)
+		return -ENOMEM;
+	d = image_head(im);
+	d->magic = STUB_MAGIC;
+	d->version = STUB_ABI_VERSION;
+	d->head_size = sizeof(*d);
+	d->process_size = sizeof(struct stub_process);
+	d->stub_base = plan->stub_base;
+	d->text_size = plan->text_size;
+	d->page_size = page;
+	d->task_size = TASK_SIZE;
+	d->staging = plan->stub_base + STAGING_OFFSET + (1 << 20);
+	d->processes = processes;
+	d->nprocesses = (uint32_t)rec->nprocesses;
+	d->nfiles = (uint32_t)plan->nfiles;
+	return 0;
+}
+
+/* the tables of im->process; @l: its memory */
+static int put_own_tables(struct image *im, const struct record *rec, const struct plan_options *o,
+			  const struct plan_layout *l, const struct plan *plan, struct error *err)
+{
+	const struct record_process *p = &rec->processes[im->process];
+	const uint64_t *table = (const uint64_t *)(blob_stub + 64);
+	struct patches patches = { 0 };
+	int r;
+
+	image_process(im)->exe_file = p->exe_object;
+	image_process(im)->nmaps = (uint32_t)l->nmaps;
+	image_process(im)->nadvices = (uint32_t)l->nadvices;
+	put_process(im, p, o);
+	put_exe(im, rec, p);
+	image_set_process(im, offsetof(struct stub_process, maps),
+			  image_put(im, l->maps, l->nmaps * sizeof(*l->maps), 64));
+	image_set_process(im, offsetof(struct stub_process, advices),
+			  image_put(im, l->advices, l->nadvices * sizeof(*l->advices), 8));
+	put_signals(im, p, o);
+	if (put_fds(im, rec, p) < 0)
+		im->failed = true;
+	if (im->failed)
+		return -ENOMEM;
+	r = o->leave.slot ? put_leave(im, &patches, &o->leave, plan->stub_base + table[8], err) : 0;
+	if (r == 0)
+		r = put_threads(im, &patches, p, plan->stub_base + plan->text_size,
+				plan->stub_base + table[2], o, err);
+	if (r == 0 && !im->failed)
+		put_patches(im, &patches);
+	free(patches.v);
+	if (r == 0 && !im->failed)
+		r = put_generations(im, p, err);
+	if (r == 0 && !im->failed)
+		r = put_pids(im, p);
+	if (r == 0 && !im->failed)
+		r = put_owners(im, p, err);
+	if (r == 0 && !im->failed)
+		r = put_exit(im, p, o, plan->stub_base, err);
+	return r;
+}
+
+static int put_tables(struct image *im, const struct record *rec, const struct plan_options *o,
+		      const struct plan_layout *l, const struct plan *plan, struct error *err)
+{
+	int r = 0;
+
+	put_descriptions(im, rec);
+	put_outputs(im, o);
+	/* one by now: plan_build() */
+	for (; im->process < rec->nprocesses && r == 0 && !im->failed; im->process++)
+		r = put_own_tables(im, rec, o, l, plan, err);
+	im->process = 0;
+	return r;
+}
+
+/* what lies at the end: a hole for the list of hot pages until it is needed, and the launch area */
+static int put_areas(struct image *im, struct plan *plan, uint64_t page, struct error *err)
+{
+	uint64_t hot = image_reserve(im, STUB_HOT_RANGES * sizeof(struct stub_range), page);
+	uint64_t launch = image_reserve(im, STUB_LAUNCH_SIZE, page);
+
+	if (im->failed)
+		return 0;
+	image_process(im)->hot = hot;
+	image_process(im)->hot_room = STUB_HOT_RANGES;
+	image_head(im)->launch = launch;
+	plan->data_size = im->len;
+	plan->args_base = plan->stub_base + plan->text_size + im->len + page;
+	image_head(im)->data_size = im->len;
+	image_head(im)->keep_start = plan->stub_base;
+	image_head(im)->keep_end = plan->args_base + CONTEXT_AREA_SIZE;
+	if (image_head(im)->keep_end > plan->stub_base + STAGING_OFFSET)
+		return error_set(
+			err, EOPNOTSUPP,
+			"what is needed to make its threads and mappings again is more than %llu MiB",
+			(STAGING_OFFSET - CONTEXT_AREA_SIZE) >> 20);
+	return 0;
+}
+
+static int put_context_buffer(struct image *im, const struct record_process *p, struct plan *plan,
+			      struct error *err)
+{
+	struct stub_process *q = image_process(im);
+	uint64_t args[6];
+	long nr;
+	int r;
+
+	arch_syscall_args(&p->threads[q->ready_thread].regs, &nr, args);
+	r = plan_context_buffer(p->pid, nr, args, &q->context_buf, &q->context_max);
+	if (r < 0)
+		return error_errno(err, r, "the read at the readiness point");
+	plan->context_max = q->context_max;
+	return 0;
+}
+
 static int build_control(const struct record *rec, const struct plan_options *o, const struct plan_layout *l,
 			 struct plan *plan, struct error *err)
 {
 	const struct record_process *p = &rec->processes[0];
-	const uint64_t *table = (const uint64_t *)(blob_stub + 64);
-	uint64_t page = (uint64_t)sysconf(_SC_PAGESIZE), data_base;
+	uint64_t page = (uint64_t)sysconf(_SC_PAGESIZE);
 	struct image im = { 0 };
 	int r;
 
@@ -159,77 +291,17 @@ static int build_control(const struct record *rec, const struct plan_options *o,
 	r = find_base(p, &plan->stub_base, err);
 	if (r < 0)
 		return r;
-	data_base = plan->stub_base + plan->text_size;
-	image_reserve(&im, sizeof(struct stub_data), 64);
+	r = put_head(&im, rec, plan, page);
+	if (r == 0)
+		r = put_identities(&im, plan, err);
+	if (r == 0)
+		r = put_tables(&im, rec, o, l, plan, err);
+	if (r == 0 && !im.failed)
+		r = put_areas(&im, plan, page, err);
 	if (im.failed)
-		return error_set(err, ENOMEM, "no memory for the template's tables");
-	image_head(&im)->magic = STUB_MAGIC;
-	image_head(&im)->version = STUB_ABI_VERSION;
-	image_head(&im)->stub_base = plan->stub_base;
-	image_head(&im)->text_size = plan->text_size;
-	image_head(&im)->page_size = page;
-	image_head(&im)->task_size = TASK_SIZE;
-	image_head(&im)->staging = plan->stub_base + STAGING_OFFSET + (1 << 20);
-	image_head(&im)->exe_file = p->exe_object;
-	image_head(&im)->nmaps = (uint32_t)l->nmaps;
-	image_head(&im)->nadvices = (uint32_t)l->nadvices;
-	r = put_identities(&im, plan, err);
-	if (r < 0) {
-		free(im.v);
-		return r;
-	}
-	put_process(&im, p, o);
-	put_exe(&im, rec, p);
-	image_set(&im, offsetof(struct stub_data, maps),
-		  image_put(&im, l->maps, l->nmaps * sizeof(*l->maps), 64));
-	image_set(&im, offsetof(struct stub_data, advices),
-		  image_put(&im, l->advices, l->nadvices * sizeof(*l->advices), 8));
-	put_signals(&im, p, o);
-	put_fds(&im, rec, p);
-	put_outputs(&im, o);
-	if (o->leave.slot)
-		r = put_leave(&im, p, &o->leave, plan->stub_base + table[8], err);
-	if (r == 0 && !im.failed)
-		r = put_threads(&im, p, data_base, plan->stub_base + table[2], o, err);
-	if (r == 0 && !im.failed)
-		r = put_generations(&im, p, err);
-	if (r == 0 && !im.failed)
-		r = put_pids(&im, p);
-	if (r == 0 && !im.failed)
-		r = put_owners(&im, p, err);
-	if (r == 0 && !im.failed)
-		r = put_exit(&im, p, o->exit, plan->stub_base, err);
-	if (r == 0 && !im.failed) {
-		/* a hole until it is needed */
-		uint64_t hot = image_reserve(&im, STUB_HOT_RANGES * sizeof(struct stub_range), page);
-		uint64_t launch = image_reserve(&im, STUB_LAUNCH_SIZE, page);
-
-		image_head(&im)->hot = hot;
-		image_head(&im)->hot_room = STUB_HOT_RANGES;
-		image_head(&im)->launch = launch;
-		plan->data_size = im.len;
-		plan->args_base = plan->stub_base + plan->text_size + im.len + page;
-		image_head(&im)->data_size = im.len;
-		image_head(&im)->keep_start = plan->stub_base;
-		image_head(&im)->keep_end = plan->args_base + CONTEXT_AREA_SIZE;
-		if (image_head(&im)->keep_end > plan->stub_base + STAGING_OFFSET)
-			r = error_set(err, EOPNOTSUPP,
-				      "process %d has too many threads and mappings for one control file",
-				      p->pid);
-	}
-	if (r == 0 && im.failed)
 		r = error_set(err, ENOMEM, "no memory for the template's tables");
-	if (r == 0 && o->context_raw) {
-		uint64_t args[6];
-		long nr;
-
-		arch_syscall_args(&p->threads[image_head(&im)->ready_thread].regs, &nr, args);
-		r = plan_context_buffer(p->pid, nr, args, &image_head(&im)->context_buf,
-					&image_head(&im)->context_max);
-		if (r < 0)
-			r = error_errno(err, r, "the read at the readiness point");
-		plan->context_max = image_head(&im)->context_max;
-	}
+	if (r == 0 && o->context_raw)
+		r = put_context_buffer(&im, p, plan, err);
 	if (r == 0)
 		r = write_control(&im, plan->text_size, &plan->control, err);
 	free(im.v);
@@ -275,11 +347,11 @@ int plan_build(const struct record *rec, const struct plan_options *o, struct pl
 	struct plan_layout layout = { 0 };
 	int r;
 
-	/* control, pages and huge pages go with them */
-	if (rec->nobjects + 3 > STUB_MAX_FILES)
+	/* the tables are made for more, but what would make the others is not there: none may be left out in silence */
+	if (rec->nprocesses != 1)
 		return error_set(err, EOPNOTSUPP,
-				 "process %d has %zu files mapped, and a template %d at most", p->pid,
-				 rec->nobjects, STUB_MAX_FILES - 3);
+				 "it is a tree of %zu processes, and a template can have one process only",
+				 rec->nprocesses);
 	plan.files = calloc(rec->nobjects + 2, sizeof(*plan.files));
 	if (!index || !plan.files) {
 		free(plan.files);
@@ -300,7 +372,6 @@ int plan_build(const struct record *rec, const struct plan_options *o, struct pl
 		plan.pages = plan_memfd("warm", err);
 		r = plan.pages < 0 ? plan.pages : 0;
 	}
-	/* the control file first: it may put bytes into the process's stacks */
 	if (r == 0)
 		r = build_control(rec, o, &layout, &plan, err);
 	if (r == 0)

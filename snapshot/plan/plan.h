@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
  * plan.h - from a record to what a launcher needs: the pages memfd, the
- * control memfd (engine/stub/abi.h) and the list of files to be mapped.
+ * control memfd (engine/stub/image.h) and the list of files to be mapped.
  *
  * Two steps. plan_layout() is pure: it decides which mapping comes from
  * where, with as few mappings as faithfulness allows. plan_build() copies pages out of
@@ -84,8 +84,9 @@ struct plan_options {
 	struct plan_leave leave;
 	uint64_t environ_addr[4];
 	uint64_t libc_argv_addr, progname_full_addr, progname_short_addr;
-	const struct stub_exit
-		*exit; /* patches; addr and marked set, bytes filled by plan_build(); NULL: none */
+	const struct stub_exit *exit; /* NULL where there are no hooks */
+	const struct stub_hook *hooks; /* addr and kind are set, the rest is filled in by plan_build() */
+	size_t nhooks;
 	char *const *build_env; /* NULL: unknown */
 	uint32_t build_envc;
 	char *const *build_argv;

@@ -67,7 +67,7 @@ static int add_counter(void *data, uint64_t addr, const void *desc, size_t len)
 	/* nothing else is put meanwhile: they lie one behind the other */
 	at = image_put(c->im, &counter, sizeof(counter), 8);
 	if (!c->n++)
-		image_set(c->im, offsetof(struct stub_data, generations), at);
+		image_set_process(c->im, offsetof(struct stub_process, generations), at);
 	return 0;
 }
 
@@ -79,6 +79,6 @@ int put_generations(struct image *im, const struct record_process *p, struct err
 	if (r < 0)
 		return error_errno(err, r, "reading the program's ELF notes");
 	if (!im->failed)
-		image_head(im)->ngenerations = c.n;
+		image_process(im)->ngenerations = c.n;
 	return 0;
 }

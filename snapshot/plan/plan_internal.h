@@ -10,6 +10,7 @@ struct image {
 	char *v;
 	size_t len, cap;
 	bool failed;
+	uint32_t process; /* index of the one whose tables are put */
 };
 
 /** image_reserve() - @len zero bytes at a multiple of @align. Return: their offset; 0 and failed set when there is no memory */
@@ -17,18 +18,38 @@ uint64_t image_reserve(struct image *im, size_t len, size_t align);
 /** image_put() - the same with contents. The image may move: pointers into it are void afterwards */
 uint64_t image_put(struct image *im, const void *data, size_t len, size_t align);
 struct stub_data *image_head(struct image *im);
+/** image_process() - the entry of the process whose tables are put. Void, as image_head(), once something is put */
+struct stub_process *image_process(struct image *im);
 /** image_set() - store an offset into a field of struct stub_data, given by offsetof() */
 void image_set(struct image *im, size_t field, uint64_t at);
+/** image_set_process() - the same for a field of struct stub_process */
+void image_set_process(struct image *im, size_t field, uint64_t at);
+
+/* struct stub_patch to be */
+struct patches {
+	struct patch {
+		uint64_t addr;
+		size_t len;
+		uint8_t bytes[32];
+	} * v; /* owned */
+	size_t n;
+};
+/** put_patches() - the table of what was collected by put_threads() and put_leave() */
+void put_patches(struct image *im, const struct patches *list);
 
 void put_signals(struct image *im, const struct record_process *p, const struct plan_options *o);
-int put_threads(struct image *im, const struct record_process *p, uint64_t data_base, uint64_t resume_timed,
-		const struct plan_options *o, struct error *err);
-/** put_leave() - the main thread's way back; @resume_leave: address of stub_resume_leave, written into its stack */
-int put_leave(struct image *im, const struct record_process *p, const struct plan_leave *l,
-	      uint64_t resume_leave, struct error *err);
-void put_fds(struct image *im, const struct record *rec, const struct record_process *p);
-int put_exit(struct image *im, const struct record_process *p, const struct stub_exit *e, uint64_t stub_base,
-	     struct error *err);
+int put_threads(struct image *im, struct patches *patches, const struct record_process *p, uint64_t data_base,
+		uint64_t resume_timed, const struct plan_options *o, struct error *err);
+/** put_leave() - the main thread's way back; @resume_leave: address of stub_resume_leave, for its stack */
+int put_leave(struct image *im, struct patches *patches, const struct plan_leave *l, uint64_t resume_leave,
+	      struct error *err);
+/** put_descriptions() - the table of open file descriptions, which all processes share */
+void put_descriptions(struct image *im, const struct record *rec);
+/** put_fds() - the process's table of descriptors, and what its epolls watch. Return: 0 or -ENOMEM */
+int put_fds(struct image *im, const struct record *rec, const struct record_process *p);
+/** put_exit() - hooks, and what those of exit functions need */
+int put_exit(struct image *im, const struct record_process *p, const struct plan_options *o,
+	     uint64_t stub_base, struct error *err);
 void put_process(struct image *im, const struct record_process *p, const struct plan_options *o);
 void put_exe(struct image *im, const struct record *rec, const struct record_process *p);
 /** put_pids() - the table of addresses that get the clone's own process id. Return: 0 or -ENOMEM */

@@ -57,7 +57,7 @@ static void add(struct locks *s, uint64_t addr, uint32_t thread)
 	uint64_t at = image_put(s->im, &o, sizeof(o), 8);
 
 	if (!s->n++)
-		image_set(s->im, offsetof(struct stub_data, owners), at);
+		image_set_process(s->im, offsetof(struct stub_process, owners), at);
 }
 
 static void look_for_mutex(struct locks *s, uint64_t owner, uint32_t thread)
@@ -149,6 +149,6 @@ int put_owners(struct image *im, const struct record_process *p, struct error *e
 		}
 	}
 	if (!im->failed)
-		image_head(im)->nowners = s.n;
+		image_process(im)->nowners = s.n;
 	return 0;
 }

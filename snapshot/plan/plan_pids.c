@@ -48,7 +48,7 @@ static void add(struct pids *s, uint64_t addr)
 	uint64_t at = image_put(s->im, &addr, sizeof(addr), 8);
 
 	if (!s->n++)
-		image_set(s->im, offsetof(struct stub_data, pids), at);
+		image_set_process(s->im, offsetof(struct stub_process, pids), at);
 }
 
 static void add_symbol(struct pids *s)
@@ -186,6 +186,6 @@ int put_pids(struct image *im, const struct record_process *p)
 				add_holders(&s, &v->runs[n], type, words);
 	}
 	if (!im->failed)
-		image_head(im)->npids = s.n;
+		image_process(im)->npids = s.n;
 	return 0;
 }

@@ -28,29 +28,64 @@ void put_signals(struct image *im, const struct record_process *p, const struct 
 		if (p->sigactions[i].signo &&
 		    (differs(&p->sigactions[i], o->ignored_signals) || o->own_signals >> i & 1))
 			list[n++] = p->sigactions[i];
-	image_head(im)->nsigactions = n;
+	image_process(im)->nsigactions = n;
 	image_head(im)->start_ignored = o->ignored_signals;
 	image_head(im)->start_blocked = o->blocked_signals;
 	image_head(im)->tell_signals = o->tell_signals;
-	image_set(im, offsetof(struct stub_data, sigactions), image_put(im, list, n * sizeof(list[0]), 8));
-	image_head(im)->npendings = (uint32_t)p->npendings;
-	image_set(im, offsetof(struct stub_data, pendings),
-		  image_put(im, p->pendings, p->npendings * sizeof(*p->pendings), 8));
-	image_head(im)->nitimers = (uint32_t)p->nitimers;
-	image_set(im, offsetof(struct stub_data, itimers),
-		  image_put(im, p->itimers, p->nitimers * sizeof(p->itimers[0]), 8));
-	image_head(im)->ntimers = (uint32_t)p->ntimers;
-	image_set(im, offsetof(struct stub_data, timers),
-		  image_put(im, p->timers, p->ntimers * sizeof(*p->timers), 8));
+	image_set_process(im, offsetof(struct stub_process, sigactions),
+			  image_put(im, list, n * sizeof(list[0]), 8));
+	image_process(im)->npendings = (uint32_t)p->npendings;
+	image_set_process(im, offsetof(struct stub_process, pendings),
+			  image_put(im, p->pendings, p->npendings * sizeof(*p->pendings), 8));
+	image_process(im)->nitimers = (uint32_t)p->nitimers;
+	image_set_process(im, offsetof(struct stub_process, itimers),
+			  image_put(im, p->itimers, p->nitimers * sizeof(p->itimers[0]), 8));
+	image_process(im)->ntimers = (uint32_t)p->ntimers;
+	image_set_process(im, offsetof(struct stub_process, timers),
+			  image_put(im, p->timers, p->ntimers * sizeof(*p->timers), 8));
+}
+
+/* bytes that clones have at @addr, and the template's memory has not. Return: 0 or -ENOMEM */
+static int add_patch(struct patches *list, uint64_t addr, const void *bytes, size_t len)
+{
+	struct patch *more = realloc(list->v, (list->n + 1) * sizeof(*more));
+
+	if (!more)
+		return -ENOMEM;
+	list->v = more;
+	if (len > sizeof(more->bytes))
+		return -E2BIG;
+	more += list->n++;
+	more->addr = addr;
+	more->len = len;
+	memcpy(more->bytes, bytes, len);
+	return 0;
+}
+
+void put_patches(struct image *im, const struct patches *list)
+{
+	uint64_t table = image_reserve(im, list->n * sizeof(struct stub_patch), 8);
+
+	for (size_t i = 0; i < list->n && !im->failed; i++) {
+		const struct patch *from = &list->v[i];
+		struct stub_patch patch = { .addr = from->addr, .len = from->len };
+
+		patch.data = image_put(im, from->bytes, from->len, 8);
+		if (!im->failed)
+			memcpy(im->v + table + i * sizeof(patch), &patch, sizeof(patch));
+	}
+	image_set_process(im, offsetof(struct stub_process, patches), table);
+	if (!im->failed)
+		image_process(im)->npatches = (uint32_t)list->n;
 }
 
 /*
  * A thread in a timed call goes on in the stub, which makes the call with the time
  * that is left and then restores the argument register. The registers that
- * it needs lie below the thread's red zone; those bytes are dead in the process too.
+ * it needs lie below the thread's red zone, on a stack that the thread writes to as it goes on.
  */
-static int retime(const struct record_process *p, const struct record_thread *t, arch_regs *regs,
-		  uint64_t time_at, uint64_t resume_timed)
+static int retime(struct patches *patches, const struct record_thread *t, arch_regs *regs, uint64_t time_at,
+		  uint64_t resume_timed)
 {
 	uint64_t saved[4], slot = arch_retime_slot(regs);
 	int r;
@@ -59,11 +94,11 @@ static int retime(const struct record_process *p, const struct record_thread *t,
 		return 0;
 	r = arch_retime_call(regs, t->timeout_arg, t->timeout_ms ? t->timeout_ns / 1000000 : time_at,
 			     resume_timed, saved);
-	return r < 0 ? r : trace_write(p->pid, slot, saved, sizeof(saved));
+	return r < 0 ? r : add_patch(patches, slot, saved, sizeof(saved));
 }
 
-static int put_thread(struct image *im, const struct record_process *p, size_t i, uint64_t table,
-		      uint64_t data_base, uint64_t resume_timed, const struct plan_options *o)
+static int put_thread(struct image *im, struct patches *patches, const struct record_process *p, size_t i,
+		      uint64_t table, uint64_t data_base, uint64_t resume_timed, const struct plan_options *o)
 {
 	const struct record_thread *t = &p->threads[i], *main_thread = &p->threads[0];
 	struct stub_thread s = {
@@ -102,8 +137,8 @@ static int put_thread(struct image *im, const struct record_process *p, size_t i
 		s.sched_flags |= 4;
 	}
 	memcpy(s.time_left, times, sizeof(times));
-	r = retime(p, t, &regs, data_base + table + i * sizeof(s) + offsetof(struct stub_thread, time_left),
-		   resume_timed);
+	r = retime(patches, t, &regs,
+		   data_base + table + i * sizeof(s) + offsetof(struct stub_thread, time_left), resume_timed);
 	if (r < 0)
 		return r;
 	room = image_reserve(im, THREAD_STACK + arch_frame_size(t->xstate_len), 64);
@@ -116,169 +151,71 @@ static int put_thread(struct image *im, const struct record_process *p, size_t i
 	return 0;
 }
 
-int put_threads(struct image *im, const struct record_process *p, uint64_t data_base, uint64_t resume_timed,
-		const struct plan_options *o, struct error *err)
+int put_threads(struct image *im, struct patches *patches, const struct record_process *p, uint64_t data_base,
+		uint64_t resume_timed, const struct plan_options *o, struct error *err)
 {
 	uint64_t table = image_reserve(im, p->nthreads * sizeof(struct stub_thread), 64);
 
 	if (im->failed)
 		return error_set(err, ENOMEM, "no memory for the template's tables");
-	image_head(im)->threads = table;
-	image_head(im)->nthreads = (uint32_t)p->nthreads;
+	image_process(im)->threads = table;
+	image_process(im)->nthreads = (uint32_t)p->nthreads;
 	for (size_t i = 0; i < p->nthreads; i++) {
-		int r = put_thread(im, p, i, table, data_base, resume_timed, o);
+		int r = put_thread(im, patches, p, i, table, data_base, resume_timed, o);
 
 		if (r < 0)
 			return error_errno(err, r, "preparing thread %d", p->threads[i].tid);
 		if (p->threads[i].resume != STUB_RESUME_FRAME)
-			image_head(im)->ready_thread = (uint32_t)i;
+			image_process(im)->ready_thread = (uint32_t)i;
 	}
 	return 0;
 }
 
-int put_leave(struct image *im, const struct record_process *p, const struct plan_leave *l,
-	      uint64_t resume_leave, struct error *err)
+/* its stack is in use there: the function that it returns from, and what it returns to, write to that page */
+int put_leave(struct image *im, struct patches *patches, const struct plan_leave *l, uint64_t resume_leave,
+	      struct error *err)
 {
-	int r = trace_write(p->pid, l->slot, &resume_leave, sizeof(resume_leave));
+	int r = add_patch(patches, l->slot, &resume_leave, sizeof(resume_leave));
 
 	if (r < 0)
-		return error_errno(err, r, "writing to the program's stack");
-	if (!im->failed)
-		image_head(im)->leave = (struct stub_leave){ .restore = l->restore,
-							     .exception = l->exception,
-							     .release = l->release,
-							     .gil_state = l->gil_state,
-							     .frame = l->frame };
+		return error_errno(err, r, "preparing the main thread's way back");
+	image_process(im)->leave = (struct stub_leave){ .restore = l->restore,
+							.exception = l->exception,
+							.release = l->release,
+							.gil_state = l->gil_state,
+							.frame = l->frame };
 	return 0;
 }
 
-void put_fds(struct image *im, const struct record *rec, const struct record_process *p)
-{
-	struct stub_fd *list = calloc(p->nfds + 1, sizeof(*list));
-	struct stub_epoll *epolls = calloc(rec->nepolls + 1, sizeof(*epolls));
-	uint32_t n = 0;
-
-	if (!list || !epolls) {
-		im->failed = true;
-		goto out;
-	}
-	for (size_t i = 0; i < p->nfds; i++) {
-		const struct record_fd *f = &p->fds[i];
-		const struct record_description *d = &rec->descriptions[f->description], *peer;
-		struct stub_fd s = { .fd = f->fd,
-				     .peer = -1,
-				     .kind = d->kind,
-				     .flags = d->flags,
-				     .cloexec = f->cloexec,
-				     .a = d->a,
-				     .b = d->b,
-				     .c = d->c,
-				     .owner_signo = d->owner_signo };
-		bool done = false;
-
-		for (size_t j = 0; j < i; j++) {
-			if (p->fds[j].description == f->description) {
-				s.kind = STUB_FD_DUP;
-				s.a = (uint64_t)p->fds[j].fd;
-				done = true;
-				break;
-			}
-			/* made with its other end */
-			if (d->peer >= 0 && p->fds[j].description == d->peer)
-				done = true, s.kind = UINT32_MAX;
-		}
-		if (s.kind == UINT32_MAX)
-			continue;
-		if (!done && (d->kind == STUB_FD_PIPE || d->kind == STUB_FD_SOCKETPAIR)) {
-			/* of a pipe the read end comes first; one whose other end is closed is made and closed again */
-			bool writer = d->kind == STUB_FD_PIPE && (d->flags & 3) != 0;
-
-			peer = d->peer >= 0 ? &rec->descriptions[d->peer] : NULL;
-			for (size_t j = i + 1; j < p->nfds && peer; j++) {
-				if (p->fds[j].description == d->peer) {
-					s.peer = p->fds[j].fd;
-					s.peer_flags = peer->flags;
-					s.peer_owner_signo = peer->owner_signo;
-					s.cloexec |= p->fds[j].cloexec ? 2 : 0;
-					break;
-				}
-			}
-			s.data_len = d->data_len;
-			s.data = image_put(im, d->data, d->data_len, 8);
-			if (peer) {
-				s.data2_len = peer->data_len;
-				s.data2 = image_put(im, peer->data, peer->data_len, 8);
-			}
-			if (writer) {
-				int32_t fd = s.fd;
-				uint32_t flags = s.flags;
-				int32_t owner = s.owner_signo;
-
-				s.fd = s.peer;
-				s.flags = s.peer_flags;
-				s.peer = fd;
-				s.peer_flags = flags;
-				s.owner_signo = s.peer_owner_signo;
-				s.peer_owner_signo = owner;
-				s.cloexec = (s.cloexec & 1) << 1 | s.cloexec >> 1;
-				s.data = s.data2;
-				s.data_len = s.data2_len;
-				s.data2_len = 0;
-			}
-		} else if (!done && d->kind == STUB_FD_SOCKET) {
-			s.data = image_put(im, d->data, d->data_len, 8);
-			s.data_len = d->data_len;
-		} else if (!done && d->kind == STUB_FD_PATH) {
-			s.data = image_put(im, d->path, strlen(d->path) + 1, 1);
-			s.b = d->offset;
-		}
-		list[n++] = s;
-	}
-	image_head(im)->nfds = n;
-	image_set(im, offsetof(struct stub_data, fds), image_put(im, list, n * sizeof(*list), 8));
-	if (n > STUB_FDS_IN_LAUNCH)
-		image_set(im, offsetof(struct stub_data, fd_room),
-			  image_reserve(im, (2u * n + 1) * sizeof(int32_t), 8));
-	for (size_t i = 0; i < rec->nepolls; i++) {
-		for (size_t j = 0; j < p->nfds; j++)
-			if (p->fds[j].description == rec->epolls[i].description)
-				epolls[i].epfd = p->fds[j].fd;
-		epolls[i].fd = rec->epolls[i].fd;
-		epolls[i].events = rec->epolls[i].events;
-		epolls[i].data = rec->epolls[i].data;
-	}
-	image_head(im)->nepolls = (uint32_t)rec->nepolls;
-	image_set(im, offsetof(struct stub_data, epolls),
-		  image_put(im, epolls, rec->nepolls * sizeof(*epolls), 8));
-out:
-	free(list);
-	free(epolls);
-}
-
-int put_exit(struct image *im, const struct record_process *p, const struct stub_exit *e, uint64_t stub_base,
-	     struct error *err)
+int put_exit(struct image *im, const struct record_process *p, const struct plan_options *o,
+	     uint64_t stub_base, struct error *err)
 {
 	const uint64_t *table = (const uint64_t *)(blob_stub + 64);
-	const uint64_t hooks[] = {
+	const uint64_t entries[] = {
 		table[0], table[1], table[3], table[4], table[5], table[6], table[7]
-	}; /* by enum stub_hook */
-	struct stub_exit *out;
+	}; /* by enum stub_hook_kind */
+	uint64_t at = image_put(im, o->hooks, o->nhooks * sizeof(*o->hooks), 8);
 
-	if (!e || !e->npatches)
+	if (im->failed || !o->nhooks)
 		return 0;
-	out = &image_head(im)->exit;
-	*out = *e;
-	for (uint32_t i = 0; i < e->npatches; i++) {
-		struct stub_patch *patch = &out->patches[i];
+	for (size_t i = 0; i < o->nhooks; i++) {
+		struct stub_hook *hook = (struct stub_hook *)(im->v + at) + i;
+		/* each exit hook has an entry by which it knows its number; the others need none */
+		size_t entry = hook->kind >= STUB_HOOK_MADVISE ? 0 : i;
 		int r;
 
-		patch->len = (uint32_t)arch_jump_patch(
-			patch->bytes,
-			stub_base + hooks[patch->kind] + (patch->kind >= STUB_HOOK_MADVISE ? 0 : 16 * i));
-		r = trace_read(p->pid, patch->addr, patch->original, patch->len);
+		if (entry >= STUB_HOOK_ENTRIES)
+			return error_set(err, EOPNOTSUPP, "it has more than %d functions that end it",
+					 STUB_HOOK_ENTRIES);
+		hook->len = (uint32_t)arch_jump_patch(hook->bytes,
+						      stub_base + entries[hook->kind] + 16 * entry);
+		r = trace_read(p->pid, hook->addr, hook->original, hook->len);
 		if (r < 0)
 			return error_errno(err, r, "reading the program's exit function");
 	}
+	image_process(im)->exit = *o->exit;
+	image_process(im)->nhooks = (uint32_t)o->nhooks;
+	image_process(im)->hooks = at;
 	return 0;
 }
 
@@ -305,9 +242,9 @@ static void put_context(struct image *im, const struct plan_options *o)
 	image_set(im, offsetof(struct stub_data, build_argv), at);
 	image_set(im, offsetof(struct stub_data, build_argv_len), len);
 	at = image_put(im, o->randoms, o->nrandoms * sizeof(*o->randoms), 8);
-	image_set(im, offsetof(struct stub_data, randoms), at);
+	image_set_process(im, offsetof(struct stub_process, randoms), at);
 	if (!im->failed)
-		image_head(im)->nrandoms = (uint32_t)o->nrandoms;
+		image_process(im)->nrandoms = (uint32_t)o->nrandoms;
 }
 
 static void put_rlimits(struct image *im, const struct record_process *p, const struct plan_options *o)
@@ -320,54 +257,61 @@ static void put_rlimits(struct image *im, const struct record_process *p, const 
 			list[n++] = (struct stub_rlimit){ .resource = i,
 							  .soft = p->rlimits[i][0],
 							  .hard = p->rlimits[i][1] };
-	image_set(im, offsetof(struct stub_data, rlimits), image_put(im, list, n * sizeof(list[0]), 8));
+	image_set_process(im, offsetof(struct stub_process, rlimits),
+			  image_put(im, list, n * sizeof(list[0]), 8));
 	if (!im->failed)
-		image_head(im)->nrlimits = n;
+		image_process(im)->nrlimits = n;
 }
 
 void put_process(struct image *im, const struct record_process *p, const struct plan_options *o)
 {
 	const char *start_cwd = o->start_cwd ? o->start_cwd : p->cwd;
-	struct stub_data *d = image_head(im); /* valid until something is put */
+	/* valid until something is put */
+	struct stub_data *d = image_head(im);
+	struct stub_process *q = image_process(im);
 	uint64_t auxv;
 
-	memcpy(d->vdso, p->vdso, sizeof(d->vdso));
-	d->vdso_addr = p->vdso_addr;
-	d->mm = p->mm;
-	memcpy(d->environ_addr, o->environ_addr, sizeof(d->environ_addr));
-	d->libc_argv_addr = o->libc_argv_addr;
-	d->progname_full_addr = o->progname_full_addr;
-	d->progname_short_addr = o->progname_short_addr;
-	d->context_fd = o->context_raw ? -1 : o->context_fd;
-	d->context_late = o->context_late;
+	/* the root of what is launched: its parent, group and session are the launch's */
+	q->parent = q->group = q->session = STUB_NONE;
+	q->state = STUB_PROCESS_LIVE;
+	q->shared_memory = q->shared_fds = q->shared_fs = q->shared_handlers = im->process;
+	memcpy(q->vdso, p->vdso, sizeof(q->vdso));
+	q->vdso_addr = p->vdso_addr;
+	q->mm = p->mm;
+	memcpy(q->environ_addr, o->environ_addr, sizeof(q->environ_addr));
+	q->libc_argv_addr = o->libc_argv_addr;
+	q->progname_full_addr = o->progname_full_addr;
+	q->progname_short_addr = o->progname_short_addr;
+	q->context_fd = o->context_raw ? -1 : o->context_fd;
+	q->context_late = o->context_late;
 	d->argv_prefix_n = o->argv_prefix_n;
 	d->argv_drop = o->argv_drop;
-	d->umask = p->umask == o->start_umask ? -1 : (int32_t)p->umask;
-	d->dumpable = p->dumpable;
-	d->no_new_privs = p->no_new_privs;
-	d->pdeathsig = p->pdeathsig;
-	d->subreaper = p->subreaper;
-	d->thp_disable = p->thp_disable;
-	d->timerslack_ns = p->timerslack_ns;
-	d->timerslack_set = o->start_timerslack_ns && p->timerslack_ns != o->start_timerslack_ns;
-	d->personality = p->personality;
-	d->personality_set = p->personality != o->start_personality;
-	d->xcomp_perm = p->amx;
-	d->old_pid = (uint32_t)p->pid;
+	q->umask = p->umask == o->start_umask ? -1 : (int32_t)p->umask;
+	q->dumpable = p->dumpable;
+	q->no_new_privs = p->no_new_privs;
+	q->pdeathsig = p->pdeathsig;
+	q->subreaper = p->subreaper;
+	q->thp_disable = p->thp_disable;
+	q->timerslack_ns = p->timerslack_ns;
+	q->timerslack_set = o->start_timerslack_ns && p->timerslack_ns != o->start_timerslack_ns;
+	q->personality = p->personality;
+	q->personality_set = p->personality != o->start_personality;
+	q->xcomp_perm = p->amx;
+	q->old_pid = (uint32_t)p->pid;
 	auxv = image_put(im, p->auxv, p->auxv_len, 8);
 	if (!im->failed)
-		image_head(im)->mm.auxv = auxv;
+		image_process(im)->mm.auxv = auxv;
 	put_rlimits(im, p, o);
 	if (o->oom_score_adj) {
 		uint64_t at = image_put(im, o->oom_score_adj, strlen(o->oom_score_adj) + 1, 1);
 
-		image_set(im, offsetof(struct stub_data, oom_score_adj), at);
+		image_set_process(im, offsetof(struct stub_process, oom_score_adj), at);
 	}
 	put_context(im, o);
 	if (strcmp(start_cwd, p->cwd) != 0) {
 		uint64_t at = image_put(im, p->cwd, strlen(p->cwd) + 1, 1);
 
-		image_head(im)->cwd = at;
+		image_process(im)->cwd = at;
 	}
 }
 
@@ -375,7 +319,8 @@ void put_exe(struct image *im, const struct record *rec, const struct record_pro
 {
 	const char *path = rec->objects[p->exe_object].path;
 
-	image_set(im, offsetof(struct stub_data, exe_path), image_put(im, path, strlen(path) + 1, 1));
+	image_set_process(im, offsetof(struct stub_process, exe_path),
+			  image_put(im, path, strlen(path) + 1, 1));
 }
 
 void put_outputs(struct image *im, const struct plan_options *o)

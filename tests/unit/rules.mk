@@ -31,11 +31,6 @@ $(B)/tests/test_tool: $(B)/obj/tests/unit/launcher/test_tool.o $(filter-out $(B)
 	@mkdir -p $(@D)
 	$(CC) $(SANFLAGS) -o $@ $^ $(TOOL_LIBS) -lcmocka
 
-# a part of the launcher, for once with the host's libc
-$(B)/tests/test_become_json: $(B)/obj/tests/unit/launcher/test_become_json.o $(B)/obj/engine/become_json.o $(call libs,base)
-	@mkdir -p $(@D)
-	$(CC) $(SANFLAGS) -o $@ $^ -lcmocka
-
 # libwarm as programs have it, and a warmd of the test's
 $(B)/tests/test_libwarm_%: $(B)/obj/tests/unit/launcher/test_libwarm_%.o $(B)/obj/tests/unit/launcher/fake_warmd.o $(LIBWARM_OBJ)
 	@mkdir -p $(@D)

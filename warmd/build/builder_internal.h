@@ -3,11 +3,15 @@
 #ifndef WARM_WARMD_BUILD_BUILDER_INTERNAL_H
 #define WARM_WARMD_BUILD_BUILDER_INTERNAL_H
 
+#include "engine/base/fd.h"
 #include "engine/trace.h"
 #include "snapshot/plan/plan.h"
 #include "warmd/build/adaptor.h"
 #include "warmd/build/builder_child.h"
 #include "warmd/config/config.h"
+
+/* functions of the program that clones have hooks in: those of the EXIT line, exit(), and four of the C library */
+#define BUILDER_HOOKS (ARRAY_SIZE(((struct adaptor_exit *)0)->symbols) + 5)
 
 enum ready_point {
 	READY_AUTO,
@@ -97,6 +101,8 @@ struct builder {
 	struct record *record;
 	struct plan plan;
 	struct stub_exit exit;
+	struct stub_hook hooks[BUILDER_HOOKS];
+	uint32_t nhooks;
 	char *cmdline, **cmdline_argv; /* the process's arguments: bytes, and pointers to them */
 	size_t cmdline_argc;
 	int argv_count;

@@ -84,7 +84,7 @@ static size_t look_up_hooked(struct builder *b, struct elf_query q[5])
 
 static bool is_hidden_by_hook(const struct elf_query *q, uint64_t pc)
 {
-	return q->addr && pc > q->addr && pc < q->addr + sizeof(((struct stub_patch *)0)->bytes);
+	return q->addr && pc > q->addr && pc < q->addr + sizeof(((struct stub_hook *)0)->bytes);
 }
 
 /* no other thread may be behind their first byte; of the one at the readiness point: builder_find_wrapper() */
@@ -98,13 +98,13 @@ static int leave_hooked(struct builder *b, struct error *err)
 	for (size_t i = 0, n = look_up_hooked(b, q); i < n && r == 0; i++)
 		if (q[i].addr)
 			r = trace_step_out(b->trace, b->ready, q[i].addr,
-					   q[i].addr + sizeof(((struct stub_patch *)0)->bytes), err);
+					   q[i].addr + sizeof(((struct stub_hook *)0)->bytes), err);
 	return r;
 }
 
 int builder_find_wrapper(struct builder *b, const arch_regs *regs, uint64_t *ret, struct error *err)
 {
-	uint8_t text[sizeof(((struct stub_patch *)0)->bytes) + 8];
+	uint8_t text[sizeof(((struct stub_hook *)0)->bytes) + 8];
 	struct elf_query q[5];
 
 	*ret = 0;
@@ -200,6 +200,11 @@ static int check_identity(const struct builder *b, struct error *err)
 	return 0;
 }
 
+static void add_hook(struct builder *b, uint64_t addr, enum stub_hook_kind kind)
+{
+	b->hooks[b->nhooks++] = (struct stub_hook){ .addr = addr, .kind = kind };
+}
+
 static int find_exit(struct builder *b, struct stub_exit *ret, struct error *err)
 {
 	struct adaptor_exit e;
@@ -219,6 +224,7 @@ static int find_exit(struct builder *b, struct stub_exit *ret, struct error *err
 	if (r < 0)
 		return error_errno(err, r, "reading the program's symbols");
 	memset(ret, 0, sizeof(*ret));
+	b->nhooks = 0; /* that of find_learning_exit() is among these */
 	if (!q[0].addr || !q[1].addr || !q[2].addr || !q[3].addr)
 		return 0; /* no fast exit: complete finalisation, as without the line */
 	ret->call = q[0].addr;
@@ -226,14 +232,10 @@ static int find_exit(struct builder *b, struct stub_exit *ret, struct error *err
 	ret->arg = e.arg;
 	ret->libc_exit = q[2].addr;
 	ret->libc_fflush = q[3].addr;
-	for (unsigned int i = 0; i < e.n && ret->npatches < STUB_MAX_PATCHES - 5; i++)
+	for (unsigned int i = 0; i < e.n; i++)
 		if (q[4 + i].addr)
-			ret->patches[ret->npatches++] = (struct stub_patch){
-				.addr = q[4 + i].addr,
-				.kind = e.marked[i] ? STUB_HOOK_EXIT : STUB_HOOK_RETURN,
-			};
-	ret->patches[ret->npatches++] = (struct stub_patch){ .addr = ret->libc_exit,
-							     .kind = STUB_HOOK_FINAL };
+			add_hook(b, q[4 + i].addr, e.marked[i] ? STUB_HOOK_EXIT : STUB_HOOK_RETURN);
+	add_hook(b, ret->libc_exit, STUB_HOOK_FINAL);
 	return 0;
 }
 
@@ -247,14 +249,7 @@ static void find_learning_exit(struct builder *b)
 		return;
 	b->exit.libc_exit = q.addr;
 	b->exit.learn_only = 1;
-	b->exit.npatches = 1;
-	b->exit.patches[0] = (struct stub_patch){ .addr = q.addr, .kind = STUB_HOOK_FINAL };
-}
-
-static void add_hook(struct builder *b, uint64_t addr, enum stub_hook kind)
-{
-	if (b->exit.npatches < STUB_MAX_PATCHES)
-		b->exit.patches[b->exit.npatches++] = (struct stub_patch){ .addr = addr, .kind = kind };
+	add_hook(b, q.addr, STUB_HOOK_FINAL);
 }
 
 /* engine/stub/madvise.c, readlink.c */
@@ -448,11 +443,27 @@ static int find_wrapper_at_ready(struct builder *b, uint64_t *ret, struct error 
 	return builder_find_wrapper(b, &regs, ret, err);
 }
 
+static int dump(struct builder *b, struct frozen_process *frozen, const struct dump_options *d,
+		struct error *err)
+{
+	struct frozen_tree tree = { 0 };
+	int r;
+
+	if (frozen_tree_add(&tree, frozen, -1) < 0) {
+		frozen_tree_done(&tree);
+		return error_set(err, ENOMEM, "no memory");
+	}
+	r = dump_tree(&tree, d, &b->record, err);
+	frozen_tree_done(&tree);
+	return r;
+}
+
 int builder_take(struct builder *b, struct plan_options *po, struct error *err)
 {
-	struct dump_options d = { .ready = b->ready,
+	struct dump_options d = { .ready = b->ready ? b->ready->tid : 0,
 				  .resume = STUB_RESUME_FRAME,
 				  .skip_fd = b->child.warm_fd };
+	struct frozen_process *frozen;
 	bool outside[256];
 	char proc[64], before[256];
 	int r;
@@ -476,7 +487,7 @@ int builder_take(struct builder *b, struct plan_options *po, struct error *err)
 	} else {
 		d.resume = STUB_RESUME_MAIN;
 	}
-	r = trace_freeze(b->trace, err);
+	r = trace_freeze(b->trace, &frozen, err);
 	if (r == 0)
 		r = leave_hooked(b, err);
 	if (r == 0 && d.resume == DUMP_RESUME_AGAIN)
@@ -497,7 +508,7 @@ int builder_take(struct builder *b, struct plan_options *po, struct error *err)
 	if (r == 0)
 		r = builder_fresh(b, err);
 	if (r == 0)
-		r = dump_process(b->trace, &d, &b->record, err);
+		r = dump(b, frozen, &d, err);
 	if (r == -EOPNOTSUPP && observe_keys(b->observe)->bound && !b->stop_at_bind &&
 	    b->attempts < BUILDER_ATTEMPTS) {
 		b->stop_at_bind = true;
@@ -535,6 +546,8 @@ int builder_take(struct builder *b, struct plan_options *po, struct error *err)
 	}
 	find_hooked(b);
 	po->exit = &b->exit;
+	po->hooks = b->hooks;
+	po->nhooks = b->nhooks;
 	po->start_cwd = b->req->cwd;
 	po->build_env = b->req->envp;
 	po->build_envc = b->req->run.envc;

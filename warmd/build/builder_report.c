@@ -37,19 +37,12 @@ static int send_fds(int sock, const void *bytes, size_t len, const int *fds, siz
 static const char *kind_word(uint32_t kind)
 {
 	static const char *const words[] = {
-		[STUB_FD_FILE] = "file",
-		[STUB_FD_PIPE] = "pipe",
-		[STUB_FD_EVENTFD] = "eventfd",
-		[STUB_FD_EPOLL] = "epoll",
-		[STUB_FD_SOCKETPAIR] = "socketpair",
-		[STUB_FD_SOCKET] = "socket",
-		[STUB_FD_DUP] = "dup",
-		[STUB_FD_TIMERFD] = "timerfd",
-		[STUB_FD_SIGNALFD] = "signalfd",
-		[STUB_FD_PATH] = "file",
-		[STUB_FD_TTY] = "terminal",
+#define STUB_FD_KIND(name, word, maker) [STUB_FD_##name] = word,
+#include "engine/stub/fd_kinds.def"
+#undef STUB_FD_KIND
 	};
 
+	_Static_assert(ARRAY_SIZE(words) == STUB_FD_KINDS, "a word for each kind");
 	return kind < ARRAY_SIZE(words) ? words[kind] : "?";
 }
 

@@ -11,7 +11,7 @@
 
 #include "engine/base/fd.h"
 #include "engine/base/log.h"
-#include "engine/stub/abi.h"
+#include "engine/stub/image.h"
 #include "snapshot/plan/plan.h"
 #include "warmd/pool/pool.h"
 
@@ -173,6 +173,7 @@ static int new_control(const struct template *t, const struct wire_range *ranges
 {
 	_cleanup_close_ int fd = plan_memfd("warm-control", NULL);
 	uint64_t text = t->result->text_size;
+	struct stub_process root;
 	struct stub_data head;
 	struct stat st;
 	off_t from = 0;
@@ -184,7 +185,9 @@ static int new_control(const struct template *t, const struct wire_range *ranges
 	if (fstat(t->fds[0], &st) < 0 || ftruncate(fd, st.st_size) < 0)
 		return -errno;
 	r = pread_full(t->fds[0], &head, sizeof(head), (off_t)text);
-	if (r < 0 || n > head.hot_room)
+	if (r == 0)
+		r = pread_full(t->fds[0], &root, sizeof(root), (off_t)(text + head.processes));
+	if (r < 0 || n > root.hot_room)
 		return r < 0 ? r : -E2BIG;
 	while (from < st.st_size) {
 		ssize_t copied = copy_file_range(t->fds[0], &from, fd, NULL, (size_t)(st.st_size - from), 0);
@@ -192,9 +195,10 @@ static int new_control(const struct template *t, const struct wire_range *ranges
 		if (copied <= 0)
 			return copied < 0 ? -errno : -EIO;
 	}
-	r = pwrite_full(fd, ranges, n * sizeof(ranges[0]), (off_t)(text + head.hot));
+	r = pwrite_full(fd, ranges, n * sizeof(ranges[0]), (off_t)(text + root.hot));
 	if (r == 0)
-		r = pwrite_full(fd, &n, sizeof(n), (off_t)(text + offsetof(struct stub_data, nhot)));
+		r = pwrite_full(fd, &n, sizeof(n),
+				(off_t)(text + head.processes + offsetof(struct stub_process, nhot)));
 	if (r == 0)
 		r = plan_seal(fd, NULL);
 	return r < 0 ? r : TAKE_FD(fd);

@@ -169,18 +169,18 @@ static int send_model(const struct pool *p, const struct launch *l, const struct
 	const struct request *req = l->request;
 	bool own_environment = req->run.flags & WIRE_LAUNCH_ENV, all;
 	size_t names = put_names(p->template, NULL, &all), size;
-	uint64_t room = STUB_ORDER_STRINGS, threads = 8ull * p->head.nthreads + 64;
+	uint64_t room = STUB_ORDER_STRINGS, threads = 8ull * p->root.nthreads + 64;
 	int fds[2] = { watch_fd(p->server->store->watch), drain_fd(p->template->watch) };
 	void *at = m + 1;
 
 	*m = (struct wire_model){ .model = id };
 	if (!describe_arguments(m, p, req, o))
 		return -EOPNOTSUPP;
-	if (p->head.context_max) {
-		if (p->head.context_max < threads)
+	if (p->root.context_max) {
+		if (p->root.context_max < threads)
 			return -E2BIG;
-		if (p->head.context_max - threads < room)
-			room = p->head.context_max - threads;
+		if (p->root.context_max - threads < room)
+			room = p->root.context_max - threads;
 	}
 	m->strings_room = (uint32_t)room;
 	m->order_size = sizeof(o->head);
@@ -273,7 +273,7 @@ void lease_offer(struct pool *p, const struct launch *l, const struct order *o)
 	/* one that learns is no model */
 	if (o->head.flags & STUB_ORDER_LEARN)
 		return;
-	if (p->head.context_fd >= 0 || !has_spare(p) || !template_may(p->template) || may_raise_limits(c))
+	if (p->root.context_fd >= 0 || !has_spare(p) || !template_may(p->template) || may_raise_limits(c))
 		return;
 	cl = has_lease(c, p, &n);
 	if (cl && ++cl->misses < MISSES_MAX)

@@ -12,7 +12,7 @@
 #include <sys/syscall.h>
 
 #include "engine/base/fd.h"
-#include "engine/become.h"
+#include "launcher/wire/context_json.h"
 #include "warmd/pool/hot.h"
 #include "warmd/pool/pool.h"
 #include "warmd/pool/terminal.h"
@@ -303,7 +303,7 @@ static int fill_json(struct order *o, const struct launch *l, struct error *err)
 	snprintf(path, sizeof(path), "/proc/self/fd/%d", l->caller.fds[o->head.ntargets]);
 	len = readlink(path, cwd, sizeof(cwd) - 1);
 	cwd[len > 0 ? len : 0] = '\0';
-	o->json = become_json((int)o->head.argc, v, v + o->head.argc + 1, len > 0 ? cwd : "/",
+	o->json = context_json((int)o->head.argc, v, v + o->head.argc + 1, len > 0 ? cwd : "/",
 			      o->head.generation, err);
 	free(v);
 	if (o->json < 0)
@@ -336,8 +336,8 @@ int order_fill(struct order *o, const struct pool *p, const struct clone *cl, co
 		o->head.stdio |= STUB_SAME_ARGUMENTS;
 	fill_environment(o, p, l);
 	if (o->head.argv_size + o->head.env_size > STUB_ORDER_STRINGS ||
-	    (p->head.context_max &&
-	     o->head.argv_size + o->head.env_size + 8ull * p->head.nthreads + 64 > p->head.context_max))
+	    (p->root.context_max &&
+	     o->head.argv_size + o->head.env_size + 8ull * p->root.nthreads + 64 > p->root.context_max))
 		return error_set(err, E2BIG, "arguments and environment are too large for this template");
 	o->head.umask = run->umask;
 	o->head.flags |= STUB_ORDER_UMASK;
@@ -348,5 +348,5 @@ int order_fill(struct order *o, const struct pool *p, const struct clone *cl, co
 	o->head.generation = ++p->server->store->generation;
 	if (hot_wanted(p->template) >> stub_learn_kind(o->head.stdio) & 1)
 		o->head.flags |= STUB_ORDER_LEARN;
-	return p->head.context_fd >= 0 ? fill_json(o, l, err) : 0;
+	return p->root.context_fd >= 0 ? fill_json(o, l, err) : 0;
 }

@@ -77,6 +77,9 @@ struct pool *pool_get(struct server *s, struct template *t)
 	p->size = p->want = t->request->run.pool ? t->request->run.pool : s->config->pool_size;
 	r = pread_full(t->fds[0], &p->head, sizeof(p->head), (off_t)t->result->text_size);
 	if (r == 0)
+		r = pread_full(t->fds[0], &p->root, sizeof(p->root),
+			       (off_t)(t->result->text_size + p->head.processes));
+	if (r == 0)
 		r = read_prefix(p, t->fds[0]);
 	if (r == 0)
 		r = read_strings(p, t->fds[0], p->head.build_env, p->head.build_env_len, &p->build_env);

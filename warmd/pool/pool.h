@@ -29,7 +29,8 @@
 #include <sys/types.h>
 
 #include "engine/base/packet.h"
-#include "engine/stub/abi.h"
+#include "engine/stub/image.h"
+#include "engine/stub/order.h"
 #include "warmd/server.h"
 
 enum clone_state { CLONE_FORKING, CLONE_MAKING, CLONE_PARKED, CLONE_LEASED, CLONE_RUNNING };
@@ -97,6 +98,7 @@ struct pool {
 	int sock;
 	sd_event_source *io, *timer;
 	struct stub_data head; /* of the control file */
+	struct stub_process root; /* the first of its processes, which takes the launch context */
 	char *prefix; /* the strings that the program's argv begins with */
 	size_t prefix_len;
 	char *build_argv, *build_env; /* what the build had, as in the control file */

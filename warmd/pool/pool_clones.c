@@ -166,7 +166,7 @@ int pool_settle_oom_score(const struct pool *p, struct clone *cl, int value, str
 {
 	int r;
 
-	if (p->head.oom_score_adj || value == p->server->own_oom_score_adj)
+	if (p->root.oom_score_adj || value == p->server->own_oom_score_adj)
 		return 0;
 	r = oom_score_write(cl->pid, value);
 	cl->scored = r == 0;

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT */
-/* pool_notes.c - what skeletons and clones that are being made say: struct stub_note, engine/stub/abi.h */
+/* pool_notes.c - what skeletons and clones that are being made say: struct stub_note, engine/stub/order.h */
 #include "warmd/pool/pool_internal.h"
 
 #include <errno.h>

@@ -1,6 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 /* x86-64: the stub's first instruction, thread creation, timed calls that go on */
 
+#include "engine/stub/hook_entries.h"
+
 	.section .text.entry, "ax"
 	.globl	stub_entry
 /* jumped to with rdi = struct stub_launch; the stack is put right below it */
@@ -86,7 +88,7 @@ stub_resume_leave:
 
 /*
  * Exit hooks: the first bytes of a function of the program are replaced by a
- * jump to entry i of one of these tables, 16 bytes each. stub_exit_decide(i)
+ * jump to entry i of one of these tables, 16 bytes each (plan_tables.c: put_exit()). stub_exit_decide(i)
  * returns the value in rax and the function's own address in rdx.
  */
 	.balign	16
@@ -94,7 +96,7 @@ stub_resume_leave:
 	.hidden	stub_hooks_return
 stub_hooks_return:
 	.set	i, 0
-	.rept	8
+	.rept	STUB_HOOK_ENTRIES
 	.balign	16
 	mov	$i, %r11d
 	jmp	hook_return
@@ -106,7 +108,7 @@ stub_hooks_return:
 	.hidden	stub_hooks_exit
 stub_hooks_exit:
 	.set	i, 0
-	.rept	8
+	.rept	STUB_HOOK_ENTRIES
 	.balign	16
 	mov	$i, %r11d
 	jmp	hook_exit
@@ -118,7 +120,7 @@ stub_hooks_exit:
 	.hidden	stub_hooks_final
 stub_hooks_final:
 	.set	i, 0
-	.rept	8
+	.rept	STUB_HOOK_ENTRIES
 	.balign	16
 	mov	$i, %r11d
 	jmp	hook_final

@@ -17,7 +17,7 @@
 #include <sys/wait.h>
 
 #include "engine/base/fd.h"
-#include "engine/seize.h"
+#include "engine/frozen.h"
 #include "engine/steal/steal.h"
 #include "engine/swap.h"
 
@@ -152,7 +152,7 @@ static void child_end(struct child *c)
 static void calls_leave_no_trace(void **state)
 {
 	struct error err = { 0 };
-	struct seized *s = NULL;
+	struct frozen_process *s = NULL;
 	struct child c;
 	uint64_t page = 0, again = 0;
 	int64_t result = 0;
@@ -162,18 +162,18 @@ static void calls_leave_no_trace(void **state)
 	child_answers(&c);
 	for (int times = 0; times < 3; times++) {
 		/* in its read, or on the way there: it makes no difference */
-		assert_int_equal(seize_open(&s, c.pid, &err), 0);
-		assert_int_equal(seize_stop(s, &err), 0);
-		assert_int_equal(seize_call(s, &result, &err, SYS_getpid, 0, 0, 0, 0, 0, 0), 0);
+		assert_int_equal(frozen_seize(&s, c.pid, &err), 0);
+		assert_int_equal(frozen_stop(s, &err), 0);
+		assert_int_equal(frozen_call(s, NULL, &result, &err, SYS_getpid, 0, 0, 0, 0, 0, 0), 0);
 		assert_int_equal(result, c.pid);
-		assert_int_equal(seize_call(s, &result, &err, SYS_close, 9999, 0, 0, 0, 0, 0), 0);
+		assert_int_equal(frozen_call(s, NULL, &result, &err, SYS_close, 9999, 0, 0, 0, 0, 0), 0);
 		assert_int_equal(result, -EBADF);
-		assert_int_equal(seize_scratch(s, &page, &err), 0);
-		assert_int_equal(seize_scratch(s, &again, &err), 0);
+		assert_int_equal(frozen_scratch(s, &page, &err), 0);
+		assert_int_equal(frozen_scratch(s, &again, &err), 0);
 		assert_true(page && page == again);
-		seize_run(s);
+		frozen_run(s);
 		child_answers(&c);
-		seize_close(s);
+		frozen_thaw(s);
 		child_answers(&c);
 	}
 	child_end(&c);
@@ -182,7 +182,7 @@ static void calls_leave_no_trace(void **state)
 static void stopped_stays_stopped(void **state)
 {
 	struct error err = { 0 };
-	struct seized *s = NULL;
+	struct frozen_process *s = NULL;
 	struct child c;
 	int64_t result;
 	int status;
@@ -192,11 +192,11 @@ static void stopped_stays_stopped(void **state)
 	kill(c.pid, SIGSTOP);
 	assert_int_equal(waitpid(c.pid, &status, WUNTRACED), c.pid);
 	assert_true(WIFSTOPPED(status));
-	assert_int_equal(seize_open(&s, c.pid, &err), 0);
-	assert_int_equal(seize_stop(s, &err), 0);
-	assert_int_equal(seize_call(s, &result, &err, SYS_getppid, 0, 0, 0, 0, 0, 0), 0);
+	assert_int_equal(frozen_seize(&s, c.pid, &err), 0);
+	assert_int_equal(frozen_stop(s, &err), 0);
+	assert_int_equal(frozen_call(s, NULL, &result, &err, SYS_getppid, 0, 0, 0, 0, 0, 0), 0);
 	assert_int_equal(result, getpid());
-	seize_close(s);
+	frozen_thaw(s);
 	/* its stop is reported once more to its parent, or not at all; what counts is that it goes on now */
 	kill(c.pid, SIGCONT);
 	child_answers(&c);
@@ -206,20 +206,20 @@ static void stopped_stays_stopped(void **state)
 static void pending_signal_survives(void **state)
 {
 	struct error err = { 0 };
-	struct seized *s = NULL;
+	struct frozen_process *s = NULL;
 	struct child c;
 	int64_t result;
 	int status;
 
 	(void)state;
 	child_start(&c);
-	assert_int_equal(seize_open(&s, c.pid, &err), 0);
-	assert_int_equal(seize_stop(s, &err), 0);
-	assert_int_equal(seize_call(s, &result, &err, SYS_getpid, 0, 0, 0, 0, 0, 0), 0);
+	assert_int_equal(frozen_seize(&s, c.pid, &err), 0);
+	assert_int_equal(frozen_stop(s, &err), 0);
+	assert_int_equal(frozen_call(s, NULL, &result, &err, SYS_getpid, 0, 0, 0, 0, 0, 0), 0);
 	kill(c.pid, SIGUSR1);
-	assert_int_equal(seize_call(s, &result, &err, SYS_getpid, 0, 0, 0, 0, 0, 0), 0);
+	assert_int_equal(frozen_call(s, NULL, &result, &err, SYS_getpid, 0, 0, 0, 0, 0, 0), 0);
 	assert_int_equal(result, c.pid);
-	seize_close(s);
+	frozen_thaw(s);
 	assert_int_equal(waitpid(c.pid, &status, 0), c.pid);
 	assert_true(WIFSIGNALED(status) && WTERMSIG(status) == SIGUSR1);
 	close(c.to);
@@ -230,7 +230,7 @@ static void swapped_and_back(void **state)
 {
 	struct error err = { 0 };
 	struct swap w = { .nfds = 1, .nfiles = 1 };
-	struct seized *s = NULL;
+	struct frozen_process *s = NULL;
 	struct child c;
 	int other[2], back;
 
@@ -238,8 +238,8 @@ static void swapped_and_back(void **state)
 	child_start(&c);
 	/* behind the fork: the child must not have its writing end */
 	assert_int_equal(pipe(other), 0);
-	assert_int_equal(seize_open(&s, c.pid, &err), 0);
-	assert_int_equal(seize_stop(s, &err), 0);
+	assert_int_equal(frozen_seize(&s, c.pid, &err), 0);
+	assert_int_equal(frozen_stop(s, &err), 0);
 	w.s = s;
 	w.fds[0] = (struct swap_fd){ .fd = c.input };
 	w.files[0] = other[0];
@@ -247,16 +247,16 @@ static void swapped_and_back(void **state)
 	assert_int_equal(swap_apply(&w, &err), 0);
 	swap_undo(&w);
 	swap_finish(&w);
-	seize_close(s);
+	frozen_thaw(s);
 	child_answers(&c);
 
-	assert_int_equal(seize_open(&s, c.pid, &err), 0);
-	assert_int_equal(seize_stop(s, &err), 0);
+	assert_int_equal(frozen_seize(&s, c.pid, &err), 0);
+	assert_int_equal(frozen_stop(s, &err), 0);
 	w.s = s;
 	assert_int_equal(swap_prepare(&w, &err), 0);
 	assert_int_equal(swap_apply(&w, &err), 0);
 	swap_finish(&w);
-	seize_close(s);
+	frozen_thaw(s);
 	/* now from the other pipe, though it was blocked in a read of the first */
 	back = c.to;
 	c.to = other[1];
@@ -270,14 +270,14 @@ static void swapped_and_back(void **state)
 static void nobody_there(void **state)
 {
 	struct error err = { 0 };
-	struct seized *s = NULL;
+	struct frozen_process *s = NULL;
 	struct steal st;
 	struct child c;
 
 	(void)state;
 	child_start(&c);
 	child_end(&c);
-	assert_int_equal(seize_open(&s, c.pid, &err), -ESRCH);
+	assert_int_equal(frozen_seize(&s, c.pid, &err), -ESRCH);
 	assert_null(s);
 	assert_int_equal(steal_find(&st, c.pid, &err), -ESRCH);
 	assert_non_null(strstr(err.text, "there is no process"));

@@ -237,7 +237,9 @@ static void skipped_call(void **state)
 
 static void freeze(void)
 {
-	if (trace_freeze(tr, &err) < 0)
+	struct frozen_process *frozen;
+
+	if (trace_freeze(tr, &frozen, &err) < 0)
 		fail_msg("%s", err.text);
 }
 

@@ -21,7 +21,7 @@
 
 #include "engine/base/fd.h"
 #include "engine/base/pidfd.h"
-#include "engine/stub/abi.h"
+#include "engine/stub/order.h"
 #include "tests/unit/launcher/fake_warmd.h"
 
 #define NAMES  "COUNTS\0TOO"

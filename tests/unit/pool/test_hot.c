@@ -14,7 +14,7 @@
 
 #include "engine/base/fd.h"
 #include "engine/base/log.h"
-#include "engine/stub/abi.h"
+#include "engine/stub/image.h"
 #include "warmd/pool/hot.h"
 
 #define PAGE(n) (0x10000000ull + (n) * (uint64_t)sysconf(_SC_PAGESIZE))
@@ -37,13 +37,17 @@ struct fixture {
 static int setup(void **state)
 {
 	struct fixture *f = calloc(1, sizeof(*f));
-	struct stub_data head = { .hot = sizeof(head), .hot_room = STUB_HOT_RANGES };
+	struct {
+		struct stub_data head;
+		struct stub_process root;
+	} tables = { .head = { .processes = sizeof(tables.head), .nprocesses = 1 },
+		     .root = { .hot = sizeof(tables), .hot_room = STUB_HOT_RANGES } };
 	int fd = memfd_create("control", MFD_CLOEXEC | MFD_ALLOW_SEALING);
 
 	log_open(STDERR_FILENO, LOG_LEVEL_ERROR);
 	if (!f || fd < 0 ||
-	    ftruncate(fd, (off_t)(sizeof(head) + sizeof(struct stub_range[STUB_HOT_RANGES]))) < 0 ||
-	    pwrite_full(fd, &head, sizeof(head), 0) < 0)
+	    ftruncate(fd, (off_t)(sizeof(tables) + sizeof(struct stub_range[STUB_HOT_RANGES]))) < 0 ||
+	    pwrite_full(fd, &tables, sizeof(tables), 0) < 0)
 		return -1;
 	warm__build_result__init(&f->result);
 	f->template.id = 7;
@@ -86,12 +90,14 @@ static int tell(struct fixture *f, uint32_t kind, const struct wire_range *range
 
 static void expect(struct fixture *f, const struct wire_range *ranges, uint32_t n)
 {
-	struct stub_data head;
+	const off_t root_at = sizeof(struct stub_data),
+		    ranges_at = root_at + (off_t)sizeof(struct stub_process);
+	struct stub_process root;
 	struct stub_range got[16];
 
-	assert_int_equal(pread_full(f->template.fds[0], &head, sizeof(head), 0), 0);
-	assert_int_equal(head.nhot, n);
-	assert_int_equal(pread_full(f->template.fds[0], got, n * sizeof(got[0]), sizeof(head)), 0);
+	assert_int_equal(pread_full(f->template.fds[0], &root, sizeof(root), root_at), 0);
+	assert_int_equal(root.nhot, n);
+	assert_int_equal(pread_full(f->template.fds[0], got, n * sizeof(got[0]), ranges_at), 0);
 	assert_memory_equal(got, ranges, n * sizeof(got[0]));
 }
 

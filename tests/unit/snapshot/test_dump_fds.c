@@ -20,7 +20,7 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
-#include "engine/stub/abi.h"
+#include "engine/stub/image.h"
 #include "snapshot/dump/dump.h"
 #include "snapshot/dump/unix_diag.h"
 
@@ -82,6 +82,7 @@ static int dump(struct record **ret, struct error *err)
 	const bool outside[3] = { true, true, true };
 	struct dump_options o = { .skip_fd = -1, .outside = outside, .noutside = 3 };
 	struct record *rec = record_new(1);
+	struct frozen_process frozen = { 0 };
 	int go[2], r;
 	pid_t child;
 	char c;
@@ -100,9 +101,12 @@ static int dump(struct record **ret, struct error *err)
 	}
 	waitpid(child, NULL, WUNTRACED);
 	rec->processes[0].pid = child;
-	r = dump_descriptors(NULL, &o, rec, &rec->processes[0], err);
+	frozen.pid = child;
+	frozen.pidfd = (int)syscall(SYS_pidfd_open, child, 0);
+	r = dump_descriptors(&frozen, &o, rec, &rec->processes[0], err);
 	kill(child, SIGKILL);
 	waitpid(child, NULL, 0);
+	close(frozen.pidfd);
 	close(go[0]);
 	close(go[1]);
 	*ret = rec;

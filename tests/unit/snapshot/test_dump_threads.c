@@ -61,6 +61,7 @@ static void dump(const char *name)
 {
 	static const struct trace_ops ops = { .syscall = on_syscall, .exec = on_exec };
 	struct dump_options o = { .resume = STUB_RESUME_MAIN, .skip_fd = -1 };
+	struct frozen_process *frozen = NULL;
 	struct error err = { 0 };
 	int r;
 
@@ -74,13 +75,13 @@ static void dump(const char *name)
 	if (r == 0)
 		r = trace_skip(tr, marked, &err);
 	if (r == 0)
-		r = trace_freeze(tr, &err);
+		r = trace_freeze(tr, &frozen, &err);
 	rec = record_new(1);
 	p = &rec->processes[0];
 	p->pid = trace_root(tr);
-	o.ready = marked;
+	o.ready = marked ? marked->tid : 0;
 	if (r == 0)
-		r = dump_threads(tr, &o, p, &err);
+		r = dump_threads(frozen, &o, p, &err);
 	if (r < 0)
 		fail_msg("%s", err.text);
 	assert_int_equal(p->nthreads, NTHREADS);

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT */
-/* become_json(): what it writes, read by Python's json as a program would */
+/* context_json(): what it writes, read by Python's json as a program would */
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
@@ -15,7 +15,7 @@
 #include <unistd.h>
 
 #include "engine/base/fd.h"
-#include "engine/become.h"
+#include "launcher/wire/context_json.h"
 
 static char *json;
 static size_t json_len;
@@ -26,7 +26,7 @@ static void make(char *const *argv, char *const *envp)
 
 	while (argv[argc])
 		argc++;
-	fd = become_json(argc, argv, envp, NULL, 18446744073709551615ull, NULL);
+	fd = context_json(argc, argv, envp, NULL, 18446744073709551615ull, NULL);
 	assert_true(fd >= 0);
 	assert_true(fcntl(fd, F_GETFD) & FD_CLOEXEC);
 	assert_int_equal(lseek(fd, 0, SEEK_CUR), 0);

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT */
-/* seize_denied.c - who forbids to trace a process: ptrace(2), "Ptrace access mode checking" */
-#include "engine/seize.h"
+/* frozen_denied.c - who forbids to trace a process: ptrace(2), "Ptrace access mode checking" */
+#include "engine/frozen.h"
 
 #include <errno.h>
 #include <stdio.h>
@@ -62,7 +62,7 @@ static int by_yama(pid_t pid, char scope, struct error *err)
 		scope, pid, scope == '1' ? "its ancestors and root only" : "root only");
 }
 
-int seize_denied(pid_t pid, int code, struct error *err)
+int frozen_denied(pid_t pid, int code, struct error *err)
 {
 	_cleanup_free_ char *text = NULL;
 	struct ids uid, gid;

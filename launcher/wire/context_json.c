@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: MIT */
-/* become_json.c - the launch context for programs that read it themselves */
+#include "launcher/wire/context_json.h"
+
 #include <errno.h>
 #include <stdbool.h>
 #include <stdio.h>
@@ -8,7 +9,6 @@
 #include <unistd.h>
 
 #include "engine/base/fd.h"
-#include "engine/become.h"
 
 struct writer {
 	int fd, error;
@@ -108,8 +108,8 @@ static void put_environment(struct writer *w, char *const *envp)
 	}
 }
 
-int become_json(int argc, char *const *argv, char *const *envp, const char *cwd, uint64_t generation,
-		struct error *err)
+int context_json(int argc, char *const *argv, char *const *envp, const char *cwd, uint64_t generation,
+		 struct error *err)
 {
 	static struct writer w;
 	char here[4096], number[40];
