@@ -101,7 +101,7 @@ $(B)/gen/%.o: $(B)/gen/%.S
 	$(CC) -c $< -o $@
 
 # --- protobuf ----------------------------------------------------------------
-PROTO := launcher/wire/control.proto
+PROTO := launcher/wire/control.proto snapshot/image/model.proto snapshot/image/image.proto
 PROTO_C := $(PROTO:%.proto=$(B)/gen/%.pb-c.c)
 PROTO_H := $(PROTO:%.proto=$(B)/gen/%.pb-c.h)
 

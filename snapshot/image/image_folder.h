@@ -21,7 +21,7 @@
 #define IMAGE_TEMPORARY	     ".warm-image-"
 #define IMAGE_TEMPORARY_SIZE (sizeof(IMAGE_TEMPORARY) + 16) /* with 16 hexadecimal digits and a NUL */
 
-/* how every manifest begins: field 1, four bytes, "WIMG" (struct Warm__Manifest) */
+/* how every manifest begins: field 1, four bytes, "WIMG" (struct Image__Manifest) */
 #define IMAGE_MAGIC	  0x474d4957u
 #define IMAGE_FIRST_BYTES "\x0dWIMG"
 

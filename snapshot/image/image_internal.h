@@ -23,6 +23,11 @@ int image_folder_replaceable(int parent, const char *name, struct error *err);
 /** image_folder_empty() - remove the folder of an image with its files. Return: 0 or a negative errno; files that no image has are left, and the folder then too */
 int image_folder_empty(int parent, const char *name, struct error *err);
 
+/* --- image_open.c ---------------------------------------------------------------- */
+
+/** image_parse() - an image of a manifest alone: image_pages() is -EBADF. Return: as image_open() */
+int image_parse(const void *bytes, size_t size, struct image **ret, struct error *err);
+
 /* --- image_pages.c: page files ------------------------------------------------- */
 
 #define IMAGE_CHUNK (1ull << 20) /* bytes that one checksum is for, at most */
