@@ -109,7 +109,7 @@ $(B)/gen/%.pb-c.c $(B)/gen/%.pb-c.h: %.proto
 	@mkdir -p $(@D)
 	protoc-c --c_out=$(B)/gen $<
 
-$(B)/gen/%.pb-c.o: $(B)/gen/%.pb-c.c
+$(B)/gen/%.pb-c.o: $(B)/gen/%.pb-c.c | $(PROTO_H)
 	$(CC) $(CPPFLAGS) $(HOST_CFLAGS) -c $< -o $@
 
 # --- host objects --------------------------------------------------------------

@@ -60,7 +60,7 @@ static void put_options(struct arena *arena, const struct model_option *options,
 
 		to->options[i]->level = from->level;
 		to->options[i]->name = from->name;
-		to->options[i]->value = put_bytes(from->value, from->len);
+		to->options[i]->value = codec_put_bytes(from->value, from->len);
 	}
 }
 
@@ -78,7 +78,7 @@ static void take_option(struct decoder *d, const Image__SocketOption *from, stru
 
 static struct model_option *take_options(struct decoder *d, const Image__FdSocket *from, size_t *ret_n)
 {
-	struct model_option *options = take_list(d, from->n_options, sizeof(*options), ret_n);
+	struct model_option *options = codec_take_list(d, from->n_options, sizeof(*options), ret_n);
 
 	for (size_t i = 0; i < *ret_n; i++)
 		take_option(d, from->options[i], &options[i]);
@@ -95,10 +95,10 @@ KIND(eventfd, eventfd, FdEventfd, EVENTFD_NUMBERS, , )
 KIND(epoll, eventfd, FdEpoll, NO_NUMBERS, , )
 KIND(timerfd, timerfd, FdTimerfd, TIMERFD_NUMBERS, , )
 KIND(signalfd, signalfd, FdSignalfd, SIGNALFD_NUMBERS, , )
-KIND(path, path, FdPath, PATH_NUMBERS, to->path = put_text(from->path),
-     to->path = take_text_there(d, from->path, PATH_WORDS))
-KIND(outside, outside, FdOutside, OUTSIDE_NUMBERS, to->path = put_text(from->path),
-     to->path = take_text(d, from->path, PATH_WORDS))
+KIND(path, path, FdPath, PATH_NUMBERS, to->path = codec_put_text(from->path),
+     to->path = codec_take_text_there(d, from->path, PATH_WORDS))
+KIND(outside, outside, FdOutside, OUTSIDE_NUMBERS, to->path = codec_put_text(from->path),
+     to->path = codec_take_text(d, from->path, PATH_WORDS))
 
 #define ROW(CASE, type, name)                                                                                \
 	{                                                                                                    \
@@ -122,10 +122,10 @@ _Static_assert(ARRAY_SIZE(kinds) == MODEL_FD_KINDS, "a message for each kind of 
 static void put_description(struct arena *arena, const struct model_description *from, Image__Description *to)
 {
 	const struct kind *kind = &kinds[from->kind];
-	void *message = put_one(arena, kind->type);
+	void *message = codec_put_one(arena, kind->type);
 
 	DESCRIPTION_NUMBERS(PUT)
-	to->data = put_bytes(from->data, from->data_len);
+	to->data = codec_put_bytes(from->data, from->data_len);
 	to->kind_case = kind->message_case;
 	/* all members of the union are pointers to a message */
 	memcpy(&to->pipe, &message, sizeof(message));
@@ -136,7 +136,7 @@ static void put_description(struct arena *arena, const struct model_description 
 static void take_description(struct decoder *d, const Image__Description *from, struct model_description *to)
 {
 	DESCRIPTION_NUMBERS(TAKE)
-	to->data = take_bytes(d, from->data, &to->data_len);
+	to->data = codec_take_bytes(d, from->data, &to->data_len);
 	for (size_t i = 0; i < ARRAY_SIZE(kinds); i++) {
 		if (kinds[i].message_case != from->kind_case)
 			continue;
@@ -167,7 +167,7 @@ static void put_table(struct arena *arena, const struct model_fd_table *from, Im
 
 static void take_table(struct decoder *d, const Image__FdTable *from, struct model_fd_table *to)
 {
-	to->fds = take_list(d, from->n_fds, sizeof(*to->fds), &to->nfds);
+	to->fds = codec_take_list(d, from->n_fds, sizeof(*to->fds), &to->nfds);
 	for (size_t i = 0; i < to->nfds; i++)
 		take_fd(d, from->fds[i], &to->fds[i]);
 }
@@ -182,7 +182,7 @@ static void take_epoll_target(struct decoder *d, const Image__Epoll *from, struc
 	EPOLL_NUMBERS(TAKE)
 }
 
-void put_descriptors(struct arena *arena, const struct model *from, Image__Model *to)
+void codec_put_descriptors(struct arena *arena, const struct model *from, Image__Model *to)
 {
 	PUT_LIST(arena, to, descriptions, from->ndescriptions, description);
 	for (size_t i = 0; i < to->n_descriptions; i++)
@@ -195,15 +195,16 @@ void put_descriptors(struct arena *arena, const struct model *from, Image__Model
 		put_epoll_target(&from->epolls[i], to->epolls[i]);
 }
 
-void take_descriptors(struct decoder *d, const Image__Model *from, struct model *to)
+void codec_take_descriptors(struct decoder *d, const Image__Model *from, struct model *to)
 {
-	to->descriptions = take_list(d, from->n_descriptions, sizeof(*to->descriptions), &to->ndescriptions);
+	to->descriptions = codec_take_list(d, from->n_descriptions, sizeof(*to->descriptions),
+					   &to->ndescriptions);
 	for (size_t i = 0; i < to->ndescriptions; i++)
 		take_description(d, from->descriptions[i], &to->descriptions[i]);
-	to->fd_tables = take_list(d, from->n_fd_tables, sizeof(*to->fd_tables), &to->nfd_tables);
+	to->fd_tables = codec_take_list(d, from->n_fd_tables, sizeof(*to->fd_tables), &to->nfd_tables);
 	for (size_t i = 0; i < to->nfd_tables; i++)
 		take_table(d, from->fd_tables[i], &to->fd_tables[i]);
-	to->epolls = take_list(d, from->n_epolls, sizeof(*to->epolls), &to->nepolls);
+	to->epolls = codec_take_list(d, from->n_epolls, sizeof(*to->epolls), &to->nepolls);
 	for (size_t i = 0; i < to->nepolls; i++)
 		take_epoll_target(d, from->epolls[i], &to->epolls[i]);
 }

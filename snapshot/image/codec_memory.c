@@ -18,14 +18,14 @@
 static void put_object(const struct model_object *from, Image__Object *to)
 {
 	OBJECT_NUMBERS(PUT)
-	to->path = put_text(from->path);
-	to->build_id = put_bytes(from->build_id, from->build_id_len);
+	to->path = codec_put_text(from->path);
+	to->build_id = codec_put_bytes(from->build_id, from->build_id_len);
 }
 
 static void take_object(struct decoder *d, const Image__Object *from, struct model_object *to)
 {
 	OBJECT_NUMBERS(TAKE)
-	to->path = take_text_there(d, from->path, "the path of a file");
+	to->path = codec_take_text_there(d, from->path, "the path of a file");
 	if (from->build_id.len > sizeof(to->build_id)) {
 		decoder_bad(d, "the build-id of a file is too long");
 		return;
@@ -52,7 +52,7 @@ static uint64_t *put_runs(struct arena *arena, const struct model_run *runs, siz
 static struct model_run *take_runs(struct decoder *d, size_t n, const uint64_t *list, size_t words,
 				   size_t *ret_n)
 {
-	struct model_run *runs = take_list(d, n / words, sizeof(*runs), ret_n);
+	struct model_run *runs = codec_take_list(d, n / words, sizeof(*runs), ret_n);
 
 	if (n % words)
 		decoder_bad(d, "half a run of pages");
@@ -67,7 +67,7 @@ static struct model_run *take_runs(struct decoder *d, size_t n, const uint64_t *
 static void put_vma(struct arena *arena, const struct model_vma *from, Image__Vma *to)
 {
 	VMA_NUMBERS(PUT)
-	to->name = put_text(from->name);
+	to->name = codec_put_text(from->name);
 	to->runs = put_runs(arena, from->runs, from->nruns, RUN_WORDS);
 	to->n_runs = to->runs ? from->nruns * RUN_WORDS : 0;
 	to->guards = put_runs(arena, from->guards, from->nguards, GUARD_WORDS);
@@ -77,7 +77,7 @@ static void put_vma(struct arena *arena, const struct model_vma *from, Image__Vm
 static void take_vma(struct decoder *d, const Image__Vma *from, struct model_vma *to)
 {
 	VMA_NUMBERS(TAKE)
-	to->name = take_text_there(d, from->name, "the name of a mapping");
+	to->name = codec_take_text_there(d, from->name, "the name of a mapping");
 	to->runs = take_runs(d, from->n_runs, from->runs, RUN_WORDS, &to->nruns);
 	to->guards = take_runs(d, from->n_guards, from->guards, GUARD_WORDS, &to->nguards);
 }
@@ -121,7 +121,7 @@ static void put_space(struct arena *arena, const struct model_space *from, Image
 	PUT_ONE(arena, to->mm, mm);
 	if (to->mm)
 		put_mm(&from->mm, to->mm);
-	to->auxv = put_bytes(from->auxv, from->auxv_len);
+	to->auxv = codec_put_bytes(from->auxv, from->auxv_len);
 	PUT_LIST(arena, to, vdso, MODEL_VDSO_PARTS, vdso_part);
 	for (size_t i = 0; i < to->n_vdso; i++)
 		put_part(&from->vdso[i], to->vdso[i]);
@@ -134,7 +134,7 @@ static void put_space(struct arena *arena, const struct model_space *from, Image
 
 static uint64_t *take_addresses(struct decoder *d, size_t n, const uint64_t *from, size_t *ret_n)
 {
-	uint64_t *list = take_list(d, n, sizeof(*list), ret_n);
+	uint64_t *list = codec_take_list(d, n, sizeof(*list), ret_n);
 
 	return list ? memcpy(list, from, n * sizeof(*list)) : NULL;
 }
@@ -142,26 +142,26 @@ static uint64_t *take_addresses(struct decoder *d, size_t n, const uint64_t *fro
 static void take_space(struct decoder *d, const Image__Space *from, struct model_space *to)
 {
 	SPACE_NUMBERS(TAKE)
-	to->vmas = take_list(d, from->n_vmas, sizeof(*to->vmas), &to->nvmas);
+	to->vmas = codec_take_list(d, from->n_vmas, sizeof(*to->vmas), &to->nvmas);
 	for (size_t i = 0; i < to->nvmas; i++)
 		take_vma(d, from->vmas[i], &to->vmas[i]);
 	if (from->mm)
 		take_mm(d, from->mm, &to->mm);
 	else
 		decoder_bad(d, "an address space without its bounds");
-	to->auxv = take_bytes(d, from->auxv, &to->auxv_len);
+	to->auxv = codec_take_bytes(d, from->auxv, &to->auxv_len);
 	if (from->n_vdso != MODEL_VDSO_PARTS)
 		decoder_bad(d, "the parts of a vDSO");
 	for (size_t i = 0; i < from->n_vdso && i < MODEL_VDSO_PARTS; i++)
 		take_part(d, from->vdso[i], &to->vdso[i]);
 	to->pids = take_addresses(d, from->n_pids, from->pids, &to->npids);
 	to->generations = take_addresses(d, from->n_generations, from->generations, &to->ngenerations);
-	to->owners = take_list(d, from->n_owners, sizeof(*to->owners), &to->nowners);
+	to->owners = codec_take_list(d, from->n_owners, sizeof(*to->owners), &to->nowners);
 	for (size_t i = 0; i < to->nowners; i++)
 		take_owner(d, from->owners[i], &to->owners[i]);
 }
 
-void put_memory(struct arena *arena, const struct model *from, Image__Model *to)
+void codec_put_memory(struct arena *arena, const struct model *from, Image__Model *to)
 {
 	PUT_LIST(arena, to, objects, from->nobjects, object);
 	for (size_t i = 0; i < to->n_objects; i++)
@@ -171,12 +171,12 @@ void put_memory(struct arena *arena, const struct model *from, Image__Model *to)
 		put_space(arena, &from->spaces[i], to->spaces[i]);
 }
 
-void take_memory(struct decoder *d, const Image__Model *from, struct model *to)
+void codec_take_memory(struct decoder *d, const Image__Model *from, struct model *to)
 {
-	to->objects = take_list(d, from->n_objects, sizeof(*to->objects), &to->nobjects);
+	to->objects = codec_take_list(d, from->n_objects, sizeof(*to->objects), &to->nobjects);
 	for (size_t i = 0; i < to->nobjects; i++)
 		take_object(d, from->objects[i], &to->objects[i]);
-	to->spaces = take_list(d, from->n_spaces, sizeof(*to->spaces), &to->nspaces);
+	to->spaces = codec_take_list(d, from->n_spaces, sizeof(*to->spaces), &to->nspaces);
 	for (size_t i = 0; i < to->nspaces; i++)
 		take_space(d, from->spaces[i], &to->spaces[i]);
 }

@@ -7,9 +7,11 @@
 	_(parent)                                                                                            \
 	_(group)                                                                                             \
 	_(session)                                                                                           \
-	_(exit_status) _(space) _(fd_table) _(fs) _(handlers) _(dumpable) _(no_new_privs) _(pdeathsig)       \
-		_(subreaper) _(thp_disable) _(personality) _(timerslack_ns) _(cap_effective)                 \
-			_(cap_permitted) _(cap_inheritable) _(cap_ambient) _(seccomp) _(amx) _(resized)
+	_(exit_status)                                                                                       \
+	_(space)                                                                                             \
+	_(fd_table) _(fs) _(handlers) _(dumpable) _(no_new_privs) _(pdeathsig) _(subreaper) _(thp_disable)   \
+		_(personality) _(timerslack_ns) _(cap_effective) _(cap_permitted) _(cap_inheritable)         \
+			_(cap_ambient) _(seccomp) _(amx) _(resized)
 #define ITIMER_NUMBERS(_) _(which) _(interval_us) _(value_us)
 #define TIMER_NUMBERS(_)                                                                                     \
 	_(id) _(clock) _(notify) _(signo) _(value) _(thread) _(overrun) _(interval_ns) _(value_ns)
@@ -19,13 +21,13 @@ _Static_assert(sizeof(struct model_sigaction) == 4 * sizeof(uint64_t), "four num
 static void put_pending(const struct model_pending *from, Image__Pending *to)
 {
 	to->thread = from->thread;
-	to->info = put_bytes(from->info, sizeof(from->info));
+	to->info = codec_put_bytes(from->info, sizeof(from->info));
 }
 
 static void take_pending(struct decoder *d, const Image__Pending *from, struct model_pending *to)
 {
 	TAKE_NUMBER(d, to->thread, from->thread);
-	take_struct(d, to->info, sizeof(to->info), from->info, "a pending signal");
+	codec_take_struct(d, to->info, sizeof(to->info), from->info, "a pending signal");
 }
 
 static void put_itimer(const struct model_itimer *from, Image__Itimer *to)
@@ -52,7 +54,7 @@ static void put_process(struct arena *arena, const struct model_process *from, I
 {
 	PROCESS_NUMBERS(PUT)
 	to->state = (Image__State)from->state;
-	put_threads(arena, from, to);
+	codec_put_threads(arena, from, to);
 	PUT_LIST(arena, to, pendings, from->npendings, pending);
 	for (size_t i = 0; i < to->n_pendings; i++)
 		put_pending(&from->pendings[i], to->pendings[i]);
@@ -76,7 +78,7 @@ static void take_timers(struct decoder *d, const Image__Process *from, struct mo
 	}
 	for (size_t i = 0; i < to->nitimers; i++)
 		take_itimer(d, from->itimers[i], &to->itimers[i]);
-	to->timers = take_list(d, from->n_timers, sizeof(*to->timers), &to->ntimers);
+	to->timers = codec_take_list(d, from->n_timers, sizeof(*to->timers), &to->ntimers);
 	for (size_t i = 0; i < to->ntimers; i++)
 		take_timer(d, from->timers[i], &to->timers[i]);
 }
@@ -84,32 +86,33 @@ static void take_timers(struct decoder *d, const Image__Process *from, struct mo
 static void take_process(struct decoder *d, const Image__Process *from, struct model_process *to)
 {
 	PROCESS_NUMBERS(TAKE)
-	to->state = (enum model_state)take_choice(d, from->state, MODEL_STATES, "the state of a process");
-	take_threads(d, from, to);
-	to->pendings = take_list(d, from->n_pendings, sizeof(*to->pendings), &to->npendings);
+	to->state = (enum model_state)codec_take_choice(d, from->state, MODEL_STATES,
+							"the state of a process");
+	codec_take_threads(d, from, to);
+	to->pendings = codec_take_list(d, from->n_pendings, sizeof(*to->pendings), &to->npendings);
 	for (size_t i = 0; i < to->npendings; i++)
 		take_pending(d, from->pendings[i], &to->pendings[i]);
 	take_timers(d, from, to);
-	take_words(d, to->rlimits[0], MODEL_RLIMITS * 2, from->n_rlimits, from->rlimits, "limits");
-	take_words(d, to->uid, 4, from->n_uid, from->uid, "user ids");
-	take_words(d, to->gid, 4, from->n_gid, from->gid, "group ids");
+	codec_take_words(d, to->rlimits[0], MODEL_RLIMITS * 2, from->n_rlimits, from->rlimits, "limits");
+	codec_take_words(d, to->uid, 4, from->n_uid, from->uid, "user ids");
+	codec_take_words(d, to->gid, 4, from->n_gid, from->gid, "group ids");
 }
 
 static void put_fs(const struct model_fs *from, Image__Filesystem *to)
 {
 	to->umask = from->umask;
-	to->cwd = put_text(from->cwd);
-	to->root = put_text(from->root);
+	to->cwd = codec_put_text(from->cwd);
+	to->root = codec_put_text(from->root);
 }
 
 static void take_fs(struct decoder *d, const Image__Filesystem *from, struct model_fs *to)
 {
 	to->umask = from->umask;
-	to->cwd = take_text_there(d, from->cwd, "a working directory");
-	to->root = take_text(d, from->root, "a root directory");
+	to->cwd = codec_take_text_there(d, from->cwd, "a working directory");
+	to->root = codec_take_text(d, from->root, "a root directory");
 }
 
-void put_processes(struct arena *arena, const struct model *from, Image__Model *to)
+void codec_put_processes(struct arena *arena, const struct model *from, Image__Model *to)
 {
 	PUT_LIST(arena, to, filesystems, from->nfilesystems, filesystem);
 	for (size_t i = 0; i < to->n_filesystems; i++)
@@ -122,16 +125,17 @@ void put_processes(struct arena *arena, const struct model *from, Image__Model *
 		put_process(arena, &from->processes[i], to->processes[i]);
 }
 
-void take_processes(struct decoder *d, const Image__Model *from, struct model *to)
+void codec_take_processes(struct decoder *d, const Image__Model *from, struct model *to)
 {
-	to->filesystems = take_list(d, from->n_filesystems, sizeof(*to->filesystems), &to->nfilesystems);
+	to->filesystems = codec_take_list(d, from->n_filesystems, sizeof(*to->filesystems),
+					  &to->nfilesystems);
 	for (size_t i = 0; i < to->nfilesystems; i++)
 		take_fs(d, from->filesystems[i], &to->filesystems[i]);
-	to->handlers = take_list(d, from->n_handlers, sizeof(*to->handlers), &to->nhandlers);
+	to->handlers = codec_take_list(d, from->n_handlers, sizeof(*to->handlers), &to->nhandlers);
 	for (size_t i = 0; i < to->nhandlers; i++)
-		take_words(d, &to->handlers[i].actions[0].handler, MODEL_SIGNALS * 4,
-			   from->handlers[i]->n_actions, from->handlers[i]->actions, "signal handlers");
-	to->processes = take_list(d, from->n_processes, sizeof(*to->processes), &to->nprocesses);
+		codec_take_words(d, &to->handlers[i].actions[0].handler, MODEL_SIGNALS * 4,
+				 from->handlers[i]->n_actions, from->handlers[i]->actions, "signal handlers");
+	to->processes = codec_take_list(d, from->n_processes, sizeof(*to->processes), &to->nprocesses);
 	for (size_t i = 0; i < to->nprocesses; i++)
 		take_process(d, from->processes[i], &to->processes[i]);
 }

@@ -39,7 +39,7 @@ void *arena_get(struct arena *arena, size_t count, size_t size)
 	}
 	bytes = (bytes + align - 1) & ~(align - 1);
 	if (bytes > arena->left) {
-		arena->failed = true;
+		arena->failed = arena->full = true;
 		return NULL;
 	}
 	arena->left -= bytes;

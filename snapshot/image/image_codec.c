@@ -9,25 +9,26 @@
 
 #include "engine/base/fd.h"
 
-ProtobufCBinaryData put_bytes(const void *bytes, size_t size)
+ProtobufCBinaryData codec_put_bytes(const void *bytes, size_t size)
 {
 	return (ProtobufCBinaryData){ size, (uint8_t *)bytes };
 }
 
-ProtobufCBinaryData put_text(const char *text)
+ProtobufCBinaryData codec_put_text(const char *text)
 {
-	return put_bytes(text, text ? strlen(text) + 1 : 0);
+	return codec_put_bytes(text, text ? strlen(text) + 1 : 0);
 }
 
-void put_texts(struct arena *arena, char *const *list, size_t n, ProtobufCBinaryData **ret, size_t *ret_n)
+void codec_put_texts(struct arena *arena, char *const *list, size_t n, ProtobufCBinaryData **ret,
+		     size_t *ret_n)
 {
 	*ret = arena_get(arena, n, sizeof(**ret));
 	*ret_n = *ret ? n : 0;
 	for (size_t i = 0; i < *ret_n; i++)
-		(*ret)[i] = put_text(list[i]);
+		(*ret)[i] = codec_put_text(list[i]);
 }
 
-void *put_one(struct arena *arena, const ProtobufCMessageDescriptor *type)
+void *codec_put_one(struct arena *arena, const ProtobufCMessageDescriptor *type)
 {
 	void **list = arena_messages(arena, 1, type);
 
@@ -40,7 +41,7 @@ void decoder_bad(struct decoder *d, const char *what)
 		error_set(&d->why, EBADMSG, "it is damaged: %s", what);
 }
 
-void *take_list(struct decoder *d, size_t n, size_t size, size_t *ret_n)
+void *codec_take_list(struct decoder *d, size_t n, size_t size, size_t *ret_n)
 {
 	void *list = n ? arena_get(d->arena, n, size) : NULL;
 
@@ -48,14 +49,14 @@ void *take_list(struct decoder *d, size_t n, size_t size, size_t *ret_n)
 	return list;
 }
 
-void *take_bytes(struct decoder *d, ProtobufCBinaryData from, size_t *ret_size)
+void *codec_take_bytes(struct decoder *d, ProtobufCBinaryData from, size_t *ret_size)
 {
-	void *bytes = take_list(d, from.len, 1, ret_size);
+	void *bytes = codec_take_list(d, from.len, 1, ret_size);
 
 	return bytes ? memcpy(bytes, from.data, from.len) : NULL;
 }
 
-char *take_text(struct decoder *d, ProtobufCBinaryData from, const char *what)
+char *codec_take_text(struct decoder *d, ProtobufCBinaryData from, const char *what)
 {
 	size_t size;
 
@@ -63,28 +64,28 @@ char *take_text(struct decoder *d, ProtobufCBinaryData from, const char *what)
 		decoder_bad(d, what);
 		return NULL;
 	}
-	return take_bytes(d, from, &size);
+	return codec_take_bytes(d, from, &size);
 }
 
-char *take_text_there(struct decoder *d, ProtobufCBinaryData from, const char *what)
+char *codec_take_text_there(struct decoder *d, ProtobufCBinaryData from, const char *what)
 {
-	char *text = take_text(d, from, what);
+	char *text = codec_take_text(d, from, what);
 
 	if (!from.len)
 		decoder_bad(d, what);
 	return text ? text : arena_text(d->arena, "");
 }
 
-char **take_texts(struct decoder *d, size_t n, const ProtobufCBinaryData *from, const char *what)
+char **codec_take_texts(struct decoder *d, size_t n, const ProtobufCBinaryData *from, const char *what)
 {
 	char **list = arena_get(d->arena, n + 1, sizeof(*list));
 
 	for (size_t i = 0; list && i < n; i++)
-		list[i] = take_text_there(d, from[i], what);
+		list[i] = codec_take_text_there(d, from[i], what);
 	return list;
 }
 
-void take_struct(struct decoder *d, void *to, size_t size, ProtobufCBinaryData from, const char *what)
+void codec_take_struct(struct decoder *d, void *to, size_t size, ProtobufCBinaryData from, const char *what)
 {
 	if (from.len == size)
 		memcpy(to, from.data, size);
@@ -92,8 +93,8 @@ void take_struct(struct decoder *d, void *to, size_t size, ProtobufCBinaryData f
 		decoder_bad(d, what);
 }
 
-void take_words(struct decoder *d, uint64_t *to, size_t want, size_t n, const uint64_t *from,
-		const char *what)
+void codec_take_words(struct decoder *d, uint64_t *to, size_t want, size_t n, const uint64_t *from,
+		      const char *what)
 {
 	if (n == want)
 		memcpy(to, from, n * sizeof(*to));
@@ -101,7 +102,7 @@ void take_words(struct decoder *d, uint64_t *to, size_t want, size_t n, const ui
 		decoder_bad(d, what);
 }
 
-unsigned int take_choice(struct decoder *d, uint32_t from, unsigned int n, const char *what)
+unsigned int codec_take_choice(struct decoder *d, uint32_t from, unsigned int n, const char *what)
 {
 	if (from < n)
 		return from;
@@ -169,12 +170,12 @@ int image_encode_model(struct arena *arena, const struct model *model, Image__Mo
 	Image__Model *to = PUT_ONE(arena, to, model);
 
 	if (to) {
-		put_memory(arena, model, to);
-		put_descriptors(arena, model, to);
-		put_processes(arena, model, to);
+		codec_put_memory(arena, model, to);
+		codec_put_descriptors(arena, model, to);
+		codec_put_processes(arena, model, to);
 		PUT_ONE(arena, to->entry, entry);
 		if (to->entry)
-			put_entry(arena, &model->entry, to->entry);
+			codec_put_entry(arena, &model->entry, to->entry);
 	}
 	if (arena->failed)
 		return error_set(err, ENOMEM, "no memory");
@@ -203,14 +204,16 @@ int image_decode_model(const Image__Model *from, size_t limit, uint64_t page, st
 	arena->left = limit;
 	to->arena = arena;
 	to->free_arena = free_arena;
-	take_memory(&d, from, to);
-	take_descriptors(&d, from, to);
-	take_processes(&d, from, to);
+	codec_take_memory(&d, from, to);
+	codec_take_descriptors(&d, from, to);
+	codec_take_processes(&d, from, to);
 	if (from->entry)
-		take_entry(&d, from->entry, &to->entry);
+		codec_take_entry(&d, from->entry, &to->entry);
 	else
 		decoder_bad(&d, "it does not say how a clone comes in");
-	r = arena->failed ? error_set(&d.why, ENOMEM, "no memory for its model") : d.why.code;
+	if (arena->full)
+		decoder_bad(&d, "its model takes more memory than one of its size can");
+	r = arena->failed && !arena->full ? error_set(&d.why, ENOMEM, "no memory for its model") : d.why.code;
 	if (r == 0)
 		r = model_check(to, page, &d.why);
 	if (r < 0)

@@ -31,6 +31,7 @@ struct arena {
 	struct arena_block *blocks;
 	size_t left; /* bytes that it may still get */
 	bool failed; /* something did not get its memory: NULL was returned */
+	bool full; /* and that was for want of @left */
 };
 
 #define ARENA_UNLIMITED                                                                                      \
@@ -48,18 +49,19 @@ void arena_done(struct arena *arena);
 
 /* --- encoding --------------------------------------------------------------------- */
 
-/** put_text() - text with its NUL; NULL: no bytes */
-ProtobufCBinaryData put_text(const char *text);
-ProtobufCBinaryData put_bytes(const void *bytes, size_t size);
-/** put_texts() - a list of text */
-void put_texts(struct arena *arena, char *const *list, size_t n, ProtobufCBinaryData **ret, size_t *ret_n);
+/** codec_put_text() - text with its NUL; NULL: no bytes */
+ProtobufCBinaryData codec_put_text(const char *text);
+ProtobufCBinaryData codec_put_bytes(const void *bytes, size_t size);
+/** codec_put_texts() - a list of text */
+void codec_put_texts(struct arena *arena, char *const *list, size_t n, ProtobufCBinaryData **ret,
+		     size_t *ret_n);
 
 /* a message of its own, or a list of them; after these, `arena->failed` tells whether they are there */
-#define PUT_ONE(arena, to, type) ((to) = put_one(arena, &image__##type##__descriptor))
+#define PUT_ONE(arena, to, type) ((to) = codec_put_one(arena, &image__##type##__descriptor))
 #define PUT_LIST(arena, to, list, n, type)                                                                   \
 	((to)->list = arena_messages(arena, n, &image__##type##__descriptor),                                \
 	 (to)->n_##list = (to)->list ? (n) : 0)
-void *put_one(struct arena *arena, const ProtobufCMessageDescriptor *type);
+void *codec_put_one(struct arena *arena, const ProtobufCMessageDescriptor *type);
 
 /* an array of numbers, to which the message points */
 #define PUT_WORDS(to, list, words, n) ((to)->list = (uint64_t *)(words), (to)->n_##list = (n))
@@ -77,21 +79,21 @@ struct decoder {
 /** decoder_bad() - @what is wrong; only the first such thing counts */
 void decoder_bad(struct decoder *d, const char *what);
 
-/** take_list() - room for @n items of @size bytes. Return: NULL: there are none, or no memory */
-void *take_list(struct decoder *d, size_t n, size_t size, size_t *ret_n);
-/** take_text() - a copy. Return: NULL: none, or it is wrong */
-char *take_text(struct decoder *d, ProtobufCBinaryData from, const char *what);
-/** take_text_there() - the same, where there has to be one. Return: "" if it is wrong, never NULL */
-char *take_text_there(struct decoder *d, ProtobufCBinaryData from, const char *what);
-/** take_texts() - a list of text, with a NULL behind the last. Return: NULL: no memory */
-char **take_texts(struct decoder *d, size_t n, const ProtobufCBinaryData *from, const char *what);
-/** take_bytes() - a copy. Return: NULL: none, or no memory */
-void *take_bytes(struct decoder *d, ProtobufCBinaryData from, size_t *ret_size);
-/** take_struct() - bytes of exactly @size */
-void take_struct(struct decoder *d, void *to, size_t size, ProtobufCBinaryData from, const char *what);
-/** take_words() - exactly @want numbers */
-void take_words(struct decoder *d, uint64_t *to, size_t want, size_t n, const uint64_t *from,
-		const char *what);
+/** codec_take_list() - room for @n items of @size bytes. Return: NULL: there are none, or no memory */
+void *codec_take_list(struct decoder *d, size_t n, size_t size, size_t *ret_n);
+/** codec_take_text() - a copy. Return: NULL: none, or it is wrong */
+char *codec_take_text(struct decoder *d, ProtobufCBinaryData from, const char *what);
+/** codec_take_text_there() - the same, where there has to be one. Return: "" if it is wrong, never NULL */
+char *codec_take_text_there(struct decoder *d, ProtobufCBinaryData from, const char *what);
+/** codec_take_texts() - a list of text, with a NULL behind the last. Return: NULL: no memory */
+char **codec_take_texts(struct decoder *d, size_t n, const ProtobufCBinaryData *from, const char *what);
+/** codec_take_bytes() - a copy. Return: NULL: none, or no memory */
+void *codec_take_bytes(struct decoder *d, ProtobufCBinaryData from, size_t *ret_size);
+/** codec_take_struct() - bytes of exactly @size */
+void codec_take_struct(struct decoder *d, void *to, size_t size, ProtobufCBinaryData from, const char *what);
+/** codec_take_words() - exactly @want numbers */
+void codec_take_words(struct decoder *d, uint64_t *to, size_t want, size_t n, const uint64_t *from,
+		      const char *what);
 
 /* a number that has to fit; for NAME_NUMBERS(TAKE) with a `d`, a `from` and a `to` */
 #define TAKE_NUMBER(d, to, from)                                                                             \
@@ -102,21 +104,21 @@ void take_words(struct decoder *d, uint64_t *to, size_t want, size_t n, const ui
 	} while (0)
 #define TAKE(field) TAKE_NUMBER(d, to->field, from->field);
 
-/** take_choice() - an enum. Return: 0 if it is none of its @n values */
-unsigned int take_choice(struct decoder *d, uint32_t from, unsigned int n, const char *what);
+/** codec_take_choice() - an enum. Return: 0 if it is none of its @n values */
+unsigned int codec_take_choice(struct decoder *d, uint32_t from, unsigned int n, const char *what);
 
 /* --- the parts ---------------------------------------------------------------------- */
 
-void put_memory(struct arena *arena, const struct model *from, Image__Model *to);
-void take_memory(struct decoder *d, const Image__Model *from, struct model *to);
-void put_descriptors(struct arena *arena, const struct model *from, Image__Model *to);
-void take_descriptors(struct decoder *d, const Image__Model *from, struct model *to);
-void put_processes(struct arena *arena, const struct model *from, Image__Model *to);
-void take_processes(struct decoder *d, const Image__Model *from, struct model *to);
-void put_threads(struct arena *arena, const struct model_process *from, Image__Process *to);
-void take_threads(struct decoder *d, const Image__Process *from, struct model_process *to);
-void put_entry(struct arena *arena, const struct model_entry *from, Image__Entry *to);
-void take_entry(struct decoder *d, const Image__Entry *from, struct model_entry *to);
+void codec_put_memory(struct arena *arena, const struct model *from, Image__Model *to);
+void codec_take_memory(struct decoder *d, const Image__Model *from, struct model *to);
+void codec_put_descriptors(struct arena *arena, const struct model *from, Image__Model *to);
+void codec_take_descriptors(struct decoder *d, const Image__Model *from, struct model *to);
+void codec_put_processes(struct arena *arena, const struct model *from, Image__Model *to);
+void codec_take_processes(struct decoder *d, const Image__Model *from, struct model *to);
+void codec_put_threads(struct arena *arena, const struct model_process *from, Image__Process *to);
+void codec_take_threads(struct decoder *d, const Image__Process *from, struct model_process *to);
+void codec_put_entry(struct arena *arena, const struct model_entry *from, Image__Entry *to);
+void codec_take_entry(struct decoder *d, const Image__Entry *from, struct model_entry *to);
 
 /* --- image_codec.c -------------------------------------------------------------------- */
 

@@ -131,37 +131,35 @@ static int check_offsets(const struct model *m, uint64_t size, struct error *err
 	return 0;
 }
 
-static int open_pages(int folder, const Image__Body *body, unsigned int flags, struct image *image,
-		      struct error *err)
+/* @ret_chunks: the caller frees its list */
+static int take_file(const Image__Body *body, struct image *image, struct image_chunks *ret_chunks,
+		     struct error *err)
 {
 	const Image__PageFile *file = body->n_files == 1 ? body->files[0] : NULL;
-	struct image_chunks chunks = { 0 };
-	uint64_t size;
 	int r;
 
 	if (!file || strcmp(file->name, PAGES_NAME) != 0)
 		return damaged(err, "it has other page files than " PAGES_NAME);
-	r = image_decode_file(file, body->page_size, &chunks, err);
-	if (r < 0)
-		return r;
 	image->info.pages_size = file->size;
 	image->info.pages_stored = file->stored;
 	r = check_offsets(image->model, file->size, err);
-	if (r < 0 || folder < 0) {
-		free(chunks.list);
-		return r;
-	}
+	return r < 0 ? r : image_decode_file(file, body->page_size, ret_chunks, err);
+}
+
+static int open_pages(int folder, const struct image_chunks *chunks, unsigned int flags, struct image *image,
+		      struct error *err)
+{
+	uint64_t size, want = image->info.pages_size;
+
 	image->pages = image_folder_file(folder, PAGES_NAME, &size, err);
-	r = image->pages < 0 ? image->pages : 0;
-	if (r == 0 && size != file->size)
-		r = error_set(err, EBADMSG,
-			      PAGES_NAME " is damaged: it has %" PRIu64
-					 " bytes, and the manifest says %" PRIu64,
-			      size, file->size);
-	if (r == 0 && flags & IMAGE_VERIFY)
-		r = image_pages_verify(image->pages, PAGES_NAME, size, &chunks, err);
-	free(chunks.list);
-	return r;
+	if (image->pages < 0)
+		return image->pages;
+	if (size != want)
+		return error_set(err, EBADMSG,
+				 PAGES_NAME " is damaged: it has %" PRIu64
+					    " bytes, and the manifest says %" PRIu64,
+				 size, want);
+	return flags & IMAGE_VERIFY ? image_pages_verify(image->pages, PAGES_NAME, size, chunks, err) : 0;
 }
 
 static int take_body(const Image__Body *body, size_t model_limit, struct image *image, struct error *err)
@@ -194,32 +192,36 @@ static int take_body(const Image__Body *body, size_t model_limit, struct image *
 	return image_decode_model(body->model, model_limit, body->page_size, &image->model, err);
 }
 
+/* @folder: -EBADF: of a manifest alone */
 static int unpack(const void *bytes, size_t size, int folder, unsigned int flags, struct image *image,
 		  struct error *err)
 {
-	Image__Body *body = NULL;
 	Image__Manifest *manifest = NULL;
+	struct image_chunks chunks = { 0 };
+	Image__Body *body = NULL;
 	struct error why = { 0 };
 	struct budget budget;
 	int r;
 
 	budget_init(&budget, size);
 	r = unpack_manifest(bytes, size, &budget, &manifest, &why);
-	if (r < 0)
-		return error_set(err, r, IMAGE_MANIFEST ": %s", why.text);
-	body = image__body__unpack(&budget.allocator, manifest->body.len, manifest->body.data);
-	image__manifest__free_unpacked(manifest, &budget.allocator);
-	if (!body)
-		return error_set(err, EBADMSG, IMAGE_MANIFEST ": it is no protobuf of an image");
+	if (r == 0) {
+		body = image__body__unpack(&budget.allocator, manifest->body.len, manifest->body.data);
+		image__manifest__free_unpacked(manifest, &budget.allocator);
+		r = body ? check_machine(body, &why) : damaged(&why, "it is no protobuf of an image");
+	}
 	image->info.manifest_size = size;
-	r = check_machine(body, &why);
 	if (r == 0)
 		r = take_body(body, size * MODEL_FACTOR + 4096, image, &why);
+	if (r == 0)
+		r = take_file(body, image, &chunks, &why);
+	if (body)
+		image__body__free_unpacked(body, &budget.allocator);
 	if (r < 0)
 		error_set(err, r, IMAGE_MANIFEST ": %s", why.text);
-	else
-		r = open_pages(folder, body, flags, image, err);
-	image__body__free_unpacked(body, &budget.allocator);
+	else if (folder >= 0)
+		r = open_pages(folder, &chunks, flags, image, err);
+	free(chunks.list);
 	return r;
 }
 
