@@ -12,9 +12,9 @@ CC ?= gcc
 MUSL_CC ?= musl-gcc
 LD ?= ld
 OBJCOPY ?= objcopy
-PKGS := libprotobuf-c libcap libelf libcjson libsystemd
+PKGS := libprotobuf-c libcap libelf libcjson libsystemd libxxhash
 BUILD_DEPS := gcc g++ make pkg-config musl-tools libcap-dev libelf-dev libcjson-dev libprotobuf-c-dev \
-	protobuf-c-compiler libsystemd-dev linux-libc-dev
+	protobuf-c-compiler libsystemd-dev libxxhash-dev linux-libc-dev
 
 B := build
 ifdef SAN
@@ -38,7 +38,7 @@ $(error to build warm, this is missing: $(MISSING). On Debian: apt-get install $
 endif
 PKG_CFLAGS := $(shell pkg-config --cflags $(PKGS))
 HOST_LIBS := $(shell pkg-config --libs $(PKGS))
-TOOL_LIBS := $(shell pkg-config --libs libprotobuf-c libcap libelf libcjson)
+TOOL_LIBS := $(shell pkg-config --libs libprotobuf-c libcap libelf libcjson libxxhash)
 endif
 HOST_CFLAGS := $(CFLAGS) $(SANFLAGS) -fPIC $(PKG_CFLAGS)
 
@@ -101,7 +101,7 @@ $(B)/gen/%.o: $(B)/gen/%.S
 	$(CC) -c $< -o $@
 
 # --- protobuf ----------------------------------------------------------------
-PROTO := launcher/wire/control.proto
+PROTO := launcher/wire/control.proto snapshot/image/model.proto snapshot/image/image.proto
 PROTO_C := $(PROTO:%.proto=$(B)/gen/%.pb-c.c)
 PROTO_H := $(PROTO:%.proto=$(B)/gen/%.pb-c.h)
 
@@ -109,7 +109,7 @@ $(B)/gen/%.pb-c.c $(B)/gen/%.pb-c.h: %.proto
 	@mkdir -p $(@D)
 	protoc-c --c_out=$(B)/gen $<
 
-$(B)/gen/%.pb-c.o: $(B)/gen/%.pb-c.c
+$(B)/gen/%.pb-c.o: $(B)/gen/%.pb-c.c | $(PROTO_H)
 	$(CC) $(CPPFLAGS) $(HOST_CFLAGS) -c $< -o $@
 
 # --- host objects --------------------------------------------------------------
@@ -123,10 +123,11 @@ objects = $(patsubst %.c,$(B)/obj/%.o,$(1))
 sources = $(wildcard $(1:%=%/*.c))
 OBJ_base := $(call objects,$(call sources,engine/base))
 OBJ_pty := $(call objects,$(call sources,pty))
-OBJ_wire := $(call objects,$(call sources,launcher/wire)) $(PROTO_C:%.c=%.o)
+OBJ_wire := $(call objects,$(call sources,launcher/wire)) $(filter %/control.pb-c.o,$(PROTO_C:%.c=%.o))
 OBJ_engine := $(filter-out %/engine/become.o,$(call objects,$(call sources,engine engine/arch/$(ARCH)))) $(B)/gen/stub.o
 OBJ_steal := $(call objects,$(call sources,engine/steal))
 OBJ_model := $(call objects,$(call sources,snapshot/model))
+OBJ_image := $(call objects,$(call sources,snapshot/image)) $(filter-out %/control.pb-c.o,$(PROTO_C:%.c=%.o))
 OBJ_dump := $(call objects,$(call sources,snapshot/dump))
 OBJ_plan := $(call objects,$(call sources,snapshot/plan))
 OBJ_config := $(call objects,$(call sources,warmd/config))
@@ -138,7 +139,7 @@ OBJ_metrics := $(call objects,$(call sources,warmd/metrics))
 OBJ_template := $(call objects,$(call sources,warmd/template))
 OBJ_pool := $(call objects,$(call sources,warmd/pool))
 OBJ_daemon := $(filter-out %/warmd/main.o,$(call objects,$(call sources,warmd)))
-LIBS := base pty wire engine steal model dump plan config stale build keep connection metrics template pool daemon
+LIBS := base pty wire engine steal model image dump plan config stale build keep connection metrics template pool daemon
 libs = $(1:%=$(B)/lib/%.a)
 
 define archive
@@ -156,7 +157,7 @@ LAYER_wire := wire base
 LAYER_engine := steal engine base
 LAYER_steal := $(LAYER_engine) pty
 LAYER_plan := plan model engine base
-LAYER_snapshot := dump $(LAYER_plan)
+LAYER_snapshot := image dump $(LAYER_plan)
 LAYER_config := config pty base
 LAYER_stale := stale wire base
 LAYER_build := build stale config wire $(LAYER_snapshot)
@@ -175,7 +176,7 @@ $(B)/gen/adaptor.o: $(B)/gen/adaptor.blob.S
 $(B)/warmd: $(B)/obj/warmd/main.o $(call libs,$(LAYER_warmd))
 	$(CC) $(SANFLAGS) -o $@ $^ $(HOST_LIBS)
 
-TOOL_OBJ := $(call objects,$(wildcard launcher/tool*.c launcher/doctor*.c launcher/client*.c launcher/context.c)) 
+TOOL_OBJ := $(call objects,$(wildcard launcher/tool*.c launcher/doctor*.c launcher/client*.c launcher/context.c launcher/follow_exit.c)) 
 TOOL_LAYER := wire dump steal engine pty base
 $(B)/warm-tool: $(TOOL_OBJ) $(call libs,$(TOOL_LAYER))
 	$(CC) $(SANFLAGS) -o $@ $^ $(TOOL_LIBS)
@@ -186,7 +187,7 @@ MUSL_CFLAGS := -std=gnu11 -Os $(WARNINGS) -fno-strict-aliasing -fno-stack-protec
 	-idirafter /usr/include -idirafter /usr/include/$(ARCH)-linux-gnu
 WARM_SRC := launcher/warm.c launcher/capable.c launcher/client.c launcher/client_start.c launcher/context.c engine/become.c launcher/wire/context_json.c \
 	$(addprefix engine/base/,basket.c clock.c error.c fd.c limits.c packet.c pidfd.c proc_path.c runtime_dir.c scheduling.c) \
-	launcher/enter.c launcher/follow.c launcher/launch.c launcher/launch_cold.c launcher/terminal.c launcher/attach.c launcher/logs.c $(wildcard pty/*.c)
+	launcher/enter.c launcher/follow.c launcher/follow_exit.c launcher/launch.c launcher/launch_cold.c launcher/terminal.c launcher/attach.c launcher/logs.c $(wildcard pty/*.c)
 
 $(B)/musl/%.o: %.c
 	@mkdir -p $(@D)

@@ -20,7 +20,7 @@ _warm_add_templates() {
 _warm() {
 	local cur=${COMP_WORDS[COMP_CWORD]} prev=${COMP_WORDS[COMP_CWORD - 1]}
 	local command=${COMP_WORDS[1]} i options=
-	local commands="run build load launch attach logs ls ps rm inspect stats explain doctor stop help"
+	local commands="run build load launch attach logs ls ps rm inspect restore stats explain doctor stop help"
 
 	COMPREPLY=()
 	if ((COMP_CWORD == 1)); then
@@ -39,6 +39,7 @@ _warm() {
 	stats) options="--json --prometheus --help" ;;
 	rm) options="--all --json --help" ;;
 	inspect | doctor) options="-v --json --help" ;;
+	restore) options="--detach --pidfile --verify --no-verify --new-pids --help" ;;
 	ls | stop) options="--json --help" ;;
 	help)
 		mapfile -t COMPREPLY < <(compgen -W "$commands" -- "$cur")
@@ -99,7 +100,7 @@ _warm() {
 		[[ $prev == --env || $prev == --detach-keys ]] && return
 		;;
 	esac
-	if [[ $cur == -* ]]; then
+	if [[ $cur == -* && $prev != --pidfile ]]; then
 		mapfile -t COMPREPLY < <(compgen -W "$options" -- "$cur")
 		return
 	fi
@@ -118,6 +119,11 @@ _warm() {
 	inspect)
 		_warm_add_templates "$cur"
 		mapfile -t -O ${#COMPREPLY[@]} COMPREPLY < <(compgen -W "$(_warm_pids)" -- "$cur")
+		mapfile -t -O ${#COMPREPLY[@]} COMPREPLY < <(compgen -d -- "$cur")
+		;;
+	restore)
+		[[ $prev == --pidfile ]] && return
+		mapfile -t COMPREPLY < <(compgen -d -- "$cur")
 		;;
 	esac
 }

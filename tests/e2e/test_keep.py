@@ -9,7 +9,7 @@ import subprocess
 from pathlib import Path
 
 import pytest
-from conftest import BUILD, PYTHON, children, eventually, exists, need
+from conftest import BUILD, PYTHON, TIMEOUT, children, eventually, exists, need
 
 ROOT = os.geteuid() == 0
 LATE = "a launch waits for a load for 0.15 s, and the machine may be busy"
@@ -564,7 +564,7 @@ def test_rm(keeper, argv):
     start(warm)
     warm.command("rm", name)
     assert not list(warm.cache.iterdir()) and not [t for t in warm.ls() if t["name"] == name]
-    assert warm.command("rm", name, check=False).returncode == 125
+    assert warm.command("rm", name, check=False).returncode == 125, warm.ls()
 
 
 def test_words(keeper, argv):

@@ -15,7 +15,7 @@ UNIT_NAMES := $(notdir $(basename $(foreach f,$(UNIT_FOLDERS) launcher,$(call un
 UNIT_TIMEOUT ?= 60
 
 # what several tests of a folder share
-UNIT_MORE_snapshot := $(B)/obj/tests/unit/snapshot/laid_out.o
+UNIT_MORE_snapshot := $(B)/obj/tests/unit/snapshot/laid_out.o $(B)/obj/tests/unit/snapshot/a_model.o
 UNIT_MORE_stale := $(B)/obj/tests/unit/scratch.o
 UNIT_MORE_build := $(B)/obj/tests/unit/scratch.o $(B)/obj/tests/unit/build/observed.o
 UNIT_MORE_keep := $(B)/obj/tests/unit/scratch.o

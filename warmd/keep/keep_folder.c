@@ -227,8 +227,6 @@ void keep_folder_sweep(int folder)
 	while (dir && (e = readdir(dir))) {
 		if (strncmp(e->d_name, KEEP_ENTRY_TEMPORARY, strlen(KEEP_ENTRY_TEMPORARY)) == 0)
 			unlinkat(folder, e->d_name, 0);
-		else if (strncmp(e->d_name, KEEP_IMAGE_TEMPORARY, strlen(KEEP_IMAGE_TEMPORARY)) == 0)
-			keep_image_remove(folder, e->d_name);
 		else if (is_id(e->d_name) &&
 			 fstatat(folder, keep_entry_name(e->d_name, entry), &st, AT_SYMLINK_NOFOLLOW) < 0)
 			keep_image_remove(folder, e->d_name);

@@ -3,6 +3,7 @@
 #ifndef WARM_WARMD_KEEP_KEEP_INTERNAL_H
 #define WARM_WARMD_KEEP_KEEP_INTERNAL_H
 
+#include "snapshot/image/image.h"
 #include "snapshot/plan/plan.h"
 #include "warmd/build/builder.h"
 #include "warmd/keep/keep.h"
@@ -10,7 +11,6 @@
 #define KEEP_ENTRY_SUFFIX    ".kept"
 #define KEEP_ENTRY_NAME_SIZE (KEEP_ID_SIZE + sizeof(KEEP_ENTRY_SUFFIX))
 #define KEEP_ENTRY_TEMPORARY ".kept-"
-#define KEEP_IMAGE_TEMPORARY ".image-"
 
 /** keep_entry_name() - "ID.kept". Return: @ret */
 const char *keep_entry_name(const char *id, char ret[KEEP_ENTRY_NAME_SIZE]);
@@ -35,8 +35,9 @@ int keep_image_has_time(const struct builder_made *made);
 
 /* a template on its way from an image */
 struct keep_loaded {
-	int pages; /* of the image */
-	int control;
+	struct image *image; /* whose pages clones map */
+	struct model *model;
+	struct model_files files; /* of the model */
 	Warm__Kept *kept;
 	struct plan plan;
 };
@@ -44,6 +45,6 @@ struct keep_loaded {
 /** keep_image_open() - @verify: all pages are read and compared with their checksums */
 int keep_image_open(int dirfd, const char *path, bool verify, struct keep_loaded *ret, struct error *err);
 /** keep_image_plan() - open the files that clones map, and make the plan */
-int keep_image_plan(struct keep_loaded *l, struct error *err);
+int keep_image_plan(struct keep_loaded *l, const struct config *config, struct error *err);
 
 #endif

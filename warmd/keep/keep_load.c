@@ -57,7 +57,7 @@ static int load(const struct keep_source *source, const struct config *config, s
 		return r;
 	r = check_facts(ret->kept, config, err);
 	if (r == 0)
-		r = keep_image_plan(ret, err);
+		r = keep_image_plan(ret, config, err);
 	if (r == 0 && source->name[0]) {
 		r = rename_request(ret->kept, source->name);
 		if (r < 0)
