@@ -221,7 +221,7 @@ static void fail(struct kept_load *l, int code, const char *words)
 	       NULL, what);
 }
 
-/* a build was faster, or another of the same launches was loaded */
+/* by what was built, or loaded, meanwhile */
 static bool is_served(const struct server *s, const struct request *req)
 {
 	char reason[256];
@@ -269,7 +269,8 @@ static void add(struct kept_load *l, Warm__BuildResult *result)
 
 	l->report.nfds = 0;
 	r = keep_entry_request(kept, &req);
-	if (r == 0 && l->id[0] && is_served(s, req)) {
+	/* removed while it was loaded, or a build was faster */
+	if (r == 0 && l->id[0] && (!kept_find(k, l->id) || is_served(s, req))) {
 		request_free(req);
 		r = -EALREADY;
 	}
