@@ -226,3 +226,45 @@ int elf_notes(pid_t pid, const char *owner, uint32_t type,
 
 	return each_file(pid, true, scan_notes, &n);
 }
+
+/* the build id among the notes of one segment. Return: bytes; 0: it is not there */
+static size_t id_among(Elf_Data *data, uint8_t *ret, size_t size)
+{
+	size_t at = 0, name_at, desc_at;
+	GElf_Nhdr note;
+
+	while (at < data->d_size && (at = gelf_getnote(data, at, &note, &name_at, &desc_at)) > 0) {
+		if (note.n_type != NT_GNU_BUILD_ID || note.n_namesz != sizeof("GNU") ||
+		    memcmp((char *)data->d_buf + name_at, "GNU", sizeof("GNU")) != 0)
+			continue;
+		size = note.n_descsz < size ? note.n_descsz : size;
+		memcpy(ret, (char *)data->d_buf + desc_at, size);
+		return size;
+	}
+	return 0;
+}
+
+size_t elf_build_id(int fd, uint8_t *ret, size_t size)
+{
+	size_t n = 0, found = 0;
+	Elf *elf;
+
+	elf_version(EV_CURRENT);
+	elf = elf_begin(fd, ELF_C_READ_MMAP, NULL);
+	if (!elf)
+		return 0;
+	if (elf_kind(elf) == ELF_K_ELF)
+		elf_getphdrnum(elf, &n);
+	for (size_t i = 0; i < n && !found; i++) {
+		GElf_Phdr header;
+		Elf_Data *data;
+
+		if (!gelf_getphdr(elf, (int)i, &header) || header.p_type != PT_NOTE)
+			continue;
+		data = elf_getdata_rawchunk(elf, (int64_t)header.p_offset, header.p_filesz,
+					    header.p_align == 8 ? ELF_T_NHDR8 : ELF_T_NHDR);
+		found = data ? id_among(data, ret, size) : 0;
+	}
+	elf_end(elf);
+	return found;
+}

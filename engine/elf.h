@@ -29,6 +29,14 @@ int elf_auxv(pid_t pid, unsigned long type, uint64_t *ret);
 int elf_lookup(pid_t pid, struct elf_query *queries, size_t n);
 
 /**
+ * elf_build_id() - the GNU build id of a file (ld(1), --build-id)
+ * @fd: open for reading
+ * @ret: room for @size bytes; more of it are left out
+ * Return: bytes; 0: it has none, or is no ELF file
+ */
+size_t elf_build_id(int fd, uint8_t *ret, size_t size);
+
+/**
  * elf_notes() - notes (elf(5)) in all ELF files that @pid has mapped, be it as data
  * @owner, @type: which ones
  * @visit: for each: the address of its contents in @pid, and their bytes; a negative result ends the search

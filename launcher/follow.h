@@ -22,7 +22,7 @@ struct follow {
 	int pidfd; /* not owned */
 	pid_t pid;
 	bool attached; /* did not launch it: signals that end this process leave the clone alone */
-	struct terminal terminal;
+	struct relayed_terminal terminal;
 };
 
 enum follow_result {

@@ -63,13 +63,13 @@ static int open_beyond(void)
  * No answer in time, though warmd has the descriptors. From here on warmd cannot send one, and without an answer it launches nothing for `warm run`
  * (pool_give_order()); one that came meanwhile counts.
  */
-static int last_chance(struct launch *l, struct client_files *files, int r)
+static int last_chance(struct client_launch *l, struct client_files *files, int r)
 {
 	shutdown(l->conn, SHUT_RD);
 	return client_receive_run(l->conn, &l->reply, 1, files, NULL) == 0 ? 0 : r;
 }
 
-int launch_ask(struct launch *l, struct wire_run *run, int cgroup, unsigned int timeout_ms,
+int launch_ask(struct client_launch *l, struct wire_run *run, int cgroup, unsigned int timeout_ms,
 	       struct client_files *files, struct error *err)
 {
 	struct iovec piece = { run, run->header.size };
@@ -77,7 +77,7 @@ int launch_ask(struct launch *l, struct wire_run *run, int cgroup, unsigned int 
 
 	files->count = 0;
 	l->conn = l->pidfd = l->follow.signal_fd = -EBADF;
-	l->follow.terminal = (struct terminal)TERMINAL_NONE;
+	l->follow.terminal = (struct relayed_terminal)TERMINAL_NONE;
 	if (n < 0)
 		return error_set(err, E2BIG, "more than %d descriptors are open", CALLER_FDS);
 	beyond = open_beyond();
@@ -126,7 +126,7 @@ int launch_ask(struct launch *l, struct wire_run *run, int cgroup, unsigned int 
 	return r;
 }
 
-void launch_close(struct launch *l)
+void launch_close(struct client_launch *l)
 {
 	l->conn = fd_close(l->conn);
 	l->pidfd = fd_close(l->pidfd);
@@ -134,7 +134,7 @@ void launch_close(struct launch *l)
 }
 
 /* warmd shall not hang up. Return: an exit status */
-static int leave(struct launch *l)
+static int leave(struct client_launch *l)
 {
 	struct wire_detach m = {
 		.header = { WIRE_MAGIC, WIRE_VERSION_NUMBER, WIRE_DETACH, sizeof(m), 0 },
@@ -154,7 +154,7 @@ static int leave(struct launch *l)
 	return 0;
 }
 
-int launch_finish(struct launch *l)
+int launch_finish(struct client_launch *l)
 {
 	struct error err = { 0 };
 	struct sigaction hup;
@@ -272,7 +272,7 @@ static int parse(int argc, char **argv, struct launch_options *o, size_t room, i
 }
 
 /* Return: an exit status, if the program cannot be run cold either */
-static int not_launched(struct launch *l, const struct launch_options *o)
+static int not_launched(struct client_launch *l, const struct launch_options *o)
 {
 	const char *why = l->reply.reason[0] ? l->reply.reason : status_word(l->reply.status);
 	struct launch_cold cold = {
@@ -315,7 +315,7 @@ static int read_options(int argc, char **argv, char **envp, struct launch_option
 }
 
 /* the message for warmd. Return: 0, or -1 when words were said; *ret_cgroup: a descriptor, -EBADF: none was asked for */
-static int fill_message(const struct launch_options *o, void *message, size_t size, struct launch *l,
+static int fill_message(const struct launch_options *o, void *message, size_t size, struct client_launch *l,
 			int *ret_cgroup)
 {
 	struct wire_run *run = message;
@@ -347,7 +347,7 @@ int launch_main(int argc, char **argv, char **envp)
 	struct wire_run *run = (struct wire_run *)message;
 	struct launch_options o = { 0 };
 	struct error err = { 0 };
-	struct launch l;
+	struct client_launch l;
 	struct client_files files = { .count = 0 };
 	char number[16];
 	int status, cgroup, r;

@@ -11,7 +11,7 @@
 #include "launcher/wire/protocol.h"
 
 /* a launch under way: from asking warmd to the end of the clone */
-struct launch {
+struct client_launch {
 	struct follow follow;
 	int conn;
 	int pidfd; /* of the clone; -EBADF: not launched */
@@ -28,7 +28,7 @@ struct launch {
  *
  * Return: 0 with l->reply set, whatever its status; then launch_finish() if it is WIRE_LAUNCHED, else launch_close().
  */
-int launch_ask(struct launch *l, struct wire_run *run, int cgroup, unsigned int timeout_ms,
+int launch_ask(struct client_launch *l, struct wire_run *run, int cgroup, unsigned int timeout_ms,
 	       struct client_files *files, struct error *err);
 
 #define LAUNCH_NOT_BEGUN (-1)
@@ -37,8 +37,8 @@ int launch_ask(struct launch *l, struct wire_run *run, int cgroup, unsigned int 
  * launch_finish() - follow the clone to its end, end as it did
  * Return: an exit status. LAUNCH_NOT_BEGUN: warmd died before the clone had its launch; nothing of the program has run
  */
-int launch_finish(struct launch *l);
-void launch_close(struct launch *l);
+int launch_finish(struct client_launch *l);
+void launch_close(struct client_launch *l);
 
 /** launch_main() - `warm launch` */
 int launch_main(int argc, char **argv, char **envp);

@@ -58,7 +58,7 @@ int handle_check(struct warm *w, struct error *err)
 
 /* --- open and close ----------------------------------------------------------- */
 
-void connection_put(struct connection *c)
+void libwarm_connection_put(struct libwarm_connection *c)
 {
 	if (--c->refs)
 		return;
@@ -71,7 +71,7 @@ int handle_connect(struct warm *w, struct error *err)
 {
 	const struct timeval bound = { .tv_sec = w->launch_ms / 1000,
 				       .tv_usec = (w->launch_ms % 1000) * 1000 };
-	struct connection *c = calloc(1, sizeof(*c));
+	struct libwarm_connection *c = calloc(1, sizeof(*c));
 	int fd;
 
 	if (!c)
@@ -112,7 +112,7 @@ static uint32_t current_umask(void)
 
 static int collect(struct warm *w, struct error *err)
 {
-	struct message *m = malloc(sizeof(*m));
+	struct libwarm_message *m = malloc(sizeof(*m));
 	struct rlimit files;
 
 	if (!m)
@@ -223,12 +223,12 @@ EXPORT void warm_close(struct warm *w)
 		/* also where a child made by fork() has it open; in that child it is still the parent's */
 		if (w->owner == getpid())
 			shutdown(w->connection->fd, SHUT_RDWR);
-		connection_put(w->connection);
+		libwarm_connection_put(w->connection);
 	}
 	fd_close(w->null_fd);
 	fd_close(w->mounts_fd);
 	while (w->chunks) {
-		struct clone_chunk *chunk = w->chunks;
+		struct libwarm_clone_chunk *chunk = w->chunks;
 
 		w->chunks = chunk->next;
 		for (unsigned int i = 0; i < CLONE_CHUNK; i++)
@@ -236,7 +236,7 @@ EXPORT void warm_close(struct warm *w)
 		free(chunk);
 	}
 	while (w->messages) {
-		struct message *m = w->messages;
+		struct libwarm_message *m = w->messages;
 
 		w->messages = m->next;
 		free(m);
@@ -250,7 +250,7 @@ EXPORT void warm_close(struct warm *w)
 
 static bool more_clones(struct warm *w)
 {
-	struct clone_chunk *chunk = calloc(1, sizeof(*chunk));
+	struct libwarm_clone_chunk *chunk = calloc(1, sizeof(*chunk));
 
 	if (!chunk)
 		return false;
@@ -258,14 +258,14 @@ static bool more_clones(struct warm *w)
 	w->chunks = chunk;
 	for (unsigned int i = 0; i < CLONE_CHUNK; i++) {
 		chunk->clones[i].pidfd = -EBADF;
-		clone_free(w, &chunk->clones[i]);
+		libwarm_clone_free(w, &chunk->clones[i]);
 	}
 	return true;
 }
 
-struct clone *clone_new(struct warm *w, struct call *call)
+struct libwarm_clone *libwarm_clone_new(struct warm *w, struct call *call)
 {
-	struct clone *cl;
+	struct libwarm_clone *cl;
 
 	if (!w->unused && !more_clones(w))
 		return NULL;
@@ -274,41 +274,41 @@ struct clone *clone_new(struct warm *w, struct call *call)
 	/* 0 is none: WIRE_TAKEN */
 	if (++w->next_tag == 0)
 		w->next_tag = 1;
-	*cl = (struct clone){ .next = w->asked, .call = call, .tag = w->next_tag, .pidfd = -EBADF };
+	*cl = (struct libwarm_clone){ .next = w->asked, .call = call, .tag = w->next_tag, .pidfd = -EBADF };
 	w->asked = cl;
 	return cl;
 }
 
-struct clone *clone_find_asked(struct warm *w, uint32_t tag)
+struct libwarm_clone *libwarm_clone_find_asked(struct warm *w, uint32_t tag)
 {
-	struct clone *cl = w->asked;
+	struct libwarm_clone *cl = w->asked;
 
 	while (cl && cl->tag != tag)
 		cl = cl->next;
 	return cl;
 }
 
-static void unlink_from(struct clone **list, const struct clone *cl)
+static void unlink_from(struct libwarm_clone **list, const struct libwarm_clone *cl)
 {
 	while (*list != cl)
 		list = &(*list)->next;
 	*list = cl->next;
 }
 
-void clone_unlink_asked(struct warm *w, struct clone *cl)
+void libwarm_clone_unlink_asked(struct warm *w, struct libwarm_clone *cl)
 {
 	unlink_from(&w->asked, cl);
 	cl->next = NULL;
 }
 
-struct clone **clone_bucket(struct warm *w, pid_t pid)
+struct libwarm_clone **libwarm_clone_bucket(struct warm *w, pid_t pid)
 {
 	return &w->clones[(unsigned int)pid % CLONE_BUCKETS];
 }
 
-void clone_enter(struct warm *w, struct clone *cl)
+void libwarm_clone_enter(struct warm *w, struct libwarm_clone *cl)
 {
-	struct clone **at = clone_bucket(w, cl->pid);
+	struct libwarm_clone **at = libwarm_clone_bucket(w, cl->pid);
 
 	while (*at)
 		at = &(*at)->next;
@@ -316,13 +316,13 @@ void clone_enter(struct warm *w, struct clone *cl)
 	*at = cl;
 }
 
-void clone_leave(struct warm *w, struct clone *cl)
+void libwarm_clone_leave(struct warm *w, struct libwarm_clone *cl)
 {
-	unlink_from(clone_bucket(w, cl->pid), cl);
-	clone_free(w, cl);
+	unlink_from(libwarm_clone_bucket(w, cl->pid), cl);
+	libwarm_clone_free(w, cl);
 }
 
-void clone_free(struct warm *w, struct clone *cl)
+void libwarm_clone_free(struct warm *w, struct libwarm_clone *cl)
 {
 	cl->pidfd = fd_close(cl->pidfd);
 	cl->call = NULL;

@@ -52,7 +52,14 @@
 #define CLONE_BUCKETS 1024 /* power of 2 */
 #define CLONE_CHUNK   64 /* records made at once */
 
-enum clone_state { CLONE_ASKED, CLONE_ABANDONED, CLONE_FAILED, CLONE_RUNNING, CLONE_ORPHAN, CLONE_ENDED };
+enum libwarm_clone_state {
+	CLONE_ASKED,
+	CLONE_ABANDONED,
+	CLONE_FAILED,
+	CLONE_RUNNING,
+	CLONE_ORPHAN,
+	CLONE_ENDED
+};
 
 /* a thread within warm_launch() or warm_wait(); lives on its stack, guarded by warm.lock */
 struct call {
@@ -64,10 +71,10 @@ struct call {
 	bool following; /* waits for wake */
 };
 
-struct clone {
-	struct clone *next; /* warm.asked, a bucket of warm.clones, warm.unused */
+struct libwarm_clone {
+	struct libwarm_clone *next; /* warm.asked, a bucket of warm.clones, warm.unused */
 	struct call *call; /* who waits; NULL: nobody */
-	enum clone_state state;
+	enum libwarm_clone_state state;
 	uint32_t tag;
 	pid_t pid;
 	int pidfd; /* owned; -EBADF: none is kept */
@@ -75,19 +82,19 @@ struct clone {
 	bool exited; /* ASKED: its end was told before its launch */
 };
 
-struct clone_chunk {
-	struct clone_chunk *next;
-	struct clone clones[CLONE_CHUNK];
+struct libwarm_clone_chunk {
+	struct libwarm_clone_chunk *next;
+	struct libwarm_clone clones[CLONE_CHUNK];
 };
 
 /* room for one packet, kept for the next launch; the context is in it */
-struct message {
-	struct message *next;
+struct libwarm_message {
+	struct libwarm_message *next;
 	uint64_t bytes[WIRE_MAX_SIZE / 8]; /* pages that no launch needed cost nothing */
 };
 
 /* a socket may be in use by several threads while it is given up */
-struct connection {
+struct libwarm_connection {
 	int fd;
 	unsigned int refs;
 	bool lost; /* warm.connection is not this one any more */
@@ -104,12 +111,12 @@ struct warm {
 	uint32_t null_kind, null_blksize; /* as wire_run has them */
 	int fd_budget; /* descriptors from here on are left to the program */
 	struct wire_run context; /* of the process, at warm_open() */
-	struct connection *connection; /* NULL: lost */
+	struct libwarm_connection *connection; /* NULL: lost */
 	struct call *calls, *leader;
 	uint32_t next_tag;
-	struct clone *asked, *unused, *clones[CLONE_BUCKETS];
-	struct clone_chunk *chunks;
-	struct message *messages;
+	struct libwarm_clone *asked, *unused, *clones[CLONE_BUCKETS];
+	struct libwarm_clone_chunk *chunks;
+	struct libwarm_message *messages;
 	bool asked_before; /* a launch went through warmd */
 	int mounts_fd; /* /proc/self/mountinfo, for leases; -EBADF: not opened yet; -ENOENT: it cannot be */
 	uint64_t incoming[WIRE_MODEL_MAX / 8 + 1]; /* the leader's */
@@ -125,8 +132,8 @@ int handle_open(struct warm **ret, const char *socket_path, unsigned int launch_
 /** handle_connect() - with the lock held, when there is no connection. Return: 0; negative errno with *err set */
 int handle_connect(struct warm *w, struct error *err);
 
-/** connection_put() - one user less; with the lock held */
-void connection_put(struct connection *c);
+/** libwarm_connection_put() - one user less; with the lock held */
+void libwarm_connection_put(struct libwarm_connection *c);
 
 /** handle_fail() - keep the words of @err for warm_error(). Return: err->code */
 int handle_fail(struct warm *w, const struct error *err);
@@ -136,20 +143,20 @@ int handle_check(struct warm *w, struct error *err);
 
 /* --- records: the lock is held --- */
 
-/** clone_new() - ASKED, with a tag of its own, in warm.asked. Return: NULL: no memory */
-struct clone *clone_new(struct warm *w, struct call *call);
-/** clone_find_asked() - by its tag. Return: NULL: there is none */
-struct clone *clone_find_asked(struct warm *w, uint32_t tag);
-/** clone_unlink_asked() - it is in no list then */
-void clone_unlink_asked(struct warm *w, struct clone *cl);
-/** clone_enter() - to the end of its PID's bucket */
-void clone_enter(struct warm *w, struct clone *cl);
-/** clone_bucket() - where clones of @pid are, the oldest first */
-struct clone **clone_bucket(struct warm *w, pid_t pid);
-/** clone_leave() - out of its bucket, and freed */
-void clone_leave(struct warm *w, struct clone *cl);
-/** clone_free() - in no list */
-void clone_free(struct warm *w, struct clone *cl);
+/** libwarm_clone_new() - ASKED, with a tag of its own, in warm.asked. Return: NULL: no memory */
+struct libwarm_clone *libwarm_clone_new(struct warm *w, struct call *call);
+/** libwarm_clone_find_asked() - by its tag. Return: NULL: there is none */
+struct libwarm_clone *libwarm_clone_find_asked(struct warm *w, uint32_t tag);
+/** libwarm_clone_unlink_asked() - it is in no list then */
+void libwarm_clone_unlink_asked(struct warm *w, struct libwarm_clone *cl);
+/** libwarm_clone_enter() - to the end of its PID's bucket */
+void libwarm_clone_enter(struct warm *w, struct libwarm_clone *cl);
+/** libwarm_clone_bucket() - where clones of @pid are, the oldest first */
+struct libwarm_clone **libwarm_clone_bucket(struct warm *w, pid_t pid);
+/** libwarm_clone_leave() - out of its bucket, and freed */
+void libwarm_clone_leave(struct warm *w, struct libwarm_clone *cl);
+/** libwarm_clone_free() - in no list */
+void libwarm_clone_free(struct warm *w, struct libwarm_clone *cl);
 
 /* --- calls, and what comes: the lock is held --- */
 
@@ -161,12 +168,12 @@ void call_end(struct warm *w, struct call *c);
  * @timeout_ms: 0: no bound
  * Return: 0 or -ETIMEDOUT
  */
-int call_await(struct warm *w, struct call *c, const struct clone *cl, enum clone_state from,
+int call_await(struct warm *w, struct call *c, const struct libwarm_clone *cl, enum libwarm_clone_state from,
 	       unsigned int timeout_ms);
 /** call_drain() - @conn is no good: read what is still in it; it is lost afterwards */
-void call_drain(struct warm *w, struct call *c, struct connection *conn);
+void call_drain(struct warm *w, struct call *c, struct libwarm_connection *conn);
 
-/** clone_kill() - nobody will know of it. @pidfd: not closed; negative: by its PID */
-void clone_kill(int pidfd, pid_t pid);
+/** libwarm_clone_kill() - nobody will know of it. @pidfd: not closed; negative: by its PID */
+void libwarm_clone_kill(int pidfd, pid_t pid);
 
 #endif

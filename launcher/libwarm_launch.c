@@ -18,9 +18,9 @@
 
 #define NFDS 4 /* stdin, stdout, stderr, directory */
 
-struct launch {
+struct libwarm_launch {
 	struct warm_launch_options o;
-	struct message *message;
+	struct libwarm_message *message;
 	int fds[NFDS]; /* the last is owned */
 	int basket; /* they are in it while warmd is asked */
 	struct call call;
@@ -62,9 +62,9 @@ static int open_directory(const char *path, struct error *err)
 
 /* --- the message ------------------------------------------------------------------- */
 
-static struct message *message_get(struct warm *w)
+static struct libwarm_message *message_get(struct warm *w)
 {
-	struct message *m;
+	struct libwarm_message *m;
 
 	pthread_mutex_lock(&w->lock);
 	m = w->messages;
@@ -75,7 +75,7 @@ static struct message *message_get(struct warm *w)
 }
 
 /* with the lock held */
-static void message_put(struct warm *w, struct message *m)
+static void message_put(struct warm *w, struct libwarm_message *m)
 {
 	m->next = w->messages;
 	w->messages = m;
@@ -102,7 +102,7 @@ static char *put_all(char *at, const char *end, char *const *words, uint32_t *re
 	return at;
 }
 
-static int fill_strings(struct launch *l, struct error *err)
+static int fill_strings(struct libwarm_launch *l, struct error *err)
 {
 	const struct warm_launch_options *o = &l->o;
 	struct wire_run *run = (struct wire_run *)l->message->bytes;
@@ -123,7 +123,7 @@ static int fill_strings(struct launch *l, struct error *err)
 	return 0;
 }
 
-static int fill(const struct warm *w, struct launch *l, struct error *err)
+static int fill(const struct warm *w, struct libwarm_launch *l, struct error *err)
 {
 	struct wire_run *run = (struct wire_run *)l->message->bytes;
 
@@ -156,7 +156,7 @@ static bool not_sent(int r)
  * Descriptors that are on their way, those in warmd's own messages too, count for the user, and no unprivileged process may
  * send any while they are more than its RLIMIT_NOFILE (unix(7), ETOOMANYREFS). They arrive soon.
  */
-static int send_patiently(struct connection *conn, struct launch *l)
+static int send_patiently(struct libwarm_connection *conn, struct libwarm_launch *l)
 {
 	struct iovec piece = { l->message->bytes, ((struct wire_run *)l->message->bytes)->header.size };
 	const struct timespec ms = { 0, 1000000 };
@@ -173,7 +173,8 @@ static int send_patiently(struct connection *conn, struct launch *l)
 	return r;
 }
 
-static int send_message(struct warm *w, struct launch *l, struct connection *conn, struct error *err)
+static int send_message(struct warm *w, struct libwarm_launch *l, struct libwarm_connection *conn,
+			struct error *err)
 {
 	int r;
 
@@ -193,17 +194,18 @@ static int send_message(struct warm *w, struct launch *l, struct connection *con
  * @ret_again: there was no connection any more, and warmd for sure did not take the launch from it
  * Return: 0 with *ret launched; a negative errno with *err set
  */
-static int ask(struct warm *w, struct launch *l, struct clone **ret, bool *ret_again, struct error *err)
+static int ask(struct warm *w, struct libwarm_launch *l, struct libwarm_clone **ret, bool *ret_again,
+	       struct error *err)
 {
-	struct connection *conn;
-	struct clone *cl;
+	struct libwarm_connection *conn;
+	struct libwarm_clone *cl;
 	int r;
 
 	*ret_again = false;
 	r = w->connection ? 0 : handle_connect(w, err);
 	if (r < 0)
 		return r;
-	cl = clone_new(w, &l->call);
+	cl = libwarm_clone_new(w, &l->call);
 	if (!cl)
 		return error_set(err, ENOMEM, "no memory");
 	conn = w->connection;
@@ -220,8 +222,8 @@ static int ask(struct warm *w, struct launch *l, struct clone **ret, bool *ret_a
 		r = error_set(err, ETIMEDOUT, "warmd does not answer (waited %u ms)", w->launch_ms);
 		/* it has not begun with it, and will not: there is no answer to come */
 		if (basket_take_back(l->basket)) {
-			clone_unlink_asked(w, cl);
-			clone_free(w, cl);
+			libwarm_clone_unlink_asked(w, cl);
+			libwarm_clone_free(w, cl);
 			goto out;
 		}
 		cl->state = CLONE_ABANDONED;
@@ -229,15 +231,15 @@ static int ask(struct warm *w, struct launch *l, struct clone **ret, bool *ret_a
 		goto out;
 	}
 	if (cl->state == CLONE_ASKED) { /* it could not be sent */
-		clone_unlink_asked(w, cl);
-		clone_free(w, cl);
+		libwarm_clone_unlink_asked(w, cl);
+		libwarm_clone_free(w, cl);
 	} else if (cl->state == CLONE_FAILED) {
 		if (r == 0 || not_sent(r)) {
 			*err = l->call.err;
 			r = err->code;
 		}
 		*ret_again = l->call.unread;
-		clone_free(w, cl);
+		libwarm_clone_free(w, cl);
 	} else {
 		cl->call = NULL;
 		*ret = cl;
@@ -246,7 +248,7 @@ static int ask(struct warm *w, struct launch *l, struct clone **ret, bool *ret_a
 out:
 	l->basket = fd_close(l->basket);
 	call_end(w, &l->call);
-	connection_put(conn);
+	libwarm_connection_put(conn);
 	return r;
 }
 
@@ -254,7 +256,7 @@ out:
  * The pidfd did not arrive, as this process has too many descriptors open. The directory's makes room for one.
  * Return: a pidfd; -EMFILE with *err set: the clone is not there any more
  */
-static int open_late(struct warm *w, struct launch *l, struct clone *cl, struct error *err)
+static int open_late(struct warm *w, struct libwarm_launch *l, struct libwarm_clone *cl, struct error *err)
 {
 	int pidfd;
 
@@ -263,14 +265,15 @@ static int open_late(struct warm *w, struct launch *l, struct clone *cl, struct 
 	if (pidfd >= 0)
 		return pidfd;
 	if (cl->state != CLONE_ENDED)
-		clone_kill(-EBADF, cl->pid);
-	clone_leave(w, cl);
+		libwarm_clone_kill(-EBADF, cl->pid);
+	libwarm_clone_leave(w, cl);
 	return error_set(err, EMFILE,
 			 "no descriptor is free for the clone's pidfd (ulimit -n), and so it was ended");
 }
 
 /* who has the pidfd: the caller, the record (for when warmd dies), or both. With the lock held */
-static int place_pidfd(struct warm *w, struct launch *l, struct clone *cl, int *ret_pidfd, struct error *err)
+static int place_pidfd(struct warm *w, struct libwarm_launch *l, struct libwarm_clone *cl, int *ret_pidfd,
+		       struct error *err)
 {
 	bool keep = cl->state != CLONE_ENDED;
 	int fd = l->call.pidfd;
@@ -292,9 +295,9 @@ static int place_pidfd(struct warm *w, struct launch *l, struct clone *cl, int *
 	return 0;
 }
 
-static int launch(struct warm *w, struct launch *l, pid_t *ret_pid, int *ret_pidfd, struct error *err)
+static int launch(struct warm *w, struct libwarm_launch *l, pid_t *ret_pid, int *ret_pidfd, struct error *err)
 {
-	struct clone *cl;
+	struct libwarm_clone *cl;
 	bool again = false;
 	int r = 0;
 
@@ -316,7 +319,7 @@ static int launch(struct warm *w, struct launch *l, pid_t *ret_pid, int *ret_pid
 	return r;
 }
 
-static int prepare(struct warm *w, struct launch *l, struct error *err)
+static int prepare(struct warm *w, struct libwarm_launch *l, struct error *err)
 {
 	int r;
 
@@ -339,7 +342,7 @@ static int prepare(struct warm *w, struct launch *l, struct error *err)
 EXPORT int warm_launch(struct warm *w, const struct warm_launch_options *o, pid_t *ret_pid, int *ret_pidfd)
 {
 	struct error err;
-	struct launch l;
+	struct libwarm_launch l;
 	int r, cancel;
 
 	/* a thread that is cancelled while it reads for others would leave them waiting */

@@ -67,7 +67,7 @@ static void lease_close(struct model *m)
 }
 
 /* warmd need not wait for it. When there is no room it learns of it by the launches that come its way */
-static void give_back(const struct connection *conn, struct model *m)
+static void give_back(const struct libwarm_connection *conn, struct model *m)
 {
 	struct wire_taken t = { .header = { .magic = WIRE_MAGIC,
 					    .version = WIRE_VERSION_NUMBER,
@@ -81,7 +81,7 @@ static void give_back(const struct connection *conn, struct model *m)
 	(void)!send(conn->fd, &t, sizeof(t), MSG_DONTWAIT | MSG_NOSIGNAL);
 }
 
-static void model_remove(struct connection *conn, struct model *m)
+static void model_remove(struct libwarm_connection *conn, struct model *m)
 {
 	struct model **at = &conn->leases->models;
 
@@ -92,7 +92,7 @@ static void model_remove(struct connection *conn, struct model *m)
 	free(m);
 }
 
-void lease_drop_all(struct connection *conn)
+void lease_drop_all(struct libwarm_connection *conn)
 {
 	struct leases *s = conn->leases;
 
@@ -131,7 +131,7 @@ static bool move_up(const struct warm *w, struct packet *p)
 }
 
 /* @p: inotify instance and struct wire_drain, which are the same each time */
-static bool open_leases(struct connection *conn, struct packet *p)
+static bool open_leases(struct libwarm_connection *conn, struct packet *p)
 {
 	struct leases *s = calloc(1, sizeof(*s));
 	void *at = MAP_FAILED;
@@ -179,7 +179,7 @@ static bool take_apart(struct model *m, size_t len)
 }
 
 /* the newest comes first; one of the same name goes, and of too many the oldest */
-static void model_enter(struct connection *conn, struct model *m)
+static void model_enter(struct libwarm_connection *conn, struct model *m)
 {
 	unsigned int n = 1;
 
@@ -193,7 +193,8 @@ static void model_enter(struct connection *conn, struct model *m)
 	conn->leases->models = m;
 }
 
-int lease_model(struct warm *w, struct connection *conn, const void *packet, struct packet *p, bool fds_lost)
+int lease_model(struct warm *w, struct libwarm_connection *conn, const void *packet, struct packet *p,
+		bool fds_lost)
 {
 	struct model *m;
 
@@ -218,7 +219,7 @@ int lease_model(struct warm *w, struct connection *conn, const void *packet, str
 	return 0;
 }
 
-int lease_granted(struct warm *w, struct connection *conn, const void *packet, struct packet *p,
+int lease_granted(struct warm *w, struct libwarm_connection *conn, const void *packet, struct packet *p,
 		  bool fds_lost)
 {
 	const struct wire_lease *l = packet;
@@ -244,7 +245,7 @@ int lease_granted(struct warm *w, struct connection *conn, const void *packet, s
 	return 0;
 }
 
-void lease_answered(struct connection *conn, uint32_t tag)
+void lease_answered(struct libwarm_connection *conn, uint32_t tag)
 {
 	struct leases *s = conn->leases;
 
@@ -272,7 +273,7 @@ bool lease_wanted(struct warm *w)
 
 /* --- is it like the model? ------------------------------------------------------------------- */
 
-/* ld.so and setlocale(3) read these behind the program's back: warmd/match.c */
+/* ld.so and setlocale(3) read these behind the program's back: warmd/template/match.c */
 static bool counts_always(const char *setting)
 {
 	static const char *const starts[] = { "LD_", "GLIBC_TUNABLES=", "LC_", "LANG=", "LANGUAGE=" };
@@ -377,7 +378,7 @@ static void find_strings(const struct wire_run *run, struct strings *s)
  * (watch_drain()), or has revoked the lease by now. The table of mounts has no queue: each open file tells of a change
  * once, and so nothing is left of the leases when it did, and none is taken that was granted before warmd knew.
  */
-static bool fresh(struct warm *w, struct connection *conn)
+static bool fresh(struct warm *w, struct libwarm_connection *conn)
 {
 	struct pollfd p[2] = { { .fd = conn->fd }, { .fd = w->mounts_fd, .events = POLLPRI } };
 	struct leases *s = conn->leases;
@@ -400,13 +401,13 @@ static bool fresh(struct warm *w, struct connection *conn)
 
 /* --- the launch ------------------------------------------------------------------------------------ */
 
-struct order {
+struct leased_order {
 	struct stub_order head;
 	struct iovec pieces[4]; /* the head, arguments that are always there, arguments, environment */
 };
 
 /* Return: false: too large, or warmd learns from such launches */
-static bool fill_order(struct order *order, const struct model *m, const struct wire_run *run,
+static bool fill_order(struct leased_order *order, const struct model *m, const struct wire_run *run,
 		       const struct strings *s)
 {
 	struct stub_order *o = &order->head;
@@ -438,8 +439,8 @@ static bool fill_order(struct order *order, const struct model *m, const struct 
 }
 
 /* warmd's exit notices, `warm ps` and the next lease hang on it. It is behind the order: the clone is on its way by now */
-static void tell(struct warm *w, struct connection *conn, struct wire_taken *t, const struct wire_run *run,
-		 const struct strings *s)
+static void tell(struct warm *w, struct libwarm_connection *conn, struct wire_taken *t,
+		 const struct wire_run *run, const struct strings *s)
 {
 	char words[TAKEN_WORDS];
 	struct iovec pieces[] = { { t, sizeof(*t) }, { words, 0 } };
@@ -470,18 +471,18 @@ static void tell(struct warm *w, struct connection *conn, struct wire_taken *t, 
 	if (r < 0)
 		shutdown(conn->fd, SHUT_RDWR);
 	pthread_mutex_lock(&w->lock);
-	connection_put(conn);
+	libwarm_connection_put(conn);
 }
 
-struct clone *lease_launch(struct warm *w, const struct wire_run *run, const int *fds, size_t nfds,
-			   int *ret_pidfd)
+struct libwarm_clone *lease_launch(struct warm *w, const struct wire_run *run, const int *fds, size_t nfds,
+				   int *ret_pidfd)
 {
-	struct connection *conn = w->connection;
+	struct libwarm_connection *conn = w->connection;
 	struct model *m = conn && conn->leases ? conn->leases->models : NULL;
 	struct wire_taken t = { .start_ns = clock_ns(CLOCK_MONOTONIC) };
 	struct strings s;
-	struct order order;
-	struct clone *cl;
+	struct leased_order order;
+	struct libwarm_clone *cl;
 	int channel;
 
 	while (m && strcmp(m->name, (const char *)(run + 1)) != 0)
@@ -493,13 +494,13 @@ struct clone *lease_launch(struct warm *w, const struct wire_run *run, const int
 	    ((run->flags & WIRE_LAUNCH_ENV) && !same_environment(m, s.envp, s.envp_size)) ||
 	    !fill_order(&order, m, run, &s) || !fresh(w, conn))
 		return NULL;
-	cl = clone_new(w, NULL);
+	cl = libwarm_clone_new(w, NULL);
 	if (!cl)
 		return NULL;
-	clone_unlink_asked(w, cl);
+	libwarm_clone_unlink_asked(w, cl);
 	if (packet_send(m->channel, order.pieces, ARRAY_SIZE(order.pieces), fds, nfds, MSG_DONTWAIT) < 0) {
 		/* revoked, or the clone is dead: nobody has the order */
-		clone_free(w, cl);
+		libwarm_clone_free(w, cl);
 		give_back(conn, m);
 		return NULL;
 	}
@@ -508,7 +509,7 @@ struct clone *lease_launch(struct warm *w, const struct wire_run *run, const int
 	t.tag = cl->tag;
 	cl->state = CLONE_RUNNING;
 	cl->pid = m->pid;
-	clone_enter(w, cl);
+	libwarm_clone_enter(w, cl);
 	*ret_pidfd = m->pidfd;
 	channel = m->channel;
 	m->clone = 0;

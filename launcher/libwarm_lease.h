@@ -27,22 +27,23 @@ bool lease_wanted(struct warm *w);
  * @ret_pidfd: the caller's
  * Return: the clone, RUNNING (or further, for the lock may have been released); NULL: through warmd
  */
-struct clone *lease_launch(struct warm *w, const struct wire_run *run, const int *fds, size_t nfds,
-			   int *ret_pidfd);
+struct libwarm_clone *lease_launch(struct warm *w, const struct wire_run *run, const int *fds, size_t nfds,
+				   int *ret_pidfd);
 
 /**
  * lease_model(), lease_granted() - what came
  * @p: its descriptors are taken over
  * Return: 0; -EBADMSG: it makes no sense
  */
-int lease_model(struct warm *w, struct connection *conn, const void *packet, struct packet *p, bool fds_lost);
-int lease_granted(struct warm *w, struct connection *conn, const void *packet, struct packet *p,
+int lease_model(struct warm *w, struct libwarm_connection *conn, const void *packet, struct packet *p,
+		bool fds_lost);
+int lease_granted(struct warm *w, struct libwarm_connection *conn, const void *packet, struct packet *p,
 		  bool fds_lost);
 
 /** lease_answered() - warmd answered a launch: what it sends from here on it granted knowing of all that was before @tag's */
-void lease_answered(struct connection *conn, uint32_t tag);
+void lease_answered(struct libwarm_connection *conn, uint32_t tag);
 
 /** lease_drop_all() - the connection is of no use any more */
-void lease_drop_all(struct connection *conn);
+void lease_drop_all(struct libwarm_connection *conn);
 
 #endif

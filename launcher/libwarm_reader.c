@@ -27,7 +27,7 @@ union incoming {
 };
 #define INCOMING (WIRE_MODEL_MAX + 1) /* one byte more than the largest, to see that a packet is larger */
 
-void clone_kill(int pidfd, pid_t pid)
+void libwarm_clone_kill(int pidfd, pid_t pid)
 {
 	/*
 	 * Without a pidfd the PID must do: this follows within microseconds of warmd's word that it is the
@@ -39,13 +39,13 @@ void clone_kill(int pidfd, pid_t pid)
 		kill(pid, SIGKILL);
 }
 
-static void wake(struct clone *cl)
+static void wake(struct libwarm_clone *cl)
 {
 	if (cl->call)
 		pthread_cond_signal(&cl->call->wake);
 }
 
-static void fail(struct clone *cl)
+static void fail(struct libwarm_clone *cl)
 {
 	cl->state = CLONE_FAILED;
 	wake(cl);
@@ -56,11 +56,11 @@ static void fail(struct clone *cl)
 static void lose_asked(struct warm *w, bool unread, const struct error *why)
 {
 	while (w->asked) {
-		struct clone *cl = w->asked;
+		struct libwarm_clone *cl = w->asked;
 
-		clone_unlink_asked(w, cl);
+		libwarm_clone_unlink_asked(w, cl);
 		if (!cl->call) {
-			clone_free(w, cl);
+			libwarm_clone_free(w, cl);
 			continue;
 		}
 		cl->call->err = *why;
@@ -70,7 +70,7 @@ static void lose_asked(struct warm *w, bool unread, const struct error *why)
 }
 
 /* the connection is of no use: launches fail, ends are told by pidfds from here on */
-static void lose(struct warm *w, struct connection *conn, const struct error *why)
+static void lose(struct warm *w, struct libwarm_connection *conn, const struct error *why)
 {
 	/*
 	 * ECONNRESET: warmd closed its end with something unread (unix_release_sock() in Linux). Packets are
@@ -83,17 +83,17 @@ static void lose(struct warm *w, struct connection *conn, const struct error *wh
 	conn->lost = true;
 	lease_drop_all(conn);
 	w->connection = NULL;
-	connection_put(conn);
+	libwarm_connection_put(conn);
 	lose_asked(w, unread, why);
 	for (unsigned int i = 0; i < CLONE_BUCKETS; i++)
-		for (struct clone *cl = w->clones[i]; cl; cl = cl->next)
+		for (struct libwarm_clone *cl = w->clones[i]; cl; cl = cl->next)
 			if (cl->state == CLONE_RUNNING)
 				cl->state = CLONE_ORPHAN;
 	for (struct call *c = w->calls; c; c = c->next)
 		pthread_cond_signal(&c->wake);
 }
 
-static void lose_malformed(struct warm *w, struct connection *conn, const char *what)
+static void lose_malformed(struct warm *w, struct libwarm_connection *conn, const char *what)
 {
 	struct error err;
 
@@ -102,7 +102,7 @@ static void lose_malformed(struct warm *w, struct connection *conn, const char *
 	lose(w, conn, &err);
 }
 
-static void lose_closed(struct warm *w, struct connection *conn)
+static void lose_closed(struct warm *w, struct libwarm_connection *conn)
 {
 	struct error err;
 
@@ -155,28 +155,28 @@ static int above_stdio(int fd)
 }
 
 /* @pidfd: taken over; negative errno when it did not arrive */
-static void launched(struct warm *w, struct clone *cl, pid_t pid, int pidfd)
+static void launched(struct warm *w, struct libwarm_clone *cl, pid_t pid, int pidfd)
 {
-	clone_unlink_asked(w, cl);
+	libwarm_clone_unlink_asked(w, cl);
 	if (!cl->call) { /* ABANDONED: its caller was told that there is none */
 		if (!cl->exited)
-			clone_kill(pidfd, pid);
+			libwarm_clone_kill(pidfd, pid);
 		fd_close(pidfd);
-		clone_free(w, cl);
+		libwarm_clone_free(w, cl);
 		return;
 	}
 	cl->pid = pid;
 	cl->call->pidfd = pidfd;
 	cl->state = cl->exited ? CLONE_ENDED : CLONE_RUNNING;
-	clone_enter(w, cl);
+	libwarm_clone_enter(w, cl);
 	wake(cl);
 }
 
-static void refused(struct warm *w, struct clone *cl, struct wire_run_reply *reply)
+static void refused(struct warm *w, struct libwarm_clone *cl, struct wire_run_reply *reply)
 {
-	clone_unlink_asked(w, cl);
+	libwarm_clone_unlink_asked(w, cl);
 	if (!cl->call) {
-		clone_free(w, cl);
+		libwarm_clone_free(w, cl);
 		return;
 	}
 	reply->reason[sizeof(reply->reason) - 1] = '\0';
@@ -185,10 +185,10 @@ static void refused(struct warm *w, struct clone *cl, struct wire_run_reply *rep
 	fail(cl);
 }
 
-static void on_reply(struct warm *w, struct connection *conn, struct wire_run_reply *reply, struct packet *p,
-		     bool fds_lost)
+static void on_reply(struct warm *w, struct libwarm_connection *conn, struct wire_run_reply *reply,
+		     struct packet *p, bool fds_lost)
 {
-	struct clone *cl = clone_find_asked(w, reply->tag);
+	struct libwarm_clone *cl = libwarm_clone_find_asked(w, reply->tag);
 
 	lease_answered(conn, reply->tag);
 	if (!cl) {
@@ -208,14 +208,14 @@ static void on_reply(struct warm *w, struct connection *conn, struct wire_run_re
 /* one that is not known was given up: see launched() */
 static void on_exited(struct warm *w, const struct wire_exited *end)
 {
-	struct clone *cl = clone_find_asked(w, end->tag);
+	struct libwarm_clone *cl = libwarm_clone_find_asked(w, end->tag);
 
 	if (cl) {
 		cl->exited = true;
 		cl->wstatus = end->wstatus;
 		return;
 	}
-	for (cl = *clone_bucket(w, (pid_t)end->pid); cl; cl = cl->next) {
+	for (cl = *libwarm_clone_bucket(w, (pid_t)end->pid); cl; cl = cl->next) {
 		if (cl->state != CLONE_RUNNING || cl->pid != (pid_t)end->pid || cl->tag != end->tag)
 			continue;
 		cl->state = CLONE_ENDED;
@@ -226,7 +226,7 @@ static void on_exited(struct warm *w, const struct wire_exited *end)
 	}
 }
 
-static void on_packet(struct warm *w, struct connection *conn, union incoming *m, struct packet *p,
+static void on_packet(struct warm *w, struct libwarm_connection *conn, union incoming *m, struct packet *p,
 		      bool fds_lost)
 {
 	const struct wire_header *h = &m->header;
@@ -259,7 +259,7 @@ static void on_packet(struct warm *w, struct connection *conn, union incoming *m
 /* one packet, read without the lock. @flags: MSG_DONTWAIT: without one the connection is lost */
 static void read_one(struct warm *w, int flags)
 {
-	struct connection *conn = w->connection;
+	struct libwarm_connection *conn = w->connection;
 	union incoming *m = (union incoming *)w->incoming;
 	struct packet p;
 	struct error err;
@@ -292,7 +292,7 @@ static void read_one(struct warm *w, int flags)
 	} else {
 		on_packet(w, conn, m, &p, fds_lost);
 	}
-	connection_put(conn);
+	libwarm_connection_put(conn);
 }
 
 /* --- calls ---------------------------------------------------------------------------- */
@@ -353,7 +353,7 @@ static void follow(struct warm *w, struct call *c, uint64_t deadline)
 	c->following = false;
 }
 
-int call_await(struct warm *w, struct call *c, const struct clone *cl, enum clone_state from,
+int call_await(struct warm *w, struct call *c, const struct libwarm_clone *cl, enum libwarm_clone_state from,
 	       unsigned int timeout_ms)
 {
 	uint64_t deadline = timeout_ms ? clock_ms() + timeout_ms : 0;
@@ -369,7 +369,7 @@ int call_await(struct warm *w, struct call *c, const struct clone *cl, enum clon
 	return 0;
 }
 
-void call_drain(struct warm *w, struct call *c, struct connection *conn)
+void call_drain(struct warm *w, struct call *c, struct libwarm_connection *conn)
 {
 	while (!conn->lost) {
 		if (w->leader)

@@ -51,9 +51,9 @@ static int wait_alone(int pidfd, pid_t pid, int *ret_wstatus, struct error *err)
 }
 
 /* the oldest that nobody waits for: if the kernel gave out a PID twice, they come in order */
-static struct clone *find(struct warm *w, pid_t pid)
+static struct libwarm_clone *find(struct warm *w, pid_t pid)
 {
-	struct clone *cl = *clone_bucket(w, pid);
+	struct libwarm_clone *cl = *libwarm_clone_bucket(w, pid);
 
 	while (cl && (cl->pid != pid || cl->call))
 		cl = cl->next;
@@ -62,7 +62,7 @@ static struct clone *find(struct warm *w, pid_t pid)
 
 static int wait_clone(struct warm *w, pid_t pid, int *ret_wstatus, struct error *err)
 {
-	struct clone *cl = find(w, pid);
+	struct libwarm_clone *cl = find(w, pid);
 	struct call call;
 	int r = 0;
 
@@ -81,7 +81,7 @@ static int wait_clone(struct warm *w, pid_t pid, int *ret_wstatus, struct error 
 		r = wait_alone(cl->pidfd, pid, ret_wstatus, err);
 		pthread_mutex_lock(&w->lock);
 	}
-	clone_leave(w, cl);
+	libwarm_clone_leave(w, cl);
 	return r;
 }
 

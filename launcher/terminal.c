@@ -68,8 +68,8 @@ int terminal_keys(const char *option, char *keys, struct error *err)
 	return 0;
 }
 
-int terminal_open(struct terminal *t, int tty, const int *fds, size_t n, const char *keys, bool active,
-		  bool shared, bool replay, struct error *err)
+int terminal_open(struct relayed_terminal *t, int tty, const int *fds, size_t n, const char *keys,
+		  bool active, bool shared, bool replay, struct error *err)
 {
 	bool writer = n == WIRE_TERMINAL_FDS;
 	struct relay_options o = {
@@ -99,7 +99,7 @@ int terminal_open(struct terminal *t, int tty, const int *fds, size_t n, const c
 	return r;
 }
 
-size_t terminal_poll(struct terminal *t, struct pollfd *p, int *timeout_ms)
+size_t terminal_poll(struct relayed_terminal *t, struct pollfd *p, int *timeout_ms)
 {
 	size_t n = t->relay ? relay_poll(t->relay, p, timeout_ms) : 0;
 
@@ -107,7 +107,7 @@ size_t terminal_poll(struct terminal *t, struct pollfd *p, int *timeout_ms)
 	return n + 1;
 }
 
-static void say_to_leader(const struct terminal *t, uint32_t kind)
+static void say_to_leader(const struct relayed_terminal *t, uint32_t kind)
 {
 	struct stub_session m = { .kind = kind };
 
@@ -120,7 +120,7 @@ static void say_to_leader(const struct terminal *t, uint32_t kind)
  * With the whole group, as a terminal's Ctrl-Z would: a shell that runs a script waits for the script, not for us.
  * In an orphaned group nobody could continue us and the kernel does not stop us: then the clone goes on too.
  */
-static void stop_self(struct terminal *t, int sig)
+static void stop_self(struct relayed_terminal *t, int sig)
 {
 	sigset_t set, before, pending;
 
@@ -143,7 +143,7 @@ static void stop_self(struct terminal *t, int sig)
 		say_to_leader(t, STUB_SESSION_FOREGROUND);
 }
 
-static void clone_stopped(struct terminal *t, int sig)
+static void clone_stopped(struct relayed_terminal *t, int sig)
 {
 	/* it wants the terminal */
 	if ((sig == SIGTTIN || sig == SIGTTOU) && relay_activate(t->relay) == 0) {
@@ -158,7 +158,7 @@ struct said { /* one message of the leader's */
 	uint8_t bytes[STUB_SESSION_PIECE];
 };
 
-static void keep_unread(struct terminal *t, const struct said *said, size_t n)
+static void keep_unread(struct relayed_terminal *t, const struct said *said, size_t n)
 {
 	size_t room = sizeof(t->unread) - t->left.n;
 
@@ -169,7 +169,7 @@ static void keep_unread(struct terminal *t, const struct said *said, size_t n)
 }
 
 /* Return: as recv(2) */
-static ssize_t hear_leader(struct terminal *t, struct said *said)
+static ssize_t hear_leader(struct relayed_terminal *t, struct said *said)
 {
 	ssize_t n = recv(t->session, said, sizeof(*said), MSG_DONTWAIT);
 
@@ -180,7 +180,7 @@ static ssize_t hear_leader(struct terminal *t, struct said *said)
 	return n;
 }
 
-static void give_back(struct terminal *t)
+static void give_back(struct relayed_terminal *t)
 {
 	struct said said;
 
@@ -191,7 +191,7 @@ static void give_back(struct terminal *t)
 	relay_give_back(t->relay, &t->left);
 }
 
-enum relay_result terminal_handle(struct terminal *t, const struct pollfd *p)
+enum relay_result terminal_handle(struct relayed_terminal *t, const struct pollfd *p)
 {
 	enum relay_result result = RELAY_OK;
 	struct said said;
@@ -213,7 +213,7 @@ enum relay_result terminal_handle(struct terminal *t, const struct pollfd *p)
 	return RELAY_OK;
 }
 
-void terminal_continued(struct terminal *t)
+void terminal_continued(struct relayed_terminal *t)
 {
 	if (!t->relay)
 		return;
@@ -221,7 +221,7 @@ void terminal_continued(struct terminal *t)
 	say_to_leader(t, relay_is_active(t->relay) ? STUB_SESSION_FOREGROUND : STUB_SESSION_BACKGROUND);
 }
 
-void terminal_close(struct terminal *t, bool drain)
+void terminal_close(struct relayed_terminal *t, bool drain)
 {
 	if (t->relay && drain) {
 		relay_drain(t->relay);

@@ -23,7 +23,7 @@
 
 #define TERMINAL_UNREAD_MAX 4096 /* a terminal's queue holds no more: N_TTY_BUF_SIZE */
 
-struct terminal {
+struct relayed_terminal {
 	struct relay *relay; /* NULL: none, or over */
 	struct ring ring;
 	int wake, session; /* owned; session -EBADF: a viewer */
@@ -57,19 +57,19 @@ int terminal_keys(const char *option, char *keys, struct error *err);
  * @shared: others print to the caller's terminal too
  * @replay: begin with what was printed
  */
-int terminal_open(struct terminal *t, int tty, const int *fds, size_t n, const char *keys, bool active,
-		  bool shared, bool replay, struct error *err);
+int terminal_open(struct relayed_terminal *t, int tty, const int *fds, size_t n, const char *keys,
+		  bool active, bool shared, bool replay, struct error *err);
 
 /** terminal_poll() - entries to wait for; room for TERMINAL_FDS. Return: how many */
-size_t terminal_poll(struct terminal *t, struct pollfd *p, int *timeout_ms);
+size_t terminal_poll(struct relayed_terminal *t, struct pollfd *p, int *timeout_ms);
 
 /** terminal_handle() - after poll(2), also after a time-out. Return: RELAY_OK, or why it is over */
-enum relay_result terminal_handle(struct terminal *t, const struct pollfd *p);
+enum relay_result terminal_handle(struct relayed_terminal *t, const struct pollfd *p);
 
 /** terminal_continued() - SIGCONT came. */
-void terminal_continued(struct terminal *t);
+void terminal_continued(struct relayed_terminal *t);
 
 /** terminal_close() - @drain: the clone has ended: with what is still to come, and what it did not read is the caller's again. The caller's terminal is as it was */
-void terminal_close(struct terminal *t, bool drain);
+void terminal_close(struct relayed_terminal *t, bool drain);
 
 #endif

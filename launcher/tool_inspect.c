@@ -7,6 +7,7 @@
 #include <string.h>
 
 #include "engine/base/fd.h"
+#include "launcher/wire/words.h"
 
 #define SHOWN 12 /* lines of a long list without -v */
 
@@ -109,7 +110,7 @@ static int show_clone(const Warm__Clone *clone, bool json)
 	bool measured;
 	struct error err;
 
-	if (strcmp(clone->way, "become") == 0 && !tool_is_clone(clone)) {
+	if (strcmp(clone->way, wire_way_name(WIRE_WAY_BECOME)) == 0 && !tool_is_clone(clone)) {
 		error_set(&err, ENOENT, "process %u is no clone any more; 'warm explain %u' tells how it was",
 			  clone->pid, clone->pid);
 		return tool_fail(&err);

@@ -9,6 +9,7 @@
 #include "engine/base/clock.h"
 #include "engine/base/fd.h"
 #include "engine/base/proc_path.h"
+#include "launcher/wire/words.h"
 
 /* --- which there are ------------------------------------------------------------------- */
 
@@ -55,15 +56,10 @@ bool tool_is_clone(const Warm__Clone *clone)
 	       strstr(maps, "/memfd:warm");
 }
 
-/* newest first of each state, states in this order */
+/* the states in the order of the enumeration, and the newest of each first */
 static int rank(const Warm__Clone *c)
 {
-	static const char *const order[] = { "running", "parked", "making", "skeleton" };
-	int i = 0;
-
-	while (i < (int)ARRAY_SIZE(order) && strcmp(c->state, order[i]) != 0)
-		i++;
-	return i;
+	return (int)wire_clone_state_of(c->state);
 }
 
 static int compare(const void *a, const void *b)
@@ -89,7 +85,8 @@ static void add_become(struct tool_clones *clones, const Warm__ControlReply *rep
 	for (size_t i = reply->n_clones; i-- > 0;) {
 		Warm__Clone *c = reply->clones[i];
 
-		if (strcmp(c->way, "become") == 0 && !known(clones, c->pid) && tool_is_clone(c))
+		if (strcmp(c->way, wire_way_name(WIRE_WAY_BECOME)) == 0 && !known(clones, c->pid) &&
+		    tool_is_clone(c))
 			clones->list[clones->count++] = c;
 	}
 }
@@ -126,7 +123,7 @@ static int ask(int fd, bool all, uint64_t *after, struct tool_clones *clones, st
 	for (size_t i = 0; i < reply->n_clones; i++) {
 		Warm__Clone *c = reply->clones[i];
 
-		if (strcmp(c->way, "become") != 0)
+		if (strcmp(c->way, wire_way_name(WIRE_WAY_BECOME)) != 0)
 			clones->list[clones->count++] = c;
 		*after = c->id > *after ? c->id : *after;
 	}

@@ -186,7 +186,7 @@ static int run_pool(const struct run_options *o, char **envp)
 	struct wire_run *run = (struct wire_run *)message;
 	struct client_files files = { .count = 0 };
 	struct error err = { 0 };
-	struct launch l = { .keys = "" }; /* nothing but the program sees what is typed */
+	struct client_launch l = { .keys = "" }; /* nothing but the program sees what is typed */
 	int r = launch_ask(&l, run, -EBADF, ANSWER_MS, &files, &err);
 
 	run->flags &= ~(uint32_t)(WIRE_RUN_POOL | WIRE_LAUNCH_TERMINAL | WIRE_LAUNCH_BACKGROUND);

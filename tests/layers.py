@@ -18,6 +18,7 @@ ORDER = {"engine/stub/order.h"}     # one file of a folder: all of the stub that
 ENGINE = BASE | STUB_ABI | {"engine", "engine/arch"}
 SNAPSHOT = ENGINE | {"snapshot/model", "snapshot/dump", "snapshot/plan", "snapshot/image"}
 WIRE = {"launcher/wire"}
+WARMD_DATA = {"warmd/config", "warmd/stale", "warmd/connection", "warmd/metrics", "warmd/template"}
 
 MAY_USE = {
     "engine/base": set(),
@@ -26,17 +27,20 @@ MAY_USE = {
     "engine": BASE | STUB_ABI | {"engine/arch"},
     "engine/steal": ENGINE | {"pty"},
     "pty": BASE,
-    "snapshot/model": BASE | STUB_ABI | {"engine/arch"},
-    "snapshot/dump": ENGINE | {"snapshot/model"},
-    "snapshot/plan": ENGINE | {"snapshot/model"},
+    "snapshot/model": BASE | {"engine/arch", "engine/stub/fd_kinds.def"},
+    "snapshot/dump": (ENGINE - STUB_ABI) | {"snapshot/model", "snapshot/plan"},
+    "snapshot/plan": BASE | STUB_ABI | {"engine/arch", "engine/proc.h", "snapshot/model"},
     "snapshot/image": BASE | {"snapshot/model"},
     "launcher/wire": BASE | ORDER,
     "launcher": (ENGINE - STUB_ABI) | ORDER | WIRE | {"engine/steal", "pty", "snapshot/dump"},
     "warmd/config": BASE | {"pty"},
     "warmd/stale": BASE | WIRE,
-    "warmd/build": SNAPSHOT | WIRE | {"warmd/config", "warmd/stale", "warmd"},
-    "warmd/pool": SNAPSHOT | WIRE | {"warmd", "warmd/config", "warmd/stale", "pty"},
-    "warmd": SNAPSHOT | WIRE | {"warmd/config", "warmd/stale", "warmd/build", "warmd/pool", "pty"},
+    "warmd/build": SNAPSHOT | WIRE | {"warmd/config", "warmd/stale"},
+    "warmd/connection": BASE | WIRE,
+    "warmd/metrics": BASE | WIRE,
+    "warmd/template": BASE | WIRE | {"warmd/config", "warmd/stale"},
+    "warmd/pool": SNAPSHOT | WIRE | WARMD_DATA | {"pty"},
+    "warmd": SNAPSHOT | WIRE | WARMD_DATA | {"warmd/build", "warmd/pool", "pty"},
 }
 
 

@@ -1,19 +1,16 @@
 /* SPDX-License-Identifier: MIT */
-/*
- * build_queue.c - which build comes next, and who waits for it.
- *
- * Whoever waits for a build (`warm build`, a launch by a name) gets his turn, however many there are, and before what runs
- * have built behind them: of those no more wait than BACKGROUND_MAX, and none that backoff.h advises against.
- */
-#include "warmd/build_internal.h"
+#include "warmd/build_queue.h"
 
 #include <errno.h>
 #include <stdlib.h>
 #include <string.h>
 
+#include "engine/base/array.h"
 #include "engine/base/clock.h"
-#include "warmd/backoff.h"
-#include "warmd/pool/pool.h"
+#include "warmd/build_process.h"
+#include "warmd/launch.h"
+#include "warmd/serve.h"
+#include "warmd/template/backoff.h"
 
 #define BACKGROUND_MAX 16
 
@@ -87,15 +84,8 @@ void build_forget_waiter(struct server *s, const struct connection *c)
 
 static bool add_waiter(struct build *b, struct connection *c)
 {
-	if (b->nwaiters == b->waiters_size) {
-		unsigned int size = b->waiters_size ? 2 * b->waiters_size : 4;
-		struct connection **more = realloc(b->waiters, size * sizeof(*more));
-
-		if (!more)
-			return false;
-		b->waiters = more;
-		b->waiters_size = size;
-	}
+	if (array_reserve(&b->waiters, b->nwaiters, 1, sizeof(*b->waiters)) < 0)
+		return false;
 	b->waiters[b->nwaiters++] = c;
 	return true;
 }

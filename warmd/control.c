@@ -9,27 +9,21 @@
 #include <unistd.h>
 
 #include "engine/base/facts.h"
+#include "engine/base/array.h"
 #include "engine/base/clock.h"
 #include "engine/base/fd.h"
 #include "engine/base/log.h"
+#include "warmd/build_queue.h"
 #include "warmd/control.h"
-#include "warmd/peer.h"
-#include "warmd/pool/pool.h"
+#include "warmd/connection/peer.h"
 
 void *answer_own(struct answer *a, void *p)
 {
-	if (p && a->nowned == a->size) {
-		size_t size = a->size ? a->size * 2 : 64;
-		void **owned = realloc(a->owned, size * sizeof(*owned));
-
-		if (!owned) {
-			free(p);
-			return NULL;
-		}
-		a->owned = owned;
-		a->size = size;
+	if (!p || array_reserve(&a->owned, a->nowned, 1, sizeof(*a->owned)) < 0) {
+		free(p);
+		return NULL;
 	}
-	return p ? a->owned[a->nowned++] = p : NULL;
+	return a->owned[a->nowned++] = p;
 }
 
 static void answer_free(struct answer *a)
@@ -141,7 +135,7 @@ static void fill_wait(struct answer *a, const struct template *t, Warm__Template
 	if (t->state != TEMPLATE_REFUSED || !t->result->failed ||
 	    !store_waits(a->server->store, t->request, &m->build_wait_ns, words, sizeof(words)))
 		return;
-	m->state = (char *)"waits";
+	m->state = (char *)wire_template_state_name(WIRE_TEMPLATE_WAITS);
 	m->reason = answer_text(a, "%s", words);
 }
 
@@ -159,7 +153,8 @@ static Warm__Template *fill_template(struct answer *a, const struct template *t,
 	m->cwd = (char *)t->request->cwd;
 	m->ready = t->result->ready;
 	m->boundary = t->result->boundary;
-	m->state = (char *)(t->state == TEMPLATE_READY ? "ready" : "refused");
+	m->state = (char *)wire_template_state_name(t->state == TEMPLATE_READY ? WIRE_TEMPLATE_READY
+									       : WIRE_TEMPLATE_REFUSED);
 	m->reason = t->result->message;
 	m->created_ns = t->created_ns;
 	m->last_used_ns = t->last_used_ns;
@@ -187,7 +182,7 @@ static Warm__Template *fill_template(struct answer *a, const struct template *t,
 static void list(struct server *s, struct answer *a)
 {
 	_cleanup_free_ struct census_count *counts = NULL;
-	size_t ncounts = census_count(s, &counts), n = 0;
+	size_t ncounts = census_count(&s->pools, &counts), n = 0;
 	const struct census_count *count;
 	Warm__Template **v;
 
@@ -203,7 +198,7 @@ static void list(struct server *s, struct answer *a)
 		if (!v[n])
 			return answer_fail(a, -ENOMEM, "no memory%s", "");
 		count = census_of(counts, ncounts, t->id);
-		v[n++]->running = count ? count->states[CENSUS_RUNNING] : 0;
+		v[n++]->running = count ? count->states[WIRE_CLONE_RUNNING] : 0;
 	}
 	a->reply.templates = v;
 	a->reply.n_templates = n;
@@ -218,7 +213,7 @@ static void inspect(struct server *s, struct answer *a, const Warm__InspectReque
 	struct census_entry e;
 
 	/* numbers of templates are small: one that is both is a template's */
-	if (!t && census_find(s, answer_pid(q->name), &e)) {
+	if (!t && census_find(&s->pools, answer_pid(q->name), &e)) {
 		answer_clone(a, &e);
 		return;
 	}
@@ -229,8 +224,8 @@ static void inspect(struct server *s, struct answer *a, const Warm__InspectReque
 			q->name);
 	if (!v || !(v[0] = fill_template(a, t, true)))
 		return answer_fail(a, -ENOMEM, "no memory%s", "");
-	count = census_of(counts, census_count(s, &counts), t->id);
-	v[0]->running = count ? count->states[CENSUS_RUNNING] : 0;
+	count = census_of(counts, census_count(&s->pools, &counts), t->id);
+	v[0]->running = count ? count->states[WIRE_CLONE_RUNNING] : 0;
 	a->reply.templates = v;
 	a->reply.n_templates = 1;
 }

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT */
-/* control.h - answers to control messages, between the control*.c */
+/* control.h - answers to control messages: list, remove, inspect, explain, ps, stats, stop */
 #ifndef WARM_WARMD_CONTROL_H
 #define WARM_WARMD_CONTROL_H
 
@@ -7,6 +7,7 @@
 
 #include "warmd/pool/census.h"
 #include "launcher/wire/control.pb-c.h"
+#include "warmd/pool/pool.h"
 #include "warmd/server.h"
 
 #define ANSWER_LINES 40 /* of `warm explain` */
@@ -17,8 +18,13 @@ struct answer {
 	Warm__ControlReply reply;
 	char message[256];
 	void **owned;
-	size_t nowned, size;
+	size_t nowned;
 };
+
+/** control_handle() - answer a WIRE_CONTROL packet. Return: 0, or -EBADMSG: the connection is to be ended */
+int control_handle(struct connection *c, const uint8_t *payload, size_t len);
+
+/* --- between the control*.c ---------------------------------------------------- */
 
 /** answer_own() - have @p freed with the answer. Return: @p, or NULL when there is no memory: it is freed then */
 void *answer_own(struct answer *a, void *p);

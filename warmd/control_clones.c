@@ -7,6 +7,7 @@
 #include <string.h>
 #include <sys/wait.h>
 
+#include "engine/base/array.h"
 #include "engine/base/clock.h"
 #include "engine/base/fd.h"
 #include "warmd/control.h"
@@ -37,8 +38,8 @@ static Warm__Clone *clone_message(struct answer *a, const struct census_entry *e
 	/* a template that is gone: the name as the launch was told it, in quotes */
 	if (quoted && m->template_name[0])
 		m->template_name[strlen(m->template_name) - 1] = '\0';
-	m->state = (char *)census_state_name(e->state);
-	m->way = (char *)(e->state == CENSUS_RUNNING ? census_way_name(e->way) : "");
+	m->state = (char *)wire_clone_state_name(e->state);
+	m->way = (char *)(e->state == WIRE_CLONE_RUNNING ? wire_way_name(e->way) : "");
 	m->since_ns = e->since_ns;
 	m->detached = e->detached;
 	m->client = e->client;
@@ -61,7 +62,7 @@ struct ps {
 	bool all;
 	uint64_t after;
 	struct census_entry *v;
-	size_t n, size;
+	size_t n;
 	bool failed;
 };
 
@@ -71,20 +72,12 @@ static void take(void *data, const struct census_entry *e)
 
 	/* those without an id come with the first answer: they are RECENT_LAUNCHES at most, and fit */
 	if (e->pid <= 0 || (e->id ? e->id <= ps->after : ps->after > 0) ||
-	    (!ps->all && e->state != CENSUS_RUNNING))
+	    (!ps->all && e->state != WIRE_CLONE_RUNNING))
 		return;
-	if (ps->n == ps->size) {
-		size_t size = ps->size ? 2 * ps->size : 64;
-		struct census_entry *v = realloc(ps->v, size * sizeof(*v));
-
-		if (!v) {
-			ps->failed = true;
-			return;
-		}
-		ps->v = v;
-		ps->size = size;
-	}
-	ps->v[ps->n++] = *e;
+	if (array_reserve(&ps->v, ps->n, 1, sizeof(*ps->v)) < 0)
+		ps->failed = true;
+	else
+		ps->v[ps->n++] = *e;
 }
 
 static int by_id(const void *a, const void *b)
@@ -102,8 +95,8 @@ void answer_ps(struct server *s, struct answer *a, const Warm__PsRequest *q)
 	Warm__Clone **v;
 	size_t bytes = 0, n = 0;
 
-	census(s, take, &ps);
-	census_become(s, take, &ps);
+	census(&s->pools, take, &ps);
+	census_become(&s->pools, take, &ps);
 	if (ps.n)
 		qsort(ps.v, ps.n, sizeof(*ps.v), by_id);
 	v = answer_own(a, calloc(ps.n + 1, sizeof(*v)));
@@ -206,10 +199,10 @@ static size_t explain_recent_client(const struct recent_launch *r, struct answer
 static size_t explain_present(const struct census_entry *e, struct answer *a, char **lines)
 {
 	static const char *const what[] = {
-		[CENSUS_RUNNING] = "is a clone of",
-		[CENSUS_PARKED] = "is parked: it waits for the next launch of",
-		[CENSUS_MAKING] = "is being made for the pool of",
-		[CENSUS_SKELETON] = "is the skeleton, which clones are forked from, of",
+		[WIRE_CLONE_RUNNING] = "is a clone of",
+		[WIRE_CLONE_PARKED] = "is parked: it waits for the next launch of",
+		[WIRE_CLONE_MAKING] = "is being made for the pool of",
+		[WIRE_CLONE_SKELETON] = "is the skeleton, which clones are forked from, of",
 	};
 	char words[400], when[32];
 	size_t n = 0;
@@ -217,9 +210,9 @@ static size_t explain_present(const struct census_entry *e, struct answer *a, ch
 	snprintf(words, sizeof(words), "process %d %s template '%s' (id %" PRIu64 ")", (int)e->pid,
 		 what[e->state], e->label, e->template_id);
 	lines[n++] = answer_text(a, "%s", words);
-	lines[n++] = answer_text(a, e->state == CENSUS_RUNNING ? "launched %s" : "made %s",
+	lines[n++] = answer_text(a, e->state == WIRE_CLONE_RUNNING ? "launched %s" : "made %s",
 				 ago(e->since_ns, when));
-	if (e->state == CENSUS_RUNNING)
+	if (e->state == WIRE_CLONE_RUNNING)
 		lines[n++] = answer_text(a, "%s", how(e->way));
 	return n;
 }
@@ -247,13 +240,14 @@ size_t explain_process(const struct server *s, struct answer *a, pid_t pid, char
 
 	if (pid <= 0)
 		return 0;
-	census(s, look, &q);
+	census(&s->pools, look, &q);
 	for (size_t i = 0; n == 0 && i < RECENT_LAUNCHES; i++) {
 		const struct recent_launch *r =
-			&s->recent[(s->nrecent + RECENT_LAUNCHES - 1 - i) % RECENT_LAUNCHES];
+			&s->metrics.recent[(s->metrics.nrecent + RECENT_LAUNCHES - 1 - i) % RECENT_LAUNCHES];
 
 		/* a number that has a new owner: what was launched under it has ended */
-		if (r->clone == (uint32_t)pid && (!q.found || (q.e.state == CENSUS_RUNNING && !r->ended_ns)))
+		if (r->clone == (uint32_t)pid &&
+		    (!q.found || (q.e.state == WIRE_CLONE_RUNNING && !r->ended_ns)))
 			n = explain_recent_clone(r, a, lines);
 		else if (!q.found && r->pid == (uint32_t)pid)
 			n = explain_recent_client(r, a, lines);

@@ -5,7 +5,7 @@
 
 #include "engine/base/clock.h"
 #include "engine/base/fd.h"
-#include "warmd/backoff.h"
+#include "warmd/template/backoff.h"
 #include "warmd/control.h"
 #include "warmd/pool/pool.h"
 
@@ -61,13 +61,13 @@ static bool fill_launches(const struct server *s, struct answer *a, Warm__Stats 
 	if (!m->launches || !m->refused || !m->ways)
 		return false;
 	for (uint32_t i = 0; i <= WIRE_LAUNCHED; i++)
-		set(m->launches[i], wire_status_name(i), s->launches[i]);
+		set(m->launches[i], wire_status_name(i), s->metrics.launches[i]);
 	for (uint32_t i = WIRE_COLD_NONE; i < WIRE_LAUNCHED; i++) {
 		set(m->refused[m->n_refused++], wire_status_name(i), s->metrics.refused[i]);
-		cold += s->launches[i];
+		cold += s->metrics.launches[i];
 	}
 	for (uint32_t i = 0; i < WIRE_WAY_COUNT; i++)
-		set(m->ways[i], census_way_name(i), s->ways[i]);
+		set(m->ways[i], wire_way_name(i), s->metrics.ways[i]);
 	set(m->ways[WIRE_WAY_COUNT], "cold", cold);
 	m->n_launches = WIRE_LAUNCHED + 1;
 	m->n_ways = WIRE_WAY_COUNT + 1;
@@ -105,7 +105,7 @@ static bool fill_latencies(const struct server *s, struct answer *a, Warm__Stats
 static bool fill_templates(const struct server *s, struct answer *a, Warm__Stats *m)
 {
 	_cleanup_free_ struct census_count *v = NULL;
-	size_t n = census_count(s, &v);
+	size_t n = census_count(&s->pools, &v);
 	Warm__Template *list = answer_own(a, calloc(n + 1, sizeof(*list)));
 	Warm__Template **pointers = answer_own(a, calloc(n + 1, sizeof(*pointers)));
 
@@ -117,10 +117,11 @@ static bool fill_templates(const struct server *s, struct answer *a, Warm__Stats
 		warm__template__init(&list[i]);
 		list[i].id = t->id;
 		list[i].name = t->label;
-		list[i].state = (char *)(t->state == TEMPLATE_READY ? "ready" : "refused");
+		list[i].state = (char *)wire_template_state_name(
+			t->state == TEMPLATE_READY ? WIRE_TEMPLATE_READY : WIRE_TEMPLATE_REFUSED);
 		list[i].launches = t->launches;
 		list[i].sealed_bytes = t->result->sealed_bytes;
-		list[i].running = v[i].states[CENSUS_RUNNING];
+		list[i].running = v[i].states[WIRE_CLONE_RUNNING];
 		list[i].pool = answer_pool(a, t->pool);
 		pointers[i] = &list[i];
 	}
@@ -151,7 +152,7 @@ void answer_stats(struct server *s, struct answer *a)
 	m->watches = watch_count(s->store->watch);
 	m->connections = s->accepted;
 	m->bad_messages = s->bad_messages;
-	m->overfull = s->overfull;
+	m->overfull = s->connections.overfull;
 	backoff_totals(s->store->backoff, clock_ns(CLOCK_MONOTONIC), &totals);
 	m->build_cpu_ns = totals.build_cpu_ns;
 	m->builds_deferred = totals.deferred;
@@ -161,6 +162,6 @@ void answer_stats(struct server *s, struct answer *a)
 	m->pool_hits = s->metrics.pool_hits;
 	m->pool_misses = s->metrics.pool_misses;
 	m->skeletons = s->metrics.skeletons;
-	m->running = s->nclones;
+	m->running = s->pools.nrunning;
 	a->reply.stats = m;
 }

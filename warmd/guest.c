@@ -1,17 +1,13 @@
 /* SPDX-License-Identifier: MIT */
-/*
- * guest.c - connections beyond CONNECTIONS_MAX: they are told why nothing is launched for them, where one that was closed
- * without words would look like a warmd that died. Commands (list, stop..) are answered as ever: somebody has to find out.
- *
- * Their number is bounded too: for one more, the oldest goes.
- */
-#include "warmd/server.h"
+/* guest.c - the number of guests is bounded too: for one more, the oldest goes */
+#include "warmd/guest.h"
 
 #include <errno.h>
 #include <stdio.h>
 #include <string.h>
 
 #include "engine/base/log.h"
+#include "warmd/serve.h"
 
 #define GUESTS_MAX 64
 
@@ -21,13 +17,13 @@ void guest_admit(struct connection *c)
 	struct connection *oldest = NULL;
 	unsigned int n = 0;
 
-	if (s->nconnections < CONNECTIONS_MAX)
+	if (s->connections.n < CONNECTIONS_MAX)
 		return;
 	c->guest = true;
 	s->refused_connections++;
-	log_warning("too many connections: %u", s->nconnections);
+	log_warning("too many connections: %u", s->connections.n);
 	/* newest first */
-	for (struct connection *o = s->connections; o; o = o->next) {
+	for (struct connection *o = s->connections.list; o; o = o->next) {
 		if (!o->guest)
 			continue;
 		oldest = o;

@@ -1,8 +1,6 @@
 /* SPDX-License-Identifier: MIT */
-/*
- * launch_command.c - a launch by name that cannot be served warm: what the client is to run instead, as `warm run`
- * runs its command cold.
- */
+#include "warmd/launch_command.h"
+
 #include <errno.h>
 #include <limits.h>
 #include <stdio.h>
@@ -12,7 +10,6 @@
 #include <unistd.h>
 
 #include "engine/base/fd.h"
-#include "warmd/pool/pool.h"
 
 /* the program's file as the template has found it: a caller with another PATH means the same program */
 static int find_program(const struct request *had, char *ret, size_t size)
@@ -42,11 +39,11 @@ static int find_program(const struct request *had, char *ret, size_t size)
 }
 
 /* words that name something in the template's directory would name something else, or nothing, in another */
-static bool depends_on_directory(const struct launch *l, const struct request *had)
+static bool depends_on_directory(const struct launch_request *l, const struct request *had)
 {
 	char path[2 * PATH_MAX], cwd[PATH_MAX];
 
-	if (launch_directory(l, cwd, sizeof(cwd)) == 0 && strcmp(cwd, had->cwd) == 0)
+	if (launch_request_directory(l, cwd, sizeof(cwd)) == 0 && strcmp(cwd, had->cwd) == 0)
 		return false;
 	for (uint32_t i = 1; i < had->run.argc; i++) {
 		const char *word = had->argv[i];
@@ -69,7 +66,7 @@ static char *put(char *at, const char *word)
 	return at + len;
 }
 
-int launch_command(const struct launch *l, const struct request *had, struct wire_command **ret)
+int launch_command(const struct launch_request *l, const struct request *had, struct wire_command **ret)
 {
 	char program[2 * PATH_MAX];
 	struct wire_command *m;

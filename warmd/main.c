@@ -193,9 +193,10 @@ static int run(struct start *s, const char *config_path, const char *log_path, s
 	if (sd_listen_fds(1) == 1) {
 		s->activated = true;
 		listen_fd = SD_LISTEN_FDS_START;
-		fcntl(listen_fd, F_SETFD, FD_CLOEXEC);
-		fcntl(listen_fd, F_SETFL, fcntl(listen_fd, F_GETFL) | O_NONBLOCK);
-		if (sd_is_socket_unix(listen_fd, SOCK_SEQPACKET, 1, NULL, 0) <= 0)
+		if (fcntl(listen_fd, F_SETFD, FD_CLOEXEC) < 0 ||
+		    fcntl(listen_fd, F_SETFL, fcntl(listen_fd, F_GETFL) | O_NONBLOCK) < 0)
+			r = error_errno(err, errno, "the socket that systemd passed");
+		else if (sd_is_socket_unix(listen_fd, SOCK_SEQPACKET, 1, NULL, 0) <= 0)
 			r = error_set(err, EINVAL,
 				      "the socket that systemd passed is not a listening SOCK_SEQPACKET one");
 	} else {
@@ -220,8 +221,9 @@ int main(int argc, char **argv)
 	if (ready)
 		s.ready_fd = atoi(ready) > 2 ? atoi(ready) : -EBADF;
 	unsetenv(WIRE_READY_ENV);
-	if (s.ready_fd >= 0)
-		fcntl(s.ready_fd, F_SETFD, FD_CLOEXEC);
+	/* a number that is no descriptor of ours: nobody waits */
+	if (s.ready_fd >= 0 && fcntl(s.ready_fd, F_SETFD, FD_CLOEXEC) < 0)
+		s.ready_fd = -EBADF;
 	/*
 	 * Each template keeps its mapped files open; memfds count for RLIMIT_FSIZE; and a limit that cannot be raised shall
 	 * fail a write, not end the daemon.
@@ -229,6 +231,7 @@ int main(int argc, char **argv)
 	limits_raise();
 	signal(SIGXFSZ, SIG_IGN);
 	/* processes of one user may trace one another: a template's memory is as private as the program's */
+	/* cannot fail: prctl(2). Started through an interpreter or a link it would have another name in ps(1) */
 	prctl(PR_SET_NAME, "warmd");
 	r = run(&s, config, log, &err);
 	if (r == -EALREADY) {

@@ -10,9 +10,11 @@
 
 #include "engine/base/fd.h"
 #include "engine/base/log.h"
+#include "engine/base/proc_path.h"
 #include "warmd/pool/census.h"
-#include "warmd/peer.h"
-#include "warmd/server.h"
+#include "warmd/connection/peer.h"
+#include "warmd/metrics_text.h"
+#include "warmd/serve.h"
 #include "warmd/socket.h"
 
 #define CLIENTS_MAX   8
@@ -232,10 +234,8 @@ static void tally(void *data, const struct census_entry *e)
 static void measure(struct metrics_memory *m)
 {
 	_cleanup_free_ char *text = NULL;
-	char path[64];
 
-	snprintf(path, sizeof(path), "/proc/%d/statm", m->pid);
-	m->measured = read_file(path, &text, NULL) == 0 &&
+	m->measured = read_file(proc_path(m->pid, "statm").text, &text, NULL) == 0 &&
 		      metrics_statm(text, (uint64_t)sysconf(_SC_PAGESIZE), m);
 }
 
@@ -263,11 +263,11 @@ static void begin_work(struct client *c)
 {
 	struct server *s = c->http->server;
 
-	census(s, tally, &c->room);
+	census(&s->pools, tally, &c->room);
 	c->memory = calloc(c->room + 1, sizeof(*c->memory));
 	if (!c->memory)
 		c->room = 0;
-	census(s, note, c);
+	census(&s->pools, note, c);
 	if (sd_event_add_defer(s->event, &c->work, on_work, c) < 0) {
 		client_free(c);
 		return;
@@ -343,7 +343,7 @@ static int on_connect(sd_event_source *source, int fd, uint32_t events, void *da
 
 	(void)events;
 	if (peer < 0) {
-		server_pause_accepting(h->server, source, errno);
+		serve_pause_accepting(h->server, source, errno);
 		return 0;
 	}
 	/* the way through another user's directory is one that only root's rights open */

@@ -6,6 +6,8 @@
 
 #include "engine/base/fd.h"
 #include "engine/base/log.h"
+#include "warmd/build_queue.h"
+#include "warmd/template/match.h"
 
 #define VARIANTS_MAX 4 /* templates of one name */
 #define SEED	     0xcbf29ce484222325ull /* FNV-1a */
@@ -120,7 +122,7 @@ static struct misfit *remember(struct template *t, uint64_t kind, bool *ret_agai
 	return list;
 }
 
-void variant_note(struct server *s, struct template *t, const struct launch *l)
+void variant_note(struct server *s, struct template *t, const struct launch_request *l)
 {
 	bool again;
 	struct misfit *m = remember(t, variant_kind(s->config, t, l->request), &again);

@@ -166,6 +166,11 @@ bool request_same_program(const struct request *a, const struct request *b)
 	       (absolute || strcmp(a->cwd, b->cwd) == 0);
 }
 
+bool request_any_point(const struct request *r)
+{
+	return !r->ready[0] || strcmp(r->ready, "auto") == 0;
+}
+
 bool request_inherits(const struct request *r, int fd)
 {
 	return fd > 2 && fd < 256 && (r->run.inherited_fds[fd / 64] >> (fd % 64) & 1);

@@ -54,6 +54,8 @@ uint32_t request_program(const struct request *r, bool *ret_absolute);
 /** request_same_program() - are these words equal, and the directory where it counts? */
 bool request_same_program(const struct request *a, const struct request *b);
 
+/** request_any_point() - is the readiness point left to warmd ("" or "auto")? */
+bool request_any_point(const struct request *r);
 /** request_inherits() - is @fd, above 2, one that the caller has open? */
 bool request_inherits(const struct request *r, int fd);
 /** request_getenv() - value of @name in the request's environment, NULL when it has none */

@@ -12,7 +12,10 @@
 #include <sys/stat.h>
 #include <sys/syscall.h>
 
+#include "engine/base/array.h"
+#include "engine/base/clock.h"
 #include "engine/base/fd.h"
+#include "engine/elf.h"
 #include "engine/proc.h"
 
 #define SCRATCH_BELOW 2048
@@ -34,7 +37,8 @@ uint64_t dump_scratch(struct frozen_process *frozen)
 	return (arch_sp(&regs) - SCRATCH_BELOW) & ~63ull;
 }
 
-static int dump_mm(struct frozen_process *frozen, struct record_process *p, struct error *err)
+static int dump_mm(struct frozen_process *frozen, const struct model_process *p, struct model_space *s,
+		   struct error *err)
 {
 	_cleanup_free_ char *stat = NULL;
 	char path[64];
@@ -49,22 +53,21 @@ static int dump_mm(struct frozen_process *frozen, struct record_process *p, stru
 		r = proc_stat_field(stat, fields[i], &f[i]);
 	if (r < 0)
 		return error_errno(err, r, "reading %s", path);
-	p->mm.start_code = f[0];
-	p->mm.end_code = f[1];
-	p->mm.start_stack = f[2];
-	p->mm.start_data = f[3];
-	p->mm.end_data = f[4];
-	p->mm.start_brk = f[5];
+	s->mm.start_code = f[0];
+	s->mm.end_code = f[1];
+	s->mm.start_stack = f[2];
+	s->mm.start_data = f[3];
+	s->mm.end_data = f[4];
+	s->mm.start_brk = f[5];
 	brk = dump_call(frozen, SYS_brk, 0, 0, 0, 0);
 	if (brk <= 0)
 		return error_set(err, EIO, "cannot ask the program for its break");
-	p->mm.brk = (uint64_t)brk;
+	s->mm.brk = (uint64_t)brk;
 
 	snprintf(path, sizeof(path), "/proc/%d/auxv", p->pid);
-	r = read_file(path, (char **)&p->auxv, &p->auxv_len);
+	r = read_file(path, (char **)&s->auxv, &s->auxv_len);
 	if (r < 0)
 		return error_errno(err, r, "reading %s", path);
-	p->mm.auxv_size = p->auxv_len;
 	return 0;
 }
 
@@ -81,7 +84,8 @@ static int get_prctl(struct frozen_process *frozen, int option, uint32_t *ret, b
 	return 0;
 }
 
-static int dump_attributes(struct frozen_process *frozen, struct record_process *p, struct error *err)
+static int dump_attributes(struct frozen_process *frozen, struct model_process *p, struct model_fs *fs,
+			   struct error *err)
 {
 	_cleanup_free_ char *status = NULL;
 	char path[64], link[4096];
@@ -97,7 +101,7 @@ static int dump_attributes(struct frozen_process *frozen, struct record_process 
 	line = strstr(status, "\nUmask:");
 	if (line)
 		umask_octal = strtoull(line + 7, NULL, 8);
-	p->umask = (uint32_t)umask_octal;
+	fs->umask = (uint32_t)umask_octal;
 	proc_status_hex(status, "CapEff:", &p->cap_effective);
 	proc_status_hex(status, "CapPrm:", &p->cap_permitted);
 	proc_status_hex(status, "CapInh:", &p->cap_inheritable);
@@ -135,74 +139,107 @@ static int dump_attributes(struct frozen_process *frozen, struct record_process 
 	if (n < 0)
 		return error_errno(err, errno, "reading %s", path);
 	link[n] = '\0';
-	p->cwd = strdup(link);
-	return p->cwd ? 0 : error_set(err, ENOMEM, "no memory");
+	fs->cwd = strdup(link);
+	return fs->cwd ? 0 : error_set(err, ENOMEM, "no memory");
 }
 
-static int dump_exe(struct record *rec, struct record_process *p, struct error *err)
+int dump_object(struct model *m, struct model_files *files, struct model_object *o, int fd)
 {
-	struct record_object o = { .fd = -EBADF };
+	size_t before = m->nobjects;
+	struct stat st;
+	int index = -ENOMEM;
+
+	if (o->path && array_reserve(&files->fds, files->n, 1, sizeof(*files->fds)) == 0) {
+		if (fstat(fd, &st) == 0) {
+			o->size = (uint64_t)st.st_size;
+			o->mtime_ns = timespec_ns(&st.st_mtim);
+		}
+		o->build_id_len = (uint32_t)elf_build_id(fd, o->build_id, sizeof(o->build_id));
+		index = model_add_object(m, o);
+	}
+	if (index >= 0 && m->nobjects > before) {
+		files->fds[files->n++] = fd;
+		return index;
+	}
+	fd_close(fd);
+	free(o->path);
+	return index;
+}
+
+static int dump_exe(struct model *m, struct model_files *files, const struct model_process *p,
+		    struct model_space *s, struct error *err)
+{
+	struct model_object o = { 0 };
 	char path[64], link[4096];
 	struct stat st;
 	ssize_t n;
+	int fd;
 
 	snprintf(path, sizeof(path), "/proc/%d/exe", p->pid);
 	n = readlink(path, link, sizeof(link) - 1);
-	o.fd = open(path, O_RDONLY | O_CLOEXEC);
-	if (o.fd < 0 || n < 0 || fstat(o.fd, &st) < 0) {
+	fd = open(path, O_RDONLY | O_CLOEXEC);
+	if (fd < 0 || n < 0 || fstat(fd, &st) < 0) {
 		int code = errno;
 
 		/* an executable that may be run but not read */
-		fd_close(o.fd);
+		fd_close(fd);
 		return error_errno(err, code, "opening the program's executable");
 	}
 	link[n] = '\0';
 	o.path = strdup(link);
 	o.dev = st.st_dev;
 	o.ino = st.st_ino;
-	p->exe_object = record_add_object(rec, &o);
-	if (p->exe_object < 0)
-		return error_set(err, ENOMEM, "no memory");
-	return 0;
+	s->exe_object = dump_object(m, files, &o, fd);
+	return s->exe_object < 0 ? error_set(err, ENOMEM, "no memory") : 0;
 }
 
-static int dump_process(struct frozen_process *frozen, const struct dump_options *o, struct record *rec,
-			struct record_process *p, struct error *err)
+static int dump_process(struct frozen_process *frozen, const struct dump_options *o, struct model *m,
+			struct model_files *files, struct model_process *p, struct error *err)
 {
+	struct model_space *s = &m->spaces[p->space];
 	int r;
 
 	p->pid = frozen->pid;
 	/* threads first: what follows makes calls in the main thread */
 	r = dump_threads(frozen, o, p, err);
 	if (r == 0)
-		r = dump_mm(frozen, p, err);
+		r = dump_mm(frozen, p, s, err);
 	if (r == 0)
-		r = dump_attributes(frozen, p, err);
+		r = dump_attributes(frozen, p, &m->filesystems[p->fs], err);
 	if (r == 0)
-		r = dump_signals(frozen, p, err);
+		r = dump_signals(frozen, m, p, err);
 	if (r == 0 && o->resize)
-		r = dump_resize(p, err);
+		r = dump_resize(m, p, err);
 	if (r == 0)
-		r = dump_exe(rec, p, err);
+		r = dump_exe(m, files, p, s, err);
 	if (r == 0)
-		r = dump_descriptors(frozen, o, rec, p, err);
+		r = dump_descriptors(frozen, o, m, p, err);
 	if (r == 0)
-		r = dump_memory(frozen, rec, p, err);
+		r = dump_memory(frozen, m, files, p, err);
+	if (r == 0)
+		r = dump_pids(frozen, s, err);
+	if (r == 0)
+		r = dump_locks(frozen, p, s, err);
+	if (r == 0)
+		r = dump_generations(frozen, s, err);
 	return r;
 }
 
-int dump_tree(const struct frozen_tree *tree, const struct dump_options *o, struct record **ret,
-	      struct error *err)
+int dump_tree(const struct frozen_tree *tree, const struct dump_options *o, struct model **ret,
+	      struct model_files *ret_files, struct error *err)
 {
-	struct record *rec = record_new(tree->n);
-	int r = rec ? 0 : error_set(err, ENOMEM, "no memory for a record");
+	struct model *m = model_new(tree->n);
+	struct model_files files = { 0 };
+	int r = m ? 0 : error_set(err, ENOMEM, "no memory for a model");
 
 	for (size_t i = 0; r == 0 && i < tree->n; i++)
-		r = dump_process(tree->processes[i], o, rec, &rec->processes[i], err);
+		r = dump_process(tree->processes[i], o, m, &files, &m->processes[i], err);
 	if (r < 0) {
-		record_free(rec);
+		model_free(m);
+		model_files_done(&files);
 		return r;
 	}
-	*ret = rec;
+	*ret = m;
+	*ret_files = files;
 	return 0;
 }

@@ -21,7 +21,9 @@
 #include <sys/syscall.h>
 #include <sys/sysmacros.h>
 
+#include "engine/base/array.h"
 #include "engine/base/fd.h"
+#include "engine/base/proc_path.h"
 #include "snapshot/dump/dump_sockets.h"
 
 #ifndef SYS_pidfd_getfd
@@ -31,8 +33,9 @@
 #define DEFAULT_PIPE_SIZE 65536 /* pipe(7), since 2.6.11; with 4 KiB pages */
 
 struct source {
-	struct record *rec;
-	struct record_process *p;
+	struct model *m;
+	struct model_process *p;
+	struct model_fd_table *table;
 	const struct dump_options *o;
 	int pidfd;
 	int fd; /* the number in the process */
@@ -54,19 +57,16 @@ static uint64_t info_number(const struct source *s, const char *key, int base)
 	return p ? strtoull(p + strlen(key), NULL, base) : 0;
 }
 
-static struct record_description *new_description(struct source *s)
+static struct model_description *new_description(struct source *s)
 {
-	struct record_description *more = realloc(s->rec->descriptions,
-						  (s->rec->ndescriptions + 1) * sizeof(*more));
+	struct model_description *d = array_append(&s->m->descriptions, &s->m->ndescriptions, sizeof(*d));
 
-	if (!more)
+	if (!d)
 		return NULL;
-	s->rec->descriptions = more;
-	more += s->rec->ndescriptions++;
-	memset(more, 0, sizeof(*more));
-	more->peer = -1;
-	more->flags = (uint32_t)info_number(s, "flags:\t", 8) & ~(uint32_t)O_CLOEXEC;
-	return more;
+	d->kind = MODEL_FD_KINDS;
+	d->peer = MODEL_NONE;
+	d->flags = (uint32_t)info_number(s, "flags:\t", 8) & ~(uint32_t)O_CLOEXEC;
+	return d;
 }
 
 /*
@@ -96,21 +96,23 @@ static int path_in_clone(const struct source *s, char **ret)
 	return asprintf(ret, "/proc/thread-self%s", end) < 0 ? -ENOMEM : 0;
 }
 
-static int dump_path(struct source *s, struct record_description *d, const struct stat *st)
+static int dump_path(struct source *s, struct model_description *d, const struct stat *st)
 {
 	_cleanup_close_ int again = -EBADF;
 	struct stat now;
+	char *path;
 	int r;
 
 	if (stat(s->link, &now) < 0 || now.st_dev != st->st_dev || now.st_ino != st->st_ino)
 		return refuse(s, "a file that was deleted or replaced");
-	r = path_in_clone(s, &d->path);
+	r = path_in_clone(s, &path);
 	if (r != 0)
 		return r < 0 ? r : refuse(s, "a file of /proc that belongs to another process or thread");
-	d->kind = STUB_FD_PATH;
-	d->offset = info_number(s, "pos:\t", 10);
-	d->dev = st->st_dev;
-	d->id = st->st_ino;
+	d->kind = MODEL_FD_PATH;
+	d->path.path = path;
+	d->path.offset = info_number(s, "pos:\t", 10);
+	d->path.dev = st->st_dev;
+	d->path.ino = st->st_ino;
 	/* what only made sense when it was first opened */
 	d->flags &= ~(uint32_t)(O_CREAT | O_EXCL | O_TRUNC | O_NOCTTY);
 	/* its mode may allow less than when the program opened it */
@@ -123,7 +125,7 @@ static int dump_path(struct source *s, struct record_description *d, const struc
  * known to have no such state (Documentation/admin-guide/devices.txt): null, zero, full, random, urandom, kmsg for
  * writing, and terminals, which are looked at elsewhere.
  */
-static bool device_has_state(const struct record_description *d, dev_t dev)
+static bool device_has_state(const struct model_description *d, dev_t dev)
 {
 	if (d->flags & O_PATH)
 		return false;
@@ -142,7 +144,7 @@ static bool device_has_state(const struct record_description *d, dev_t dev)
 }
 
 /* bytes waiting in a pipe, left where they are: tee(2) into another */
-static int peek_pipe(struct source *s, struct record_description *d, int fd)
+static int peek_pipe(struct source *s, struct model_description *d, int fd)
 {
 	_cleanup_close_ int out = -EBADF, in = -EBADF;
 	int waiting = 0, ends[2];
@@ -165,19 +167,19 @@ static int peek_pipe(struct source *s, struct record_description *d, int fd)
 	return read_full(out, d->data, d->data_len);
 }
 
-static int dump_pipe(struct source *s, struct record_description *d, const struct stat *st, int fd)
+static int dump_pipe(struct source *s, struct model_description *d, const struct stat *st, int fd)
 {
-	d->kind = STUB_FD_PIPE;
-	d->id = st->st_ino;
+	d->kind = MODEL_FD_PIPE;
+	d->pipe.inode = st->st_ino;
 	if (strncmp(s->link, "pipe:", 5) != 0)
 		return refuse(s, "a FIFO");
-	d->b = (uint64_t)fcntl(fd, F_GETPIPE_SZ);
-	if (d->b == DEFAULT_PIPE_SIZE)
-		d->b = 0;
+	d->pipe.room = (uint32_t)fcntl(fd, F_GETPIPE_SZ);
+	if (d->pipe.room == DEFAULT_PIPE_SIZE)
+		d->pipe.room = 0;
 	return (d->flags & O_ACCMODE) == O_RDONLY ? peek_pipe(s, d, fd) : 0;
 }
 
-static int dump_one_socket(struct source *s, struct record_description *d, const struct stat *st, int fd)
+static int dump_one_socket(struct source *s, struct model_description *d, const struct stat *st, int fd)
 {
 	const char *refusal = "a socket";
 	int r = dump_socket(d, fd, st->st_ino, &refusal);
@@ -185,38 +187,38 @@ static int dump_one_socket(struct source *s, struct record_description *d, const
 	return r == -EOPNOTSUPP ? refuse(s, refusal) : r;
 }
 
-static int dump_epoll(struct source *s, struct record_description *d)
+static int dump_epoll(struct source *s, struct model_description *d)
 {
-	int index = (int)(d - s->rec->descriptions);
+	int index = (int)(d - s->m->descriptions);
 
-	d->kind = STUB_FD_EPOLL;
+	d->kind = MODEL_FD_EPOLL;
 	for (const char *p = s->fdinfo; (p = strstr(p, "tfd:")); p += 4) {
-		struct record_epoll_target *more, t = { .description = index };
+		struct model_epoll *added,
+			t = { .description = index, .fd_table = s->p->fd_table, .target = MODEL_NONE };
 
 		if (sscanf(p, "tfd: %d events: %x data: %lx", &t.fd, &t.events, &t.data) != 3)
 			return refuse(s, "an epoll whose entries cannot be read");
-		more = realloc(s->rec->epolls, (s->rec->nepolls + 1) * sizeof(*more));
-		if (!more)
+		added = array_append(&s->m->epolls, &s->m->nepolls, sizeof(*added));
+		if (!added)
 			return -ENOMEM;
-		s->rec->epolls = more;
-		more[s->rec->nepolls++] = t;
+		*added = t;
 	}
 	return 0;
 }
 
-static int dump_timerfd(struct source *s, struct record_description *d)
+static int dump_timerfd(struct source *s, struct model_description *d)
 {
 	uint64_t sec = 0, nsec = 0;
 	const char *p;
 
-	d->kind = STUB_FD_TIMERFD;
-	d->a = info_number(s, "clockid: ", 10);
+	d->kind = MODEL_FD_TIMERFD;
+	d->timerfd.clock = (uint32_t)info_number(s, "clockid: ", 10);
 	p = strstr(s->fdinfo, "it_value: (");
 	if (p && sscanf(p, "it_value: (%lu, %lu)", &sec, &nsec) == 2)
-		d->b = sec * 1000000000u + nsec;
+		d->timerfd.value_ns = sec * 1000000000u + nsec;
 	p = strstr(s->fdinfo, "it_interval: (");
 	if (p && sscanf(p, "it_interval: (%lu, %lu)", &sec, &nsec) == 2)
-		d->c = sec * 1000000000u + nsec;
+		d->timerfd.interval_ns = sec * 1000000000u + nsec;
 	if (info_number(s, "ticks: ", 10))
 		return refuse(s, "a timerfd that has expired");
 	return 0;
@@ -238,14 +240,14 @@ static bool is_semaphore(const struct source *s, uint64_t count, int fd)
 	return false;
 }
 
-static int dump_anon(struct source *s, struct record_description *d, int fd)
+static int dump_anon(struct source *s, struct model_description *d, int fd)
 {
 	if (strcmp(s->link, "anon_inode:[eventfd]") == 0) {
-		d->kind = STUB_FD_EVENTFD;
-		d->a = info_number(s, "eventfd-count:", 16);
-		if (d->a > UINT32_MAX)
+		d->kind = MODEL_FD_EVENTFD;
+		d->eventfd.count = info_number(s, "eventfd-count:", 16);
+		if (d->eventfd.count > UINT32_MAX)
 			return refuse(s, "an eventfd with a count beyond 32 bits");
-		d->b = is_semaphore(s, d->a, fd) ? EFD_SEMAPHORE : 0;
+		d->eventfd.semaphore = is_semaphore(s, d->eventfd.count, fd);
 		return 0;
 	}
 	if (strcmp(s->link, "anon_inode:[eventpoll]") == 0)
@@ -253,8 +255,8 @@ static int dump_anon(struct source *s, struct record_description *d, int fd)
 	if (strcmp(s->link, "anon_inode:[timerfd]") == 0)
 		return dump_timerfd(s, d);
 	if (strcmp(s->link, "anon_inode:[signalfd]") == 0) {
-		d->kind = STUB_FD_SIGNALFD;
-		d->a = info_number(s, "sigmask:\t", 16);
+		d->kind = MODEL_FD_SIGNALFD;
+		d->signalfd.mask = info_number(s, "sigmask:\t", 16);
 		return 0;
 	}
 	if (strncmp(s->link, "anon_inode:inotify", 18) == 0)
@@ -265,7 +267,7 @@ static int dump_anon(struct source *s, struct record_description *d, int fd)
 }
 
 /* to whom SIGIO goes: F_SETOWN, F_SETSIG of fcntl(2) */
-static int dump_owner(struct source *s, struct record_description *d, int fd)
+static int dump_owner(struct source *s, struct model_description *d, int fd)
 {
 	struct f_owner_ex owner = { 0 };
 	int signo = fcntl(fd, F_GETSIG);
@@ -274,40 +276,41 @@ static int dump_owner(struct source *s, struct record_description *d, int fd)
 		return 0;
 	if (owner.type != F_OWNER_PID || owner.pid != s->p->pid)
 		return refuse(s, "a file whose signals go to another process or a thread (F_SETOWN)");
+	d->owner = (int)(s->p - s->m->processes);
 	d->owner_signo = signo > 0 ? signo : -1;
 	return 0;
 }
 
 /* one that the program opened by its name: the clone's own, /dev/tty or as its standard descriptor is */
-static int dump_terminal(struct source *s, struct record_description *d, const struct stat *st)
+static int dump_terminal(struct source *s, struct model_description *d, const struct stat *st)
 {
 	bool by_name = strcmp(s->link, "/dev/tty") == 0;
 
 	if (!s->o->terminal || (!by_name && st->st_rdev != s->o->terminal))
 		return refuse(s, "a terminal that it opened itself");
-	d->kind = STUB_FD_TTY;
-	d->a = by_name ? UINT64_MAX : (uint64_t)s->o->terminal_fd;
-	d->path = strdup(s->link);
+	d->kind = MODEL_FD_TTY;
+	d->outside.of = by_name ? MODEL_DEV_TTY : s->o->terminal_fd;
+	d->outside.path = strdup(s->link);
 	d->flags &= ~(uint32_t)(O_CREAT | O_EXCL | O_TRUNC);
 	d->flags |= O_NOCTTY;
-	return d->path ? 0 : -ENOMEM;
+	return d->outside.path ? 0 : -ENOMEM;
 }
 
 /*
  * One that came from the caller, opened once more by a name that it has in each process (/dev/stdout, /proc/self/fd/1): a clone opens its
  * own there. Of a file that is not appended to, the offset and what O_TRUNC did would be the stand-in's.
  */
-static int dump_opened_again(struct source *s, struct record_description *d, const struct stat *st, int of)
+static int dump_opened_again(struct source *s, struct model_description *d, const struct stat *st, int of)
 {
 	if (!S_ISFIFO(st->st_mode) && !(d->flags & O_APPEND))
 		return refuse(
 			s,
 			"one of its standard descriptors, opened by name, which is a file (appending would be the same in each launch)");
-	d->kind = STUB_FD_TTY;
-	d->a = (uint64_t)of;
-	d->path = strdup(s->link);
+	d->kind = MODEL_FD_TTY;
+	d->outside.of = of;
+	d->outside.path = strdup(s->link);
 	d->flags &= ~(uint32_t)(O_CREAT | O_EXCL | O_TRUNC);
-	return d->path ? 0 : -ENOMEM;
+	return d->outside.path ? 0 : -ENOMEM;
 }
 
 /* the descriptor from outside that is the same pipe or file, but not the same open one; -1 */
@@ -325,7 +328,7 @@ static int same_outside(const struct source *s, const struct stat *st)
 	return -1;
 }
 
-static int dump_by_kind(struct source *s, struct record_description *d, const struct stat *st, int fd)
+static int dump_by_kind(struct source *s, struct model_description *d, const struct stat *st, int fd)
 {
 	if (strncmp(s->link, "anon_inode:", 11) == 0)
 		return dump_anon(s, d, fd);
@@ -357,7 +360,7 @@ static int dump_by_kind(struct source *s, struct record_description *d, const st
 static int dump_one(struct source *s)
 {
 	_cleanup_close_ int fd = (int)syscall(SYS_pidfd_getfd, s->pidfd, s->fd, 0);
-	struct record_description *d = new_description(s);
+	struct model_description *d = new_description(s);
 	struct stat st;
 	int r, of;
 
@@ -394,10 +397,10 @@ static int same_file(const struct source *s, int a, int b)
 /* the description of an earlier descriptor that is the same open file. Return: 1, 0: none, or a negative errno */
 static int same_description(const struct source *s, int *ret)
 {
-	for (size_t i = 0; i < s->p->nfds; i++) {
-		int r = same_file(s, s->p->fds[i].fd, s->fd);
+	for (size_t i = 0; i < s->table->nfds; i++) {
+		int r = same_file(s, s->table->fds[i].fd, s->fd);
 
-		*ret = s->p->fds[i].description;
+		*ret = s->table->fds[i].description;
 		if (r != 0)
 			return r;
 	}
@@ -419,12 +422,12 @@ static int dup_of_outside(const struct source *s, const struct dump_options *o, 
 
 static int dump_dup(struct source *s, int of)
 {
-	struct record_description *d = new_description(s);
+	struct model_description *d = new_description(s);
 
 	if (!d)
 		return -ENOMEM;
-	d->kind = STUB_FD_CALLER;
-	d->a = (uint64_t)of;
+	d->kind = MODEL_FD_CALLER;
+	d->outside.of = of;
 	return 0;
 }
 
@@ -438,13 +441,13 @@ static int add_description(struct source *s, const struct dump_options *o, int *
 	r = dup_of_outside(s, o, &outside);
 	if (r < 0)
 		return r;
-	*ret = (int)s->rec->ndescriptions;
+	*ret = (int)s->m->ndescriptions;
 	return r ? dump_dup(s, outside) : dump_one(s);
 }
 
 static int add_fd(struct source *s, const struct dump_options *o)
 {
-	struct record_fd *more;
+	struct model_fd *added;
 	char path[64];
 	ssize_t n;
 	int r, d;
@@ -460,11 +463,10 @@ static int add_fd(struct source *s, const struct dump_options *o)
 		return error_errno(s->err, r, "reading %s", path);
 	r = add_description(s, o, &d);
 	if (r == 0) {
-		more = realloc(s->p->fds, (s->p->nfds + 1) * sizeof(*more));
-		if (!more)
+		added = array_append(&s->table->fds, &s->table->nfds, sizeof(*added));
+		if (!added)
 			return -ENOMEM;
-		s->p->fds = more;
-		more[s->p->nfds++] = (struct record_fd){
+		*added = (struct model_fd){
 			.fd = s->fd,
 			.description = d,
 			.cloexec = info_number(s, "flags:\t", 8) & O_CLOEXEC,
@@ -476,46 +478,66 @@ static int add_fd(struct source *s, const struct dump_options *o)
 }
 
 /* one end of a pipe may have been closed; both of a pair of sockets must be here */
-static int pair_up(struct record *rec, const struct record_process *p, struct error *err)
+static int pair_up(struct model *m, const struct model_process *p, struct error *err)
 {
 	const char *refusal;
 
-	for (size_t i = 0; i < rec->ndescriptions; i++) {
-		struct record_description *d = &rec->descriptions[i];
+	for (size_t i = 0; i < m->ndescriptions; i++) {
+		struct model_description *d = &m->descriptions[i];
 
-		for (size_t j = 0; d->kind == STUB_FD_PIPE && d->peer < 0 && j < rec->ndescriptions; j++) {
-			struct record_description *e = &rec->descriptions[j];
+		for (size_t j = 0; d->kind == MODEL_FD_PIPE && d->peer < 0 && j < m->ndescriptions; j++) {
+			struct model_description *e = &m->descriptions[j];
 
-			if (j == i || e->kind != STUB_FD_PIPE || e->peer >= 0 || e->id != d->id ||
-			    !((e->flags ^ d->flags) & O_ACCMODE))
+			if (j == i || e->kind != MODEL_FD_PIPE || e->peer >= 0 ||
+			    e->pipe.inode != d->pipe.inode || !((e->flags ^ d->flags) & O_ACCMODE))
 				continue;
 			d->peer = (int)j;
 			e->peer = (int)i;
 		}
 	}
-	if (dump_socket_pairs(rec, &refusal) < 0)
+	if (dump_socket_pairs(m, &refusal) < 0)
 		return error_set(err, EOPNOTSUPP, "process %d has %s", p->pid, refusal);
 	return 0;
 }
 
-static int skip(const struct dump_options *o, int fd)
+/* what epolls of this table watch; a number that is no descriptor of the process's own is its caller's */
+static void find_targets(struct model *m, int table)
+{
+	const struct model_fd_table *t = &m->fd_tables[table];
+
+	for (size_t i = 0; i < m->nepolls; i++)
+		for (size_t j = 0; m->epolls[i].fd_table == table && j < t->nfds; j++)
+			if (t->fds[j].fd == m->epolls[i].fd)
+				m->epolls[i].target = t->fds[j].description;
+}
+
+static bool skip(const struct dump_options *o, int fd)
 {
 	return fd == o->skip_fd || ((size_t)fd < o->noutside && o->outside[fd]);
 }
 
-int dump_descriptors(const struct frozen_process *frozen, const struct dump_options *o, struct record *rec,
-		     struct record_process *p, struct error *err)
+static int by_number(const void *a, const void *b)
 {
-	struct source s = { .rec = rec, .p = p, .o = o, .pidfd = frozen->pidfd, .err = err };
-	char path[64];
+	const struct model_fd *x = a, *y = b;
+
+	return x->fd < y->fd ? -1 : x->fd > y->fd;
+}
+
+int dump_descriptors(const struct frozen_process *frozen, const struct dump_options *o, struct model *m,
+		     struct model_process *p, struct error *err)
+{
+	struct source s = { .m = m,
+			    .p = p,
+			    .table = &m->fd_tables[p->fd_table],
+			    .o = o,
+			    .pidfd = frozen->pidfd,
+			    .err = err };
+	DIR *dir = opendir(proc_path(p->pid, "fd").text);
 	struct dirent *e;
-	DIR *dir;
 	int r = 0;
 
-	snprintf(path, sizeof(path), "/proc/%d/fd", p->pid);
-	dir = opendir(path);
 	if (!dir)
-		return error_errno(err, errno, "reading %s", path);
+		return error_errno(err, errno, "reading /proc/%d/fd", p->pid);
 	while (r == 0 && (e = readdir(dir))) {
 		if (e->d_name[0] == '.')
 			continue;
@@ -525,5 +547,10 @@ int dump_descriptors(const struct frozen_process *frozen, const struct dump_opti
 	}
 	closedir(dir);
 	free(s.fdinfo);
-	return r < 0 ? r : pair_up(rec, p, err);
+	if (r < 0)
+		return r;
+	if (s.table->nfds)
+		qsort(s.table->fds, s.table->nfds, sizeof(*s.table->fds), by_number);
+	find_targets(m, p->fd_table);
+	return pair_up(m, p, err);
 }

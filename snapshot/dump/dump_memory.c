@@ -18,6 +18,7 @@
 #include <sys/mman.h>
 #include <sys/stat.h>
 
+#include "engine/base/array.h"
 #include "engine/base/fd.h"
 #include "engine/proc.h"
 
@@ -36,29 +37,23 @@ struct scan {
 	uint64_t *entries;
 };
 
-static int push_run(struct record_run **runs, size_t *n, uint64_t start, uint64_t end)
+static int push_run(struct model_run **runs, size_t *n, uint64_t start, uint64_t end)
 {
-	struct record_run *more;
+	struct model_run *run;
 
 	if (*n && (*runs)[*n - 1].end == start) {
 		(*runs)[*n - 1].end = end;
 		return 0;
 	}
-	/* grown by doubling at powers of two */
-	if ((*n & (*n - 1)) == 0) {
-		more = realloc(*runs, (*n ? *n * 2 : 1) * sizeof(*more));
-		if (!more)
-			return -ENOMEM;
-		*runs = more;
-	}
-	(*runs)[*n].start = start;
-	(*runs)[*n].end = end;
-	(*n)++;
+	run = array_append(runs, n, sizeof(*run));
+	if (!run)
+		return -ENOMEM;
+	*run = (struct model_run){ start, end, MODEL_NO_OFFSET };
 	return 0;
 }
 
 /* pages of a chunk that differ from @want; both hold @n pages from @addr on */
-static int compare(struct scan *s, struct record_vma *v, uint64_t addr, size_t n)
+static int compare(struct scan *s, struct model_vma *v, uint64_t addr, size_t n)
 {
 	for (size_t i = 0; i < n; i++) {
 		uint64_t at = addr + i * s->page;
@@ -73,7 +68,7 @@ static int compare(struct scan *s, struct record_vma *v, uint64_t addr, size_t n
 	return 0;
 }
 
-static int scan_candidates(struct scan *s, struct record_vma *v, int fd, uint64_t addr, size_t n)
+static int scan_candidates(struct scan *s, struct model_vma *v, int fd, uint64_t addr, size_t n)
 {
 	int r = frozen_read(s->frozen, addr, s->have, n * s->page);
 
@@ -97,7 +92,7 @@ static int scan_candidates(struct scan *s, struct record_vma *v, int fd, uint64_
 	return compare(s, v, addr, n);
 }
 
-static int scan_vma(struct scan *s, struct record_vma *v, int fd, bool shared_anon)
+static int scan_vma(struct scan *s, struct model_vma *v, int fd, bool shared_anon)
 {
 	for (uint64_t at = v->start; at < v->end;) {
 		size_t n = (v->end - at) / s->page, from = 0;
@@ -138,119 +133,123 @@ static int scan_vma(struct scan *s, struct record_vma *v, int fd, bool shared_an
 	return 0;
 }
 
-static int refuse(struct error *err, const struct record_process *p, const struct proc_map *m,
+static int refuse(struct error *err, const struct model_process *p, const struct proc_map *m,
 		  const char *what)
 {
 	return error_set(err, EOPNOTSUPP, "process %d maps %s at %lx%s%s", p->pid, what,
 			 (unsigned long)m->start, m->path[0] ? ": " : "", m->path);
 }
 
-static int open_object(struct record *rec, const struct record_process *p, const struct proc_map *m,
-		       struct record_vma *v, struct error *err)
+static bool is_shared_anonymous(const struct proc_map *map)
 {
-	struct record_object o = { .fd = -EBADF };
+	return map->shared && map->deleted && strcmp(map->path, "/dev/zero") == 0;
+}
+
+static int open_object(struct model *m, struct model_files *files, const struct model_process *p,
+		       const struct proc_map *map, struct model_vma *v, struct error *err)
+{
+	struct model_object o = { .writable = map->shared && (map->prot & PROT_WRITE) };
 	char path[4352];
 	struct stat st;
+	int fd;
 
-	o.writable = m->shared && (m->prot & PROT_WRITE);
-	for (size_t i = 0; i < rec->nobjects; i++) {
-		const struct record_object *have = &rec->objects[i];
+	for (size_t i = 0; i < m->nobjects; i++) {
+		const struct model_object *have = &m->objects[i];
 
-		if (have->ino == m->ino && have->writable == o.writable &&
-		    have->path && strcmp(have->path, m->path) == 0) {
+		if (have->ino == map->ino && have->writable == o.writable && have->path &&
+		    strcmp(have->path, map->path) == 0) {
 			v->object = (int)i;
 			return 0;
 		}
 	}
-	snprintf(path, sizeof(path), "/proc/%d/root%s", p->pid, m->path);
-	o.fd = open(path, (o.writable ? O_RDWR : O_RDONLY) | O_CLOEXEC | O_NONBLOCK);
-	if (o.fd < 0 || fstat(o.fd, &st) < 0) {
+	snprintf(path, sizeof(path), "/proc/%d/root%s", p->pid, map->path);
+	fd = open(path, (o.writable ? O_RDWR : O_RDONLY) | O_CLOEXEC | O_NONBLOCK);
+	if (fd < 0 || fstat(fd, &st) < 0) {
 		int code = errno;
 
-		fd_close(o.fd);
-		return error_errno(err, code, "process %d maps %s, which cannot be opened", p->pid, m->path);
+		fd_close(fd);
+		return error_errno(err, code, "process %d maps %s, which cannot be opened", p->pid,
+				   map->path);
 	}
-	if (st.st_ino != m->ino) {
-		fd_close(o.fd);
+	if (st.st_ino != map->ino) {
+		fd_close(fd);
 		return error_set(err, EOPNOTSUPP, "process %d maps %s, which was replaced meanwhile", p->pid,
-				 m->path);
+				 map->path);
 	}
-	o.path = strdup(m->path);
+	o.path = strdup(map->path);
 	o.dev = st.st_dev;
 	o.ino = st.st_ino;
-	v->object = record_add_object(rec, &o);
-	if (!o.path || v->object < 0)
-		return error_set(err, ENOMEM, "no memory");
-	if ((size_t)v->object != rec->nobjects - 1) {
-		fd_close(o.fd);
-		free(o.path);
-	}
+	v->object = dump_object(m, files, &o, fd);
+	return v->object < 0 ? error_set(err, ENOMEM, "no memory") : 0;
+}
+
+/* Return: 0; -EOPNOTSUPP with *err set: memory that no clone could have */
+static int check_kind(const struct model_process *p, const struct proc_map *map, struct error *err)
+{
+	if (map->vmflags & (VMF_IO | VMF_PFNMAP))
+		return refuse(err, p, map, "device memory");
+	if (map->vmflags & VMF_HUGETLB)
+		return refuse(err, p, map, "huge pages of hugetlbfs");
+	if (map->vmflags & VMF_UFFD)
+		return refuse(err, p, map, "memory watched by userfaultfd");
+	if (map->vmflags & VMF_SHADOWSTACK)
+		return refuse(err, p, map, "a shadow stack");
+	if (map->shared && strncmp(map->path, "/SYSV", 5) == 0)
+		return refuse(err, p, map, "System V shared memory");
+	if (map->deleted && strncmp(map->path, "/memfd:", 7) == 0 && map->shared)
+		return refuse(err, p, map, "a memfd shared");
+	if (map->deleted && !is_shared_anonymous(map))
+		return refuse(err, p, map, "a deleted file");
 	return 0;
 }
 
-static int add_vma(struct scan *s, struct record *rec, struct record_process *p, const struct proc_map *m,
-		   struct error *err)
+static int add_vma(struct scan *s, struct model *m, struct model_files *files, const struct model_process *p,
+		   const struct proc_map *map, struct error *err)
 {
-	struct record_vma *v = &p->vmas[p->nvmas];
-	bool shared_anon = false;
-	int fd = -EBADF, r = 0;
+	struct model_space *space = &m->spaces[p->space];
+	struct model_vma *v = &space->vmas[space->nvmas++];
+	bool shared_anon = is_shared_anonymous(map);
+	int r;
 
-	memset(v, 0, sizeof(*v));
-	v->start = m->start;
-	v->end = m->end;
-	v->offset = m->offset;
-	v->prot = m->prot;
-	v->vmflags = m->vmflags;
-	v->shared = m->shared;
-	v->object = -1;
-	v->name = strdup(m->path);
-	p->nvmas++;
+	*v = (struct model_vma){
+		.start = map->start,
+		.end = map->end,
+		.offset = map->offset,
+		.prot = map->prot,
+		.vmflags = map->vmflags,
+		.shared = map->shared,
+		.object = MODEL_NONE,
+		.name = strdup(map->path),
+	};
 	if (!v->name)
 		return error_set(err, ENOMEM, "no memory");
-	if (m->vmflags & (VMF_IO | VMF_PFNMAP))
-		return refuse(err, p, m, "device memory");
-	if (m->vmflags & VMF_HUGETLB)
-		return refuse(err, p, m, "huge pages of hugetlbfs");
-	if (m->vmflags & VMF_UFFD)
-		return refuse(err, p, m, "memory watched by userfaultfd");
-	if (m->vmflags & VMF_SHADOWSTACK)
-		return refuse(err, p, m, "a shadow stack");
-	if (m->shared && strcmp(m->path, "/dev/zero") == 0 && m->deleted)
-		shared_anon = true;
-	else if (m->shared && strncmp(m->path, "/SYSV", 5) == 0)
-		return refuse(err, p, m, "System V shared memory");
-	else if (m->deleted && strncmp(m->path, "/memfd:", 7) == 0 && m->shared)
-		return refuse(err, p, m, "a memfd shared");
-	else if (m->deleted)
-		return refuse(err, p, m, "a deleted file");
-	else if (m->ino && m->path[0] == '/')
-		r = open_object(rec, p, m, v, err);
+	r = check_kind(p, map, err);
+	if (r == 0 && !shared_anon && map->ino && map->path[0] == '/')
+		r = open_object(m, files, p, map, v, err);
 	if (r < 0)
 		return r;
 	if (v->vmflags & (VMF_WIPEONFORK | VMF_DROPPABLE))
 		return 0;
 	if (v->shared && !shared_anon)
 		return 0;
-	if (v->object >= 0)
-		fd = rec->objects[v->object].fd;
-	r = scan_vma(s, v, fd, shared_anon);
+	r = scan_vma(s, v, v->object >= 0 ? files->fds[v->object] : -EBADF, shared_anon);
 	if (r < 0)
 		return error_errno(err, r, "reading the memory of process %d at %lx", p->pid,
-				   (unsigned long)m->start);
+				   (unsigned long)map->start);
 	return 0;
 }
 
-static bool vdso_part(struct record_process *p, const struct proc_map *m)
+static bool vdso_part(struct model_space *s, const struct proc_map *m)
 {
 	if (strncmp(m->path, "[vvar", 5) != 0 && strcmp(m->path, "[vdso]") != 0)
 		return false;
-	for (int i = 0; i < STUB_VDSO_PARTS; i++) {
-		if (p->vdso[i].len)
+	for (int i = 0; i < MODEL_VDSO_PARTS; i++) {
+		if (s->vdso[i].len)
 			continue;
-		p->vdso[i].addr = m->start;
-		p->vdso[i].len = m->end - m->start;
+		s->vdso[i].addr = m->start;
+		s->vdso[i].len = m->end - m->start;
 		if (strcmp(m->path, "[vdso]") == 0)
-			p->vdso_addr = m->start;
+			s->vdso_addr = m->start;
 		return true;
 	}
 	return false;
@@ -271,9 +270,10 @@ static int scan_new(struct scan *s)
 	return s->have && s->want && s->entries ? 0 : -ENOMEM;
 }
 
-int dump_memory(const struct frozen_process *frozen, struct record *rec, struct record_process *p,
-		struct error *err)
+int dump_memory(const struct frozen_process *frozen, struct model *m, struct model_files *files,
+		struct model_process *p, struct error *err)
 {
+	struct model_space *space = &m->spaces[p->space];
 	struct proc_maps maps = { 0 };
 	struct scan s = { .frozen = frozen, .pagemap = -EBADF };
 	int r = proc_read_maps(p->pid, true, &maps);
@@ -281,18 +281,18 @@ int dump_memory(const struct frozen_process *frozen, struct record *rec, struct 
 	if (r == 0)
 		r = scan_new(&s);
 	if (r == 0) {
-		p->vmas = calloc(maps.n + 1, sizeof(*p->vmas));
-		r = p->vmas ? 0 : -ENOMEM;
+		space->vmas = calloc(maps.n + 1, sizeof(*space->vmas));
+		r = space->vmas ? 0 : -ENOMEM;
 	}
 	if (r < 0)
 		error_errno(err, r, "reading the mappings of process %d", p->pid);
 	for (size_t i = 0; i < maps.n && r == 0; i++) {
-		if (strcmp(maps.v[i].path, "[vsyscall]") == 0 || vdso_part(p, &maps.v[i]))
+		if (strcmp(maps.v[i].path, "[vsyscall]") == 0 || vdso_part(space, &maps.v[i]))
 			continue;
-		r = add_vma(&s, rec, p, &maps.v[i], err);
+		r = add_vma(&s, m, files, p, &maps.v[i], err);
 	}
-	for (int i = 0; i < STUB_VDSO_PARTS && p->vdso_addr; i++)
-		p->vdso[i].from_vdso = (int64_t)(p->vdso[i].addr - p->vdso_addr);
+	for (int i = 0; i < MODEL_VDSO_PARTS && space->vdso_addr; i++)
+		space->vdso[i].from_vdso = (int64_t)(space->vdso[i].addr - space->vdso_addr);
 	fd_close(s.pagemap);
 	free(s.have);
 	free(s.want);

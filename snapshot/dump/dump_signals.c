@@ -11,12 +11,14 @@
 #include <sys/syscall.h>
 #include <sys/time.h>
 
+#include "engine/base/array.h"
 #include "engine/base/fd.h"
 #include "engine/proc.h"
 
 #define MAX_PENDING 1024
 
-static int dump_dispositions(struct frozen_process *frozen, struct record_process *p, struct error *err)
+static int dump_dispositions(struct frozen_process *frozen, const struct model_process *p,
+			     struct model_handlers *handlers, struct error *err)
 {
 	uint64_t at = dump_scratch(frozen);
 
@@ -31,24 +33,23 @@ static int dump_dispositions(struct frozen_process *frozen, struct record_proces
 		r = dump_call(frozen, SYS_rt_sigaction, signo, 0, at, 8);
 		if (r < 0 || frozen_read(frozen, at, &sa, sizeof(sa)) < 0)
 			return error_set(err, EIO, "asking process %d for its signal dispositions", p->pid);
-		p->sigactions[signo - 1] = (struct stub_sigaction){
+		handlers->actions[signo - 1] = (struct model_sigaction){
 			.handler = sa.handler,
 			.flags = sa.flags,
 			.restorer = sa.restorer,
 			.mask = sa.mask,
-			.signo = signo,
 		};
 	}
 	return 0;
 }
 
-static int peek(pid_t tid, bool shared, uint32_t index, struct record_process *p, struct error *err)
+static int peek(pid_t tid, int index, struct model_process *p, struct error *err)
 {
 	for (uint64_t off = 0; off < MAX_PENDING; off++) {
-		struct __ptrace_peeksiginfo_args args = { .off = off,
-							  .flags = shared ? PTRACE_PEEKSIGINFO_SHARED : 0,
-							  .nr = 1 };
-		struct stub_pending *more;
+		struct __ptrace_peeksiginfo_args args = {
+			.off = off, .flags = index == MODEL_NONE ? PTRACE_PEEKSIGINFO_SHARED : 0, .nr = 1
+		};
+		struct model_pending *more;
 		siginfo_t info;
 		long n = ptrace(PTRACE_PEEKSIGINFO, tid, &args, &info);
 
@@ -56,18 +57,16 @@ static int peek(pid_t tid, bool shared, uint32_t index, struct record_process *p
 			return error_errno(err, errno, "reading pending signals of thread %d", tid);
 		if (n == 0)
 			return 0;
-		more = realloc(p->pendings, (p->npendings + 1) * sizeof(*more));
+		more = array_append(&p->pendings, &p->npendings, sizeof(*more));
 		if (!more)
 			return error_set(err, ENOMEM, "no memory");
-		p->pendings = more;
-		more[p->npendings] = (struct stub_pending){ .tid_index = shared ? UINT32_MAX : index };
-		memcpy(more[p->npendings].info, &info, sizeof(info) < 128 ? sizeof(info) : 128);
-		p->npendings++;
+		more->thread = index;
+		memcpy(more->info, &info, sizeof(info) < 128 ? sizeof(info) : 128);
 	}
 	return error_set(err, EOPNOTSUPP, "thread %d has more than %d pending signals", tid, MAX_PENDING);
 }
 
-static void dump_itimers(struct frozen_process *frozen, struct record_process *p)
+static void dump_itimers(struct frozen_process *frozen, struct model_process *p)
 {
 	uint64_t at = dump_scratch(frozen);
 
@@ -77,7 +76,7 @@ static void dump_itimers(struct frozen_process *frozen, struct record_process *p
 		if (dump_call(frozen, SYS_getitimer, (uint64_t)which, at, 0, 0) < 0 ||
 		    frozen_read(frozen, at, v, sizeof(v)) < 0 || (!v[2] && !v[3]))
 			continue;
-		p->itimers[p->nitimers++] = (struct stub_itimer){
+		p->itimers[p->nitimers++] = (struct model_itimer){
 			.which = which,
 			.interval_us = v[0] * 1000000 + v[1],
 			.value_us = v[2] * 1000000 + v[3],
@@ -85,7 +84,7 @@ static void dump_itimers(struct frozen_process *frozen, struct record_process *p
 	}
 }
 
-static int parse_timer(const char *text, struct stub_timer *t, const struct record_process *p,
+static int parse_timer(const char *text, struct model_timer *t, const struct model_process *p,
 		       struct error *err)
 {
 	const char *notify;
@@ -104,7 +103,7 @@ static int parse_timer(const char *text, struct stub_timer *t, const struct reco
 	t->signo = signo;
 	t->value = (uint64_t)value;
 	t->clock = clock;
-	t->thread_index = -1;
+	t->thread = -1;
 	if (strncmp(notify + 8, "none", 4) == 0)
 		t->notify = SIGEV_NONE;
 	else
@@ -114,8 +113,8 @@ static int parse_timer(const char *text, struct stub_timer *t, const struct reco
 		sscanf(notify + 19, "%ld", &pid);
 		for (size_t i = 0; i < p->nthreads; i++)
 			if (p->threads[i].tid == pid)
-				t->thread_index = (int32_t)i;
-		if (t->thread_index < 0)
+				t->thread = (int)i;
+		if (t->thread < 0)
 			return error_set(
 				err, EOPNOTSUPP,
 				"process %d has a POSIX timer that signals thread %ld, which is gone", p->pid,
@@ -126,7 +125,7 @@ static int parse_timer(const char *text, struct stub_timer *t, const struct reco
 	return 0;
 }
 
-static int dump_timers(struct frozen_process *frozen, struct record_process *p, struct error *err)
+static int dump_timers(struct frozen_process *frozen, struct model_process *p, struct error *err)
 {
 	_cleanup_free_ char *text = NULL;
 	uint64_t at = dump_scratch(frozen);
@@ -138,7 +137,7 @@ static int dump_timers(struct frozen_process *frozen, struct record_process *p, 
 	if (r < 0)
 		return r == -ENOENT ? 0 : error_errno(err, r, "reading %s", path);
 	for (const char *rest = text; (rest = strstr(rest, "ID: ")); rest += 4) {
-		struct stub_timer t = { 0 }, *more;
+		struct model_timer t = { 0 }, *more;
 		uint64_t v[4];
 
 		/* "ClockID: " ends each entry */
@@ -152,17 +151,16 @@ static int dump_timers(struct frozen_process *frozen, struct record_process *p, 
 			return error_set(err, EIO, "asking process %d for its timer %d", p->pid, t.id);
 		t.interval_ns = v[0] * 1000000000u + v[1];
 		t.value_ns = v[2] * 1000000000u + v[3];
-		more = realloc(p->timers, (p->ntimers + 1) * sizeof(*more));
+		more = array_append(&p->timers, &p->ntimers, sizeof(*more));
 		if (!more)
 			return error_set(err, ENOMEM, "no memory");
-		p->timers = more;
-		more[p->ntimers++] = t;
+		*more = t;
 	}
 	return 0;
 }
 
 /* which of the threads takes a signal to the process: the main one if it may, kernel/signal.c: complete_signal() */
-static struct record_thread *taker(struct record_process *p, int signo)
+static struct model_thread *taker(struct model_process *p, int signo)
 {
 	for (size_t i = 0; i < p->nthreads; i++)
 		if (!(p->threads[i].sigmask >> (signo - 1) & 1))
@@ -174,32 +172,30 @@ static struct record_thread *taker(struct record_process *p, int signo)
  * Sent when its thread has gone on it would come before the call, not in it, and who looks for a new size when
  * poll(2) ends with EINTR would wait: signal(7), "Interruption of system calls".
  */
-static void interrupt(struct record_thread *th, bool sa_restart)
+static void interrupt(struct model_thread *th, bool sa_restart)
 {
 	bool ends = th->restart == ARCH_RESTART_TIMED || th->restart == ARCH_RESTART_NOHAND ||
 		    (th->restart == ARCH_RESTART && !sa_restart);
 
-	if (!ends || th->resume != STUB_RESUME_FRAME)
+	if (!ends || th->resume != MODEL_RESUME_FRAME)
 		return;
 	arch_end_call(&th->regs);
 	th->timeout_arg = -1;
 }
 
-int dump_resize(struct record_process *p, struct error *err)
+int dump_resize(const struct model *m, struct model_process *p, struct error *err)
 {
-	const struct stub_sigaction *sa = &p->sigactions[SIGWINCH - 1];
-	struct record_thread *th = taker(p, SIGWINCH);
+	const struct model_sigaction *sa = &m->handlers[p->handlers].actions[SIGWINCH - 1];
+	struct model_thread *th = taker(p, SIGWINCH);
 	siginfo_t info = { .si_signo = SIGWINCH, .si_code = SI_KERNEL };
-	struct stub_pending *more;
+	struct model_pending *more;
 
 	if (sa->handler <= 1 /* SIG_DFL, SIG_IGN */)
 		return 0;
-	more = realloc(p->pendings, (p->npendings + 1) * sizeof(*more));
+	more = array_append(&p->pendings, &p->npendings, sizeof(*more));
 	if (!more)
 		return error_set(err, ENOMEM, "no memory");
-	p->pendings = more;
-	more += p->npendings++;
-	*more = (struct stub_pending){ .tid_index = th ? (uint32_t)(th - p->threads) : UINT32_MAX };
+	more->thread = th ? (int)(th - p->threads) : MODEL_NONE;
 	memcpy(more->info, &info, sizeof(info) < 128 ? sizeof(info) : 128);
 	p->resized = true;
 	if (th)
@@ -207,14 +203,14 @@ int dump_resize(struct record_process *p, struct error *err)
 	return 0;
 }
 
-int dump_signals(struct frozen_process *frozen, struct record_process *p, struct error *err)
+int dump_signals(struct frozen_process *frozen, struct model *m, struct model_process *p, struct error *err)
 {
-	int r = dump_dispositions(frozen, p, err);
+	int r = dump_dispositions(frozen, p, &m->handlers[p->handlers], err);
 
 	for (size_t i = 0; i < p->nthreads && r == 0; i++)
-		r = peek(p->threads[i].tid, false, (uint32_t)i, p, err);
+		r = peek(p->threads[i].tid, (int)i, p, err);
 	if (r == 0)
-		r = peek(p->pid, true, 0, p, err);
+		r = peek(p->pid, MODEL_NONE, p, err);
 	if (r == 0)
 		r = dump_timers(frozen, p, err);
 	if (r == 0)

@@ -16,8 +16,8 @@
 #include <unistd.h>
 #include <sys/socket.h>
 
+#include "engine/base/array.h"
 #include "engine/base/fd.h"
-#include "engine/stub/image.h"
 #include "snapshot/dump/unix_diag.h"
 
 struct kind {
@@ -99,9 +99,9 @@ static bool is_unused(int fd, const struct kind *k, uint64_t inode)
 	}
 }
 
-static int add_option(struct record_description *d, int fd, int fresh, int level, int name)
+static int add_option(struct model_description *d, int fd, int fresh, int level, int name)
 {
-	struct stub_option o = { .level = level, .name = name }, was = o, *more;
+	struct model_option o = { .level = level, .name = name }, was = o, *added;
 	socklen_t len = sizeof(o.value), was_len = sizeof(was.value);
 	bool has = getsockopt(fd, level, name, o.value, &len) == 0;
 
@@ -118,16 +118,14 @@ static int add_option(struct record_description *d, int fd, int fresh, int level
 		memcpy(o.value, &half, sizeof(half));
 	}
 	o.len = len;
-	more = realloc(d->data, d->data_len + sizeof(o));
-	if (!more)
+	added = array_append(&d->socket.options, &d->socket.noptions, sizeof(*added));
+	if (!added)
 		return -ENOMEM;
-	d->data = more;
-	memcpy((char *)d->data + d->data_len, &o, sizeof(o));
-	d->data_len += sizeof(o);
+	*added = o;
 	return 0;
 }
 
-static int add_options(struct record_description *d, int fd, const struct kind *k)
+static int add_options(struct model_description *d, int fd, const struct kind *k)
 {
 	_cleanup_close_ int fresh = socket(k->domain, k->type | SOCK_CLOEXEC, k->protocol);
 	size_t n;
@@ -155,7 +153,7 @@ bool dump_socket_carries(int level, int name)
 	return false;
 }
 
-int dump_socket_unused(struct record_description *d, int fd, uint64_t inode)
+int dump_socket_unused(struct model_description *d, int fd, uint64_t inode)
 {
 	const struct kind k = { get_int(fd, SO_DOMAIN), get_int(fd, SO_TYPE), get_int(fd, SO_PROTOCOL) };
 	int r;
@@ -163,10 +161,10 @@ int dump_socket_unused(struct record_description *d, int fd, uint64_t inode)
 	if (k.domain < 0 || k.type < 0 || k.protocol < 0 || !is_unused(fd, &k, inode) ||
 	    dump_socket_has_filter(fd))
 		return 0;
-	d->kind = STUB_FD_SOCKET;
-	d->a = (uint64_t)k.domain;
-	d->b = (uint64_t)k.type;
-	d->c = (uint64_t)k.protocol;
+	d->kind = MODEL_FD_SOCKET;
+	d->socket.domain = (uint32_t)k.domain;
+	d->socket.type = (uint32_t)k.type;
+	d->socket.protocol = (uint32_t)k.protocol;
 	r = add_options(d, fd, &k);
 	return r < 0 ? r : 1;
 }

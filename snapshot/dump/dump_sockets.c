@@ -10,7 +10,6 @@
 #include <sys/socket.h>
 
 #include "engine/base/fd.h"
-#include "engine/stub/image.h"
 #include "snapshot/dump/unix_diag.h"
 
 #define OPTION_MAX 64 /* bytes of the longest value */
@@ -108,7 +107,7 @@ static int has_options(int fd)
 }
 
 /* what waits to be read, left where it is. Return: 0, -ENOMEM, or -EOPNOTSUPP with *ret_refusal set */
-static int peek(struct record_description *d, int fd, const char **ret_refusal)
+static int peek(struct model_description *d, int fd, const char **ret_refusal)
 {
 	int peek_off = 0, waiting = 0;
 	bool in_flight = false;
@@ -168,7 +167,7 @@ static int check_kind(int fd, const char **ret_refusal)
 	return 0;
 }
 
-int dump_socket(struct record_description *d, int fd, uint64_t inode, const char **ret_refusal)
+int dump_socket(struct model_description *d, int fd, uint64_t inode, const char **ret_refusal)
 {
 	struct unix_diag diag;
 	int r = dump_socket_unused(d, fd, inode);
@@ -195,30 +194,30 @@ int dump_socket(struct record_description *d, int fd, uint64_t inode, const char
 		return refuse(ret_refusal, "a unix socket that is not connected");
 	if (!diag.peer)
 		return refuse(ret_refusal, "a unix socket whose other end is closed");
-	d->kind = STUB_FD_SOCKETPAIR;
-	d->a = SOCK_STREAM;
-	d->b = diag.shutdown;
-	d->id = inode;
-	d->peer_id = diag.peer;
+	d->kind = MODEL_FD_SOCKETPAIR;
+	d->pair.type = SOCK_STREAM;
+	d->pair.shutdown = diag.shutdown;
+	d->pair.inode = inode;
+	d->pair.peer_inode = diag.peer;
 	return peek(d, fd, ret_refusal);
 }
 
-int dump_socket_pairs(struct record *rec, const char **ret_refusal)
+int dump_socket_pairs(struct model *m, const char **ret_refusal)
 {
-	for (size_t i = 0; i < rec->ndescriptions; i++) {
-		struct record_description *d = &rec->descriptions[i];
+	for (size_t i = 0; i < m->ndescriptions; i++) {
+		struct model_description *d = &m->descriptions[i];
 
-		for (size_t j = 0; d->kind == STUB_FD_SOCKETPAIR && d->peer < 0 && j < rec->ndescriptions;
+		for (size_t j = 0; d->kind == MODEL_FD_SOCKETPAIR && d->peer < 0 && j < m->ndescriptions;
 		     j++) {
-			struct record_description *e = &rec->descriptions[j];
+			struct model_description *e = &m->descriptions[j];
 
-			if (j == i || e->kind != STUB_FD_SOCKETPAIR || e->id != d->peer_id ||
-			    e->peer_id != d->id)
+			if (j == i || e->kind != MODEL_FD_SOCKETPAIR || e->pair.inode != d->pair.peer_inode ||
+			    e->pair.peer_inode != d->pair.inode)
 				continue;
 			d->peer = (int)j;
 			e->peer = (int)i;
 		}
-		if (d->kind == STUB_FD_SOCKETPAIR && d->peer < 0)
+		if (d->kind == MODEL_FD_SOCKETPAIR && d->peer < 0)
 			return refuse(ret_refusal, "a unix socket connected to somebody outside");
 	}
 	return 0;

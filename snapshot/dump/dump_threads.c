@@ -102,7 +102,7 @@ static uint64_t time_left(const struct frozen_process *frozen, const struct froz
 	return total > spent ? total - spent : 0;
 }
 
-static void fix_call(const struct frozen_process *frozen, struct record_thread *th,
+static void fix_call(const struct frozen_process *frozen, struct model_thread *th,
 		     const struct frozen_thread *t)
 {
 	enum arch_restart how = arch_fix_restart(&th->regs);
@@ -121,14 +121,14 @@ static void fix_call(const struct frozen_process *frozen, struct record_thread *
 	arg = timed_argument(t, &th->timeout_ms);
 	if (arg < 0)
 		return; /* no limit, or an absolute one: the call as it was */
-	/* plan.c puts four words there: the page must be among those that are stored */
+	/* clones have four words there (plan_tables.c): the page must be among those that are stored */
 	if (frozen_read(frozen, arch_retime_slot(&th->regs), words, sizeof(words)) == 0)
 		frozen_write(frozen, arch_retime_slot(&th->regs), words, sizeof(words));
 	th->timeout_arg = arg;
 	th->timeout_ns = time_left(frozen, t, arg, th->timeout_ms);
 }
 
-static int dump_comm(pid_t pid, struct record_thread *th)
+static int dump_comm(pid_t pid, struct model_thread *th)
 {
 	_cleanup_free_ char *text = NULL;
 	char path[64];
@@ -149,7 +149,7 @@ static int dump_comm(pid_t pid, struct record_thread *th)
  * glibc's set_tid_address points at the id in the thread descriptor; musl's (since 1.2) at
  * a lock, the id being one of the first words of the structure that the thread pointer names.
  */
-static void find_tid(const struct frozen_process *frozen, struct record_thread *th)
+static void find_tid(const struct frozen_process *frozen, struct model_thread *th)
 {
 	uint32_t words[64], value = 0;
 	size_t len = sizeof(words), page = (size_t)sysconf(_SC_PAGESIZE);
@@ -176,7 +176,7 @@ static void find_tid(const struct frozen_process *frozen, struct record_thread *
 	}
 }
 
-static int dump_by_calls(struct frozen_process *frozen, struct frozen_thread *t, struct record_thread *th,
+static int dump_by_calls(struct frozen_process *frozen, struct frozen_thread *t, struct model_thread *th,
 			 struct error *err)
 {
 	arch_regs regs;
@@ -209,7 +209,7 @@ static int dump_by_calls(struct frozen_process *frozen, struct frozen_thread *t,
 	return 0;
 }
 
-static void dump_rseq(struct record_thread *th)
+static void dump_rseq(struct model_thread *th)
 {
 	struct {
 		uint64_t addr;
@@ -223,7 +223,7 @@ static void dump_rseq(struct record_thread *th)
 	th->rseq_sig = conf.sig;
 }
 
-static void dump_sched(struct record_thread *th)
+static void dump_sched(struct model_thread *th)
 {
 	struct sched_param param = { 0 };
 
@@ -234,8 +234,8 @@ static void dump_sched(struct record_thread *th)
 	syscall(SYS_sched_getaffinity, th->tid, sizeof(th->affinity), th->affinity);
 }
 
-static int dump_thread(struct frozen_process *frozen, const struct dump_options *o, struct record_process *p,
-		       struct frozen_thread *t, struct record_thread *th, struct error *err)
+static int dump_thread(struct frozen_process *frozen, const struct dump_options *o, struct model_process *p,
+		       struct frozen_thread *t, struct model_thread *th, struct error *err)
 {
 	struct {
 		void *head;
@@ -258,7 +258,7 @@ static int dump_thread(struct frozen_process *frozen, const struct dump_options 
 		arch_make_again(&th->regs);
 		arch_wrap_call(&th->regs, o->wrapper);
 	} else if (t->tid == o->ready) {
-		th->resume = o->resume;
+		th->resume = (enum model_resume)o->resume;
 	} else {
 		fix_call(frozen, th, t);
 	}
@@ -276,7 +276,7 @@ static int dump_thread(struct frozen_process *frozen, const struct dump_options 
 	return r < 0 ? error_errno(err, r, "reading the name of thread %d", t->tid) : 0;
 }
 
-int dump_threads(struct frozen_process *frozen, const struct dump_options *o, struct record_process *p,
+int dump_threads(struct frozen_process *frozen, const struct dump_options *o, struct model_process *p,
 		 struct error *err)
 {
 	p->threads = calloc(frozen->n, sizeof(*p->threads));

@@ -288,7 +288,8 @@ struct model_process {
  * back that was being raised, gives the interpreter's lock back, and the thread goes on as the frame has it
  */
 struct model_leave {
-	uint64_t slot; /* where that function's return address lies, on the stack; 0: it was not called away */
+	uint64_t
+		slot; /* where that function's return address lies, on the stack; 0: it was not called away */
 	uint64_t restore; /* void restore(void *, void *, void *): the exception that was being raised */
 	uint64_t exception; /* where its three arguments lie */
 	uint64_t release; /* void release(int gil_state) */
@@ -357,7 +358,7 @@ struct model_entry {
 	bool context_late; /* the program has not asked yet: it will write to the descriptor first */
 	char **argv_prefix; /* what a clone's argv begins with */
 	uint32_t argv_prefix_n, argv_drop; /* argv_drop: how many of the caller's that replaces */
-	char *start_cwd; /* where the program was started; NULL or equal to its own: not set */
+	const char *start_cwd; /* where the program was started; NULL or equal to its own: not set */
 	uint32_t start_umask;
 	bool has_start_rlimits; /* false: none is set */
 	uint64_t start_rlimits[MODEL_RLIMITS][2];

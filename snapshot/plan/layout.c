@@ -7,6 +7,7 @@
 #include <string.h>
 #include <sys/mman.h>
 
+#include "engine/base/array.h"
 #include "engine/base/fd.h"
 #include "engine/proc.h"
 
@@ -64,7 +65,7 @@ static int advise(struct layout *l, uint64_t start, uint64_t end, int advice, bo
 	return 0;
 }
 
-static uint32_t lock_flags(const struct record_vma *v)
+static uint32_t lock_flags(const struct model_vma *v)
 {
 	return (v->vmflags & VMF_LOCKED ? STUB_MAP_MLOCK : 0) |
 	       (v->vmflags & VMF_SEALED ? STUB_MAP_MSEAL : 0);
@@ -79,7 +80,7 @@ static bool joins(const struct layout *l, uint32_t a, uint32_t b)
 	return a == b || (l->join_text && (a & b) == PROT_READ && (a | b) == (PROT_READ | PROT_EXEC));
 }
 
-static int add_file(struct layout *l, const struct record_vma *v, uint64_t start, uint64_t end, int file)
+static int add_file(struct layout *l, const struct model_vma *v, uint64_t start, uint64_t end, int file)
 {
 	struct stub_map *last = l->out->nmaps ? &l->out->maps[l->out->nmaps - 1] : NULL, *m;
 	uint64_t off = v->offset + (start - v->start);
@@ -107,37 +108,53 @@ static int add_file(struct layout *l, const struct record_vma *v, uint64_t start
 	return 0;
 }
 
-static int add_stored(struct layout *l, const struct record_vma *v, uint64_t start, uint64_t end)
+/* where the next stored bytes go: behind what is there; what was laid out before has its place. Return: offset */
+static uint64_t place(struct layout *l, uint64_t placed, bool adjacent)
+{
+	if (placed != MODEL_NO_OFFSET)
+		return placed;
+	if (l->last_grows && !adjacent)
+		l->out->pages_size += GROWTH_GAP;
+	return l->out->pages_size;
+}
+
+static void note_placed(struct layout *l, const struct model_vma *v, uint64_t end)
+{
+	if (l->out->pages_size < end)
+		l->out->pages_size = end;
+	l->last_grows = v->object < 0;
+}
+
+/* @at: where its bytes lie, MODEL_NO_OFFSET: nowhere yet */
+static int add_stored(struct layout *l, const struct model_vma *v, uint64_t start, uint64_t end, uint64_t at)
 {
 	struct stub_map *last = l->out->nmaps ? &l->out->maps[l->out->nmaps - 1] : NULL, *m;
 	uint32_t flags = MAP_PRIVATE | (v->vmflags & VMF_NORESERVE ? MAP_NORESERVE : 0);
 	bool adjacent = last && last->file == STUB_FILE_PAGES && !(last->flags & STUB_MAP_COPY) &&
-			last->addr + last->len == start;
+			last->addr + last->len == start && last->prot == v->prot &&
+			last->mmap_flags == flags && last->flags == lock_flags(v);
+	uint64_t off = place(l, at, adjacent);
 
-	if (adjacent && last->prot == v->prot && last->mmap_flags == flags && last->flags == lock_flags(v)) {
+	if (adjacent && last->off + last->len == off) {
 		last->len += end - start;
-		l->out->pages_size += end - start;
-		l->last_grows = v->object < 0;
+		note_placed(l, v, off + (end - start));
 		return 0;
 	}
-	if (l->last_grows)
-		l->out->pages_size += GROWTH_GAP;
 	m = new_map(l);
 	if (!m)
 		return -ENOMEM;
 	m->addr = start;
 	m->len = end - start;
-	m->off = l->out->pages_size;
+	m->off = off;
 	m->prot = v->prot;
 	m->mmap_flags = flags;
 	m->file = STUB_FILE_PAGES;
 	m->flags = lock_flags(v);
-	l->out->pages_size += m->len;
-	l->last_grows = v->object < 0;
+	note_placed(l, v, off + m->len);
 	return 0;
 }
 
-static int add_anonymous(struct layout *l, const struct record_vma *v, uint64_t start, uint64_t end)
+static int add_anonymous(struct layout *l, const struct model_vma *v, uint64_t start, uint64_t end)
 {
 	struct stub_map *last = l->out->nmaps ? &l->out->maps[l->out->nmaps - 1] : NULL, *m;
 	uint32_t flags = MAP_PRIVATE | MAP_ANONYMOUS | (v->vmflags & VMF_NORESERVE ? MAP_NORESERVE : 0);
@@ -163,7 +180,7 @@ static int add_anonymous(struct layout *l, const struct record_vma *v, uint64_t 
 }
 
 /* memory that cannot be a private mapping of the memfd: made fresh, then filled */
-static int add_copy(struct layout *l, const struct record_vma *v)
+static int add_copy(struct layout *l, const struct model_vma *v)
 {
 	struct stub_map *m = new_map(l);
 
@@ -185,15 +202,13 @@ static int add_copy(struct layout *l, const struct record_vma *v)
 		m->flags |= STUB_MAP_PROTECT;
 	m->copy_addr = v->runs[0].start;
 	m->copy_len = v->runs[v->nruns - 1].end - v->runs[0].start;
-	if (l->last_grows)
-		l->out->pages_size += GROWTH_GAP;
-	m->off = l->out->pages_size;
-	l->out->pages_size += m->copy_len;
+	m->off = place(l, v->runs[0].offset, false);
+	note_placed(l, v, m->off + m->copy_len);
 	l->last_grows = false;
 	return 0;
 }
 
-static int add_untouched(struct layout *l, const struct record_vma *v, uint64_t start, uint64_t end, int file)
+static int add_untouched(struct layout *l, const struct model_vma *v, uint64_t start, uint64_t end, int file)
 {
 	if (start >= end)
 		return 0;
@@ -201,16 +216,20 @@ static int add_untouched(struct layout *l, const struct record_vma *v, uint64_t 
 }
 
 /* a private mapping: stored pieces and untouched ones take turns */
-static int add_private(struct layout *l, const struct record_vma *v, int file)
+static int add_private(struct layout *l, const struct model_vma *v, int file)
 {
 	uint64_t gap = (v->object >= 0 ? PLAN_CLEAN_GAP : PLAN_HOLE_GAP) * l->page, at = v->start;
 	size_t i = 0;
 
 	while (i < v->nruns) {
 		uint64_t start = v->runs[i].start, end;
+		uint64_t offset = v->runs[i].offset;
 		size_t j = i;
 		int r;
 
+		/* what was laid out before is taken as it is: only what a run says is in the page file */
+		if (offset != MODEL_NO_OFFSET)
+			gap = 0;
 		while (j + 1 < v->nruns && v->runs[j + 1].start - v->runs[j].end < gap)
 			j++;
 		end = v->runs[j].end;
@@ -220,7 +239,7 @@ static int add_private(struct layout *l, const struct record_vma *v, int file)
 			end = v->end;
 		r = add_untouched(l, v, at, start, file);
 		if (r == 0)
-			r = add_stored(l, v, start, end);
+			r = add_stored(l, v, start, end, offset);
 		if (r < 0)
 			return r;
 		at = end;
@@ -229,7 +248,7 @@ static int add_private(struct layout *l, const struct record_vma *v, int file)
 	return add_untouched(l, v, at, v->end, file);
 }
 
-static int add_advice(struct layout *l, const struct record_vma *v)
+static int add_advice(struct layout *l, const struct model_vma *v)
 {
 	static const struct {
 		uint32_t flag;
@@ -254,15 +273,14 @@ static int add_advice(struct layout *l, const struct record_vma *v)
 	return 0;
 }
 
-int plan_layout(const struct record *rec, const struct record_process *p, const int *file_index,
-		uint64_t page, bool join_text, struct plan_layout *ret)
+int plan_layout(const struct model_space *space, const int *file_index, uint64_t page, bool join_text,
+		struct plan_layout *ret)
 {
 	struct plan_layout out = { 0 };
 	struct layout l = { .out = &out, .page = page, .join_text = join_text };
 
-	(void)rec;
-	for (size_t i = 0; i < p->nvmas; i++) {
-		const struct record_vma *v = &p->vmas[i];
+	for (size_t i = 0; i < space->nvmas; i++) {
+		const struct model_vma *v = &space->vmas[i];
 		int file = v->object >= 0 ? file_index[v->object] : STUB_FILE_NONE, r;
 
 		for (size_t j = 0; j < v->nruns; j++)
@@ -293,4 +311,42 @@ void plan_layout_done(struct plan_layout *l)
 	free(l->maps);
 	free(l->advices);
 	memset(l, 0, sizeof(*l));
+}
+
+/* the pieces of a mapping that lie in the page file, with their places, become its runs */
+static int note_runs(struct model_vma *v, const struct plan_layout *l)
+{
+	struct model_run *runs = NULL, *run;
+	size_t n = 0;
+
+	for (size_t i = 0; i < l->nmaps; i++) {
+		const struct stub_map *map = &l->maps[i];
+		bool copy = map->flags & STUB_MAP_COPY;
+		uint64_t start = copy ? map->copy_addr : map->addr, len = copy ? map->copy_len : map->len;
+		uint64_t from = start > v->start ? start : v->start;
+		uint64_t to = start + len < v->end ? start + len : v->end;
+
+		if ((map->file != STUB_FILE_PAGES && !copy) || from >= to)
+			continue;
+		run = array_append(&runs, &n, sizeof(*run));
+		if (!run) {
+			free(runs);
+			return -ENOMEM;
+		}
+		*run = (struct model_run){ from, to, map->off + (from - start) };
+	}
+	free(v->runs);
+	v->runs = runs;
+	v->nruns = n;
+	return 0;
+}
+
+int plan_note_runs(struct model_space *space, const struct plan_layout *l)
+{
+	int r = 0;
+
+	for (size_t i = 0; i < space->nvmas && r == 0; i++)
+		if (space->vmas[i].nruns)
+			r = note_runs(&space->vmas[i], l);
+	return r;
 }

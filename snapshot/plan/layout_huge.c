@@ -10,7 +10,7 @@
 #define DENSE(n) ((n) / 4 * 3) /* less would be paid with too much memory */
 
 struct carve {
-	const struct record_process *p;
+	const struct model_space *p;
 	const struct plan_layout *from;
 	uint64_t huge, bytes; /* bytes: of the huge pages' file, so far */
 	int file;
@@ -26,12 +26,12 @@ static uint64_t overlap(uint64_t a, uint64_t aend, uint64_t b, uint64_t bend)
 }
 
 /* bytes of [start, end) that differ from zero; a file's are all stored */
-static uint64_t stored(const struct record_process *p, uint64_t start, uint64_t end)
+static uint64_t stored(const struct model_space *p, uint64_t start, uint64_t end)
 {
 	uint64_t n = 0;
 
 	for (size_t i = 0; i < p->nvmas && p->vmas[i].start < end; i++) {
-		const struct record_vma *v = &p->vmas[i];
+		const struct model_vma *v = &p->vmas[i];
 
 		if (v->end <= start)
 			continue;
@@ -101,7 +101,7 @@ static void carve_map(struct carve *c, const struct stub_map *m)
 	emit(c, m, at, end - at, false);
 }
 
-int plan_layout_huge(const struct record_process *p, uint64_t huge, int file, struct plan_layout *l,
+int plan_layout_huge(const struct model_space *p, uint64_t huge, int file, struct plan_layout *l,
 		     uint64_t *ret_bytes)
 {
 	struct carve c = { .p = p, .from = l, .huge = huge, .file = file };

@@ -4,20 +4,15 @@
 
 #include <errno.h>
 #include <fcntl.h>
-#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
 #include <sys/mman.h>
-#include <sys/socket.h>
 #include <sys/stat.h>
-#include <sys/syscall.h>
 #include <sys/sysmacros.h>
-#include <sys/uio.h>
 
 #include "engine/base/fd.h"
 #include "engine/stub/launch.h"
-#include "engine/trace.h"
 
 #ifndef MFD_EXEC
 #define MFD_EXEC 0x0010u
@@ -101,20 +96,28 @@ int plan_seal(int fd, struct error *err)
 	return fcntl(fd, F_ADD_SEALS, SEALS) < 0 ? error_errno(err, errno, "sealing a memfd") : 0;
 }
 
-static int find_base(const struct record_process *p, uint64_t *ret, struct error *err)
+static bool leaves_free(const struct model_space *s, uint64_t start, uint64_t end)
+{
+	for (size_t i = 0; i < s->nvmas; i++)
+		if (s->vmas[i].end > start && s->vmas[i].start < end)
+			return false;
+	return true;
+}
+
+static int find_base(const struct model *m, uint64_t *ret, struct error *err)
 {
 	for (uint64_t base = STUB_AREA_START; base < STUB_AREA_END; base += 1ull << 32) {
 		bool free_here = true;
 
-		for (size_t i = 0; i < p->nvmas && free_here; i++)
-			free_here = p->vmas[i].end <= base || p->vmas[i].start >= base + STUB_AREA_SIZE;
+		for (size_t i = 0; i < m->nspaces && free_here; i++)
+			free_here = leaves_free(&m->spaces[i], base, base + STUB_AREA_SIZE);
 		if (free_here) {
 			*ret = base;
 			return 0;
 		}
 	}
 	return error_set(err, EOPNOTSUPP, "process %d leaves no room for the stub in its address space",
-			 p->pid);
+			 m->processes[0].pid);
 }
 
 static int write_control(struct image *im, uint64_t text_size, int *ret, struct error *err)
@@ -159,13 +162,13 @@ static int put_identities(struct image *im, const struct plan *plan, struct erro
 }
 
 /* head and processes lie side by side: a clone writes to its own entry, so to one page */
-static int put_head(struct image *im, const struct record *rec, const struct plan *plan, uint64_t page)
+static int put_head(struct image *im, const struct model *m, const struct plan *plan, uint64_t page)
 {
 	struct stub_data *d;
 	uint64_t processes;
 
 	image_reserve(im, sizeof(*d), 64);
-	processes = image_reserve(im, rec->nprocesses * sizeof(struct stub_process), 64);
+	processes = image_reserve(im, m->nprocesses * sizeof(struct stub_process), 64);
 	if (im->failed)
 		return -ENOMEM;
 	d = image_head(im);
@@ -179,64 +182,69 @@ static int put_head(struct image *im, const struct record *rec, const struct pla
 	d->task_size = TASK_SIZE;
 	d->staging = plan->stub_base + STAGING_OFFSET + (1 << 20);
 	d->processes = processes;
-	d->nprocesses = (uint32_t)rec->nprocesses;
+	d->nprocesses = (uint32_t)m->nprocesses;
 	d->nfiles = (uint32_t)plan->nfiles;
 	return 0;
 }
 
-/* the tables of im->process; @l: its memory */
-static int put_own_tables(struct image *im, const struct record *rec, const struct plan_options *o,
-			  const struct plan_layout *l, const struct plan *plan, struct error *err)
+/* what is to be written into the process's memory, and its threads */
+static int put_own_threads(struct image *im, const struct model *m, const struct model_process *p,
+			   const struct plan *plan, struct error *err)
 {
-	const struct record_process *p = &rec->processes[im->process];
-	const uint64_t *table = (const uint64_t *)(blob_stub + 64);
+	const struct model_leave *leave = im->process == 0 && m->entry.leave.slot ? &m->entry.leave : NULL;
 	struct patches patches = { 0 };
+	int r = 0;
+
+	if (leave)
+		r = put_leave(im, &patches, leave, plan->stub_base + stub_entry(STUB_ENTRY_RESUME_LEAVE),
+			      err);
+	if (r == 0)
+		r = put_threads(im, &patches, m, p, plan->stub_base + plan->text_size,
+				plan->stub_base + stub_entry(STUB_ENTRY_RESUME_TIMED), err);
+	if (r == 0 && !im->failed)
+		put_patches(im, &patches);
+	free(patches.v);
+	return r;
+}
+
+/* the tables of im->process; @l: its memory */
+static int put_own_tables(struct image *im, const struct model *m, const struct plan_layout *l,
+			  const struct plan *plan, struct error *err)
+{
+	const struct model_process *p = &m->processes[im->process];
 	int r;
 
-	image_process(im)->exe_file = p->exe_object;
 	image_process(im)->nmaps = (uint32_t)l->nmaps;
 	image_process(im)->nadvices = (uint32_t)l->nadvices;
-	put_process(im, p, o);
-	put_exe(im, rec, p);
+	put_process(im, m, p);
+	put_space(im, m, &m->spaces[p->space]);
 	image_set_process(im, offsetof(struct stub_process, maps),
 			  image_put(im, l->maps, l->nmaps * sizeof(*l->maps), 64));
 	image_set_process(im, offsetof(struct stub_process, advices),
 			  image_put(im, l->advices, l->nadvices * sizeof(*l->advices), 8));
-	put_signals(im, p, o);
-	if (put_fds(im, rec, p) < 0)
-		im->failed = true;
 	if (im->failed)
 		return -ENOMEM;
-	r = o->leave.slot ? put_leave(im, &patches, &o->leave, plan->stub_base + table[8], err) : 0;
-	if (r == 0)
-		r = put_threads(im, &patches, p, plan->stub_base + plan->text_size,
-				plan->stub_base + table[2], o, err);
-	if (r == 0 && !im->failed)
-		put_patches(im, &patches);
-	free(patches.v);
-	if (r == 0 && !im->failed)
-		r = put_generations(im, p, err);
-	if (r == 0 && !im->failed)
-		r = put_pids(im, p);
-	if (r == 0 && !im->failed)
-		r = put_owners(im, p, err);
-	if (r == 0 && !im->failed)
-		r = put_exit(im, p, o, plan->stub_base, err);
+	put_signals(im, m, p);
+	if (im->failed || put_fds(im, m, p) < 0)
+		return -ENOMEM;
+	r = put_own_threads(im, m, p, plan, err);
+	if (r == 0 && !im->failed && im->process == 0)
+		r = put_exit(im, &m->entry, plan->stub_base, err);
 	return r;
 }
 
-static int put_tables(struct image *im, const struct record *rec, const struct plan_options *o,
-		      const struct plan_layout *l, const struct plan *plan, struct error *err)
+static int put_tables(struct image *im, const struct model *m, const struct plan_layout *l,
+		      const struct plan *plan, struct error *err)
 {
 	int r = 0;
 
-	put_descriptions(im, rec);
-	put_outputs(im, o);
+	put_descriptions(im, m);
+	put_outputs(im, &m->entry);
 	/* one by now: plan_build() */
-	for (; im->process < rec->nprocesses && r == 0 && !im->failed; im->process++)
-		r = put_own_tables(im, rec, o, l, plan, err);
+	for (; im->process < m->nprocesses && r == 0 && !im->failed; im->process++)
+		r = put_own_tables(im, m, l, plan, err);
 	im->process = 0;
-	return r;
+	return im->failed || r == -ENOMEM ? error_set(err, ENOMEM, "no memory for the template's tables") : r;
 }
 
 /* what lies at the end: a hole for the list of hot pages until it is needed, and the launch area */
@@ -263,123 +271,124 @@ static int put_areas(struct image *im, struct plan *plan, uint64_t page, struct 
 	return 0;
 }
 
-static int put_context_buffer(struct image *im, const struct record_process *p, struct plan *plan,
-			      struct error *err)
+static int build_control(const struct model *m, const struct plan_layout *l, struct plan *plan,
+			 struct error *err)
 {
-	struct stub_process *q = image_process(im);
-	uint64_t args[6];
-	long nr;
-	int r;
-
-	arch_syscall_args(&p->threads[q->ready_thread].regs, &nr, args);
-	r = plan_context_buffer(p->pid, nr, args, &q->context_buf, &q->context_max);
-	if (r < 0)
-		return error_errno(err, r, "the read at the readiness point");
-	plan->context_max = q->context_max;
-	return 0;
-}
-
-static int build_control(const struct record *rec, const struct plan_options *o, const struct plan_layout *l,
-			 struct plan *plan, struct error *err)
-{
-	const struct record_process *p = &rec->processes[0];
 	uint64_t page = (uint64_t)sysconf(_SC_PAGESIZE);
 	struct image im = { 0 };
 	int r;
 
 	plan->text_size = ((uint64_t)(blob_stub_end - blob_stub) + page - 1) & ~(page - 1);
-	r = find_base(p, &plan->stub_base, err);
+	plan->context_max = m->entry.context_raw ? m->entry.context_max : 0;
+	r = find_base(m, &plan->stub_base, err);
 	if (r < 0)
 		return r;
-	r = put_head(&im, rec, plan, page);
+	r = put_head(&im, m, plan, page);
 	if (r == 0)
 		r = put_identities(&im, plan, err);
 	if (r == 0)
-		r = put_tables(&im, rec, o, l, plan, err);
+		r = put_tables(&im, m, l, plan, err);
 	if (r == 0 && !im.failed)
 		r = put_areas(&im, plan, page, err);
 	if (im.failed)
 		r = error_set(err, ENOMEM, "no memory for the template's tables");
-	if (r == 0 && o->context_raw)
-		r = put_context_buffer(&im, p, plan, err);
 	if (r == 0)
 		r = write_control(&im, plan->text_size, &plan->control, err);
 	free(im.v);
 	return r;
 }
 
-int plan_context_buffer(pid_t pid, long nr, const uint64_t args[6], uint64_t *ret_addr, uint64_t *ret_size)
+/* @ret_index: for each object the index that its maps get: 1 is the first file */
+static int list_files(const struct model *m, const struct model_files *files, struct plan *plan,
+		      int **ret_index, struct error *err)
 {
-	struct iovec iov;
-	struct msghdr msg;
-	uint64_t at = args[1];
-	int r = 0;
+	int *index = calloc(m->nobjects + 1, sizeof(*index));
 
-	switch (nr) {
-	case SYS_read:
-	case SYS_recvfrom:
-		*ret_addr = args[1];
-		*ret_size = args[2];
-		return 0;
-	case SYS_recvmsg:
-		r = trace_read(pid, args[1], &msg, sizeof(msg));
-		at = (uint64_t)msg.msg_iov;
-		break;
-	case SYS_readv:
-		break;
-	default:
-		return -EOPNOTSUPP;
+	plan->files = calloc(m->nobjects + 2, sizeof(*plan->files));
+	if (!index || !plan->files) {
+		free(index);
+		return error_set(err, ENOMEM, "no memory for the template's files");
 	}
-	if (r == 0)
-		r = trace_read(pid, at, &iov, sizeof(iov));
-	if (r == 0) {
-		*ret_addr = (uint64_t)iov.iov_base;
-		*ret_size = iov.iov_len;
+	for (size_t i = 0; i < m->nobjects; i++) {
+		plan->files[plan->nfiles++] = files->fds[i];
+		index[i] = (int)plan->nfiles;
 	}
+	*ret_index = index;
+	return 0;
+}
+
+/* the page file: a new memfd to copy to, or the one that has the pages */
+static int take_pages(const struct page_source *source, struct plan *plan, struct error *err)
+{
+	if (source->read)
+		plan->pages = plan_memfd("warm", err);
+	else
+		plan->pages = fcntl(source->file, F_DUPFD_CLOEXEC, 3);
+	if (plan->pages < 0 && !source->read)
+		return error_errno(err, errno, "another descriptor of the page file");
+	return plan->pages < 0 ? plan->pages : 0;
+}
+
+static int lay_out(struct model *m, const struct page_source *source, const int *index,
+		   const struct plan_options *o, struct plan_layout *layout, struct plan *plan,
+		   struct plan_layout *ret_pages, struct error *err)
+{
+	int r = plan_layout(&m->spaces[0], index, (uint64_t)sysconf(_SC_PAGESIZE), o->join_text, layout);
+
+	if (r < 0)
+		return error_errno(err, r, "planning the mappings");
+	*ret_pages = *layout;
+	ret_pages->maps = calloc(layout->nmaps + 1, sizeof(*layout->maps));
+	if (!ret_pages->maps)
+		return error_set(err, ENOMEM, "no memory for the layout");
+	memcpy(ret_pages->maps, layout->maps, layout->nmaps * sizeof(*layout->maps));
+	if (o->hugetlb && source->read)
+		r = plan_huge(m, 0, source, (int)plan->nfiles + 1, layout, plan, err);
+	if (plan->huge >= 0)
+		plan->files[plan->nfiles++] = plan->huge;
 	return r;
 }
 
-int plan_build(const struct record *rec, const struct plan_options *o, struct plan *ret, struct error *err)
+static int copy_pages(struct model *m, const struct page_source *source, struct plan_layout *layout,
+		      const struct plan_layout *pages, struct plan *plan, struct error *err)
 {
-	const struct record_process *p = &rec->processes[0];
+	int r;
+
+	if (!source->read)
+		return 0;
+	r = plan_pages(m, 0, source, layout, plan->pages, &layout->stored, err);
+	if (r == 0 && plan_note_runs(&m->spaces[0], pages) < 0)
+		r = error_set(err, ENOMEM, "no memory for the places of pages");
+	return r;
+}
+
+int plan_build(struct model *m, const struct model_files *files, const struct page_source *source,
+	       const struct plan_options *o, struct plan *ret, struct error *err)
+{
 	struct plan plan = { .control = -EBADF, .pages = -EBADF, .huge = -EBADF };
-	_cleanup_free_ int *index = calloc(rec->nobjects + 1, sizeof(*index));
-	struct plan_layout layout = { 0 };
+	struct plan_layout layout = { 0 }, pages = { 0 };
+	_cleanup_free_ int *index = NULL;
 	int r;
 
 	/* the tables are made for more, but what would make the others is not there: none may be left out in silence */
-	if (rec->nprocesses != 1)
+	if (m->nprocesses != 1)
 		return error_set(err, EOPNOTSUPP,
 				 "it is a tree of %zu processes, and a template can have one process only",
-				 rec->nprocesses);
-	plan.files = calloc(rec->nobjects + 2, sizeof(*plan.files));
-	if (!index || !plan.files) {
-		free(plan.files);
-		return error_set(err, ENOMEM, "no memory");
-	}
-	for (size_t i = 0; i < rec->nobjects; i++) {
-		plan.files[plan.nfiles++] = rec->objects[i].fd;
-		index[i] = (int)plan.nfiles;
-	}
-	r = plan_layout(rec, p, index, (uint64_t)sysconf(_SC_PAGESIZE), o->join_text, &layout);
-	if (r < 0)
-		error_errno(err, r, "planning the mappings");
-	if (r == 0 && o->hugetlb)
-		r = plan_huge(p, (int)plan.nfiles + 1, &layout, &plan, err);
-	if (plan.huge >= 0)
-		plan.files[plan.nfiles++] = plan.huge;
-	if (r == 0) {
-		plan.pages = plan_memfd("warm", err);
-		r = plan.pages < 0 ? plan.pages : 0;
-	}
+				 m->nprocesses);
+	r = list_files(m, files, &plan, &index, err);
 	if (r == 0)
-		r = build_control(rec, o, &layout, &plan, err);
+		r = lay_out(m, source, index, o, &layout, &plan, &pages, err);
 	if (r == 0)
-		r = plan_pages(p, &layout, plan.pages, &layout.stored, err);
+		r = take_pages(source, &plan, err);
+	if (r == 0)
+		r = build_control(m, &layout, &plan, err);
+	if (r == 0)
+		r = copy_pages(m, source, &layout, &pages, &plan, err);
 	plan.nmaps = (uint32_t)layout.nmaps;
-	plan.nthreads = (uint32_t)p->nthreads;
+	plan.nthreads = (uint32_t)m->processes[0].nthreads;
 	plan.sealed_bytes = layout.stored + plan.huge_bytes + plan.text_size + plan.data_size;
 	plan_layout_done(&layout);
+	free(pages.maps);
 	if (r < 0) {
 		plan_done(&plan);
 		return r;
@@ -394,5 +403,7 @@ void plan_done(struct plan *plan)
 	plan->pages = fd_close(plan->pages);
 	plan->huge = fd_close(plan->huge);
 	free(plan->files);
+	free(plan->huge_pieces);
 	plan->files = NULL;
+	plan->huge_pieces = NULL;
 }

@@ -1,17 +1,19 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * plan.h - from a record to what a launcher needs: the pages memfd, the
+ * plan.h - from a model to what a launcher needs: the pages memfd, the
  * control memfd (engine/stub/image.h) and the list of files to be mapped.
  *
- * Two steps. plan_layout() is pure: it decides which mapping comes from
- * where, with as few mappings as faithfulness allows. plan_build() copies pages out of
- * the stopped process, writes the tables and seals both memfds.
+ * A plan is a function of a model, of pages and of options: it reads no process and writes into none, so that memory
+ * and disk have the same plan. plan_layout() decides which mapping comes from where, with as few mappings as faithfulness
+ * allows; plan_build() brings the pages to their places, writes the tables and seals both memfds. Pages come through a
+ * page_source: of live processes (snapshot/dump/live_pages.h) they are copied, of an image's page file they are mapped as they lie.
  */
 #ifndef WARM_SNAPSHOT_PLAN_PLAN_H
 #define WARM_SNAPSHOT_PLAN_PLAN_H
 
 #include "engine/base/error.h"
-#include "snapshot/model/record.h"
+#include "engine/stub/image.h"
+#include "snapshot/model/model.h"
 
 /* one mapping to be made: struct stub_map, and what it was */
 struct plan_layout {
@@ -24,12 +26,13 @@ struct plan_layout {
 };
 
 /**
- * plan_layout() - decide the mappings of a process
- * @file_index: for each memory object of the record the 1-based index that maps will carry
+ * plan_layout() - decide the mappings of an address space
+ * @file_index: for each memory object of the model the 1-based index that maps will carry
  * @page: page size in bytes
  * @join_text: read-only data joins the text beside it, and is executable then
  *
  * Rules:
+ *  - a run that has an offset was laid out before: it stays where it is, and nothing is added to it;
  *  - a written page of a private mapping comes from the pages memfd, an untouched one of a
  *    file from that file; fewer than PLAN_CLEAN_GAP untouched pages between two written ones are
  *    stored too, because two more mappings cost more than their copies;
@@ -42,9 +45,18 @@ struct plan_layout {
  *  - a stack that grows down, MADV_WIPEONFORK and MAP_DROPPABLE memory and shared anonymous memory
  *    cannot be private file mappings: the first and last are filled by copy, the others start empty.
  */
-int plan_layout(const struct record *rec, const struct record_process *p, const int *file_index,
-		uint64_t page, bool join_text, struct plan_layout *ret);
+int plan_layout(const struct model_space *space, const int *file_index, uint64_t page, bool join_text,
+		struct plan_layout *ret);
 void plan_layout_done(struct plan_layout *l);
+
+/**
+ * plan_note_runs() - write into a model where its pages lie
+ *
+ * The runs of each mapping become the pieces that are stored, with their offsets in the page file: all that is
+ * needed to plan the same model again with that file as its page_source. Without those of huge pages: before plan_layout_huge().
+ * Return: 0 or -ENOMEM
+ */
+int plan_note_runs(struct model_space *space, const struct plan_layout *l);
 
 /**
  * plan_layout_huge() - take out of a layout what can lie in hugetlb pages
@@ -60,71 +72,44 @@ void plan_layout_done(struct plan_layout *l);
  *
  * Return: 0 or -ENOMEM
  */
-int plan_layout_huge(const struct record_process *p, uint64_t huge, int file, struct plan_layout *l,
+int plan_layout_huge(const struct model_space *p, uint64_t huge, int file, struct plan_layout *l,
 		     uint64_t *ret_bytes);
 
 #define PLAN_CLEAN_GAP 16
 #define PLAN_HOLE_GAP  64
 
-/*
- * The main thread was called away from what it did, by a function of its own: when that returns, the stub puts an exception
- * back that was being raised, gives the interpreter's lock back, and the thread goes on as the frame has it
- */
-struct plan_leave {
-	uint64_t
-		slot; /* where that function's return address lies, on the stack; 0: it was not called away */
-	uint64_t restore; /* void restore(void *, void *, void *): the exception that was being raised */
-	uint64_t exception; /* where its three arguments lie */
-	uint64_t release; /* void release(int gil_state) */
-	uint32_t gil_state;
-	uint64_t frame; /* for rt_sigreturn(2) */
+/* where the bytes of a model's pages come from */
+struct page_source {
+	/*
+	 * Bytes of address space @space. NULL: they lie in @file at their runs' offsets
+	 * Return: 0 or a negative errno
+	 */
+	int (*read)(const struct page_source *s, size_t space, uint64_t addr, void *buf, size_t len);
+	int file; /* a page file, open for reading, not owned; -EBADF: none */
 };
 
+/** page_source_file() - of an image: nothing is read, the file itself is mapped by clones */
+static inline struct page_source page_source_file(int fd)
+{
+	return (struct page_source){ .file = fd };
+}
+
 struct plan_options {
-	struct plan_leave leave;
-	uint64_t environ_addr[4];
-	uint64_t libc_argv_addr, progname_full_addr, progname_short_addr;
-	const struct stub_exit *exit; /* NULL where there are no hooks */
-	const struct stub_hook *hooks; /* addr and kind are set, the rest is filled in by plan_build() */
-	size_t nhooks;
-	char *const *build_env; /* NULL: unknown */
-	uint32_t build_envc;
-	char *const *build_argv;
-	uint32_t build_argc;
-	const struct stub_random *randoms;
-	size_t nrandoms;
-	const struct stub_output *outputs; /* data is an offset into output_bytes */
-	size_t noutputs;
-	const char *output_bytes;
-	size_t output_size;
-	bool context_raw; /* raw context into the read's buffer */
-	int context_fd; /* else JSON at this descriptor, -1: none */
-	bool context_late; /* the program has not asked yet: it will write to the descriptor first */
-	char *const *argv_prefix; /* what an argv begins with */
-	uint32_t argv_prefix_n, argv_drop; /* argv_drop: how many of the caller's that replaces */
-	const char *start_cwd; /* where the program was started; NULL or equal to the record's: not set */
-	uint32_t start_umask;
-	const uint64_t (*start_rlimits)
-		[2]; /* what the program found: only what it changed is set in clones; NULL: nothing */
-	int start_nice, start_policy;
-	const uint64_t *start_affinity; /* 16 words; NULL: nothing is set */
-	const char *oom_score_adj; /* text to be written; NULL: the caller's stays */
-	uint32_t start_personality;
-	uint64_t start_timerslack_ns; /* 0: nothing is set */
-	uint64_t ignored_signals; /* dispositions that a launcher has anyway */
-	uint64_t own_signals; /* default or ignored by the program's own doing */
-	uint64_t blocked_signals; /* at the program's start */
-	bool tell_signals; /* the raw context has the caller's signals where they are others */
 	bool join_text; /* for plan_layout() */
-	bool hugetlb; /* read-only memory into hugetlb pages, as far as there are free ones */
+	bool hugetlb; /* read-only memory into hugetlb pages, as far as there are free ones; not with a page file */
 };
 
 struct plan {
-	int control, pages; /* sealed memfds, owned */
-	int *files; /* descriptors to be mapped, owned by the record; but for huge, which is the last one if it is there */
+	int control; /* sealed memfd, owned */
+	int pages; /* sealed memfd, or another descriptor of the page file; owned */
+	int *files; /* descriptors to be mapped, owned by the model's files; but for huge, which is the last one if it is there */
 	size_t nfiles;
 	int huge; /* sealed memfd of hugetlb pages, open for reading alone, owned; -EBADF: none */
 	uint64_t huge_bytes; /* of it; among sealed_bytes */
+	struct plan_piece { /* which bytes of huge would lie where in pages, which has holes there */
+		uint64_t offset, from, length;
+	} * huge_pieces; /* owned */
+	size_t nhuge_pieces;
 	char huge_note[160]; /* why there is none, where memory would be for it; "" */
 	uint64_t stub_base, text_size, data_size, args_base, context_max;
 	uint64_t sealed_bytes;
@@ -133,22 +118,19 @@ struct plan {
 
 /**
  * plan_build() - the memfds of a template
- * @rec: its processes[0] is stopped and alive; objects' descriptors are used and stay the record's
+ * @m: the tree; its first process is the root. When pages were copied, its runs have offsets afterwards (plan_note_runs())
+ * @files: descriptors of its objects, which stay the caller's
  * @ret: the caller frees it with plan_done()
+ *
+ * Return: 0, or a negative errno with *err set; -EOPNOTSUPP: what no clone could be made of
  */
-int plan_build(const struct record *rec, const struct plan_options *o, struct plan *ret, struct error *err);
+int plan_build(struct model *m, const struct model_files *files, const struct page_source *source,
+	       const struct plan_options *o, struct plan *ret, struct error *err);
 void plan_done(struct plan *plan);
 
 /** plan_memfd() - an executable memfd that can be sealed, close-on-exec. Return: a descriptor, or a negative errno */
 int plan_memfd(const char *name, struct error *err);
 /** plan_seal() - no writing, growing, shrinking, or other seals from here on. Return: 0 or a negative errno */
 int plan_seal(int fd, struct error *err);
-
-/**
- * plan_context_buffer() - where a read-like call that waits for the launch context will put it
- * @nr, @args: the call: read(2), readv(2), recvfrom(2) or recvmsg(2)
- * Return: 0; -EOPNOTSUPP for another call
- */
-int plan_context_buffer(pid_t pid, long nr, const uint64_t args[6], uint64_t *ret_addr, uint64_t *ret_size);
 
 #endif

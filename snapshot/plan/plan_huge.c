@@ -18,8 +18,8 @@
 #include <sys/mman.h>
 #include <sys/stat.h>
 
+#include "engine/base/array.h"
 #include "engine/base/fd.h"
-#include "engine/trace.h"
 
 #define COPY_SIZE (1u << 20)
 
@@ -32,11 +32,11 @@ __attribute__((format(printf, 2, 3))) static void note(struct plan *plan, const 
 	va_end(ap);
 }
 
-static int copy(const struct record_process *p, const struct stub_map *m, char *to)
+static int copy(const struct page_source *source, size_t space, const struct stub_map *m, char *to)
 {
 	for (uint64_t done = 0; done < m->len;) {
 		size_t n = m->len - done < COPY_SIZE ? m->len - done : COPY_SIZE;
-		int r = trace_read(p->pid, m->addr + done, to + done, n);
+		int r = source->read(source, space, m->addr + done, to + done, n);
 
 		if (r < 0)
 			return r;
@@ -45,13 +45,14 @@ static int copy(const struct record_process *p, const struct stub_map *m, char *
 	return 0;
 }
 
-static int fill(const struct record_process *p, const struct plan_layout *l, int file, char *at)
+static int fill(const struct page_source *source, size_t space, const struct plan_layout *l, int file,
+		char *at)
 {
 	int r = 0;
 
 	for (size_t i = 0; i < l->nmaps && r == 0; i++)
 		if (l->maps[i].file == file)
-			r = copy(p, &l->maps[i], at + l->maps[i].off);
+			r = copy(source, space, &l->maps[i], at + l->maps[i].off);
 	return r;
 }
 
@@ -66,8 +67,8 @@ static int reopen(int memfd)
 }
 
 /* Return: a descriptor of the sealed memfd; a negative errno and a note */
-static int make(const struct record_process *p, const struct plan_layout *l, int file, int memfd,
-		uint64_t bytes, struct plan *plan)
+static int make(const struct page_source *source, size_t space, const struct plan_layout *l, int file,
+		int memfd, uint64_t bytes, struct plan *plan)
 {
 	struct error err;
 	char *at = MAP_FAILED;
@@ -86,7 +87,7 @@ static int make(const struct record_process *p, const struct plan_layout *l, int
 		     (unsigned long long)(bytes >> 20));
 		return r;
 	}
-	r = fill(p, l, file, at);
+	r = fill(source, space, l, file, at);
 	/* no seal against writing while it is mapped */
 	munmap(at, bytes);
 	if (r == 0)
@@ -108,8 +109,34 @@ static int layout_copy(const struct plan_layout *l, struct plan_layout *ret)
 	return 0;
 }
 
-int plan_huge(const struct record_process *p, int file, struct plan_layout *l, struct plan *plan,
-	      struct error *err)
+/* where what lies in huge pages would lie in the page file: an image has it there */
+static int note_pieces(const struct plan_layout *pages, const struct plan_layout *huge, int file,
+		       struct plan *plan)
+{
+	for (size_t i = 0; i < huge->nmaps; i++) {
+		const struct stub_map *h = &huge->maps[i];
+
+		for (size_t j = 0; j < pages->nmaps && h->file == file; j++) {
+			const struct stub_map *m = &pages->maps[j];
+			struct plan_piece *piece;
+			uint64_t from = m->addr > h->addr ? m->addr : h->addr;
+			uint64_t to = m->addr + m->len < h->addr + h->len ? m->addr + m->len
+									  : h->addr + h->len;
+
+			if (m->file != STUB_FILE_PAGES || from >= to)
+				continue;
+			piece = array_append(&plan->huge_pieces, &plan->nhuge_pieces, sizeof(*piece));
+			if (!piece)
+				return -ENOMEM;
+			*piece = (struct plan_piece){ m->off + (from - m->addr), h->off + (from - h->addr),
+						      to - from };
+		}
+	}
+	return 0;
+}
+
+int plan_huge(const struct model *m, size_t space, const struct page_source *source, int file,
+	      struct plan_layout *l, struct plan *plan, struct error *err)
 {
 	_cleanup_close_ int memfd = memfd_create("warm-huge", MFD_CLOEXEC | MFD_ALLOW_SEALING | MFD_HUGETLB);
 	struct plan_layout huge;
@@ -123,11 +150,15 @@ int plan_huge(const struct record_process *p, int file, struct plan_layout *l, s
 	}
 	r = layout_copy(l, &huge);
 	if (r == 0)
-		r = plan_layout_huge(p, (uint64_t)st.st_blksize, file, &huge, &bytes);
+		r = plan_layout_huge(&m->spaces[space], (uint64_t)st.st_blksize, file, &huge, &bytes);
 	if (r < 0)
 		error_errno(err, r, "planning huge pages");
 	if (bytes)
-		plan->huge = make(p, &huge, file, memfd, bytes, plan);
+		plan->huge = make(source, space, &huge, file, memfd, bytes, plan);
+	if (plan->huge >= 0 && note_pieces(l, &huge, file, plan) < 0) {
+		plan->huge = fd_close(plan->huge);
+		r = -ENOMEM;
+	}
 	if (plan->huge >= 0) {
 		free(l->maps);
 		l->maps = huge.maps;

@@ -3,6 +3,7 @@
 #ifndef WARM_SNAPSHOT_PLAN_PLAN_INTERNAL_H
 #define WARM_SNAPSHOT_PLAN_PLAN_INTERNAL_H
 
+#include "engine/stub/image.h"
 #include "snapshot/plan/plan.h"
 
 /* a growing image of struct stub_data and its tables */
@@ -37,44 +38,61 @@ struct patches {
 /** put_patches() - the table of what was collected by put_threads() and put_leave() */
 void put_patches(struct image *im, const struct patches *list);
 
-void put_signals(struct image *im, const struct record_process *p, const struct plan_options *o);
-int put_threads(struct image *im, struct patches *patches, const struct record_process *p, uint64_t data_base,
-		uint64_t resume_timed, const struct plan_options *o, struct error *err);
+void put_signals(struct image *im, const struct model *m, const struct model_process *p);
+int put_threads(struct image *im, struct patches *patches, const struct model *m,
+		const struct model_process *p, uint64_t data_base, uint64_t resume_timed, struct error *err);
 /** put_leave() - the main thread's way back; @resume_leave: address of stub_resume_leave, for its stack */
-int put_leave(struct image *im, struct patches *patches, const struct plan_leave *l, uint64_t resume_leave,
+int put_leave(struct image *im, struct patches *patches, const struct model_leave *l, uint64_t resume_leave,
 	      struct error *err);
 /** put_descriptions() - the table of open file descriptions, which all processes share */
-void put_descriptions(struct image *im, const struct record *rec);
+void put_descriptions(struct image *im, const struct model *m);
 /** put_fds() - the process's table of descriptors, and what its epolls watch. Return: 0 or -ENOMEM */
-int put_fds(struct image *im, const struct record *rec, const struct record_process *p);
+int put_fds(struct image *im, const struct model *m, const struct model_process *p);
 /** put_exit() - hooks, and what those of exit functions need */
-int put_exit(struct image *im, const struct record_process *p, const struct plan_options *o,
-	     uint64_t stub_base, struct error *err);
-void put_process(struct image *im, const struct record_process *p, const struct plan_options *o);
-void put_exe(struct image *im, const struct record *rec, const struct record_process *p);
-/** put_pids() - the table of addresses that get the clone's own process id. Return: 0 or -ENOMEM */
-int put_pids(struct image *im, const struct record_process *p);
-int put_generations(struct image *im, const struct record_process *p, struct error *err);
-int put_owners(struct image *im, const struct record_process *p, struct error *err);
-void put_outputs(struct image *im, const struct plan_options *o);
+int put_exit(struct image *im, const struct model_entry *e, uint64_t stub_base, struct error *err);
+void put_process(struct image *im, const struct model *m, const struct model_process *p);
+/** put_space() - what the memory of a process is beside its mappings, and what is to be written there */
+void put_space(struct image *im, const struct model *m, const struct model_space *s);
+void put_outputs(struct image *im, const struct model_entry *e);
 
 /**
  * plan_pages() - copy what is stored into the pages memfd, and seal it
+ * @space: index
  * @ret_bytes: memory that it takes
  */
-int plan_pages(const struct record_process *p, const struct plan_layout *l, int memfd, uint64_t *ret_bytes,
-	       struct error *err);
+int plan_pages(const struct model *m, size_t space, const struct page_source *source,
+	       const struct plan_layout *l, int memfd, uint64_t *ret_bytes, struct error *err);
 
 /**
  * plan_huge() - a sealed memfd of hugetlb pages, and the layout that uses it
  * @file: index for plan_layout_huge()
- * @plan: huge, huge_bytes and huge_note are set. Without free huge pages huge stays -EBADF, and that is no error
+ * @plan: huge, huge_bytes, huge_pieces and huge_note are set. Without free huge pages huge stays -EBADF, and that is no error
  * Return: 0 or -ENOMEM
  */
-int plan_huge(const struct record_process *p, int file, struct plan_layout *l, struct plan *plan,
-	      struct error *err);
+int plan_huge(const struct model *m, size_t space, const struct page_source *source, int file,
+	      struct plan_layout *l, struct plan *plan, struct error *err);
 
 /* the stub's text: warmd carries it */
 extern const char blob_stub[], blob_stub_end[];
+
+/* addresses that the stub tells of itself, at STUB_ENTRIES_AT of its text: engine/stub/x86_64/entry.S */
+enum stub_entry {
+	STUB_ENTRY_HOOK_RETURN,
+	STUB_ENTRY_HOOK_EXIT,
+	STUB_ENTRY_RESUME_TIMED,
+	STUB_ENTRY_HOOK_FINAL,
+	STUB_ENTRY_HOOK_MADVISE,
+	STUB_ENTRY_HOOK_MREMAP,
+	STUB_ENTRY_HOOK_READLINK,
+	STUB_ENTRY_HOOK_READLINKAT,
+	STUB_ENTRY_RESUME_LEAVE,
+};
+#define STUB_ENTRIES_AT 64
+
+/** stub_entry() - offset of an entry in the stub's text */
+static inline uint64_t stub_entry(enum stub_entry entry)
+{
+	return ((const uint64_t *)(blob_stub + STUB_ENTRIES_AT))[entry];
+}
 
 #endif

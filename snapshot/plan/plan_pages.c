@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * plan_pages.c - the pages memfd: from the stopped process to where the layout wants them.
+ * plan_pages.c - the pages memfd: from their source to where the layout wants them.
  *
  * Where most of 2 MiB is stored, that piece of the memfd is one huge page, if the host lets
  * shmem have some (shmem_enabled: always, within_size, advise): a large heap is then read with few faults. The huge
@@ -10,22 +10,20 @@
 #include "snapshot/plan/plan_internal.h"
 
 #include <errno.h>
-#include <fcntl.h>
-#include <stdio.h>
 #include <stdlib.h>
 #include <unistd.h>
 #include <sys/mman.h>
 #include <sys/stat.h>
 
 #include "engine/base/fd.h"
-#include "engine/trace.h"
 
 #define COPY_SIZE (1u << 20)
 #define DENSE(n)  ((n) / 4 * 3) /* of a huge page: less would be paid with too much memory */
 
 struct copy {
-	pid_t pid;
-	int memfd, mem;
+	const struct page_source *source;
+	size_t space;
+	int memfd;
 	void *buf;
 	uint64_t huge_size;
 	uint64_t *stored; /* bytes in each huge page of the memfd */
@@ -34,7 +32,7 @@ struct copy {
 typedef int visit_fn(struct copy *c, uint64_t from, uint64_t len, uint64_t off);
 
 /* each piece of memory that is stored: address, bytes, place in the memfd; holes stay holes */
-static int each_stored(const struct record_vma *v, const struct plan_layout *l, visit_fn *visit,
+static int each_stored(const struct model_vma *v, const struct plan_layout *l, visit_fn *visit,
 		       struct copy *c)
 {
 	for (size_t m = 0; m < l->nmaps; m++) {
@@ -84,10 +82,8 @@ static int copy_piece(struct copy *c, uint64_t from, uint64_t len, uint64_t off)
 {
 	while (len) {
 		size_t n = len < COPY_SIZE ? len : COPY_SIZE;
-		int r = trace_read(c->pid, from, c->buf, n);
+		int r = c->source->read(c->source, c->space, from, c->buf, n);
 
-		if (r == -EFAULT)
-			r = pread_full(c->mem, c->buf, n, (off_t)from);
 		if (r == 0)
 			r = pwrite_full(c->memfd, c->buf, n, (off_t)off);
 		if (r < 0)
@@ -99,14 +95,14 @@ static int copy_piece(struct copy *c, uint64_t from, uint64_t len, uint64_t off)
 	return 0;
 }
 
-static int each_vma(const struct record_process *p, const struct plan_layout *l, visit_fn *visit,
+static int each_vma(const struct model_space *space, const struct plan_layout *l, visit_fn *visit,
 		    struct copy *c)
 {
 	int r = 0;
 
-	for (size_t i = 0; i < p->nvmas && r == 0; i++)
-		if (p->vmas[i].nruns)
-			r = each_stored(&p->vmas[i], l, visit, c);
+	for (size_t i = 0; i < space->nvmas && r == 0; i++)
+		if (space->vmas[i].nruns)
+			r = each_stored(&space->vmas[i], l, visit, c);
 	return r;
 }
 
@@ -137,7 +133,7 @@ static void make_huge(const struct copy *c, uint64_t off)
 	munmap(at, 2 * c->huge_size);
 }
 
-static int make_dense_huge(const struct record_process *p, const struct plan_layout *l, struct copy *c)
+static int make_dense_huge(const struct model_space *space, const struct plan_layout *l, struct copy *c)
 {
 	uint64_t n;
 	int r;
@@ -150,7 +146,7 @@ static int make_dense_huge(const struct record_process *p, const struct plan_lay
 	c->stored = calloc(n + 1, sizeof(*c->stored));
 	if (!c->stored)
 		return -ENOMEM;
-	r = each_vma(p, l, count_piece, c);
+	r = each_vma(space, l, count_piece, c);
 	for (uint64_t i = 0; i < n && r == 0; i++)
 		if (c->stored[i] >= DENSE(c->huge_size))
 			make_huge(c, i * c->huge_size);
@@ -158,25 +154,21 @@ static int make_dense_huge(const struct record_process *p, const struct plan_lay
 	return r;
 }
 
-int plan_pages(const struct record_process *p, const struct plan_layout *l, int memfd, uint64_t *ret_bytes,
-	       struct error *err)
+int plan_pages(const struct model *m, size_t space, const struct page_source *source,
+	       const struct plan_layout *l, int memfd, uint64_t *ret_bytes, struct error *err)
 {
-	_cleanup_close_ int mem = -EBADF;
 	_cleanup_free_ char *buf = malloc(COPY_SIZE);
-	struct copy c = { .pid = p->pid, .memfd = memfd, .buf = buf };
-	char path[64];
+	struct copy c = { .source = source, .space = space, .memfd = memfd, .buf = buf };
 	struct stat st;
 	int r;
 
-	snprintf(path, sizeof(path), "/proc/%d/mem", p->pid);
-	mem = c.mem = open(path, O_RDONLY | O_CLOEXEC);
-	if (!buf || mem < 0 || ftruncate(memfd, (off_t)(l->pages_size ? l->pages_size : 4096)) < 0)
+	if (!buf || ftruncate(memfd, (off_t)(l->pages_size ? l->pages_size : 4096)) < 0)
 		return error_errno(err, errno ? errno : ENOMEM, "making the template's memory");
-	r = make_dense_huge(p, l, &c);
+	r = make_dense_huge(&m->spaces[space], l, &c);
 	if (r == 0)
-		r = each_vma(p, l, copy_piece, &c);
+		r = each_vma(&m->spaces[space], l, copy_piece, &c);
 	if (r < 0)
-		return error_errno(err, r, "copying the memory of process %d", p->pid);
+		return error_errno(err, r, "copying the program's memory");
 	if (fstat(memfd, &st) == 0)
 		*ret_bytes = (uint64_t)st.st_blocks * 512;
 	return plan_seal(memfd, err);

@@ -1,64 +1,122 @@
 /* SPDX-License-Identifier: MIT */
-/* plan_tables.c - the tables of the control file, from the record */
+/* plan_tables.c - the tables of the control file, from the model: signals, threads, hooks, attributes */
 #include "snapshot/plan/plan_internal.h"
 
 #include <errno.h>
+#include <signal.h>
 #include <stdlib.h>
 #include <string.h>
 
+#include "engine/base/array.h"
 #include "engine/base/fd.h"
-#include "engine/trace.h"
 
 #define THREAD_STACK 1024 /* in front of each thread's frame */
 
-static bool differs(const struct stub_sigaction *s, uint64_t ignored)
+static bool differs(const struct model_sigaction *s, int signo, uint64_t ignored)
 {
-	uint64_t launcher = ignored >> (s->signo - 1) & 1 ? 1 /* SIG_IGN */ : 0;
+	uint64_t launcher = ignored >> (signo - 1) & 1 ? 1 /* SIG_IGN */ : 0;
 
 	/* default and ignored signals have no flags that matter, but SA_NOCLDWAIT of SIGCHLD */
-	return s->handler != launcher || s->flags & 2;
+	return s->handler != launcher || s->flags & SA_NOCLDWAIT;
 }
 
-void put_signals(struct image *im, const struct record_process *p, const struct plan_options *o)
+static void put_dispositions(struct image *im, const struct model_handlers *h, const struct model_entry *e)
 {
-	struct stub_sigaction list[64];
+	struct stub_sigaction list[MODEL_SIGNALS];
 	uint32_t n = 0;
 
-	for (int i = 0; i < 64; i++)
-		if (p->sigactions[i].signo &&
-		    (differs(&p->sigactions[i], o->ignored_signals) || o->own_signals >> i & 1))
-			list[n++] = p->sigactions[i];
+	for (int signo = 1; signo <= MODEL_SIGNALS; signo++) {
+		const struct model_sigaction *a = &h->actions[signo - 1];
+
+		if (signo == SIGKILL || signo == SIGSTOP)
+			continue;
+		if (differs(a, signo, e->ignored_signals) || e->own_signals >> (signo - 1) & 1)
+			list[n++] = (struct stub_sigaction){ .handler = a->handler,
+							     .flags = a->flags,
+							     .restorer = a->restorer,
+							     .mask = a->mask,
+							     .signo = (uint32_t)signo };
+	}
 	image_process(im)->nsigactions = n;
-	image_head(im)->start_ignored = o->ignored_signals;
-	image_head(im)->start_blocked = o->blocked_signals;
-	image_head(im)->tell_signals = o->tell_signals;
 	image_set_process(im, offsetof(struct stub_process, sigactions),
 			  image_put(im, list, n * sizeof(list[0]), 8));
-	image_process(im)->npendings = (uint32_t)p->npendings;
-	image_set_process(im, offsetof(struct stub_process, pendings),
-			  image_put(im, p->pendings, p->npendings * sizeof(*p->pendings), 8));
+}
+
+static void put_pendings(struct image *im, const struct model_process *p)
+{
+	uint64_t table = image_reserve(im, p->npendings * sizeof(struct stub_pending), 8);
+
+	for (size_t i = 0; i < p->npendings && !im->failed; i++) {
+		const struct model_pending *from = &p->pendings[i];
+		struct stub_pending to = { .tid_index = from->thread < 0 ? UINT32_MAX
+									 : (uint32_t)from->thread };
+
+		memcpy(to.info, from->info, sizeof(to.info));
+		memcpy(im->v + table + i * sizeof(to), &to, sizeof(to));
+	}
+	image_set_process(im, offsetof(struct stub_process, pendings), table);
+	if (!im->failed)
+		image_process(im)->npendings = (uint32_t)p->npendings;
+}
+
+static void put_timers(struct image *im, const struct model_process *p)
+{
+	uint64_t itimers = image_reserve(im, p->nitimers * sizeof(struct stub_itimer), 8);
+	uint64_t timers = image_reserve(im, p->ntimers * sizeof(struct stub_timer), 8);
+
+	if (im->failed)
+		return;
+	for (size_t i = 0; i < p->nitimers; i++) {
+		const struct model_itimer *from = &p->itimers[i];
+		struct stub_itimer to = { .which = from->which,
+					  .interval_us = from->interval_us,
+					  .value_us = from->value_us };
+
+		memcpy(im->v + itimers + i * sizeof(to), &to, sizeof(to));
+	}
+	for (size_t i = 0; i < p->ntimers; i++) {
+		const struct model_timer *from = &p->timers[i];
+		struct stub_timer to = { .id = from->id,
+					 .clock = from->clock,
+					 .notify = from->notify,
+					 .signo = from->signo,
+					 .value = from->value,
+					 .thread_index = from->thread,
+					 .overrun = from->overrun,
+					 .interval_ns = from->interval_ns,
+					 .value_ns = from->value_ns };
+
+		memcpy(im->v + timers + i * sizeof(to), &to, sizeof(to));
+	}
+	image_process(im)->itimers = itimers;
 	image_process(im)->nitimers = (uint32_t)p->nitimers;
-	image_set_process(im, offsetof(struct stub_process, itimers),
-			  image_put(im, p->itimers, p->nitimers * sizeof(p->itimers[0]), 8));
+	image_process(im)->timers = timers;
 	image_process(im)->ntimers = (uint32_t)p->ntimers;
-	image_set_process(im, offsetof(struct stub_process, timers),
-			  image_put(im, p->timers, p->ntimers * sizeof(*p->timers), 8));
+}
+
+void put_signals(struct image *im, const struct model *m, const struct model_process *p)
+{
+	image_head(im)->start_ignored = m->entry.ignored_signals;
+	image_head(im)->start_blocked = m->entry.blocked_signals;
+	image_head(im)->tell_signals = m->entry.tell_signals;
+	put_dispositions(im, &m->handlers[p->handlers], &m->entry);
+	put_pendings(im, p);
+	put_timers(im, p);
 }
 
 /* bytes that clones have at @addr, and the template's memory has not. Return: 0 or -ENOMEM */
 static int add_patch(struct patches *list, uint64_t addr, const void *bytes, size_t len)
 {
-	struct patch *more = realloc(list->v, (list->n + 1) * sizeof(*more));
+	struct patch *patch;
 
-	if (!more)
-		return -ENOMEM;
-	list->v = more;
-	if (len > sizeof(more->bytes))
+	if (len > sizeof(patch->bytes))
 		return -E2BIG;
-	more += list->n++;
-	more->addr = addr;
-	more->len = len;
-	memcpy(more->bytes, bytes, len);
+	patch = array_append(&list->v, &list->n, sizeof(*patch));
+	if (!patch)
+		return -ENOMEM;
+	patch->addr = addr;
+	patch->len = len;
+	memcpy(patch->bytes, bytes, len);
 	return 0;
 }
 
@@ -84,7 +142,7 @@ void put_patches(struct image *im, const struct patches *list)
  * that is left and then restores the argument register. The registers that
  * it needs lie below the thread's red zone, on a stack that the thread writes to as it goes on.
  */
-static int retime(struct patches *patches, const struct record_thread *t, arch_regs *regs, uint64_t time_at,
+static int retime(struct patches *patches, const struct model_thread *t, arch_regs *regs, uint64_t time_at,
 		  uint64_t resume_timed)
 {
 	uint64_t saved[4], slot = arch_retime_slot(regs);
@@ -97,10 +155,17 @@ static int retime(struct patches *patches, const struct record_thread *t, arch_r
 	return r < 0 ? r : add_patch(patches, slot, saved, sizeof(saved));
 }
 
-static int put_thread(struct image *im, struct patches *patches, const struct record_process *p, size_t i,
-		      uint64_t table, uint64_t data_base, uint64_t resume_timed, const struct plan_options *o)
+static uint32_t stub_resume_of(enum model_resume resume)
 {
-	const struct record_thread *t = &p->threads[i], *main_thread = &p->threads[0];
+	return resume == MODEL_RESUME_CONTEXT ? STUB_RESUME_CONTEXT
+	       : resume == MODEL_RESUME_MAIN  ? STUB_RESUME_MAIN
+					      : STUB_RESUME_FRAME;
+}
+
+static int put_thread(struct image *im, struct patches *patches, const struct model_process *p, size_t i,
+		      uint64_t table, uint64_t data_base, uint64_t resume_timed, const struct model_entry *o)
+{
+	const struct model_thread *t = &p->threads[i], *main_thread = &p->threads[0];
 	struct stub_thread s = {
 		.fs_base = t->regs.fs_base,
 		.gs_base = t->regs.gs_base,
@@ -112,7 +177,7 @@ static int put_thread(struct image *im, struct patches *patches, const struct re
 		.rseq_size = t->rseq_size,
 		.rseq_sig = t->rseq_sig,
 		.old_tid = (uint32_t)t->tid,
-		.resume = t->resume,
+		.resume = stub_resume_of(t->resume),
 	};
 	arch_regs regs = t->regs;
 	uint64_t room, times[2] = { t->timeout_ns / 1000000000, t->timeout_ns % 1000000000 };
@@ -132,7 +197,8 @@ static int put_thread(struct image *im, struct patches *patches, const struct re
 		s.sched_flags |= 2;
 	}
 	if (i > 0 ? memcmp(t->affinity, main_thread->affinity, sizeof(t->affinity)) != 0
-		  : o->start_affinity && memcmp(t->affinity, o->start_affinity, sizeof(t->affinity)) != 0) {
+		  : o->has_start_affinity &&
+			    memcmp(t->affinity, o->start_affinity, sizeof(t->affinity)) != 0) {
 		memcpy(s.affinity, t->affinity, sizeof(s.affinity));
 		s.sched_flags |= 4;
 	}
@@ -151,8 +217,8 @@ static int put_thread(struct image *im, struct patches *patches, const struct re
 	return 0;
 }
 
-int put_threads(struct image *im, struct patches *patches, const struct record_process *p, uint64_t data_base,
-		uint64_t resume_timed, const struct plan_options *o, struct error *err)
+int put_threads(struct image *im, struct patches *patches, const struct model *m,
+		const struct model_process *p, uint64_t data_base, uint64_t resume_timed, struct error *err)
 {
 	uint64_t table = image_reserve(im, p->nthreads * sizeof(struct stub_thread), 64);
 
@@ -161,18 +227,18 @@ int put_threads(struct image *im, struct patches *patches, const struct record_p
 	image_process(im)->threads = table;
 	image_process(im)->nthreads = (uint32_t)p->nthreads;
 	for (size_t i = 0; i < p->nthreads; i++) {
-		int r = put_thread(im, patches, p, i, table, data_base, resume_timed, o);
+		int r = put_thread(im, patches, p, i, table, data_base, resume_timed, &m->entry);
 
 		if (r < 0)
 			return error_errno(err, r, "preparing thread %d", p->threads[i].tid);
-		if (p->threads[i].resume != STUB_RESUME_FRAME)
+		if (p->threads[i].resume != MODEL_RESUME_FRAME)
 			image_process(im)->ready_thread = (uint32_t)i;
 	}
 	return 0;
 }
 
 /* its stack is in use there: the function that it returns from, and what it returns to, write to that page */
-int put_leave(struct image *im, struct patches *patches, const struct plan_leave *l, uint64_t resume_leave,
+int put_leave(struct image *im, struct patches *patches, const struct model_leave *l, uint64_t resume_leave,
 	      struct error *err)
 {
 	int r = add_patch(patches, l->slot, &resume_leave, sizeof(resume_leave));
@@ -187,153 +253,52 @@ int put_leave(struct image *im, struct patches *patches, const struct plan_leave
 	return 0;
 }
 
-int put_exit(struct image *im, const struct record_process *p, const struct plan_options *o,
-	     uint64_t stub_base, struct error *err)
-{
-	const uint64_t *table = (const uint64_t *)(blob_stub + 64);
-	const uint64_t entries[] = {
-		table[0], table[1], table[3], table[4], table[5], table[6], table[7]
-	}; /* by enum stub_hook_kind */
-	uint64_t at = image_put(im, o->hooks, o->nhooks * sizeof(*o->hooks), 8);
+/* by enum model_hook_kind: what the stub calls it, and where it jumps to */
+static const struct {
+	enum stub_hook_kind kind;
+	enum stub_entry entry;
+} hooks[] = {
+	[MODEL_HOOK_RETURN] = { STUB_HOOK_RETURN, STUB_ENTRY_HOOK_RETURN },
+	[MODEL_HOOK_EXIT] = { STUB_HOOK_EXIT, STUB_ENTRY_HOOK_EXIT },
+	[MODEL_HOOK_FINAL] = { STUB_HOOK_FINAL, STUB_ENTRY_HOOK_FINAL },
+	[MODEL_HOOK_MADVISE] = { STUB_HOOK_MADVISE, STUB_ENTRY_HOOK_MADVISE },
+	[MODEL_HOOK_MREMAP] = { STUB_HOOK_MREMAP, STUB_ENTRY_HOOK_MREMAP },
+	[MODEL_HOOK_READLINK] = { STUB_HOOK_READLINK, STUB_ENTRY_HOOK_READLINK },
+	[MODEL_HOOK_READLINKAT] = { STUB_HOOK_READLINKAT, STUB_ENTRY_HOOK_READLINKAT },
+};
+_Static_assert(ARRAY_SIZE(hooks) == MODEL_HOOKS, "one for each kind");
 
-	if (im->failed || !o->nhooks)
+int put_exit(struct image *im, const struct model_entry *e, uint64_t stub_base, struct error *err)
+{
+	uint64_t at = image_reserve(im, e->nhooks * sizeof(struct stub_hook), 8);
+
+	if (im->failed || !e->nhooks)
 		return 0;
-	for (size_t i = 0; i < o->nhooks; i++) {
+	for (size_t i = 0; i < e->nhooks; i++) {
+		const struct model_hook *from = &e->hooks[i];
 		struct stub_hook *hook = (struct stub_hook *)(im->v + at) + i;
 		/* each exit hook has an entry by which it knows its number; the others need none */
-		size_t entry = hook->kind >= STUB_HOOK_MADVISE ? 0 : i;
-		int r;
+		size_t entry = from->kind >= MODEL_HOOK_MADVISE ? 0 : i;
 
 		if (entry >= STUB_HOOK_ENTRIES)
 			return error_set(err, EOPNOTSUPP, "it has more than %d functions that end it",
 					 STUB_HOOK_ENTRIES);
-		hook->len = (uint32_t)arch_jump_patch(hook->bytes,
-						      stub_base + entries[hook->kind] + 16 * entry);
-		r = trace_read(p->pid, hook->addr, hook->original, hook->len);
-		if (r < 0)
-			return error_errno(err, r, "reading the program's exit function");
+		hook->addr = from->addr;
+		hook->kind = hooks[from->kind].kind;
+		hook->len = (uint32_t)arch_jump_patch(
+			hook->bytes, stub_base + stub_entry(hooks[from->kind].entry) + 16 * entry);
+		if (hook->len > from->len)
+			return error_set(err, EBADMSG, "the bytes of a hooked function are not known");
+		memcpy(hook->original, from->original, hook->len);
 	}
-	image_process(im)->exit = *o->exit;
-	image_process(im)->nhooks = (uint32_t)o->nhooks;
+	image_process(im)->exit = (struct stub_exit){ .call = e->exit.call,
+						      .arg = e->exit.arg,
+						      .value = e->exit.value,
+						      .libc_exit = e->exit.libc_exit,
+						      .libc_fflush = e->exit.libc_fflush,
+						      .errno_location = e->exit.errno_location,
+						      .learn_only = e->exit.learn_only };
+	image_process(im)->nhooks = (uint32_t)e->nhooks;
 	image_process(im)->hooks = at;
 	return 0;
-}
-
-/* strings one behind the other. Return: offset of the first */
-static uint64_t put_strings(struct image *im, char *const *v, uint32_t n, uint64_t *ret_len)
-{
-	uint64_t first = im->len;
-
-	for (uint32_t i = 0; i < n; i++)
-		image_put(im, v[i], strlen(v[i]) + 1, 1);
-	*ret_len = im->len - first;
-	return first;
-}
-
-static void put_context(struct image *im, const struct plan_options *o)
-{
-	uint64_t len, at = put_strings(im, o->argv_prefix, o->argv_prefix_n, &len);
-
-	image_set(im, offsetof(struct stub_data, argv_prefix), at);
-	at = put_strings(im, o->build_env, o->build_envc, &len);
-	image_set(im, offsetof(struct stub_data, build_env), at);
-	image_set(im, offsetof(struct stub_data, build_env_len), len);
-	at = put_strings(im, o->build_argv, o->build_argc, &len);
-	image_set(im, offsetof(struct stub_data, build_argv), at);
-	image_set(im, offsetof(struct stub_data, build_argv_len), len);
-	at = image_put(im, o->randoms, o->nrandoms * sizeof(*o->randoms), 8);
-	image_set_process(im, offsetof(struct stub_process, randoms), at);
-	if (!im->failed)
-		image_process(im)->nrandoms = (uint32_t)o->nrandoms;
-}
-
-static void put_rlimits(struct image *im, const struct record_process *p, const struct plan_options *o)
-{
-	struct stub_rlimit list[ARRAY_SIZE(p->rlimits)];
-	uint32_t n = 0;
-
-	for (uint32_t i = 0; o->start_rlimits && i < ARRAY_SIZE(list); i++)
-		if (memcmp(p->rlimits[i], o->start_rlimits[i], sizeof(p->rlimits[i])) != 0)
-			list[n++] = (struct stub_rlimit){ .resource = i,
-							  .soft = p->rlimits[i][0],
-							  .hard = p->rlimits[i][1] };
-	image_set_process(im, offsetof(struct stub_process, rlimits),
-			  image_put(im, list, n * sizeof(list[0]), 8));
-	if (!im->failed)
-		image_process(im)->nrlimits = n;
-}
-
-void put_process(struct image *im, const struct record_process *p, const struct plan_options *o)
-{
-	const char *start_cwd = o->start_cwd ? o->start_cwd : p->cwd;
-	/* valid until something is put */
-	struct stub_data *d = image_head(im);
-	struct stub_process *q = image_process(im);
-	uint64_t auxv;
-
-	/* the root of what is launched: its parent, group and session are the launch's */
-	q->parent = q->group = q->session = STUB_NONE;
-	q->state = STUB_PROCESS_LIVE;
-	q->shared_memory = q->shared_fds = q->shared_fs = q->shared_handlers = im->process;
-	memcpy(q->vdso, p->vdso, sizeof(q->vdso));
-	q->vdso_addr = p->vdso_addr;
-	q->mm = p->mm;
-	memcpy(q->environ_addr, o->environ_addr, sizeof(q->environ_addr));
-	q->libc_argv_addr = o->libc_argv_addr;
-	q->progname_full_addr = o->progname_full_addr;
-	q->progname_short_addr = o->progname_short_addr;
-	q->context_fd = o->context_raw ? -1 : o->context_fd;
-	q->context_late = o->context_late;
-	d->argv_prefix_n = o->argv_prefix_n;
-	d->argv_drop = o->argv_drop;
-	q->umask = p->umask == o->start_umask ? -1 : (int32_t)p->umask;
-	q->dumpable = p->dumpable;
-	q->no_new_privs = p->no_new_privs;
-	q->pdeathsig = p->pdeathsig;
-	q->subreaper = p->subreaper;
-	q->thp_disable = p->thp_disable;
-	q->timerslack_ns = p->timerslack_ns;
-	q->timerslack_set = o->start_timerslack_ns && p->timerslack_ns != o->start_timerslack_ns;
-	q->personality = p->personality;
-	q->personality_set = p->personality != o->start_personality;
-	q->xcomp_perm = p->amx;
-	q->old_pid = (uint32_t)p->pid;
-	auxv = image_put(im, p->auxv, p->auxv_len, 8);
-	if (!im->failed)
-		image_process(im)->mm.auxv = auxv;
-	put_rlimits(im, p, o);
-	if (o->oom_score_adj) {
-		uint64_t at = image_put(im, o->oom_score_adj, strlen(o->oom_score_adj) + 1, 1);
-
-		image_set_process(im, offsetof(struct stub_process, oom_score_adj), at);
-	}
-	put_context(im, o);
-	if (strcmp(start_cwd, p->cwd) != 0) {
-		uint64_t at = image_put(im, p->cwd, strlen(p->cwd) + 1, 1);
-
-		image_process(im)->cwd = at;
-	}
-}
-
-void put_exe(struct image *im, const struct record *rec, const struct record_process *p)
-{
-	const char *path = rec->objects[p->exe_object].path;
-
-	image_set_process(im, offsetof(struct stub_process, exe_path),
-			  image_put(im, path, strlen(path) + 1, 1));
-}
-
-void put_outputs(struct image *im, const struct plan_options *o)
-{
-	uint64_t bytes = image_put(im, o->output_bytes, o->output_size, 1);
-	uint64_t table = image_reserve(im, o->noutputs * sizeof(struct stub_output), 8);
-
-	for (size_t i = 0; i < o->noutputs && !im->failed; i++) {
-		struct stub_output out = o->outputs[i];
-
-		out.data += bytes;
-		memcpy(im->v + table + i * sizeof(out), &out, sizeof(out));
-	}
-	image_head(im)->outputs = table;
-	image_head(im)->noutputs = (uint32_t)o->noutputs;
 }

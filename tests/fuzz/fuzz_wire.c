@@ -89,6 +89,7 @@ static void add_template(int32_t error)
 	result->error = error;
 	result->message = strdup(error ? "refused for a reason" : "");
 	result->ready = strdup("main");
+	result->takes_arguments = result->before_main = true;
 	result->argv_count = error ? -1 : 1;
 	result->keys = TEMPLATE_KEY_CWD | TEMPLATE_KEY_UMASK | TEMPLATE_KEY_WINSIZE;
 	result->stdio_keys = 2;
@@ -319,9 +320,7 @@ static void ready(void)
 	while (server->store->list)
 		store_remove(server->store, server->store->list);
 	server->store->next_id = 1;
-	server->nrecent = 0;
 	server->metrics = (struct metrics){ 0 };
-	memset(server->recent, 0, sizeof(server->recent));
 	add_template(-EOPNOTSUPP);
 	add_template(0);
 }
@@ -368,7 +367,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 	}
 	close(client);
 	turn();
-	expect(sd_event_get_state(event) == SD_EVENT_FINISHED || server->nconnections == 0);
+	expect(sd_event_get_state(event) == SD_EVENT_FINISHED || server->connections.n == 0);
 	/* what it makes anew, it makes as it was; what it was told to remove is closed */
 	ready();
 	expect(count_fds() == nfds);

@@ -173,8 +173,9 @@ def dep(kind, path, path_len=None, ctime=5):
     return struct.pack("<II", kind, len(path) if path_len is None else path_len) + st + struct.pack("<qQQ", 6, 7, 8) + path
 
 
-def deps(items, count=None, magic=0x53504544, version=1):
-    return struct.pack("<IIQ", magic, version, len(items) if count is None else count) + b"".join(items)
+def deps(items, count=None, magic=0x53504544, version=2, names=b"", names_len=None):
+    head = struct.pack("<IIQQ", magic, version, len(items) if count is None else count, len(names) if names_len is None else names_len)
+    return head + names + b"".join(items)
 
 
 DEPS = {
@@ -194,7 +195,12 @@ DEPS = {
     "count-huge": deps([dep(0, b"/a")], count=0xFFFFFFFFFFFFFFFF),
     "count-few": deps([dep(0, b"/a"), dep(0, b"/b")], count=1),
     "magic": deps([], magic=1),
-    "version": deps([], version=2),
+    "version": deps([], version=1),
+    "names": deps([dep(3, b"/a")], names=b".py .so !__pycache__"),
+    "names-odd": deps([dep(3, b"/a")], names=b"  ! . .py  !"),
+    "names-lie": deps([dep(3, b"/a")], names=b".py", names_len=4097),
+    "names-end": deps([], names=b".py", names_len=4),
+    "names-nul": deps([dep(3, b"/a")], names=b".py\0.so"),
     "short": deps([])[:-1],
     "cut": deps([dep(0, b"/a")])[:-30],
     "long-path": deps([dep(0, b"/" + b"x" * 4094)]),

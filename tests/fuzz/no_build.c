@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: MIT */
-/* no_build.c - in place of warmd/build*.c: whatever the server is told, no program is ever started */
-#include "warmd/server.h"
+/* no_build.c - in place of warmd/build_*.c: whatever the server is told, no program is ever started */
+#include "warmd/build_queue.h"
+#include "warmd/serve.h"
 
 bool build_pending(const struct server *s, const struct request *req)
 {

@@ -5,13 +5,13 @@
 #   make fuzz              clang's libFuzzer with ASan and UBSan, FUZZ_SECONDS each, from the corpus
 #   make fuzz-corpus       write the seeds anew
 #
-# No target can start a build: tests/fuzz/no_build.c stands in for warmd/build*.c.
+# No target can start a build: tests/fuzz/no_build.c stands in for warmd/build_*.c.
 
 FUZZ_TARGETS := wire adaptor deps image
 FUZZ_SECONDS ?= 60
 FUZZ_CC ?= clang
 FUZZ_SAN := -fsanitize=address,undefined -fno-sanitize-recover=undefined -fno-omit-frame-pointer
-FUZZ_DAEMON_OBJ := $(filter-out $(B)/obj/warmd/build.o $(B)/obj/warmd/build_queue.o,$(OBJ_daemon))
+FUZZ_DAEMON_OBJ := $(filter-out $(B)/obj/warmd/build_process.o $(B)/obj/warmd/build_queue.o,$(OBJ_daemon))
 FUZZ_LIBS := $(filter-out daemon,$(LAYER_warmd))
 FUZZ_GEN_OBJ := $(B)/gen/stub.o $(B)/gen/adaptor.o
 # the same sources by another compiler

@@ -13,8 +13,6 @@
 #define LINE_MAX_BYTES 65536
 #define LIST_MAX       65536
 
-extern const char blob_python_adaptor[], blob_python_adaptor_end[];
-
 static int push(char ***list, size_t *n, const char *word)
 {
 	char **more;
@@ -181,47 +179,6 @@ void adaptor_done(struct adaptor_lines *a)
 	free(a->refuse);
 	free(a->partial);
 	memset(a, 0, sizeof(*a));
-}
-
-/* bytes as the inside of a Python literal in double quotes, text or bytes */
-static void put_literal(FILE *f, const char *s, size_t len)
-{
-	for (size_t i = 0; i < len; i++) {
-		unsigned char c = (unsigned char)s[i];
-
-		if (c == '\\' || c == '"')
-			fprintf(f, "\\%c", c);
-		else if (c < 32 || c > 126)
-			fprintf(f, "\\x%02x", c);
-		else
-			fputc(c, f);
-	}
-}
-
-char *adaptor_python_code(int warm_fd, char *const *argv, size_t argc)
-{
-	char *code = NULL;
-	size_t len = 0;
-	FILE *f = open_memstream(&code, &len);
-
-	if (!f)
-		return NULL;
-	fputs("exec(compile(\"", f);
-	put_literal(f, blob_python_adaptor, (size_t)(blob_python_adaptor_end - blob_python_adaptor));
-	fprintf(f,
-		"\", '<warm>', 'exec'), {'__name__': 'warm_adaptor', 'WARM_FD': %d, 'WARM_FILL': True, 'WARM_ARGV': (",
-		warm_fd);
-	for (size_t i = 0; i < argc; i++) {
-		fputs("b\"", f);
-		put_literal(f, argv[i], strlen(argv[i]));
-		fputs("\", ", f);
-	}
-	fputs(")})\n", f);
-	if (fclose(f) != 0) {
-		free(code);
-		return NULL;
-	}
-	return code;
 }
 
 static int take_word(const char **p, const char *stop, char *out, size_t size)

@@ -1,7 +1,6 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * adaptor.h - the readiness protocol's lines (docs/adaptor.md) as the builder keeps them, and
- * the code that is put into an interpreter.
+ * adaptor.h - the readiness protocol's lines (docs/adaptor.md) as the builder keeps them; they are the same for all languages.
  */
 #ifndef WARM_WARMD_BUILD_ADAPTOR_H
 #define WARM_WARMD_BUILD_ADAPTOR_H
@@ -41,9 +40,6 @@ int adaptor_feed(struct adaptor_lines *a, const char *bytes, size_t len, struct 
 /** adaptor_add_random() - as a RANDOM line. Return: 0 or -ENOMEM */
 int adaptor_add_random(struct adaptor_lines *a, struct adaptor_range range);
 void adaptor_done(struct adaptor_lines *a);
-
-/** adaptor_python_code() - the string for PyRun_SimpleString(), malloc'd; @argv: the process's arguments */
-char *adaptor_python_code(int warm_fd, char *const *argv, size_t argc);
 
 struct adaptor_exit {
 	char symbols[8][64];

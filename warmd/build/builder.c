@@ -116,7 +116,7 @@ static const struct trace_ops ops = { .exited = on_exited,
 
 static int parse_point(struct builder *b, struct error *err)
 {
-	int r = builder_parse_point(b->req->ready, &b->point, err);
+	int r = ready_parse(b->req->ready, &b->point, err);
 
 	if (r == 0 && builder_is_live(b) && b->point.ns >= b->cfg->build_timeout_ns)
 		return error_set(
@@ -141,7 +141,7 @@ static int start(struct builder *b, struct error *err)
 	b->warm_outer = pair[0];
 	b->child.req = b->req;
 	b->child.warm_inner = pair[1];
-	b->child.announce = b->point.kind == READY_CALL;
+	b->child.announce = b->point.kind->asks;
 	getrlimit(RLIMIT_NOFILE, &nofile);
 	if (b->req->run.rlimits[RLIMIT_NOFILE][0] < nofile.rlim_cur)
 		nofile.rlim_cur = b->req->run.rlimits[RLIMIT_NOFILE][0];
@@ -173,7 +173,7 @@ static int start(struct builder *b, struct error *err)
 	return 0;
 }
 
-static int build_once(struct builder *b, struct plan_options *po, struct error *err)
+static int build_once(struct builder *b, struct error *err)
 {
 	int r = start(b, err);
 
@@ -192,8 +192,8 @@ static int build_once(struct builder *b, struct plan_options *po, struct error *
 	}
 	if (r <= 0)
 		return r < 0 ? r : error_set(err, EIO, "the trace ended without a reason");
-	r = builder_split_arguments(b, po, &b->argv_count, err);
-	return r < 0 ? r : builder_take(b, po, err);
+	r = builder_split_arguments(b, err);
+	return r < 0 ? r : builder_take(b, err);
 }
 
 /* for another build by the same process: what the one before has left */
@@ -214,21 +214,22 @@ static void begin_anew(struct builder *b)
 	b->ready = NULL;
 	b->leave = (struct builder_leave){ 0 };
 	b->boundary[0] = '\0';
-	b->state = STATE_ENTRY;
+	b->next = NULL;
+	b->language = NULL;
+	free(TAKE_PTR(b->language_data));
 }
 
-static int build(struct builder *b, struct plan_options *po, struct error *err)
+static int build(struct builder *b, struct error *err)
 {
 	for (;;) {
-		const struct plan_options fresh = *po;
-		int r = build_once(b, po, err);
+		int r = build_once(b, err);
 
 		if (r != -ERESTART)
 			return r;
-		record_free(TAKE_PTR(b->record));
+		model_free(TAKE_PTR(b->model));
+		model_files_done(&b->files);
 		begin_anew(b);
 		b->attempts++;
-		*po = fresh;
 	}
 }
 
@@ -240,10 +241,10 @@ int builder_run(const struct request *req, const struct config *cfg, int sock)
 		.env_visible = true,
 		.warm_outer = -EBADF,
 		.argv_count = -1,
+		.point = { .kind = ready_points[0] },
 		.context_fd = -1,
 		.plan = { .control = -EBADF, .pages = -EBADF, .huge = -EBADF },
 	};
-	struct plan_options po = { .context_fd = -1, .join_text = cfg->join_text, .hugetlb = cfg->hugetlb };
 	struct error err = { 0 };
 	int r, status;
 
@@ -255,7 +256,7 @@ int builder_run(const struct request *req, const struct config *cfg, int sock)
 	b.child.stdio.terminal = -1;
 	b.child.warm_inner = -EBADF;
 	b.lines.argv = LONG_MAX;
-	r = build(&b, &po, &err);
+	r = build(&b, &err);
 	status = builder_report_send(&b, r, &err, sock);
 	/* memory, files and what else there is end with this process */
 	return status;

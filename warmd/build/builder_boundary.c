@@ -8,15 +8,11 @@
  *   a thread of the program, no adaptor	its registers are as before the call, and the dump is taken right there
  *			(*early*). Nothing tells such a clone of its launch, so that arguments and environment are part of the key.
  *			With `call` it asks when it comes to its readiness point, and the answer lies there.
- *   Python's first thread, adaptor in place	the adaptor is called where the thread stands, and ends the leading part as it
+ *   the first thread, adaptor in place	the adaptor is called where the thread stands, and ends the leading part as it
  *			does at its ordinary end: what was read is reported, the launch context taken. The way back from that call
  *			to the interrupted one is the stub's (stub_resume_leave), because no tracer is there in a clone.
- *   a child, or another thread of Python	the build is given up. A new one stops in front of the call by which the first
+ *   a child, or another thread, adaptor in place	the build is given up. A new one stops in front of the call by which the first
  *			thread made that child or thread, or its ancestor.
- *
- * In Python that is, in C: state = PyGILState_Ensure(); PyErr_Fetch(&t, &v, &tb); PyObject_IsTrue(leave); and, by the stub,
- * PyErr_Restore(t, v, tb); PyGILState_Release(state). The first works with and without the interpreter's lock, in any thread that
- * the interpreter knows; C code may be in a call with an exception pending.
  */
 #include <errno.h>
 #include <signal.h>
@@ -133,76 +129,23 @@ static int write_frame(struct builder *b, struct tracee *t, struct error *err)
 	return r < 0 ? error_errno(err, r, "writing to the program's stack") : 0;
 }
 
-/* call @fn with three arguments below the frame and the exception, to return to a breakpoint at Py_RunMain */
-static int call_below(struct builder *b, struct tracee *t, uint64_t fn, const uint64_t args[3],
-		      struct error *err)
+int builder_leave_frame(struct builder *b, struct tracee *t, struct error *err)
 {
-	arch_regs regs;
-	int r = arch_get_regs(t->tid, &regs);
+	int r = trace_skip(b->trace, t, err);
 
-	if (r == 0) {
-		arch_set_sp(&regs, b->leave.exception);
-		arch_prepare_call(&regs, fn, args, &b->leave.slot);
-		r = trace_write(t->tid, b->leave.slot, &b->runmain, sizeof(b->runmain));
-	}
-	if (r == 0)
-		r = arch_set_regs(t->tid, &regs);
-	if (r == 0)
-		r = trace_breakpoint(b->trace, BUILDER_SLOT_MAIN, b->runmain, err);
-	return r < 0 ? error_errno(err, r, "calling the adaptor") : 0;
+	return r < 0 ? r : write_frame(b, t, err);
 }
 
 static int begin_leaving(struct builder *b, struct tracee *t, struct error *err)
 {
-	struct elf_query q[] = { { .name = "PyGILState_Ensure" },
-				 { .name = "PyErr_Fetch" },
-				 { .name = "PyObject_IsTrue" },
-				 { .name = "PyErr_Restore" },
-				 { .name = "PyGILState_Release" } };
 	int r = builder_drain(b, err);
 
-	if (r < 0)
-		return r;
-	r = elf_lookup(trace_root(b->trace), q, ARRAY_SIZE(q));
-	for (size_t i = 0; i < ARRAY_SIZE(q); i++)
-		if (r < 0 || !q[i].addr || !b->lines.leave)
-			return error_set(err, EOPNOTSUPP, "%s before its readiness point", b->boundary);
-	b->leave.fetch = q[1].addr;
-	b->leave.is_true = q[2].addr;
-	b->leave.restore = q[3].addr;
-	b->leave.release = q[4].addr;
-	r = trace_skip(b->trace, t, err);
-	if (r == 0)
-		r = write_frame(b, t, err);
-	if (r < 0)
-		return r;
-	b->leave.exception = b->leave.frame - 64;
-	b->state = STATE_ENSURE;
-	return call_below(b, t, q[0].addr, (const uint64_t[3]){ 0 }, err);
-}
-
-int builder_leave_next(struct builder *b, struct tracee *t, struct error *err)
-{
-	uint64_t exception = b->leave.exception;
-	arch_regs regs;
-	int r;
-
-	if (b->state == STATE_FETCH) {
-		b->state = STATE_LEAVING;
-		return call_below(b, t, b->leave.is_true, (const uint64_t[3]){ b->lines.leave }, err);
-	}
-	r = arch_get_regs(t->tid, &regs);
-	if (r < 0)
-		return error_errno(err, r, "reading the program's registers");
-	b->leave.gil_state = (uint32_t)arch_result(&regs);
-	b->state = STATE_FETCH;
-	return call_below(b, t, b->leave.fetch,
-			  (const uint64_t[3]){ exception, exception + 8, exception + 16 }, err);
+	return r < 0 ? r : b->language->leave(b, t, err);
 }
 
 int builder_boundary(struct builder *b, struct tracee *t, const char *words, struct error *err)
 {
-	bool adaptor = b->adaptor_used && b->state != STATE_ENTRY;
+	bool adaptor = b->adaptor_used;
 
 	if (t->tgid != trace_root(b->trace) || (adaptor && t->origin != 0))
 		return by_another(b, t, words, err);

@@ -20,7 +20,7 @@
 
 #include "engine/base/fd.h"
 #include "engine/base/scheduling.h"
-#include "warmd/template.h"
+#include "warmd/stale/keys.h"
 
 static int open_pair(int pair[2], int i, int *inner, int *outer)
 {

@@ -15,7 +15,7 @@
 #include "warmd/build/builder_internal.h"
 #include "launcher/wire/control.pb-c.h"
 #include "warmd/build/observe.h"
-#include "warmd/template.h"
+#include "warmd/stale/keys.h"
 
 static int send_fds(int sock, const void *bytes, size_t len, const int *fds, size_t n)
 {
@@ -34,19 +34,7 @@ static int send_fds(int sock, const void *bytes, size_t len, const int *fds, siz
 	return sendmsg(sock, &msg, MSG_NOSIGNAL) < 0 ? -errno : 0;
 }
 
-static const char *kind_word(uint32_t kind)
-{
-	static const char *const words[] = {
-#define STUB_FD_KIND(name, word, maker) [STUB_FD_##name] = word,
-#include "engine/stub/fd_kinds.def"
-#undef STUB_FD_KIND
-	};
-
-	_Static_assert(ARRAY_SIZE(words) == STUB_FD_KINDS, "a word for each kind");
-	return kind < ARRAY_SIZE(words) ? words[kind] : "?";
-}
-
-static Warm__Mapping *mapping(const struct record *rec, const struct record_vma *v)
+static Warm__Mapping *mapping(const struct model *rec, const struct model_vma *v)
 {
 	Warm__Mapping *m = calloc(1, sizeof(*m));
 	char prot[5] = { v->prot & 1 ? 'r' : '-', v->prot & 2 ? 'w' : '-', v->prot & 4 ? 'x' : '-',
@@ -64,40 +52,45 @@ static Warm__Mapping *mapping(const struct record *rec, const struct record_vma 
 	return m;
 }
 
-static Warm__Descriptor *descriptor(const struct record *rec, const struct record_fd *f)
+static Warm__Descriptor *descriptor(const struct model *rec, const struct model_fd *f)
 {
-	const struct record_description *d = &rec->descriptions[f->description];
+	const struct model_description *d = &rec->descriptions[f->description];
+	const char *path = d->kind == MODEL_FD_PATH  ? d->path.path
+			   : d->kind == MODEL_FD_TTY ? d->outside.path
+						     : NULL;
 	Warm__Descriptor *m = calloc(1, sizeof(*m));
 
 	if (!m)
 		return NULL;
 	warm__descriptor__init(m);
 	m->fd = f->fd;
-	m->kind = strdup(kind_word(d->kind));
-	m->target = strdup(d->path ? d->path : "");
+	m->kind = strdup(model_fd_word(d->kind));
+	m->target = strdup(path ? path : "");
 	m->flags = d->flags;
-	m->offset = d->offset;
+	m->offset = d->kind == MODEL_FD_PATH ? d->path.offset : 0;
 	return m;
 }
 
-static int fill_record(const struct builder *b, Warm__BuildResult *m)
+static int fill_model(const struct builder *b, Warm__BuildResult *m)
 {
-	const struct record_process *p = &b->record->processes[0];
+	const struct model_process *p = &b->model->processes[0];
+	const struct model_space *space = &b->model->spaces[p->space];
+	const struct model_fd_table *t = &b->model->fd_tables[p->fd_table];
 
-	m->memory = calloc(p->nvmas + 1, sizeof(*m->memory));
-	m->descriptors = calloc(p->nfds + 1, sizeof(*m->descriptors));
+	m->memory = calloc(space->nvmas + 1, sizeof(*m->memory));
+	m->descriptors = calloc(t->nfds + 1, sizeof(*m->descriptors));
 	if (!m->memory || !m->descriptors)
 		return -ENOMEM;
-	for (size_t i = 0; i < p->nvmas; i++) {
-		m->memory[i] = mapping(b->record, &p->vmas[i]);
+	for (size_t i = 0; i < space->nvmas; i++) {
+		m->memory[i] = mapping(b->model, &space->vmas[i]);
 		if (!m->memory[i])
 			return -ENOMEM;
 		m->n_memory++;
 	}
-	for (size_t i = 0; i < p->nfds; i++) {
-		if ((uint32_t)p->fds[i].fd >= m->descriptors_needed)
-			m->descriptors_needed = (uint32_t)p->fds[i].fd + 1;
-		m->descriptors[i] = descriptor(b->record, &p->fds[i]);
+	for (size_t i = 0; i < t->nfds; i++) {
+		if ((uint32_t)t->fds[i].fd >= m->descriptors_needed)
+			m->descriptors_needed = (uint32_t)t->fds[i].fd + 1;
+		m->descriptors[i] = descriptor(b->model, &t->fds[i]);
 		if (!m->descriptors[i])
 			return -ENOMEM;
 		m->n_descriptors++;
@@ -186,19 +179,23 @@ static int fill_facts(const struct builder *b, Warm__BuildResult *m)
 	return r;
 }
 
-static const char *point_word(const struct builder *b)
-{
-	if (builder_is_live(b))
-		return b->req->ready;
-	if (b->point.kind == READY_CALL)
-		return "call";
-	return b->adaptor_used ? "import" : "main";
-}
-
 /* an adaptor that waits for its context puts right what the interpreter made of the signals at its start */
 static bool takes_signals(const struct builder *b)
 {
 	return b->lines.signals && b->lines.raw && b->lines.ready && !builder_is_live(b);
+}
+
+void builder_fill_facts(const struct builder *b, bool argv_read, Warm__BuildResult *m)
+{
+	const struct ready_point *p = ready_in_use(b);
+	/* an adaptor says how many arguments were looked at; when it cannot tell, all were */
+	bool all_read = argv_read || (b->adaptor_used && b->argv_count < 0);
+
+	m->takes_arguments = !b->early && !p->live && (p->asks || !all_read);
+	m->asks_for_context = !b->early && p->asks;
+	m->for_any_caller = p->asks;
+	m->before_main = p->before_main;
+	m->streams_count = b->adaptor_used && b->language->streams_at_start;
 }
 
 static void fill_success(const struct builder *b, Warm__BuildResult *m)
@@ -207,7 +204,7 @@ static void fill_success(const struct builder *b, Warm__BuildResult *m)
 
 	m->keys = (k->cwd ? TEMPLATE_KEY_CWD : 0) | (k->umask ? TEMPLATE_KEY_UMASK : 0) |
 		  (k->affinity ? TEMPLATE_KEY_AFFINITY : 0) |
-		  (k->window_size && !b->record->processes[0].resized ? TEMPLATE_KEY_WINSIZE : 0) |
+		  (k->window_size && !b->model->processes[0].resized ? TEMPLATE_KEY_WINSIZE : 0) |
 		  (k->termios ? TEMPLATE_KEY_TERMIOS : 0) | (k->sigmask ? TEMPLATE_KEY_SIGMASK : 0) |
 		  (k->argv ? TEMPLATE_KEY_ARGV : 0);
 	/* an adaptor that makes the streams anew takes back what the interpreter asked at its start */
@@ -231,9 +228,9 @@ static void fill_success(const struct builder *b, Warm__BuildResult *m)
 	m->nfiles = (uint32_t)b->plan.nfiles;
 	m->stdio_redone = b->lines.stdio;
 	m->boundary = (char *)b->boundary;
-	m->early = b->early;
 	m->context_number = b->context_fd > 0 ? (uint32_t)b->context_fd : 0;
 	fill_environment(b, m);
+	builder_fill_facts(b, k->argv, m);
 }
 
 static int fill_dependencies(struct builder *b, Warm__BuildResult *m)
@@ -315,7 +312,7 @@ int builder_report_send(struct builder *b, int r, const struct error *err, int s
 	m.message = (char *)(r < 0 ? err->text : "");
 	refusal = b->observe ? observe_refusal(b->observe) : NULL;
 	m.retry = r < 0 && refusal && refusal->retryable;
-	m.ready = (char *)point_word(b);
+	m.ready = (char *)ready_word(b);
 	m.argv_count = b->argv_count;
 	m.failed = r < 0 && b->failed;
 	m.cpu_ns = processor_time(b);
@@ -323,7 +320,7 @@ int builder_report_send(struct builder *b, int r, const struct error *err, int s
 		code = fill_dependencies(b, &m);
 	if (code == 0 && r == 0) {
 		fill_success(b, &m);
-		code = fill_record(b, &m);
+		code = fill_model(b, &m);
 		if (code == 0)
 			code = fill_facts(b, &m);
 		report.nfds = (uint32_t)b->plan.nfiles + 2;

@@ -331,6 +331,11 @@ int count_path(struct map *m, const char *path, unsigned int more)
 	return map_put(m, path, strlen(path), (void *)(n + more));
 }
 
+int observe_module_names(struct observe *o, const char *words)
+{
+	return dep_set_module_names(o->deps, words);
+}
+
 int observe_modules_dir(struct observe *o, const char *path)
 {
 	_cleanup_free_ char *real = realpath(path, NULL);

@@ -132,6 +132,8 @@ int observe_program(struct observe *o, const char *path);
 void observe_live(struct observe *o, int master, int fd);
 /** observe_bind_counts() - to bind a socket to a port of the kernel's choice is a boundary, too: such a socket stays open */
 void observe_bind_counts(struct observe *o);
+/** observe_module_names() - the program is one of a language with these modules, dep_set_module_names() */
+int observe_module_names(struct observe *o, const char *words);
 /** observe_phase_leading() - the interpreter has started, the program's own leading part begins */
 void observe_phase_leading(struct observe *o);
 /** observe_phase_adaptor() - the leading part is over, the adaptor prepares the readiness point: its looks at the standard streams are not the program's */

@@ -25,32 +25,7 @@
 #include <unistd.h>
 
 #include "engine/base/fd.h"
-
-bool path_is_bytecode(const char *path)
-{
-	static const char name[] = "/__pycache__";
-	const char *p = strstr(path, name);
-
-	return p && (p[sizeof(name) - 1] == '/' || p[sizeof(name) - 1] == '\0');
-}
-
-/* importlib._bootstrap_external._write_atomic() makes NAME.pyc.NUMBER, and moves it to NAME.pyc */
-static bool is_importers_file(const char *path)
-{
-	const char *dot = strrchr(path, '.');
-
-	if (!path_is_bytecode(path) || !dot || dot - path < 4 || strncmp(dot - 4, ".pyc", 4) != 0)
-		return false;
-	return dot[1] && dot[1 + strspn(dot + 1, "0123456789")] == '\0';
-}
-
-static bool is_importers_directory(const char *path)
-{
-	static const char name[] = "/__pycache__";
-	size_t len = strlen(path);
-
-	return len >= sizeof(name) - 1 && strcmp(path + len - (sizeof(name) - 1), name) == 0;
-}
+#include "warmd/build/language.h"
 
 static enum verdict verdict_of_device(dev_t dev)
 {
@@ -172,7 +147,7 @@ static int open_new(struct observe *o, struct thread *t, const char *path, uint6
 {
 	if (!(flags & O_CREAT) || !parent_is_writable(path))
 		return 0; /* will fail */
-	if (is_importers_file(path))
+	if (language_makes_cache(path, false))
 		return deny(o, EROFS);
 	return makes(o, t, path, flags & O_EXCL, "makes");
 }
@@ -334,7 +309,8 @@ static int create_entry(struct observe *o, struct thread *t, const struct rule *
 	case VERDICT_NEW:
 		if (!parent_is_writable(path))
 			return 0;
-		return is_importers_directory(path) ? deny(o, EROFS) : makes(o, t, path, true, rule->verb);
+		return language_makes_cache(path, true) ? deny(o, EROFS)
+							: makes(o, t, path, true, rule->verb);
 	default:
 		return deny(o, EEXIST);
 	}

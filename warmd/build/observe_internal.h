@@ -9,6 +9,7 @@
  *   observe_effects.c  calls that change it
  *   observe_outside.c  effects that are no files: sockets, signals, mounts; questions about other processes
  *   observe_fds.c      descriptors from outside: which are, and what they are
+ *   observe_ioctl.c    ioctl(2): of the terminal, of files, of sockets
  *   observe_io.c       input and output
  *   observe_streams.c  who asks what standard descriptors are, and does not mind
  *   observe_keys.c     calls that ask for properties of the launch
@@ -227,8 +228,6 @@ int on_getdents(struct observe *o, struct thread *t, const struct observe_call *
 
 /* observe_effects.c */
 
-/** path_is_bytecode() - is it a __pycache__ directory, or something in one? What is missing there an importer makes */
-bool path_is_bytecode(const char *path);
 bool open_is_effect(uint64_t flags);
 int effect_open_entry(struct observe *o, struct thread *t, const char *path, uint64_t flags);
 int effect_open(struct observe *o, struct thread *t, const char *path, int fd);

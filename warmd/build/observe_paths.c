@@ -10,6 +10,7 @@
 #include <unistd.h>
 
 #include "engine/base/fd.h"
+#include "warmd/build/language.h"
 
 #define INTERPRETERS_MAX 5 /* as the kernel: a script's interpreter may be a script */
 
@@ -77,7 +78,7 @@ int path_record(struct observe *o, struct thread *t, const char *path, unsigned 
 	if (says_nothing(ret) || config_ignores_path(o->cfg, path))
 		return 0;
 	/* the cold run writes the same bytecode at any moment; the source is what counts */
-	if (ret == -ENOENT && path_is_bytecode(path))
+	if (ret == -ENOENT && language_is_cache(path))
 		return 0;
 	if (ret == -ENOENT)
 		return dep_result(dep_set_add(o->deps, path, DEP_ABSENT));

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: MIT */
-/* attach.c - clients that come to a running clone's terminal, or read what it printed: WIRE_ATTACH */
+#include "warmd/pool/attach.h"
+
 #include <errno.h>
 #include <fcntl.h>
 #include <stdarg.h>
@@ -10,7 +11,7 @@
 
 #include "engine/base/fd.h"
 #include "engine/base/log.h"
-#include "warmd/peer.h"
+#include "warmd/connection/peer.h"
 #include "warmd/pool/pool.h"
 #include "warmd/pool/terminal.h"
 
@@ -48,18 +49,18 @@ __attribute__((format(printf, 4, 5))) static void refuse(struct connection *c, u
 	answer(c, &a, NULL, 0);
 }
 
-static struct clone *find_clone(const struct server *s, uint32_t pid)
+static struct clone *find_clone(const struct pools *all, uint32_t pid)
 {
-	for (struct clone *cl = s->clones; cl; cl = cl->next)
+	for (struct clone *cl = all->running; cl; cl = cl->next)
 		if (cl->pid == (pid_t)pid || cl->leader == (pid_t)pid)
 			return cl;
 	return NULL;
 }
 
 /* of a clone that runs, or of the last one that had this PID */
-static struct terminal *find_ended(const struct server *s, uint32_t pid)
+static struct terminal *find_ended(const struct pools *all, uint32_t pid)
 {
-	for (struct terminal *t = s->terminals; t; t = t->next)
+	for (struct terminal *t = all->terminals; t; t = t->next)
 		if (t->pid == (pid_t)pid)
 			return t;
 	return NULL;
@@ -109,7 +110,8 @@ static void attach(struct connection *c, const struct wire_attach *m, struct ter
 	answer(c, &a, fds, n);
 }
 
-int attach_request(struct connection *c, const void *packet, size_t len, struct packet *caller)
+int attach_request(struct pools *all, struct connection *c, const void *packet, size_t len,
+		   struct packet *caller)
 {
 	const struct wire_attach *m = packet;
 	struct error err = { 0 };
@@ -120,8 +122,8 @@ int attach_request(struct connection *c, const void *packet, size_t len, struct 
 	if (len != sizeof(*m) || caller->nfds > 1 || c->terminal)
 		return -EBADMSG;
 	record = m->flags & WIRE_ATTACH_RECORD;
-	cl = find_clone(c->server, m->pid);
-	t = cl ? cl->terminal : find_ended(c->server, m->pid);
+	cl = find_clone(all, m->pid);
+	t = cl ? cl->terminal : find_ended(all, m->pid);
 	/* whoever writes to a clone has its rights, and what it prints may be what it alone may read */
 	if (peer_check(c, &err) < 0)
 		refuse(c, m->pid, EACCES, "%.200s", err.text);
@@ -143,10 +145,10 @@ int attach_request(struct connection *c, const void *packet, size_t len, struct 
 	return 0;
 }
 
-int detach_request(struct connection *c, const void *packet, size_t len)
+int detach_request(struct pools *all, struct connection *c, const void *packet, size_t len)
 {
 	const struct wire_detach *m = packet;
-	struct clone *cl = len == sizeof(*m) ? find_clone(c->server, m->pid) : NULL;
+	struct clone *cl = len == sizeof(*m) ? find_clone(all, m->pid) : NULL;
 
 	if (len != sizeof(*m))
 		return -EBADMSG;

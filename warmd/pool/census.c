@@ -7,22 +7,7 @@
 #include "engine/base/fd.h"
 #include "warmd/pool/pool.h"
 
-static const char *const states[] = { "running", "parked", "making", "skeleton" };
-_Static_assert(ARRAY_SIZE(states) == CENSUS_STATES, "a word for each state");
-static const char *const ways[] = { "become", "fork", "parked" };
-_Static_assert(ARRAY_SIZE(ways) == WIRE_WAY_COUNT, "a word for each way");
-
-const char *census_state_name(enum census_state state)
-{
-	return states[state];
-}
-
-const char *census_way_name(uint32_t way)
-{
-	return way < WIRE_WAY_COUNT ? ways[way] : "unknown";
-}
-
-static void not_running(const struct clone *list, enum census_state state, const struct template *t,
+static void not_running(const struct clone *list, enum wire_clone_state state, const struct template *t,
 			uint64_t clocks, void (*fn)(void *, const struct census_entry *), void *data)
 {
 	for (const struct clone *cl = list; cl; cl = cl->next) {
@@ -39,16 +24,16 @@ static void not_running(const struct clone *list, enum census_state state, const
 	}
 }
 
-void census(const struct server *s, void (*fn)(void *, const struct census_entry *), void *data)
+void census(const struct pools *all, void (*fn)(void *, const struct census_entry *), void *data)
 {
 	/* from CLOCK_MONOTONIC to CLOCK_REALTIME */
 	uint64_t clocks = clock_ns(CLOCK_REALTIME) - clock_ns(CLOCK_MONOTONIC);
 
-	for (const struct clone *cl = s->clones; cl; cl = cl->next) {
+	for (const struct clone *cl = all->running; cl; cl = cl->next) {
 		struct census_entry e = {
 			.id = cl->id,
 			.pid = cl->pid,
-			.state = CENSUS_RUNNING,
+			.state = WIRE_CLONE_RUNNING,
 			.template_id = cl->template_id,
 			.label = cl->label ? cl->label : "",
 			.way = cl->way,
@@ -59,11 +44,11 @@ void census(const struct server *s, void (*fn)(void *, const struct census_entry
 
 		fn(data, &e);
 	}
-	for (const struct clone *cl = s->leased; cl; cl = cl->next) {
+	for (const struct clone *cl = all->leased; cl; cl = cl->next) {
 		struct census_entry e = {
 			.id = cl->id,
 			.pid = cl->pid,
-			.state = CENSUS_PARKED,
+			.state = WIRE_CLONE_PARKED,
 			.template_id = cl->template_id,
 			.label = cl->label,
 			.since_ns = cl->made_ns + clocks,
@@ -72,18 +57,18 @@ void census(const struct server *s, void (*fn)(void *, const struct census_entry
 		if (cl->pool)
 			fn(data, &e);
 	}
-	for (const struct template *t = s->store->list; t; t = t->next) {
+	for (const struct template *t = all->store->list; t; t = t->next) {
 		const struct pool *p = t->pool;
 
 		if (!p)
 			continue;
-		not_running(p->parked, CENSUS_PARKED, t, clocks, fn, data);
-		not_running(p->making, CENSUS_MAKING, t, clocks, fn, data);
+		not_running(p->parked, WIRE_CLONE_PARKED, t, clocks, fn, data);
+		not_running(p->making, WIRE_CLONE_MAKING, t, clocks, fn, data);
 		if (p->pid > 0) {
 			struct census_entry e = {
 				.id = CENSUS_SKELETON_ID | t->id,
 				.pid = p->pid,
-				.state = CENSUS_SKELETON,
+				.state = WIRE_CLONE_SKELETON,
 				.template_id = t->id,
 				.label = t->label,
 				.since_ns = p->skeleton_ns + clocks,
@@ -94,23 +79,23 @@ void census(const struct server *s, void (*fn)(void *, const struct census_entry
 	}
 }
 
-static const struct template *find(const struct server *s, uint64_t id)
+static const struct template *find(const struct pools *all, uint64_t id)
 {
-	const struct template *t = s->store->list;
+	const struct template *t = all->store->list;
 
 	while (t && t->id != id)
 		t = t->next;
 	return t;
 }
 
-void census_become(const struct server *s, void (*fn)(void *, const struct census_entry *), void *data)
+void census_become(const struct pools *all, void (*fn)(void *, const struct census_entry *), void *data)
 {
 	for (size_t i = 0; i < RECENT_LAUNCHES; i++) {
-		const struct recent_launch *l = &s->recent[i];
-		const struct template *t = find(s, l->template_id);
+		const struct recent_launch *l = &all->metrics->recent[i];
+		const struct template *t = find(all, l->template_id);
 		struct census_entry e = {
 			.pid = (pid_t)l->pid,
-			.state = CENSUS_RUNNING,
+			.state = WIRE_CLONE_RUNNING,
 			.template_id = l->template_id,
 			.label = t ? t->label : l->reason,
 			.quoted = !t && l->reason[0] == '\'',
@@ -140,16 +125,16 @@ static void look(void *data, const struct census_entry *e)
 	q->found = true;
 }
 
-bool census_find(const struct server *s, pid_t pid, struct census_entry *ret)
+bool census_find(const struct pools *all, pid_t pid, struct census_entry *ret)
 {
 	struct search q = { .pid = pid, .ret = ret };
 
 	if (pid <= 0)
 		return false;
-	census(s, look, &q);
+	census(all, look, &q);
 	/* children of warmd are certain; the others may have ended */
 	if (!q.found)
-		census_become(s, look, &q);
+		census_become(all, look, &q);
 	return q.found;
 }
 
@@ -184,20 +169,20 @@ static void count(void *data, const struct census_entry *e)
 		of->states[e->state]++;
 }
 
-size_t census_count(const struct server *s, struct census_count **ret)
+size_t census_count(const struct pools *all, struct census_count **ret)
 {
 	struct counts c = { 0 };
 	size_t n = 0;
 
-	for (const struct template *t = s->store->list; t; t = t->next)
+	for (const struct template *t = all->store->list; t; t = t->next)
 		n++;
 	c.v = calloc(n + 1, sizeof(*c.v));
 	*ret = c.v;
 	if (!c.v)
 		return 0;
-	for (const struct template *t = s->store->list; t; t = t->next)
+	for (const struct template *t = all->store->list; t; t = t->next)
 		c.v[c.n++] = (struct census_count){ .template_id = t->id, .template = t };
 	qsort(c.v, c.n, sizeof(*c.v), by_id);
-	census(s, count, &c);
+	census(all, count, &c);
 	return c.n;
 }

@@ -8,10 +8,10 @@
 #include <stdint.h>
 #include <sys/types.h>
 
-struct server;
-struct template;
+#include "launcher/wire/words.h"
 
-enum census_state { CENSUS_RUNNING, CENSUS_PARKED, CENSUS_MAKING, CENSUS_SKELETON, CENSUS_STATES };
+struct pools;
+struct template;
 
 #define CENSUS_SKELETON_ID                                                                                   \
 	(1ull << 63) /* skeletons have the ids of their templates, behind those of all clones */
@@ -19,32 +19,29 @@ enum census_state { CENSUS_RUNNING, CENSUS_PARKED, CENSUS_MAKING, CENSUS_SKELETO
 struct census_entry {
 	uint64_t id; /* 0: by become */
 	pid_t pid; /* 0: not forked yet, as far as is known */
-	enum census_state state;
+	enum wire_clone_state state;
 	uint64_t template_id;
 	const char *label; /* of the template; lives as long as what it is of */
 	bool quoted; /* the label is in quotes: all that is left of a template that is gone */
-	uint32_t way; /* CENSUS_RUNNING: enum wire_way */
+	uint32_t way; /* WIRE_CLONE_RUNNING: enum wire_way */
 	uint64_t since_ns; /* CLOCK_REALTIME: launched, or begun to be made */
 	bool detached;
 	uint32_t client; /* PID of the process that launched it; 0: none, or gone */
 };
 
 /** census() - @fn for each, in no order. Those by become, which are no children of warmd, are not among them */
-void census(const struct server *s, void (*fn)(void *data, const struct census_entry *e), void *data);
+void census(const struct pools *all, void (*fn)(void *data, const struct census_entry *e), void *data);
 
 /** census_become() - @fn for each of the last launches by become: it may have ended since, and its PID be another's */
-void census_become(const struct server *s, void (*fn)(void *data, const struct census_entry *e), void *data);
+void census_become(const struct pools *all, void (*fn)(void *data, const struct census_entry *e), void *data);
 
 /** census_find() - by PID, of both. Return: false: there is none */
-bool census_find(const struct server *s, pid_t pid, struct census_entry *ret);
-
-const char *census_state_name(enum census_state state);
-const char *census_way_name(uint32_t way);
+bool census_find(const struct pools *all, pid_t pid, struct census_entry *ret);
 
 struct census_count {
 	uint64_t template_id;
 	const struct template *template;
-	unsigned int states[CENSUS_STATES];
+	unsigned int states[WIRE_CLONE_STATES];
 };
 
 /**
@@ -52,7 +49,7 @@ struct census_count {
  * @ret: malloc'd; the caller frees
  * Return: how many templates; 0 also when there is no memory
  */
-size_t census_count(const struct server *s, struct census_count **ret);
+size_t census_count(const struct pools *all, struct census_count **ret);
 struct census_count *census_of(struct census_count *v, size_t n, uint64_t template_id);
 
 #endif

@@ -1,5 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /* clone.c - clones of warmd's own: from their PID to their end */
+#include "warmd/pool/clone.h"
+
 #include <errno.h>
 #include <signal.h>
 #include <stdlib.h>
@@ -11,6 +13,7 @@
 #include "engine/base/log.h"
 #include "engine/base/pidfd.h"
 #include "warmd/pool/lease.h"
+#include "warmd/pool/pool.h"
 #include "warmd/pool/terminal.h"
 
 /*
@@ -69,11 +72,11 @@ void clone_release(struct clone *cl)
 		clone_free(cl);
 		return;
 	}
-	cl->next = cl->server->leaving;
-	cl->server->leaving = cl;
+	cl->next = cl->pools->leaving;
+	cl->pools->leaving = cl;
 }
 
-static void reap_soon(struct server *s);
+static void reap_soon(struct pools *all);
 
 static int on_end(sd_event_source *source, int fd, uint32_t events, void *data)
 {
@@ -84,7 +87,7 @@ static int on_end(sd_event_source *source, int fd, uint32_t events, void *data)
 	(void)events;
 	if (!reap(cl->leader ? cl->leader : cl->pid, fd, &wstatus))
 		return 0;
-	reap_soon(cl->server);
+	reap_soon(cl->pools);
 	if (cl->state == CLONE_LEASED) {
 		lease_ended(cl, wstatus);
 		return 0;
@@ -98,12 +101,56 @@ static int on_end(sd_event_source *source, int fd, uint32_t events, void *data)
 	return 0;
 }
 
+static bool was_parked(const struct clone *cl)
+{
+	return cl->way == WIRE_WAY_PARKED;
+}
+
+void clone_told(struct clone *cl, uint64_t start_ns)
+{
+	struct metrics *m = cl->pools->metrics;
+	struct recent_launch *r = recent_launch_last(m);
+
+	/* it goes before the order: pool_give_order() */
+	metrics_since(m, was_parked(cl) ? METRICS_PARKED_ANSWER : METRICS_FORK_ANSWER, start_ns);
+	cl->recent = m->nrecent;
+	r->clone = (uint32_t)cl->pid;
+	r->way = cl->way;
+	r->template_id = cl->template_id;
+}
+
+void clone_ordered(struct clone *cl, uint64_t start_ns)
+{
+	struct metrics *m = cl->pools->metrics;
+	struct recent_launch *r = recent_launch_by_number(m, cl->recent);
+
+	cl->order_ns = clock_ns(CLOCK_MONOTONIC);
+	latency_add(&m->phases[was_parked(cl) ? METRICS_PARKED_ORDER : METRICS_FORK_ORDER],
+		    cl->order_ns - start_ns);
+	/* its caller had the answer before */
+	if (r)
+		r->order_ns = cl->order_ns - start_ns;
+}
+
+void clone_over(const struct clone *cl, int wstatus)
+{
+	struct metrics *m = cl->pools->metrics;
+	struct recent_launch *r = recent_launch_by_number(m, cl->recent);
+
+	if (cl->order_ns)
+		metrics_since(m, was_parked(cl) ? METRICS_PARKED_LIFE : METRICS_FORK_LIFE, cl->order_ns);
+	if (!r)
+		return;
+	r->wstatus = wstatus;
+	r->ended_ns = clock_ns(CLOCK_REALTIME);
+}
+
 void clone_ended(struct clone *cl, int wstatus)
 {
-	struct server *s = cl->server;
+	struct pools *all = cl->pools;
 
 	log_debug("clone %d of '%s' has ended", cl->pid, cl->label);
-	metrics_end(s, cl, wstatus);
+	clone_over(cl, wstatus);
 	if (cl->connection) {
 		struct wire_exited m = {
 			.header = { .magic = WIRE_MAGIC,
@@ -125,8 +172,8 @@ void clone_ended(struct clone *cl, int wstatus)
 		cl->terminal = NULL;
 		terminal_end(t, wstatus, cl->connection);
 	}
-	clone_unlink(&s->clones, cl);
-	s->nclones--;
+	clone_unlink(&all->running, cl);
+	all->nrunning--;
 	clone_free(cl);
 }
 
@@ -142,7 +189,7 @@ int clone_adopt(struct clone *cl, pid_t pid)
 	if (*pidfd < 0)
 		return *pidfd;
 	/* not sd_event_add_child(3): a child that somebody else has reaped ends its event loop */
-	return sd_event_add_io(cl->server->event, &cl->child, *pidfd, EPOLLIN, on_end, cl);
+	return sd_event_add_io(cl->pools->event, &cl->child, *pidfd, EPOLLIN, on_end, cl);
 }
 
 int clone_adopt_program(struct clone *cl, pid_t pid)
@@ -155,20 +202,19 @@ int clone_adopt_program(struct clone *cl, pid_t pid)
 
 void clone_begin(struct clone *cl)
 {
-	struct server *s = cl->server;
+	struct pools *all = cl->pools;
 
 	cl->state = CLONE_RUNNING;
 	cl->channel = fd_close(cl->channel);
 	cl->started_ns = clock_ns(CLOCK_REALTIME);
-	cl->next = s->clones;
-	s->clones = cl;
-	s->nclones++;
-	s->ways[cl->way]++;
+	cl->next = all->running;
+	all->running = cl;
+	all->nrunning++;
+	all->metrics->ways[cl->way]++;
 }
 
-void clone_run(struct clone *cl, struct launch *l, uint32_t way)
+void clone_run(struct clone *cl, struct launch_request *l, uint32_t way)
 {
-	struct server *s = cl->server;
 	const struct template *t = cl->pool->template;
 
 	if (cl->terminal)
@@ -182,12 +228,12 @@ void clone_run(struct clone *cl, struct launch *l, uint32_t way)
 	cl->launch = NULL;
 	cl->pool = NULL;
 	clone_begin(cl);
-	metrics_order(s, cl, l);
+	clone_ordered(cl, l->start_ns);
 }
 
-void clone_hangup(struct server *s, const struct connection *c)
+void clone_hangup(struct pools *all, const struct connection *c)
 {
-	for (struct clone *cl = s->clones; cl; cl = cl->next) {
+	for (struct clone *cl = all->running; cl; cl = cl->next) {
 		if (cl->connection != c)
 			continue;
 		cl->connection = NULL;
@@ -208,18 +254,18 @@ static bool clone_is(const struct clone *cl, pid_t child)
 	return (cl->leader ? cl->leader : cl->pid) == child;
 }
 
-static bool known(const struct server *s, pid_t pid)
+static bool known(const struct pools *all, pid_t pid)
 {
-	for (const struct clone *cl = s->clones; cl; cl = cl->next)
+	for (const struct clone *cl = all->running; cl; cl = cl->next)
 		if (clone_is(cl, pid))
 			return true;
-	for (const struct clone *cl = s->leaving; cl; cl = cl->next)
+	for (const struct clone *cl = all->leaving; cl; cl = cl->next)
 		if (clone_is(cl, pid))
 			return true;
-	for (const struct clone *cl = s->leased; cl; cl = cl->next)
+	for (const struct clone *cl = all->leased; cl; cl = cl->next)
 		if (!cl->ended && clone_is(cl, pid))
 			return true;
-	for (const struct template *t = s->store->list; t; t = t->next) {
+	for (const struct template *t = all->store->list; t; t = t->next) {
 		if (!t->pool)
 			continue;
 		if (t->pool->pid == pid)
@@ -231,16 +277,16 @@ static bool known(const struct server *s, pid_t pid)
 			if (clone_is(cl, pid))
 				return true;
 	}
-	return build_is_process(s, pid);
+	return all->hooks->is_build(all->hooks_data, pid);
 }
 
 /* Return: is there one that is known? It has its own source, and hides those behind it until that has reaped it */
-static bool reap_unknown(const struct server *s)
+static bool reap_unknown(const struct pools *all)
 {
 	siginfo_t si = { 0 };
 
 	while (waitid(P_ALL, 0, &si, WEXITED | WNOHANG | WNOWAIT) == 0 && si.si_pid) {
-		if (known(s, si.si_pid))
+		if (known(all, si.si_pid))
 			return true;
 		log_debug("process %d, which nobody waits for, has ended", si.si_pid);
 		waitid(P_PID, (id_t)si.si_pid, &si, WEXITED | WNOHANG);
@@ -249,28 +295,29 @@ static bool reap_unknown(const struct server *s)
 	return false;
 }
 
-void clone_reap_unknown(struct server *s)
+void clone_reap_unknown(struct pools *all)
 {
-	reap_unknown(s);
+	reap_unknown(all);
 }
 
 static int on_reap(sd_event_source *source, uint64_t usec, void *data)
 {
-	struct server *s = data;
+	struct pools *all = data;
 
 	(void)source;
 	(void)usec;
-	s->reaper = sd_event_source_disable_unref(s->reaper);
-	if (reap_unknown(s))
-		reap_soon(s);
+	all->reaper = sd_event_source_disable_unref(all->reaper);
+	if (reap_unknown(all))
+		reap_soon(all);
 	return 0;
 }
 
-static void reap_soon(struct server *s)
+static void reap_soon(struct pools *all)
 {
 	/* what is left out here is found in the next second */
-	if (!s->reaper)
-		sd_event_add_time_relative(s->event, &s->reaper, CLOCK_MONOTONIC, REAP_USEC, 0, on_reap, s);
+	if (!all->reaper)
+		sd_event_add_time_relative(all->event, &all->reaper, CLOCK_MONOTONIC, REAP_USEC, 0, on_reap,
+					   all);
 }
 
 static void forget_all(struct clone **list)
@@ -283,10 +330,10 @@ static void forget_all(struct clone **list)
 	}
 }
 
-void clone_forget_all(struct server *s)
+void clone_forget_all(struct pools *all)
 {
-	forget_all(&s->clones);
-	forget_all(&s->leaving);
-	s->nclones = 0;
-	s->reaper = sd_event_source_disable_unref(s->reaper);
+	forget_all(&all->running);
+	forget_all(&all->leaving);
+	all->nrunning = 0;
+	all->reaper = sd_event_source_disable_unref(all->reaper);
 }

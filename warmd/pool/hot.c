@@ -14,6 +14,7 @@
 #include "engine/stub/image.h"
 #include "snapshot/plan/plan.h"
 #include "warmd/pool/pool.h"
+#include "warmd/template/store.h"
 
 _Static_assert(sizeof(struct wire_range) == sizeof(struct stub_range),
 	       "the wire carries what the stub takes");

@@ -13,12 +13,13 @@
 #include <stdint.h>
 
 #include "launcher/wire/protocol.h"
-#include "warmd/template.h"
+#include "warmd/template/template.h"
 
 #define HOT_SAMPLES   3
 #define HOT_BYTES_MAX (8u << 20) /* more is the program's business: making it ahead would delay its start */
 
 struct hot;
+struct store;
 
 void hot_free(struct hot *h);
 

@@ -12,11 +12,12 @@
 #include <sys/socket.h>
 
 #include "engine/base/clock.h"
-#include "engine/base/facts.h"
 #include "engine/base/fd.h"
 #include "engine/base/log.h"
 #include "engine/base/pidfd.h"
 #include "warmd/pool/hot.h"
+#include "warmd/pool/lease_model.h"
+#include "warmd/template/match.h"
 
 #define MISSES_MAX 16 /* launches that were not like the model, one after the other: then another model */
 #define LEASES_MAX 16 /* of a connection */
@@ -28,10 +29,10 @@
 /* --- who may have one ------------------------------------------------------------------ */
 
 /* a client writes the limits into the order: one that has lower ones than warmd could give its clone more */
-static bool may_raise_limits(const struct connection *c)
+static bool may_raise_limits(const struct pools *all, const struct connection *c)
 {
 	for (unsigned int i = 0; i < WIRE_RLIMITS; i++)
-		if (c->hard_limits[i] < c->server->own.rlimits[i][1])
+		if (c->hard_limits[i] < all->own.rlimits[i][1])
 			return true;
 	return false;
 }
@@ -50,7 +51,7 @@ static bool template_may(const struct template *t)
 
 static bool has_spare(const struct pool *p)
 {
-	return p->nparked > 1 && p->nleased < p->want / 2 && !p->server->short_of_memory;
+	return p->nparked > 1 && p->nleased < p->want / 2 && !p->pools->short_of_memory;
 }
 
 static struct clone *spare(struct pool *p)
@@ -93,11 +94,11 @@ static void grant(struct pool *p, struct connection *c, uint64_t model)
 	cl->model = model;
 	cl->misses = 0;
 	cl->connection = c;
-	cl->next = p->server->leased;
-	p->server->leased = cl;
+	cl->next = p->pools->leased;
+	p->pools->leased = cl;
 	m.clone = cl->id;
 	m.pid = (uint32_t)cl->pid;
-	m.generation = ++p->server->store->generation;
+	m.generation = ++p->pools->store->generation;
 	m.learn = hot_wanted(p->template);
 	fds[0] = cl->channel;
 	fds[1] = cl->pidfd;
@@ -106,117 +107,9 @@ static void grant(struct pool *p, struct connection *c, uint64_t model)
 		connection_end(c);
 }
 
-static void *add(void *at, const void *from, size_t len)
-{
-	if (len)
-		memcpy(at, from, len);
-	return (char *)at + len;
-}
-
-/* names of variables that count, each ended by NUL. Return: bytes; @at NULL: only those. *ret_all: all count */
-static size_t put_names(const struct template *t, char *at, bool *ret_all)
-{
-	const Warm__BuildResult *r = t->result;
-	bool listed_only = template_asks_for_context(t);
-	size_t n = 0;
-
-	*ret_all = !listed_only && (r->environment_all || r->environment_exact);
-	for (size_t i = 0; i < r->n_environment; i++) {
-		size_t len = strlen(r->environment[i]) + 1;
-
-		*ret_all |= strcmp(r->environment[i], "*") == 0;
-		if (at)
-			memcpy(at + n, r->environment[i], len);
-		n += len;
-	}
-	return n;
-}
-
-/* as order.c: fill_arguments(). Return: false: not to be told in these words */
-static bool describe_arguments(struct wire_model *m, const struct pool *p, const struct request *req,
-			       const struct order *o)
-{
-	const struct request *had = p->template->request;
-	int32_t counts = p->template->result->argv_count;
-	uint32_t same = 0, from = p->head.argv_drop;
-
-	m->fixed_argc = o->head.argc;
-	m->fixed_size = o->head.argv_size;
-	if (req->run.flags & WIRE_LAUNCH_APPEND)
-		return !req->run.argc;
-	while (same < had->run.argc && same < req->run.argc && strcmp(had->argv[same], req->argv[same]) == 0)
-		same++;
-	if (counts < 0 && same < had->run.argc)
-		return false;
-	m->argv_from = from;
-	m->argv_same = counts < 0 ? had->run.argc : (uint32_t)counts;
-	if (m->argv_same < from)
-		m->argv_same = from;
-	if (template_read_arguments(p->template))
-		m->argv_same = UINT32_MAX;
-	if (req->run.argc < from)
-		return false;
-	m->fixed_argc = p->head.argv_prefix_n;
-	m->fixed_size = (uint32_t)p->prefix_len;
-	return true;
-}
-
-/* Return: 0, or a negative errno: no model of it */
-static int send_model(const struct pool *p, const struct launch *l, const struct order *o, uint64_t id)
-{
-	static uint64_t buf[WIRE_MODEL_MAX / 8];
-	struct wire_model *m = (struct wire_model *)buf;
-	const struct request *req = l->request;
-	bool own_environment = req->run.flags & WIRE_LAUNCH_ENV, all;
-	size_t names = put_names(p->template, NULL, &all), size;
-	uint64_t room = STUB_ORDER_STRINGS, threads = 8ull * p->root.nthreads + 64;
-	int fds[2] = { watch_fd(p->server->store->watch), drain_fd(p->template->watch) };
-	void *at = m + 1;
-
-	*m = (struct wire_model){ .model = id };
-	if (!describe_arguments(m, p, req, o))
-		return -EOPNOTSUPP;
-	if (p->root.context_max) {
-		if (p->root.context_max < threads)
-			return -E2BIG;
-		if (p->root.context_max - threads < room)
-			room = p->root.context_max - threads;
-	}
-	m->strings_room = (uint32_t)room;
-	m->order_size = sizeof(o->head);
-	m->environment_all = all;
-	m->env_size = own_environment ? 0 : o->head.env_size;
-	m->names_size = (uint32_t)names;
-	_Static_assert(ARRAY_SIZE(m->facts) == FACTS, "each fact has its place");
-	for (size_t i = 0; i < p->template->result->n_facts; i++) {
-		const Warm__Fact *f = p->template->result->facts[i];
-
-		if (!f->path[0] && f->kind < FACTS)
-			m->facts[f->kind] = f->value;
-	}
-	size = sizeof(*m) + sizeof(req->run) + sizeof(o->head) + req->run.strings_size + m->fixed_size +
-	       m->env_size + names;
-	if (size > sizeof(buf))
-		return -E2BIG;
-	m->header = (struct wire_header){ .magic = WIRE_MAGIC,
-					  .version = WIRE_VERSION_NUMBER,
-					  .type = WIRE_MODEL,
-					  .size = (uint32_t)size };
-	at = add(at, &req->run, sizeof(req->run));
-	at = add(at, &o->head, sizeof(o->head));
-	at = add(at, req->bytes, req->run.strings_size);
-	if (req->run.flags & WIRE_LAUNCH_APPEND)
-		at = add(at, p->build_argv, m->fixed_size);
-	else
-		at = add(at, p->prefix, m->fixed_size);
-	at = add(at, p->build_env, m->env_size);
-	put_names(p->template, at, &all);
-	return connection_send(l->connection, m, size, fds, 2);
-}
-
 static void unlink_lease(struct clone *cl)
 {
-	clone_unlink(&cl->server->leased, cl);
+	clone_unlink(&cl->pools->leased, cl);
 	cl->next = NULL;
 	if (cl->pool)
 		pool_lent_is_gone(cl->pool);
@@ -250,7 +143,7 @@ static struct clone *has_lease(const struct connection *c, const struct pool *p,
 	struct clone *found = NULL;
 
 	*ret_all = 0;
-	for (struct clone *cl = c->server->leased; cl; cl = cl->next) {
+	for (struct clone *cl = p->pools->leased; cl; cl = cl->next) {
 		if (cl->connection != c)
 			continue;
 		++*ret_all;
@@ -260,7 +153,7 @@ static struct clone *has_lease(const struct connection *c, const struct pool *p,
 	return found;
 }
 
-void lease_offer(struct pool *p, const struct launch *l, const struct order *o)
+void lease_offer(struct pool *p, const struct launch_request *l, const struct order *o)
 {
 	struct connection *c = l->connection;
 	struct clone *cl;
@@ -273,7 +166,8 @@ void lease_offer(struct pool *p, const struct launch *l, const struct order *o)
 	/* one that learns is no model */
 	if (o->head.flags & STUB_ORDER_LEARN)
 		return;
-	if (p->root.context_fd >= 0 || !has_spare(p) || !template_may(p->template) || may_raise_limits(c))
+	if (p->root.context_fd >= 0 || !has_spare(p) || !template_may(p->template) ||
+	    may_raise_limits(p->pools, c))
 		return;
 	cl = has_lease(c, p, &n);
 	if (cl && ++cl->misses < MISSES_MAX)
@@ -282,8 +176,8 @@ void lease_offer(struct pool *p, const struct launch *l, const struct order *o)
 		recall(cl);
 	if (n >= LEASES_MAX)
 		return;
-	model = ++p->server->next_model;
-	r = send_model(p, l, o, model);
+	model = ++p->pools->next_model;
+	r = lease_send_model(p, l, o, model);
 	if (r == 0)
 		grant(p, c, model);
 	else if (r != -E2BIG && r != -EOPNOTSUPP)
@@ -292,7 +186,7 @@ void lease_offer(struct pool *p, const struct launch *l, const struct order *o)
 
 /* --- what becomes of it ----------------------------------------------------------------------- */
 
-static void note(struct server *s, struct clone *cl, const struct wire_taken *m, char **argv, uint32_t argc)
+static void note(struct pools *all, struct clone *cl, const struct wire_taken *m, char **argv, uint32_t argc)
 {
 	uint64_t now = clock_ns(CLOCK_MONOTONIC);
 	struct request req = {
@@ -305,21 +199,21 @@ static void note(struct server *s, struct clone *cl, const struct wire_taken *m,
 	bool sound = cl->made_ns <= m->start_ns && m->start_ns <= m->order_ns && m->order_ns <= now;
 	uint64_t start = sound ? m->start_ns : now;
 
-	server_note_launch(s, cl->connection->pid, &req, WIRE_LAUNCHED, cl->label, start);
+	metrics_answer(all->metrics, cl->connection->pid, &req, WIRE_LAUNCHED, cl->label, start);
 	cl->order_ns = sound ? m->order_ns : now;
-	s->metrics.direct++;
-	latency_add(&s->metrics.phases[METRICS_PARKED_ORDER], cl->order_ns - start);
-	cl->recent = s->nrecent;
-	r = &s->recent[(s->nrecent - 1) % RECENT_LAUNCHES];
+	all->metrics->direct++;
+	latency_add(&all->metrics->phases[METRICS_PARKED_ORDER], cl->order_ns - start);
+	cl->recent = all->metrics->nrecent;
+	r = recent_launch_last(all->metrics);
 	r->clone = (uint32_t)cl->pid;
 	r->way = cl->way;
 	r->template_id = cl->template_id;
 	r->order_ns = cl->order_ns > start ? cl->order_ns - start : 1; /* 0 would be: none yet */
 }
 
-static void grant_next(struct connection *c, uint64_t template_id, uint64_t model)
+static void grant_next(struct pools *all, struct connection *c, uint64_t template_id, uint64_t model)
 {
-	for (struct template *t = c->server->store->list; t; t = t->next) {
+	for (struct template *t = all->store->list; t; t = t->next) {
 		struct pool *p = t->pool;
 		unsigned int n;
 
@@ -335,7 +229,7 @@ static void run(struct clone *cl)
 {
 	struct pool *p = cl->pool;
 
-	clone_unlink(&cl->server->leased, cl);
+	clone_unlink(&cl->pools->leased, cl);
 	if (p) {
 		p->template->launches++;
 		p->template->last_used_ns = clock_ns(CLOCK_REALTIME);
@@ -364,10 +258,10 @@ static int take_words(const struct wire_taken *m, size_t len, char **argv)
 	return p == end ? 0 : -EBADMSG;
 }
 
-int lease_taken(struct connection *c, const void *packet, size_t len)
+int lease_taken(struct pools *all, struct connection *c, const void *packet, size_t len)
 {
 	const struct wire_taken *m = packet;
-	struct clone *cl = c->server->leased;
+	struct clone *cl = all->leased;
 	uint64_t template_id, model;
 	char *argv[ARGV_MAX + 1] = { NULL };
 
@@ -385,10 +279,10 @@ int lease_taken(struct connection *c, const void *packet, size_t len)
 	template_id = cl->template_id;
 	model = cl->model;
 	run(cl);
-	note(c->server, cl, m, argv, m->argc);
+	note(all, cl, m, argv, m->argc);
 	if (cl->ended)
 		clone_ended(cl, cl->wstatus);
-	grant_next(c, template_id, model);
+	grant_next(all, c, template_id, model);
 	return 0;
 }
 
@@ -403,9 +297,9 @@ void lease_ended(struct clone *cl, int wstatus)
 	cl->pool = NULL;
 }
 
-void lease_revoke(struct server *s, const struct pool *p)
+void lease_revoke(struct pools *all, const struct pool *p)
 {
-	for (struct clone *cl = s->leased; cl; cl = cl->next)
+	for (struct clone *cl = all->leased; cl; cl = cl->next)
 		if (!p || cl->pool == p)
 			recall(cl);
 }
@@ -425,11 +319,11 @@ static bool has_order(const struct clone *cl)
 	return poll(&p, 1, 0) > 0 && (p.revents & POLLHUP);
 }
 
-void lease_forget(struct server *s, const struct connection *c)
+void lease_forget(struct pools *all, const struct connection *c)
 {
 	struct clone *next;
 
-	for (struct clone *cl = s->leased; cl; cl = next) {
+	for (struct clone *cl = all->leased; cl; cl = next) {
 		next = cl->next;
 		if (cl->connection != c)
 			continue;
@@ -447,10 +341,10 @@ void lease_forget(struct server *s, const struct connection *c)
 	}
 }
 
-void lease_forget_all(struct server *s)
+void lease_forget_all(struct pools *all)
 {
-	while (s->leased) {
-		struct clone *cl = s->leased;
+	while (all->leased) {
+		struct clone *cl = all->leased;
 
 		recall(cl);
 		unlink_lease(cl);

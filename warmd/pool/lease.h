@@ -20,19 +20,20 @@
 #ifndef WARM_WARMD_POOL_LEASE_H
 #define WARM_WARMD_POOL_LEASE_H
 
+#include "warmd/pool/order.h"
 #include "warmd/pool/pool.h"
 
 /** lease_offer() - @l was launched with the order @o: may its client have a clone for the next? */
-void lease_offer(struct pool *p, const struct launch *l, const struct order *o);
-/** lease_taken() - WIRE_TAKEN. Return: 0 or -EBADMSG */
-int lease_taken(struct connection *c, const void *packet, size_t len);
+void lease_offer(struct pool *p, const struct launch_request *l, const struct order *o);
+/** lease_taken() - WIRE_TAKEN: the client of @c has launched a leased clone, or gives it back. Return: 0 or -EBADMSG */
+int lease_taken(struct pools *all, struct connection *c, const void *packet, size_t len);
 /** lease_ended() - a leased clone has ended */
 void lease_ended(struct clone *cl, int wstatus);
-/** lease_revoke() - those of a pool; NULL: all */
-void lease_revoke(struct server *s, const struct pool *p);
+/** lease_revoke() - clients cannot use the leases of @p any more; NULL: those of all pools */
+void lease_revoke(struct pools *all, const struct pool *p);
 /** lease_forget() - the connection is going away: its leases end, and those with an order get SIGHUP */
-void lease_forget(struct server *s, const struct connection *c);
+void lease_forget(struct pools *all, const struct connection *c);
 /** lease_forget_all() - warmd ends: clones with an order go on without it */
-void lease_forget_all(struct server *s);
+void lease_forget_all(struct pools *all);
 
 #endif

@@ -1,5 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /* order.c - from a launch's request to what its clone is told: struct stub_order */
+#include "warmd/pool/order.h"
+
 #include <errno.h>
 #include <linux/ioprio.h>
 #include <pthread.h>
@@ -14,8 +16,8 @@
 #include "engine/base/fd.h"
 #include "launcher/wire/context_json.h"
 #include "warmd/pool/hot.h"
-#include "warmd/pool/pool.h"
 #include "warmd/pool/terminal.h"
+#include "warmd/template/match.h"
 
 #define CAP_BIT(n) (1ull << (n))
 
@@ -86,10 +88,10 @@ bool order_scheduling_refusal(const struct wire_run *own, const struct wire_run 
 	return true;
 }
 
-bool order_refusal(const struct server *s, const struct template *t, const struct launch *l, char *reason,
-		   size_t size)
+bool order_refusal(const struct pools *all, const struct template *t, const struct launch_request *l,
+		   char *reason, size_t size)
 {
-	const struct wire_run *a = &l->request->run, *own = &s->own;
+	const struct wire_run *a = &l->request->run, *own = &all->own;
 
 	for (unsigned int i = 0; i < WIRE_RLIMITS; i++) {
 		/* what it says of itself is not what it has */
@@ -110,7 +112,7 @@ bool order_refusal(const struct server *s, const struct template *t, const struc
 	       template_descriptors_clash(t, l->request, reason, size);
 }
 
-static int fill_descriptors(struct order *o, const struct launch *l, struct error *err)
+static int fill_descriptors(struct order *o, const struct launch_request *l, struct error *err)
 {
 	const struct wire_run *run = &l->request->run;
 	size_t extras = run->flags & WIRE_LAUNCH_CGROUP ? 2 : 1, n = 0;
@@ -133,7 +135,7 @@ static int fill_descriptors(struct order *o, const struct launch *l, struct erro
 }
 
 /* descriptors that are the caller's terminal are the clone's own */
-static void place_terminal(struct order *o, const struct clone *cl, const struct launch *l)
+static void place_terminal(struct order *o, const struct clone *cl, const struct launch_request *l)
 {
 	const struct terminal *t = cl->terminal;
 
@@ -185,10 +187,11 @@ static void add_arguments(struct order *o, const struct request *req, uint32_t f
 
 /*
  * The program's own argv. Arguments that a shebang line or a wrapper put in front stand in the template; the
- * first argv_drop words of the request are what named the program. Those that count are the template's: launch.c has asked
+ * first argv_drop words of the request are what named the program. Those that count are the template's: warmd/launch.c has asked
  * template_arguments_differ().
  */
-static int fill_arguments(struct order *o, const struct pool *p, const struct launch *l, struct error *err)
+static int fill_arguments(struct order *o, const struct pool *p, const struct launch_request *l,
+			  struct error *err)
 {
 	const struct stub_data *d = &p->head;
 	const struct request *req = l->request, *had = p->template->request;
@@ -226,7 +229,7 @@ static bool same_bytes(const struct iovec *from, size_t n, const char *had, size
 	return len == 0;
 }
 
-static void fill_environment(struct order *o, const struct pool *p, const struct launch *l)
+static void fill_environment(struct order *o, const struct pool *p, const struct launch_request *l)
 {
 	const struct request *req = l->request;
 	const struct stub_data *d = &p->head;
@@ -268,10 +271,10 @@ static void fill_scheduling(struct order *o, const struct wire_run *own, const s
 		o->head.flags |= STUB_ORDER_PERSONALITY;
 }
 
-static void fill_limits(struct order *o, const struct server *s, const struct wire_run *run)
+static void fill_limits(struct order *o, const struct pools *all, const struct wire_run *run)
 {
 	for (unsigned int i = 0; i < WIRE_RLIMITS; i++) {
-		if (memcmp(run->rlimits[i], s->own.rlimits[i], sizeof(run->rlimits[i])) == 0)
+		if (memcmp(run->rlimits[i], all->own.rlimits[i], sizeof(run->rlimits[i])) == 0)
 			continue;
 		o->head.limits_set |= 1u << i;
 		o->head.limits[i] = (struct stub_order_limit){ run->rlimits[i][0], run->rlimits[i][1] };
@@ -279,11 +282,11 @@ static void fill_limits(struct order *o, const struct server *s, const struct wi
 }
 
 /* for programs that read their context as JSON */
-static int fill_json(struct order *o, const struct launch *l, struct error *err)
+static int fill_json(struct order *o, const struct launch_request *l, struct error *err)
 {
-	char **v = calloc(o->head.argc + o->head.envc + 2u, sizeof(*v)), cwd[4096], path[64];
+	char **v = calloc(o->head.argc + o->head.envc + 2u, sizeof(*v)), cwd[4096];
 	size_t n = 0;
-	ssize_t len;
+	int r;
 
 	if (o->nfds == PACKET_MAX_FDS) {
 		free(v);
@@ -300,11 +303,9 @@ static int fill_json(struct order *o, const struct launch *l, struct error *err)
 			v[n++] = p;
 		}
 	}
-	snprintf(path, sizeof(path), "/proc/self/fd/%d", l->caller.fds[o->head.ntargets]);
-	len = readlink(path, cwd, sizeof(cwd) - 1);
-	cwd[len > 0 ? len : 0] = '\0';
-	o->json = context_json((int)o->head.argc, v, v + o->head.argc + 1, len > 0 ? cwd : "/",
-			      o->head.generation, err);
+	r = launch_request_directory(l, cwd, sizeof(cwd));
+	o->json = context_json((int)o->head.argc, v, v + o->head.argc + 1, r == 0 ? cwd : "/",
+			       o->head.generation, err);
 	free(v);
 	if (o->json < 0)
 		return o->json;
@@ -313,7 +314,7 @@ static int fill_json(struct order *o, const struct launch *l, struct error *err)
 	return 0;
 }
 
-int order_fill(struct order *o, const struct pool *p, const struct clone *cl, const struct launch *l,
+int order_fill(struct order *o, const struct pool *p, const struct clone *cl, const struct launch_request *l,
 	       struct error *err)
 {
 	const struct wire_run *run = &l->request->run;
@@ -341,11 +342,11 @@ int order_fill(struct order *o, const struct pool *p, const struct clone *cl, co
 		return error_set(err, E2BIG, "arguments and environment are too large for this template");
 	o->head.umask = run->umask;
 	o->head.flags |= STUB_ORDER_UMASK;
-	fill_scheduling(o, &p->server->own, run);
-	fill_limits(o, p->server, run);
+	fill_scheduling(o, &p->pools->own, run);
+	fill_limits(o, p->pools, run);
 	o->head.ignored_signals = run->ignored_signals;
 	o->head.blocked_signals = run->blocked_signals;
-	o->head.generation = ++p->server->store->generation;
+	o->head.generation = ++p->pools->store->generation;
 	if (hot_wanted(p->template) >> stub_learn_kind(o->head.stdio) & 1)
 		o->head.flags |= STUB_ORDER_LEARN;
 	return p->root.context_fd >= 0 ? fill_json(o, l, err) : 0;

@@ -58,7 +58,7 @@ static int read_prefix(struct pool *p, int control)
 	return 0;
 }
 
-struct pool *pool_get(struct server *s, struct template *t)
+struct pool *pool_get(struct pools *all, struct template *t)
 {
 	struct pool *p = t->pool;
 	int r;
@@ -68,13 +68,13 @@ struct pool *pool_get(struct server *s, struct template *t)
 	p = calloc(1, sizeof(*p));
 	if (!p)
 		return NULL;
-	p->server = s;
+	p->pools = all;
 	p->template = t;
 	p->sock = -EBADF;
 	p->waiting_end = &p->waiting;
 	for (int i = 0; i < 3; i++)
 		p->terminals |= t->request->run.stdio[i] == WIRE_STDIO_TTY;
-	p->size = p->want = t->request->run.pool ? t->request->run.pool : s->config->pool_size;
+	p->size = p->want = t->request->run.pool ? t->request->run.pool : all->config->pool_size;
 	r = pread_full(t->fds[0], &p->head, sizeof(p->head), (off_t)t->result->text_size);
 	if (r == 0)
 		r = pread_full(t->fds[0], &p->root, sizeof(p->root),
@@ -113,18 +113,18 @@ void pool_free(struct pool *p)
 	p->template->pool = NULL;
 	for (struct clone *cl = p->making; cl; cl = cl->next) {
 		if (cl->launch)
-			launch_stale(p->server, cl->launch);
+			p->pools->hooks->stale(p->pools->hooks_data, cl->launch);
 		cl->launch = NULL;
 	}
 	while (p->waiting) {
-		struct launch *l = p->waiting;
+		struct launch_request *l = p->waiting;
 
 		p->waiting = l->next;
-		launch_stale(p->server, l);
+		p->pools->hooks->stale(p->pools->hooks_data, l);
 	}
 	pool_drop_clones(&p->making, &p->nmaking);
 	pool_drop_clones(&p->parked, &p->nparked);
-	lease_revoke(p->server, p);
+	lease_revoke(p->pools, p);
 	pool_stop_skeleton(p);
 	sd_event_source_disable_unref(p->hungry);
 	free(p->prefix);
@@ -164,14 +164,14 @@ static struct clone *next_clone(struct pool *p)
 }
 
 /* Return: false: no clone is there for it */
-static bool place(struct pool *p, struct launch *l)
+static bool place(struct pool *p, struct launch_request *l)
 {
 	/* a cgroup is entered by the fork */
 	bool fork = l->request->run.flags & WIRE_LAUNCH_CGROUP;
 	struct clone *cl;
 
-	if (!launch_wanted(l)) {
-		launch_free(l);
+	if (!launch_request_wanted(l)) {
+		launch_request_free(l);
 		return true;
 	}
 	while (!fork && (cl = ready_clone(p, terminal_wanted(l)))) {
@@ -196,7 +196,7 @@ static bool place(struct pool *p, struct launch *l)
 void pool_serve_waiting(struct pool *p)
 {
 	while (p->waiting) {
-		struct launch *l = p->waiting;
+		struct launch_request *l = p->waiting;
 
 		p->waiting = l->next;
 		if (!p->waiting)
@@ -210,7 +210,7 @@ void pool_serve_waiting(struct pool *p)
 }
 
 /* what was made ahead shall fit the launches that come */
-static void learn_kind(struct pool *p, const struct launch *l)
+static void learn_kind(struct pool *p, const struct launch_request *l)
 {
 	if (!terminal_wanted(l)) {
 		if (++p->without_terminal >= PLAIN_LAUNCHES)
@@ -223,7 +223,7 @@ static void learn_kind(struct pool *p, const struct launch *l)
 	p->terminals = true;
 }
 
-void pool_launch(struct pool *p, struct launch *l)
+void pool_launch(struct pool *p, struct launch_request *l)
 {
 	p->last_launch_ns = clock_ns(CLOCK_MONOTONIC);
 	p->want = p->size;
@@ -262,9 +262,9 @@ void pool_refill(struct pool *p)
 	uint64_t since = clock_ns(CLOCK_MONOTONIC) - p->last_launch_ns;
 	unsigned int idle = 0, have, old = 0;
 
-	if (!p->server->short_of_memory || p->waiting)
+	if (!p->pools->short_of_memory || p->waiting)
 		pool_want_skeleton(p);
-	if (p->state != SKELETON_READY || p->server->short_of_memory || pool_is_starved(p))
+	if (p->state != SKELETON_READY || p->pools->short_of_memory || pool_is_starved(p))
 		return;
 	for (struct clone *cl = p->making; cl; cl = cl->next)
 		idle += !cl->launch;
@@ -273,7 +273,7 @@ void pool_refill(struct pool *p)
 		old += cl->hot != p->hot;
 	if (have - old < p->want && since < REFILL_USEC * NS_PER_US) {
 		if (!p->timer)
-			sd_event_add_time_relative(p->server->event, &p->timer, CLOCK_MONOTONIC,
+			sd_event_add_time_relative(p->pools->event, &p->timer, CLOCK_MONOTONIC,
 						   REFILL_USEC - since / NS_PER_US + 1, 100, pool_on_refill,
 						   p);
 		/* one can wait; with half of them gone launches come without a pause. But none may be in the way of a launch */
@@ -309,7 +309,7 @@ void pool_shrink(struct pool *p, unsigned int to)
 		clone_release(cl);
 	}
 	if (!to)
-		lease_revoke(p->server, p);
+		lease_revoke(p->pools, p);
 }
 
 void pool_lend(struct pool *p, struct clone *cl)
@@ -357,9 +357,9 @@ static void replace_stopped(struct pool *p)
 			pidfd_kill(cl->leader ? cl->leader_pidfd : cl->pidfd,
 				   cl->leader ? cl->leader : cl->pid, SIGKILL, false);
 	/* its client may give the order this very moment, which counts then */
-	for (struct clone *cl = p->server->leased; cl; cl = cl->next) {
+	for (struct clone *cl = p->pools->leased; cl; cl = cl->next) {
 		if (cl->pool == p && pool_is_stopped(cl)) {
-			lease_revoke(p->server, p);
+			lease_revoke(p->pools, p);
 			return;
 		}
 	}
@@ -394,7 +394,7 @@ static void replace_hanging(struct pool *p)
 
 void pool_tick(struct pool *p, bool short_of_memory)
 {
-	uint64_t idle = p->server->config->pool_idle_ns;
+	uint64_t idle = p->pools->config->pool_idle_ns;
 
 	replace_hanging(p);
 	replace_stopped(p);

@@ -16,7 +16,8 @@
 #include "engine/base/log.h"
 #include "engine/base/pidfd.h"
 #include "warmd/pool/lease.h"
-#include "warmd/oom_score.h"
+#include "warmd/pool/order.h"
+#include "warmd/connection/oom_score.h"
 #include "warmd/pool/terminal.h"
 
 struct clone *pool_take(struct clone **list, unsigned int *n, struct clone *cl)
@@ -43,7 +44,7 @@ struct clone *pool_find(struct pool *p, uint64_t id)
 /* a session of its own. Return: descriptors added to @fds */
 static int add_terminal(struct clone *cl, struct stub_fork *fork, int *fds)
 {
-	int r = terminal_new(cl->server, &cl->terminal);
+	int r = terminal_new(cl->pools, &cl->terminal);
 
 	if (r < 0) {
 		log_warning(
@@ -57,7 +58,7 @@ static int add_terminal(struct clone *cl, struct stub_fork *fork, int *fds)
 	return 2;
 }
 
-struct clone *pool_ask(struct pool *p, struct launch *l)
+struct clone *pool_ask(struct pool *p, struct launch_request *l)
 {
 	struct stub_fork fork = { .size = sizeof(fork) };
 	struct iovec piece = { &fork, sizeof(fork) };
@@ -66,7 +67,7 @@ struct clone *pool_ask(struct pool *p, struct launch *l)
 
 	if (!cl)
 		return NULL;
-	cl->server = p->server;
+	cl->pools = p->pools;
 	cl->pool = p;
 	cl->channel = cl->pidfd = cl->leader_pidfd = -EBADF;
 	if (socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, pair) < 0) {
@@ -75,7 +76,7 @@ struct clone *pool_ask(struct pool *p, struct launch *l)
 		return NULL;
 	}
 	cl->channel = pair[0];
-	cl->id = ++p->server->next_clone;
+	cl->id = ++p->pools->next_clone;
 	cl->made_ns = clock_ns(CLOCK_MONOTONIC);
 	cl->hot = p->hot;
 	cl->launch = l;
@@ -138,10 +139,16 @@ void pool_replace(struct pool *p, struct clone *cl)
 	pool_give_back(p, cl);
 }
 
-void pool_refuse(struct launch *l, uint32_t status, const char *words)
+void pool_answer(struct pool *p, struct launch_request *l, uint32_t status, struct clone *cl,
+		 const char *reason)
 {
-	launch_answer(l, status, NULL, words);
-	launch_free(l);
+	p->pools->hooks->answer(p->pools->hooks_data, l, status, cl, reason);
+}
+
+void pool_refuse(struct pool *p, struct launch_request *l, uint32_t status, const char *words)
+{
+	pool_answer(p, l, status, NULL, words);
+	launch_request_free(l);
 }
 
 void pool_give_back(struct pool *p, struct clone *cl)
@@ -152,7 +159,7 @@ void pool_give_back(struct pool *p, struct clone *cl)
 }
 
 /* the clone's terminal as the launch wants it. Return: 0 or a negative errno: this clone is of no use to anybody now */
-static int settle_terminal(struct clone *cl, const struct launch *l)
+static int settle_terminal(struct clone *cl, const struct launch_request *l)
 {
 	if (terminal_wanted(l)) /* -ENOSPC: add_terminal() could not, and has said so */
 		return cl->terminal ? terminal_start(cl->terminal, cl, l) : -ENOSPC;
@@ -166,12 +173,12 @@ int pool_settle_oom_score(const struct pool *p, struct clone *cl, int value, str
 {
 	int r;
 
-	if (p->root.oom_score_adj || value == p->server->own_oom_score_adj)
+	if (p->root.oom_score_adj || value == p->pools->own_oom_score_adj)
 		return 0;
 	r = oom_score_write(cl->pid, value);
 	cl->scored = r == 0;
 	return r < 0 ? error_errno(err, r, "the caller's oom_score_adj %d, warmd has %d", value,
-				   p->server->own_oom_score_adj)
+				   p->pools->own_oom_score_adj)
 		     : 0;
 }
 
@@ -186,11 +193,11 @@ void pool_count_launch(struct pool *p, uint32_t way)
 
 	p->hits += hit;
 	p->misses += !hit;
-	p->server->metrics.pool_hits += hit;
-	p->server->metrics.pool_misses += !hit;
+	p->pools->metrics->pool_hits += hit;
+	p->pools->metrics->pool_misses += !hit;
 }
 
-bool pool_give_order(struct pool *p, struct clone *cl, struct launch *l, uint32_t way)
+bool pool_give_order(struct pool *p, struct clone *cl, struct launch_request *l, uint32_t way)
 {
 	struct error err = { 0 };
 	struct order o;
@@ -201,7 +208,7 @@ bool pool_give_order(struct pool *p, struct clone *cl, struct launch *l, uint32_
 	r = settle_terminal(cl, l);
 	if (r < 0) {
 		error_errno(&err, r, "giving it a terminal (see /proc/sys/kernel/pty/max and ulimit -n)");
-		pool_refuse(l, WIRE_COLD_ERROR, err.text);
+		pool_refuse(p, l, WIRE_COLD_ERROR, err.text);
 		pool_give_back(p, cl);
 		return true;
 	}
@@ -209,17 +216,17 @@ bool pool_give_order(struct pool *p, struct clone *cl, struct launch *l, uint32_
 	if (r == 0)
 		r = order_fill(&o, p, cl, l, &err);
 	if (r < 0) {
-		pool_refuse(l, WIRE_COLD_MISMATCH, err.text);
+		pool_refuse(p, l, WIRE_COLD_MISMATCH, err.text);
 		if (pool_is_used(cl))
 			pool_give_back(p, cl);
 		return true;
 	}
 	cl->way = way;
 	cl->template_id = p->template->id;
-	launch_answer(l, WIRE_LAUNCHED, cl, p->template->label);
-	if (!launch_wanted(l)) {
+	pool_answer(p, l, WIRE_LAUNCHED, cl, p->template->label);
+	if (!launch_request_wanted(l)) {
 		fd_close(o.json);
-		launch_free(l);
+		launch_request_free(l);
 		cl->recent = 0;
 		if (pool_is_used(cl))
 			pool_give_back(p, cl);
@@ -237,11 +244,11 @@ bool pool_give_order(struct pool *p, struct clone *cl, struct launch *l, uint32_
 	if (l->by_name && r == 0)
 		lease_offer(p, l, &o);
 	fd_close(o.json);
-	launch_free(l);
+	launch_request_free(l);
 	return true;
 }
 
-void pool_wait_first(struct pool *p, struct launch *l)
+void pool_wait_first(struct pool *p, struct launch_request *l)
 {
 	l->next = p->waiting;
 	p->waiting = l;

@@ -28,14 +28,14 @@ struct clone *pool_take(struct clone **list, unsigned int *n, struct clone *cl);
 /** pool_find() - one that is being made, by its number */
 struct clone *pool_find(struct pool *p, uint64_t id);
 /** pool_ask() - ask the skeleton for one more. @l: NULL, or the launch it is for. Return: NULL: it cannot be asked */
-struct clone *pool_ask(struct pool *p, struct launch *l);
+struct clone *pool_ask(struct pool *p, struct launch_request *l);
 /**
  * pool_give_order() - launch @l with @cl
  * The answer goes first, and without one there is no order: `warm run` runs the program cold when none comes in time, and
  * a clone that begins, while warmd is killed, would be one that nobody follows, and that its caller may launch again.
  * Return: true: the launch is the clone's, or has been answered; false: the clone is dead
  */
-bool pool_give_order(struct pool *p, struct clone *cl, struct launch *l, uint32_t way);
+bool pool_give_order(struct pool *p, struct clone *cl, struct launch_request *l, uint32_t way);
 /** pool_is_used() - @cl is for one launch, or has something of one already: no other may have it */
 bool pool_is_used(const struct clone *cl);
 /** pool_is_stopped() - did somebody stop it (SIGSTOP)? An order would wait for SIGCONT, and its launch with it */
@@ -44,10 +44,13 @@ bool pool_is_stopped(const struct clone *cl);
 void pool_replace(struct pool *p, struct clone *cl);
 /** pool_give_back() - @cl ends: nobody wants it */
 void pool_give_back(struct pool *p, struct clone *cl);
+/** pool_answer() - the answer to @l: struct pools_hooks */
+void pool_answer(struct pool *p, struct launch_request *l, uint32_t status, struct clone *cl,
+		 const char *reason);
 /** pool_refuse() - @l is answered, and freed */
-void pool_refuse(struct launch *l, uint32_t status, const char *words);
+void pool_refuse(struct pool *p, struct launch_request *l, uint32_t status, const char *words);
 /** pool_wait_first() - @l is the next that gets a clone */
-void pool_wait_first(struct pool *p, struct launch *l);
+void pool_wait_first(struct pool *p, struct launch_request *l);
 void pool_count_launch(struct pool *p, uint32_t way);
 
 /* --- pool_notes.c --- */

@@ -14,11 +14,11 @@
 void pool_lost(struct clone *cl)
 {
 	struct pool *p = cl->pool;
-	struct launch *l = cl->launch;
+	struct launch_request *l = cl->launch;
 	int starved = cl->starved;
 
 	if (!p) { /* given back: clone_release() */
-		clone_unlink(&cl->server->leaving, cl);
+		clone_unlink(&cl->pools->leaving, cl);
 		clone_free(cl);
 		return;
 	}
@@ -65,7 +65,7 @@ static void on_failed(struct pool *p, struct clone *cl, const struct stub_note *
 	if (cl && is_fork(n))
 		cl->starved = n->value;
 	if (misses_file(n))
-		store_unusable(p->server->store, p->template, "a file that it has open"); /* may free @p */
+		store_unusable(p->pools->store, p->template, "a file that it has open"); /* may free @p */
 }
 
 /* the control group's fault, not the template's: the pool stays as it was */
@@ -77,7 +77,7 @@ static void refused_by_cgroup(struct pool *p, struct clone *cl, int code)
 		 code == -EBADF ? " (it takes a directory of cgroup2)" : "");
 	log_info("a clone of '%s': %s", p->template->label, words);
 	if (cl->launch)
-		pool_refuse(cl->launch, WIRE_COLD_ERROR, words);
+		pool_refuse(p, cl->launch, WIRE_COLD_ERROR, words);
 	cl->launch = NULL;
 	pool_give_back(p, cl);
 }
@@ -85,7 +85,7 @@ static void refused_by_cgroup(struct pool *p, struct clone *cl, int code)
 /* its launch, if it is for one, waits */
 static void starved(struct pool *p, struct clone *cl, int code)
 {
-	struct launch *l = cl->launch;
+	struct launch_request *l = cl->launch;
 
 	pool_take(&p->making, &p->nmaking, cl);
 	cl->launch = NULL;
@@ -97,7 +97,7 @@ static void starved(struct pool *p, struct clone *cl, int code)
 
 static void on_forked(struct pool *p, struct clone *cl, int pid)
 {
-	struct launch *l = cl->launch;
+	struct launch_request *l = cl->launch;
 	int r;
 
 	if (pid < 0 && cl->cgroup) {
@@ -122,8 +122,8 @@ static void on_forked(struct pool *p, struct clone *cl, int pid)
 	if (cl->terminal)
 		return;
 	cl->launch = NULL;
-	if (l && !launch_wanted(l)) {
-		launch_free(l);
+	if (l && !launch_request_wanted(l)) {
+		launch_request_free(l);
 		if (pool_is_used(cl))
 			pool_give_back(p, cl);
 	} else if (l && !pool_give_order(p, cl, l, WIRE_WAY_FORK)) {
@@ -135,11 +135,11 @@ static void on_forked(struct pool *p, struct clone *cl, int pid)
 /* the launch that it was made for, and its PID, are there */
 static void launch_with_terminal(struct pool *p, struct clone *cl)
 {
-	struct launch *l = cl->launch;
+	struct launch_request *l = cl->launch;
 
 	cl->launch = NULL;
-	if (!launch_wanted(l)) {
-		launch_free(l);
+	if (!launch_request_wanted(l)) {
+		launch_request_free(l);
 		pool_give_back(p, cl);
 	} else if (!pool_give_order(p, cl, l, WIRE_WAY_FORK)) {
 		cl->launch = l; /* pool_lost() will find it */
@@ -159,7 +159,7 @@ static void on_parked(struct pool *p, struct clone *cl, pid_t pid)
 	}
 	pool_take(&p->making, &p->nmaking, cl);
 	cl->state = CLONE_PARKED;
-	metrics_since(p->server, METRICS_PARK, cl->made_ns);
+	metrics_since(p->pools->metrics, METRICS_PARK, cl->made_ns);
 	cl->next = p->parked;
 	p->parked = cl;
 	p->nparked++;
@@ -178,7 +178,7 @@ static void on_note(struct pool *p, const struct stub_note *n)
 	case STUB_NOTE_READY:
 		p->state = SKELETON_READY;
 		p->timer = sd_event_source_disable_unref(p->timer);
-		metrics_since(p->server, METRICS_SKELETON, p->skeleton_ns);
+		metrics_since(p->pools->metrics, METRICS_SKELETON, p->skeleton_ns);
 		log_debug("skeleton %d of '%s' is ready after %llu us", p->pid, p->template->label,
 			  (unsigned long long)(clock_ns(CLOCK_MONOTONIC) - p->skeleton_ns) / 1000);
 		pool_serve_waiting(p);

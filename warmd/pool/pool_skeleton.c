@@ -54,7 +54,7 @@ static bool may_try_again(const struct pool *p)
 static void start_skeleton(struct pool *p)
 {
 	struct error err = { 0 };
-	sd_event *event = p->server->event;
+	sd_event *event = p->pools->event;
 	int r;
 
 	if (p->state == SKELETON_BROKEN && !may_try_again(p))
@@ -67,7 +67,7 @@ static void start_skeleton(struct pool *p)
 	if (r == 0) {
 		p->state = SKELETON_STARTING;
 		p->skeletons++;
-		p->server->metrics.skeletons++;
+		p->pools->metrics->skeletons++;
 		r = sd_event_add_io(event, &p->io, p->sock, EPOLLIN, pool_on_notes, p);
 		/* what a clone says, why it fails above all, is heard before its end is */
 		if (r >= 0)
@@ -94,20 +94,20 @@ void pool_want_skeleton(struct pool *p)
 	if (p->skeletons == 0 || since > SKELETON_USEC * NS_PER_US)
 		start_skeleton(p);
 	else if (!p->timer)
-		sd_event_add_time_relative(p->server->event, &p->timer, CLOCK_MONOTONIC,
+		sd_event_add_time_relative(p->pools->event, &p->timer, CLOCK_MONOTONIC,
 					   SKELETON_USEC - since / NS_PER_US + 1, 100, pool_on_refill, p);
 }
 
 void pool_fail_waiting(struct pool *p)
 {
-	struct launch *l;
+	struct launch_request *l;
 	char words[256];
 
 	snprintf(words, sizeof(words), "no clone can be made: %.160s", p->why);
 	while ((l = p->waiting)) {
 		p->waiting = l->next;
-		launch_answer(l, WIRE_COLD_ERROR, NULL, words);
-		launch_free(l);
+		pool_answer(p, l, WIRE_COLD_ERROR, NULL, words);
+		launch_request_free(l);
 	}
 	p->waiting_end = &p->waiting;
 }

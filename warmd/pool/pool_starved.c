@@ -46,7 +46,7 @@ void pool_fed(struct pool *p)
 		log_info("clones of '%s' can be forked again", p->template->label);
 	p->starvations = 0;
 	p->hungry = sd_event_source_disable_unref(p->hungry);
-	for (struct launch *l = p->waiting; l; l = l->next)
+	for (struct launch_request *l = p->waiting; l; l = l->next)
 		l->starved_ns = 0;
 }
 
@@ -54,10 +54,10 @@ void pool_fed(struct pool *p)
 static void refuse_old(struct pool *p, const char *words)
 {
 	uint64_t now = clock_ns(CLOCK_MONOTONIC);
-	struct launch **at = &p->waiting;
+	struct launch_request **at = &p->waiting;
 
 	while (*at) {
-		struct launch *l = *at;
+		struct launch_request *l = *at;
 
 		if (!l->starved_ns)
 			l->starved_ns = now;
@@ -66,7 +66,7 @@ static void refuse_old(struct pool *p, const char *words)
 			continue;
 		}
 		*at = l->next;
-		pool_refuse(l, WIRE_COLD_ERROR, words);
+		pool_refuse(p, l, WIRE_COLD_ERROR, words);
 	}
 	p->waiting_end = at;
 }
@@ -85,7 +85,7 @@ void pool_starve(struct pool *p, const char *what, int code)
 		usec *= 2;
 	p->starvations++;
 	if (!p->hungry)
-		sd_event_add_time_relative(p->server->event, &p->hungry, CLOCK_MONOTONIC, usec, 0, on_hungry,
+		sd_event_add_time_relative(p->pools->event, &p->hungry, CLOCK_MONOTONIC, usec, 0, on_hungry,
 					   p);
 	refuse_old(p, words);
 }

@@ -15,7 +15,7 @@
 #include "engine/base/fd.h"
 #include "engine/base/packet.h"
 #include "launcher/wire/protocol.h"
-#include "warmd/server.h"
+#include "warmd/template/template_send.h"
 
 #define SOCKET_FD 3
 

@@ -5,7 +5,7 @@
 
 #include <sys/types.h>
 
-#include "warmd/template.h"
+#include "warmd/template/template.h"
 
 /**
  * skeleton_start() - make one from the template's memfds

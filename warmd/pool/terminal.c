@@ -24,14 +24,14 @@
 #define FINISH_MAX 65536 /* more than a pty holds: processes that the clone left behind may go on printing */
 #define KEPT_MAX   16 /* terminals of clones that have ended */
 
-int terminal_new(struct server *s, struct terminal **ret)
+int terminal_new(struct pools *all, struct terminal **ret)
 {
 	struct terminal *t = calloc(1, sizeof(*t));
 	int unlocked = 0, pair[2], r;
 
 	if (!t)
 		return -ENOMEM;
-	*t = (struct terminal){ .server = s, .ring = RING_NONE };
+	*t = (struct terminal){ .pools = all, .ring = RING_NONE };
 	t->slave = t->session = t->leader_end = t->wake = t->caller = -EBADF;
 	t->master = open("/dev/ptmx", O_RDWR | O_NOCTTY | O_NONBLOCK | O_CLOEXEC);
 	if (t->master < 0)
@@ -56,7 +56,7 @@ fail:
 
 static void unlist(struct terminal *t)
 {
-	for (struct terminal **p = &t->server->terminals; *p; p = &(*p)->next) {
+	for (struct terminal **p = &t->pools->terminals; *p; p = &(*p)->next) {
 		if (*p == t) {
 			*p = t->next;
 			break;
@@ -71,7 +71,7 @@ void terminal_free(struct terminal *t)
 		return;
 	if (t->listed)
 		unlist(t);
-	for (struct connection *c = t->server->connections; c; c = c->next)
+	for (struct connection *c = t->pools->connections->list; c; c = c->next)
 		if (c->terminal == t)
 			c->terminal = NULL;
 	sd_event_source_disable_unref(t->pump);
@@ -86,7 +86,7 @@ void terminal_free(struct terminal *t)
 	free(t);
 }
 
-bool terminal_wanted(const struct launch *l)
+bool terminal_wanted(const struct launch_request *l)
 {
 	return l->request->run.flags & WIRE_LAUNCH_TERMINAL;
 }
@@ -121,7 +121,7 @@ static int on_output(sd_event_source *source, int fd, uint32_t events, void *dat
 
 static int start_pump(struct terminal *t)
 {
-	int r = sd_event_add_io(t->server->event, &t->pump, t->master, EPOLLIN, on_output, t);
+	int r = sd_event_add_io(t->pools->event, &t->pump, t->master, EPOLLIN, on_output, t);
 
 	if (r < 0)
 		return r;
@@ -133,7 +133,7 @@ static int start_pump(struct terminal *t)
 /* --- a launch --------------------------------------------------------------- */
 
 /* the first standard descriptor that is a terminal. Return: its place in the packet, or -1 */
-static int find_caller(const struct launch *l)
+static int find_caller(const struct launch_request *l)
 {
 	const struct wire_run *run = &l->request->run;
 	int at = 0;
@@ -148,7 +148,7 @@ static int find_caller(const struct launch *l)
 	return -1;
 }
 
-static int copy_settings(struct terminal *t, const struct launch *l)
+static int copy_settings(struct terminal *t, const struct launch_request *l)
 {
 	const struct wire_run *run = &l->request->run;
 	struct winsize size = { .ws_row = run->rows, .ws_col = run->columns };
@@ -167,7 +167,7 @@ static int copy_settings(struct terminal *t, const struct launch *l)
 	return 0;
 }
 
-int terminal_start(struct terminal *t, const struct clone *cl, const struct launch *l)
+int terminal_start(struct terminal *t, const struct clone *cl, const struct launch_request *l)
 {
 	bool detach = l->request->run.flags & WIRE_LAUNCH_DETACH;
 	int r = copy_settings(t, l);
@@ -178,7 +178,7 @@ int terminal_start(struct terminal *t, const struct clone *cl, const struct laun
 	t->wake = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
 	if (!t->label || t->wake < 0)
 		return t->label ? -errno : -ENOMEM;
-	r = ring_create(t->server->config->scrollback, &t->ring);
+	r = ring_create(t->pools->config->scrollback, &t->ring);
 	if (r < 0)
 		return r;
 	t->pid = cl->pid;
@@ -189,8 +189,8 @@ int terminal_start(struct terminal *t, const struct clone *cl, const struct laun
 		terminal_leave(t->writer);
 		t->writer->terminal = t;
 	}
-	t->next = t->server->terminals;
-	t->server->terminals = t;
+	t->next = t->pools->terminals;
+	t->pools->terminals = t;
 	t->listed = true;
 	return start_pump(t);
 }
@@ -226,19 +226,19 @@ void terminal_given(struct terminal *t)
 
 static bool attached(const struct terminal *t)
 {
-	for (const struct connection *c = t->server->connections; c; c = c->next)
+	for (const struct connection *c = t->pools->connections->list; c; c = c->next)
 		if (c->terminal == t)
 			return true;
 	return false;
 }
 
-static void drop_oldest(struct server *s)
+static void drop_oldest(struct pools *all)
 {
 	struct terminal *oldest = NULL;
 	unsigned int n = 0;
 
 	/* the newest is first */
-	for (struct terminal *t = s->terminals; t; t = t->next) {
+	for (struct terminal *t = all->terminals; t; t = t->next) {
 		if (t->ended && !attached(t)) {
 			oldest = t;
 			n++;
@@ -267,7 +267,7 @@ static void tell_end(const struct terminal *t, struct connection *c)
 static void put_away(struct terminal *t)
 {
 	if (t->kept)
-		drop_oldest(t->server);
+		drop_oldest(t->pools);
 	else
 		terminal_free(t);
 }
@@ -283,7 +283,7 @@ static void finish(struct terminal *t)
 			break;
 	}
 	pump_wake(t->wake);
-	for (struct connection *c = t->server->connections; c; c = c->next)
+	for (struct connection *c = t->pools->connections->list; c; c = c->next)
 		if (c->terminal == t)
 			tell_end(t, c);
 	t->pump = sd_event_source_disable_unref(t->pump);

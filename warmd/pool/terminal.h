@@ -15,16 +15,13 @@
 #include <stdint.h>
 #include <termios.h>
 
-#include "engine/base/packet.h"
 #include "pty/ring.h"
-#include "warmd/server.h"
-
-struct clone;
-struct launch;
+#include "warmd/pool/clone.h"
+#include "warmd/pool/pools.h"
 
 struct terminal {
-	struct terminal *next; /* in server.terminals: those of clones that run, and the last that ended */
-	struct server *server;
+	struct terminal *next; /* in pools.terminals: those of clones that run, and the last that ended */
+	struct pools *pools;
 	int master;
 	int slave; /* until the clone has it */
 	int session; /* struct stub_session: to and from the session's leader */
@@ -43,18 +40,18 @@ struct terminal {
 };
 
 /** terminal_new() - a pty for a clone that is about to be made. Return: 0 or a negative errno: no pty, no descriptors */
-int terminal_new(struct server *s, struct terminal **ret);
+int terminal_new(struct pools *all, struct terminal **ret);
 void terminal_free(struct terminal *t);
 
 /** terminal_wanted() - does this launch come from a terminal that its client relays? */
-bool terminal_wanted(const struct launch *l);
+bool terminal_wanted(const struct launch_request *l);
 
 /**
  * terminal_start() - the settings and the size of the caller's terminal, a ring, and who pumps
  * @l: its connection is the writer, unless it is detached
  * Return: 0 or a negative errno
  */
-int terminal_start(struct terminal *t, const struct clone *cl, const struct launch *l);
+int terminal_start(struct terminal *t, const struct clone *cl, const struct launch_request *l);
 
 /** terminal_descriptors() - what a client gets. @writer: all WIRE_TERMINAL_FDS; else those of a viewer. Return: how many */
 size_t terminal_descriptors(const struct terminal *t, bool writer, int *fds);
@@ -79,10 +76,5 @@ void terminal_release(struct terminal *t);
 
 /** terminal_hangup() - whoever launched the clone is gone, and it is not to live on: its leader sends SIGHUP, then the pty is hung up */
 void terminal_hangup(struct terminal *t);
-
-/** attach_request() - WIRE_ATTACH. @caller: perhaps the client's terminal. Return: 0, or -EBADMSG: the connection is to be ended */
-int attach_request(struct connection *c, const void *packet, size_t len, struct packet *caller);
-/** detach_request() - WIRE_DETACH */
-int detach_request(struct connection *c, const void *packet, size_t len);
 
 #endif

@@ -1,51 +1,15 @@
 /* SPDX-License-Identifier: MIT */
-/*
- * Theory of operation
- *
- * A path is walked component by component with lstat(2). Every symbolic link
- * met becomes a FILE record of its own, with the link's identity; what is left
- * at the end is a canonical path, and that is what gets recorded. So each
- * record can be checked by one lstat(2), and no record depends on another:
- * /lib/x.so is {FILE /lib (the link), FILE /usr/lib/x.so}.
- *
- * Where the walk ends early (a component is missing, is no directory or may
- * not be searched) the canonical part with the rest as it was named becomes
- * an ABSENT record: the lstat(2) of it fails now and must fail then.
- *
- * Directories of which names count carry hashes over their names. A check
- * reads the names only if the directory's mtime differs, so that a bytecode cache
- * written beside a module does not make the module's directory stale.
- */
+/* deps.c - a dependency set: what is recorded, once for each path and kind. How a path is walked: deps_walk.c */
 #include "warmd/stale/deps_internal.h"
 
-#include <dirent.h>
 #include <errno.h>
-#include <fcntl.h>
-#include <limits.h>
 #include <stdlib.h>
 #include <string.h>
 
-#include "engine/base/clock.h"
+#include "engine/base/array.h"
 #include "engine/base/fd.h"
 
 #define SHM_DIR "/dev/shm"
-
-#define LINKS_MAX 40 /* as the kernel's MAXSYMLINKS: more is ELOOP */
-#define RACY_NS	  (20 * 1000000LL)
-
-static struct dep_stat stat_take(const struct stat *st)
-{
-	return (struct dep_stat){
-		.dev = st->st_dev,
-		.ino = st->st_ino,
-		.size = (uint64_t)st->st_size,
-		.mtime_ns = (int64_t)timespec_ns(&st->st_mtim),
-		.ctime_ns = (int64_t)timespec_ns(&st->st_ctim),
-		.mode = st->st_mode,
-		.uid = st->st_uid,
-		.gid = st->st_gid,
-	};
-}
 
 /* LISTING and MODULES share a key, as the one wins over the other; ABSENT beside FILE is a contradiction that must show */
 static char kind_class(enum dep_kind kind)
@@ -92,59 +56,11 @@ void dep_set_free(struct dep_set *set)
 	for (size_t i = 0; i < set->count; i++)
 		free(set->items[i].dep.path);
 	free(set->items);
+	free(set->module_names);
 	map_done(&set->index, NULL);
 	map_done(&set->seen, NULL);
 	map_done(&set->directories, NULL);
 	free(set);
-}
-
-static bool has_suffix(const char *name, size_t len, const char *suffix)
-{
-	size_t n = strlen(suffix);
-
-	return len > n && memcmp(name + len - n, suffix, n) == 0;
-}
-
-bool dep_name_is_module(const char *name, bool may_be_dir)
-{
-	static const char *const suffixes[] = { ".py", ".pyc", ".so", ".pth", ".egg-link", ".zip", ".egg" };
-	size_t len = strlen(name);
-
-	if (name[0] == '.')
-		return false;
-	for (size_t i = 0; i < ARRAY_SIZE(suffixes); i++) {
-		if (has_suffix(name, len, suffixes[i]))
-			return true;
-	}
-	return may_be_dir && strcmp(name, "__pycache__") != 0;
-}
-
-/*
- * Hash the names of a directory, without regard to their order. Links count as
- * directories, since they may lead to one. An unreadable directory has no names:
- * the program could not read them either.
- */
-static void hash_names(const char *path, uint64_t *ret_all, uint64_t *ret_modules)
-{
-	struct dirent *de;
-	DIR *dir = opendir(path);
-
-	*ret_all = *ret_modules = 0;
-	if (!dir)
-		return;
-	while ((de = readdir(dir))) {
-		bool may_be_dir = de->d_type == DT_DIR || de->d_type == DT_LNK || de->d_type == DT_UNKNOWN;
-		uint64_t hash;
-
-		if (strcmp(de->d_name, ".") == 0 || strcmp(de->d_name, "..") == 0)
-			continue;
-		/* the type counts as well: scandir(3) tells it */
-		hash = map_hash64(de->d_name, strlen(de->d_name)) * (2u * de->d_type + 1);
-		*ret_all += hash;
-		if (dep_name_is_module(de->d_name, may_be_dir))
-			*ret_modules += hash;
-	}
-	closedir(dir);
 }
 
 /* what the index holds for an item: its place + 1, so that no place is NULL */
@@ -167,15 +83,8 @@ int dep_set_append(struct dep_set *set, const struct dep_item *item)
 	char key[DEP_PATH_MAX + 1];
 	size_t len;
 
-	if (set->count == set->size) {
-		size_t size = set->size ? set->size * 2 : 64;
-		struct dep_item *items = reallocarray(set->items, size, sizeof(*items));
-
-		if (!items)
-			return -ENOMEM;
-		set->items = items;
-		set->size = size;
-	}
+	if (array_reserve(&set->items, set->count, 1, sizeof(*set->items)) < 0)
+		return -ENOMEM;
 	len = make_key(key, kind_class(item->dep.kind), item->dep.path);
 	if (map_has(&set->index, key, len))
 		return -EEXIST;
@@ -206,9 +115,8 @@ static bool path_is_synthetic(const char *path)
 	return false;
 }
 
-/* record one canonical path unless that is done; @st is NULL for ABSENT */
-static int record(struct dep_set *set, const char *path, enum dep_kind kind, const struct stat *st,
-		  int64_t at_ns)
+int dep_set_record(struct dep_set *set, const char *path, enum dep_kind kind, const struct stat *st,
+		   int64_t at_ns)
 {
 	struct dep_item item = { .recorded_ns = at_ns };
 	struct dep_item *old = item_find(set, kind_class(kind), path);
@@ -226,9 +134,9 @@ static int record(struct dep_set *set, const char *path, enum dep_kind kind, con
 	}
 	item.dep.kind = kind;
 	if (st)
-		item.dep.st = stat_take(st);
+		item.dep.st = dep_stat_take(st);
 	if (kind == DEP_LISTING || kind == DEP_MODULES)
-		hash_names(path, &item.names_all, &item.names_modules);
+		dep_hash_names(set, path, &item.names_all, &item.names_modules);
 	item.dep.path = strdup(path);
 	if (!item.dep.path)
 		return -ENOMEM;
@@ -238,151 +146,11 @@ static int record(struct dep_set *set, const char *path, enum dep_kind kind, con
 	return r;
 }
 
-/* a path on its walk: what is resolved, and what is left to walk */
-struct walk {
-	char real[DEP_PATH_MAX]; /* canonical; no slash at the end but for "/" itself */
-	size_t real_len;
-	char rest[DEP_PATH_MAX];
-	bool exists;
-	struct stat st; /* lstat of real, if it exists */
-	int64_t at_ns; /* before the stat */
-};
-
-static int walk_push(struct walk *w, const char *name, size_t len)
-{
-	size_t slash = w->real_len > 1;
-
-	if (w->real_len + slash + len >= sizeof(w->real))
-		return -ENAMETOOLONG;
-	if (slash)
-		w->real[w->real_len] = '/';
-	memcpy(w->real + w->real_len + slash, name, len);
-	w->real_len += slash + len;
-	w->real[w->real_len] = '\0';
-	return 0;
-}
-
-static void walk_pop(struct walk *w)
-{
-	while (w->real_len > 1 && w->real[w->real_len - 1] != '/')
-		w->real_len--;
-	if (w->real_len > 1)
-		w->real_len--;
-	w->real[w->real_len] = '\0';
-}
-
-/* the walk ends before its end: keep the rest as it was named (it begins with a slash, or is empty) */
-static int walk_absent(struct walk *w, const char *rest)
-{
-	size_t len = strlen(rest);
-
-	w->exists = false;
-	if (w->real_len + len >= sizeof(w->real))
-		return -ENAMETOOLONG;
-	memcpy(w->real + w->real_len, rest, len + 1);
-	w->real_len += len;
-	return 0;
-}
-
-/* real is a link: continue with its target in its place */
-static int walk_link(struct walk *w, const char *rest)
-{
-	char target[PATH_MAX], joined[DEP_PATH_MAX];
-	ssize_t n = readlink(w->real, target, sizeof(target) - 1);
-	int len;
-
-	if (n < 0)
-		return walk_absent(w, rest);
-	target[n] = '\0';
-	len = snprintf(joined, sizeof(joined), "%s%s", target, rest);
-	if (len < 0 || (size_t)len >= sizeof(joined))
-		return -ENAMETOOLONG;
-	memcpy(w->rest, joined, (size_t)len + 1);
-	if (target[0] == '/') {
-		w->real_len = 1;
-		w->real[1] = '\0';
-	} else {
-		walk_pop(w);
-	}
-	return 1;
-}
-
-/*
- * Walk @path; links on the way are recorded if @links. Directories that a
- * former walk went through are taken as such: if one was replaced
- * by a link since, watch_add() refuses to watch through it.
- */
-static int walk_path(struct dep_set *set, const char *path, bool nofollow, bool links, struct walk *w)
-{
-	unsigned int nlinks = 0;
-	int r;
-
-	w->at_ns = (int64_t)clock_ns(CLOCK_REALTIME);
-	w->exists = true;
-	strcpy(w->real, "/");
-	w->real_len = 1;
-	if (strlen(path) >= sizeof(w->rest))
-		return -ENAMETOOLONG;
-	strcpy(w->rest, path);
-	for (const char *p = w->rest;;) {
-		size_t len;
-
-		p += strspn(p, "/");
-		len = strcspn(p, "/");
-		if (len == 0)
-			break;
-		if (len == 1 && p[0] == '.') {
-			p += len;
-			continue;
-		}
-		if (len == 2 && p[0] == '.' && p[1] == '.') {
-			walk_pop(w);
-			p += len;
-			continue;
-		}
-		r = walk_push(w, p, len);
-		if (r < 0)
-			return r;
-		p += len;
-		if (map_has(&set->directories, w->real, w->real_len))
-			continue;
-		if (lstat(w->real, &w->st) < 0)
-			return walk_absent(w, p);
-		if (S_ISDIR(w->st.st_mode)) {
-			if (map_put(&set->directories, w->real, w->real_len, NULL) < 0)
-				return -ENOMEM;
-			continue;
-		}
-		if (!S_ISLNK(w->st.st_mode)) {
-			if (p[0] == '\0')
-				return 0;
-			return walk_absent(w, p); /* ENOTDIR, also for a mere slash at the end */
-		}
-		if (p[0] == '\0' && nofollow)
-			return 0;
-		if (links) {
-			r = record(set, w->real, DEP_FILE, &w->st, w->at_ns);
-			if (r < 0)
-				return r;
-		}
-		if (++nlinks > LINKS_MAX) /* the slash makes lstat(2) fail with ELOOP too */
-			return walk_absent(w, p[0] ? p : "/");
-		r = walk_link(w, p);
-		if (r <= 0)
-			return r;
-		p = w->rest;
-	}
-	/* a directory */
-	if (lstat(w->real, &w->st) < 0)
-		return walk_absent(w, "");
-	return 0;
-}
-
 static int add(struct dep_set *set, const char *path, enum dep_kind kind, bool nofollow,
 	       const struct stat *opened)
 {
 	char key[DEP_PATH_MAX + 1];
-	struct walk w;
+	struct dep_walk w;
 	size_t len;
 	int r;
 
@@ -394,13 +162,13 @@ static int add(struct dep_set *set, const char *path, enum dep_kind kind, bool n
 	len = make_key(key, (char)('0' + kind * 2 + nofollow), path);
 	if (map_has(&set->seen, key, len))
 		return 0;
-	r = walk_path(set, path, nofollow, true, &w);
+	r = dep_walk(set, path, nofollow, true, &w);
 	if (r < 0)
 		return r;
 	if (opened && (!w.exists || w.st.st_dev != opened->st_dev || w.st.st_ino != opened->st_ino))
 		return 1;
 	if (kind == DEP_ABSENT || !w.exists) {
-		r = record(set, w.real, DEP_ABSENT, NULL, w.at_ns);
+		r = dep_set_record(set, w.real, DEP_ABSENT, NULL, w.at_ns);
 	} else {
 		mode_t type = w.st.st_mode & S_IFMT;
 
@@ -408,7 +176,7 @@ static int add(struct dep_set *set, const char *path, enum dep_kind kind, bool n
 			kind = DEP_EXISTS;
 		if ((kind == DEP_LISTING || kind == DEP_MODULES) && type != S_IFDIR)
 			kind = DEP_FILE;
-		r = record(set, w.real, kind, &w.st, w.at_ns);
+		r = dep_set_record(set, w.real, kind, &w.st, w.at_ns);
 	}
 	if (r < 0)
 		return r;
@@ -453,12 +221,12 @@ static bool forget(struct dep_set *set, char class, const char *path)
 
 int dep_set_forget_absent(struct dep_set *set, const char *path)
 {
-	struct walk w;
+	struct dep_walk w;
 	int r;
 
 	if (path[0] != '/')
 		return -EINVAL;
-	r = walk_path(set, path, true, false, &w);
+	r = dep_walk(set, path, true, false, &w);
 	if (r < 0)
 		return r;
 	forget(set, 'A', w.real);
@@ -475,78 +243,4 @@ size_t dep_set_count(const struct dep_set *set)
 const struct dep *dep_set_get(const struct dep_set *set, size_t i)
 {
 	return i < set->count ? &set->items[i].dep : NULL;
-}
-
-bool dep_set_racy(const struct dep_set *set, const char **ret_path)
-{
-	for (size_t i = 0; i < set->count; i++) {
-		const struct dep_item *item = &set->items[i];
-		int64_t age;
-
-		/* these look at nothing that a time stamp stands for */
-		if (item->dep.kind == DEP_ABSENT || item->dep.kind == DEP_EXISTS ||
-		    item->dep.kind == DEP_INODE)
-			continue;
-		/* a file system may tell any ctime */
-		if (__builtin_sub_overflow(item->recorded_ns, item->dep.st.ctime_ns, &age) || age > RACY_NS ||
-		    age < -RACY_NS)
-			continue;
-		if (ret_path)
-			*ret_path = item->dep.path;
-		return true;
-	}
-	return false;
-}
-
-static bool names_changed(const struct dep_item *item)
-{
-	uint64_t all, modules;
-
-	hash_names(item->dep.path, &all, &modules);
-	if (item->dep.kind == DEP_MODULES)
-		return modules != item->names_modules;
-	return all != item->names_all;
-}
-
-static bool item_changed(const struct dep_item *item, const struct stat *st)
-{
-	const struct dep_stat *was = &item->dep.st;
-	struct dep_stat is = stat_take(st);
-
-	if (is.mode != was->mode || is.uid != was->uid || is.gid != was->gid)
-		return true;
-	if (item->dep.kind == DEP_EXISTS)
-		return false;
-	if (is.dev != was->dev || is.ino != was->ino)
-		return true;
-	if (item->dep.kind == DEP_INODE)
-		return false;
-	if (item->dep.kind == DEP_FILE)
-		return is.size != was->size || is.mtime_ns != was->mtime_ns || is.ctime_ns != was->ctime_ns;
-	return is.mtime_ns != was->mtime_ns && names_changed(item);
-}
-
-int dep_set_check_one(const struct dep_set *set, size_t i, struct stat *ret_st)
-{
-	const struct dep_item *item = &set->items[i];
-	struct stat st = { 0 };
-	bool exists = lstat(item->dep.path, &st) == 0;
-
-	if (ret_st)
-		*ret_st = st;
-	if (item->dep.kind == DEP_ABSENT)
-		return exists;
-	return !exists || item_changed(item, &st);
-}
-
-int dep_set_check(const struct dep_set *set, const char **ret_path)
-{
-	for (size_t i = 0; i < set->count; i++) {
-		if (dep_set_check_one(set, i, NULL) == 0)
-			continue;
-		if (ret_path)
-			*ret_path = set->items[i].dep.path;
-		return 1;
-	}
-	return 0;
 }

@@ -22,7 +22,7 @@ enum dep_kind {
 	DEP_FILE, /* existed and was read, mapped or looked at: identity and contents count */
 	DEP_ABSENT, /* was looked for and not found */
 	DEP_LISTING, /* a directory whose names were read: any name that comes or goes counts */
-	DEP_MODULES, /* a directory searched for Python modules: names that can be modules count */
+	DEP_MODULES, /* a directory that a language searched for modules: names that can be modules count, dep_set_module_names() */
 	DEP_EXISTS, /* a directory or device that was looked at: only that it exists, its type, owner and mode count */
 	DEP_INODE, /* held open, and opened again by clones: that this very file is at the path counts, what is in it does not */
 };
@@ -104,8 +104,18 @@ int dep_set_check(const struct dep_set *set, const char **ret_path);
 /** dep_set_check_one() - the same for record @i; @ret_st: its lstat(2) if it exists, else all 0; may be NULL. Return: 0 unchanged, 1 changed */
 int dep_set_check_one(const struct dep_set *set, size_t i, struct stat *ret_st);
 
-/** dep_name_is_module() - can a directory entry of this name matter to a search for Python modules? @may_be_dir: it is, or might lead to, a directory */
-bool dep_name_is_module(const char *name, bool may_be_dir);
+/**
+ * dep_set_module_names() - which names in a directory can be modules of the program's language
+ * @words: separated by single spaces: ends of names (".py"), and with a '!' in front names of directories that are none
+ *	("!__pycache__"). Every other directory can be a module, and no name that begins with a dot can. Copied.
+ *
+ * The words are data of the set, and go with it to whoever checks it, so that nothing here knows a language. Before they
+ * are set every name counts; what was recorded until then as MODULES becomes a LISTING.
+ * Return: 0; -EINVAL: longer than 4 KiB; -ENOMEM
+ */
+int dep_set_module_names(struct dep_set *set, const char *words);
+/** dep_set_is_module() - can a directory entry of this name matter to a search for modules? @may_be_dir: it is, or might lead to, a directory */
+bool dep_set_is_module(const struct dep_set *set, const char *name, bool may_be_dir);
 
 /** dep_set_pack(), dep_set_unpack() - to bytes and back, for the way from the builder to the daemon; malloc'd, the caller frees; unpack checks every length */
 int dep_set_pack(const struct dep_set *set, void **ret_buf, size_t *ret_len);

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * The bytes of a dependency set: a head, then each record's fixed part with its
+ * The bytes of a dependency set: a head, the words of dep_set_module_names(), then each record's fixed part with its
  * path behind it, unaligned, in host order (both ends are one program on one machine).
  */
 #include "warmd/stale/deps_internal.h"
@@ -12,11 +12,12 @@
 #include "engine/base/fd.h"
 
 #define PACK_MAGIC   0x53504544u /* "DEPS" */
-#define PACK_VERSION 1
+#define PACK_VERSION 2
 
 struct pack_head {
 	uint32_t magic, version;
 	uint64_t count;
+	uint64_t names_len; /* 0: no words */
 };
 
 struct pack_item {
@@ -28,8 +29,9 @@ struct pack_item {
 
 int dep_set_pack(const struct dep_set *set, void **ret_buf, size_t *ret_len)
 {
-	struct pack_head head = { PACK_MAGIC, PACK_VERSION, set->count };
-	size_t len = sizeof(head);
+	size_t names_len = set->module_names ? strlen(set->module_names) : 0;
+	struct pack_head head = { PACK_MAGIC, PACK_VERSION, set->count, names_len };
+	size_t len = sizeof(head) + names_len;
 	char *buf, *p;
 
 	for (size_t i = 0; i < set->count; i++)
@@ -38,7 +40,9 @@ int dep_set_pack(const struct dep_set *set, void **ret_buf, size_t *ret_len)
 	if (!buf)
 		return -ENOMEM;
 	memcpy(buf, &head, sizeof(head));
-	p = buf + sizeof(head);
+	if (names_len)
+		memcpy(buf + sizeof(head), set->module_names, names_len);
+	p = buf + sizeof(head) + names_len;
 	for (size_t i = 0; i < set->count; i++) {
 		const struct dep_item *item = &set->items[i];
 		struct pack_item fixed;
@@ -88,6 +92,21 @@ static int unpack_item(struct dep_set *set, const char **p, const char *end)
 	return r == -EEXIST ? -EBADMSG : r;
 }
 
+/* the words, before any record */
+static int unpack_names(struct dep_set *set, const char **p, const char *end, uint64_t len)
+{
+	char words[DEP_MODULE_NAMES_MAX + 1];
+
+	if (!len)
+		return 0;
+	if (len > DEP_MODULE_NAMES_MAX || len > (size_t)(end - *p) || memchr(*p, '\0', len))
+		return -EBADMSG;
+	memcpy(words, *p, len);
+	words[len] = '\0';
+	*p += len;
+	return dep_set_module_names(set, words);
+}
+
 int dep_set_unpack(const void *buf, size_t len, struct dep_set **ret)
 {
 	const char *p = buf, *end = p + len;
@@ -104,6 +123,7 @@ int dep_set_unpack(const void *buf, size_t len, struct dep_set **ret)
 	r = dep_set_new(&set);
 	if (r < 0)
 		return r;
+	r = unpack_names(set, &p, end, head.names_len);
 	for (uint64_t i = 0; r == 0 && i < head.count; i++)
 		r = unpack_item(set, &p, end);
 	if (r == 0 && p != end)

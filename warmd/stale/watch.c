@@ -236,10 +236,11 @@ static bool name_leads_to_dir(const struct dep *dep, const char *name, uint32_t 
 /* a name came or went in a directory of which names count */
 static void listing_event(struct entry *entry, const char *name, uint32_t mask)
 {
-	const struct dep *dep = dep_set_get(entry->user->set, entry->dep);
+	const struct dep_set *set = entry->user->set;
+	const struct dep *dep = dep_set_get(set, entry->dep);
 
-	if (dep->kind == DEP_LISTING || (dep->kind == DEP_MODULES && (dep_name_is_module(name, false) ||
-								      (dep_name_is_module(name, true) &&
+	if (dep->kind == DEP_LISTING || (dep->kind == DEP_MODULES && (dep_set_is_module(set, name, false) ||
+								      (dep_set_is_module(set, name, true) &&
 								       name_leads_to_dir(dep, name, mask)))))
 		user_changed(entry->user, dep->path, name);
 }

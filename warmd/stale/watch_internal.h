@@ -69,7 +69,7 @@ struct unseen {
 
 struct unseen_list {
 	struct unseen *items;
-	size_t count, size;
+	size_t count;
 };
 
 struct watch_user {

@@ -7,6 +7,7 @@
 #include <sys/inotify.h>
 #include <sys/vfs.h>
 
+#include "engine/base/array.h"
 #include "engine/base/fd.h"
 
 /*
@@ -198,15 +199,8 @@ int unseen_add(struct unseen_list *list, uint32_t dep, const char *path, const s
 {
 	struct unseen *item;
 
-	if (list->count == list->size) {
-		size_t size = list->size ? list->size * 2 : 16;
-
-		item = reallocarray(list->items, size, sizeof(*item));
-		if (!item)
-			return -ENOMEM;
-		list->items = item;
-		list->size = size;
-	}
+	if (array_reserve(&list->items, list->count, 1, sizeof(*list->items)) < 0)
+		return -ENOMEM;
 	item = &list->items[list->count];
 	*item = (struct unseen){ .dep = dep };
 	if (path) {

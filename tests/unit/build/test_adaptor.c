@@ -15,6 +15,7 @@
 
 #include "engine/base/fd.h"
 #include "warmd/build/adaptor.h"
+#include "warmd/build/language_python.h"
 
 extern const char blob_python_adaptor[], blob_python_adaptor_end[];
 
@@ -242,7 +243,7 @@ static void exit_line_malformed(void **state)
 
 static void code_is_c_string(void **state)
 {
-	_cleanup_free_ char *code = adaptor_python_code(123, NULL, 0);
+	_cleanup_free_ char *code = language_python_code(123, NULL, 0);
 
 	(void)state;
 	assert_non_null(code);
@@ -267,7 +268,7 @@ static void code_is_the_adaptor(void **state)
 		"sys.stdout.buffer.write(text.encode('latin-1'))\n";
 	char dir[] = "/tmp/test_adaptor.XXXXXX", path[64], command[256];
 	char *argv[] = { (char *)"python3", (char *)"a\"\\\n\xff'", (char *)"" };
-	_cleanup_free_ char *code = adaptor_python_code(7, argv, 3), *text = NULL;
+	_cleanup_free_ char *code = language_python_code(7, argv, 3), *text = NULL;
 	size_t len;
 	FILE *f;
 

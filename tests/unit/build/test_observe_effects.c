@@ -30,6 +30,7 @@
 #include <unistd.h>
 
 #include "tests/unit/build/observed.h"
+#include "warmd/build/language_python.h"
 
 static char before[4096];
 
@@ -253,6 +254,7 @@ static void bytecode(void **state)
 	(void)state;
 	put("m.py", "");
 	mark();
+	assert_int_equal(observe_module_names(o, language_python.module_names), 0);
 	list(root, true);
 	observe_modules_dir(o, root);
 	stat_at(at("__pycache__/m.pyc"));

@@ -16,6 +16,7 @@
 #include "engine/base/log.h"
 #include "engine/stub/image.h"
 #include "warmd/pool/hot.h"
+#include "warmd/template/store.h"
 
 #define PAGE(n) (0x10000000ull + (n) * (uint64_t)sysconf(_SC_PAGESIZE))
 #define PAGES(a, n)                                                                                          \

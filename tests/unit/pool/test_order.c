@@ -11,7 +11,7 @@
 #include <sys/capability.h>
 #include <sys/resource.h>
 
-#include "warmd/pool/pool.h"
+#include "warmd/pool/order.h"
 
 static struct wire_run own, caller;
 static char reason[256];
@@ -19,7 +19,7 @@ static char reason[256];
 static void fresh(void)
 {
 	memset(&own, 0, sizeof(own));
-	launch_own_context(&own);
+	pools_own_context(&own);
 	own.capabilities = 0;
 	own.nice = 0;
 	caller = own;

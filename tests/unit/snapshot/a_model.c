@@ -353,7 +353,7 @@ static void make_entry(struct model_entry *e, const struct model_space *s)
 	e->argv_prefix = argv;
 	e->argv_prefix_n = 2;
 	FILL(e->argv_drop);
-	e->start_cwd = (char *)"/start";
+	e->start_cwd = "/start";
 	FILL(e->start_umask);
 	e->has_start_rlimits = e->has_start_affinity = true;
 	FILL(e->start_rlimits);

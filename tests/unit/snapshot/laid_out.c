@@ -10,8 +10,8 @@
 #include "tests/unit/snapshot/laid_out.h"
 
 const int file_index[2] = { 3, 5 };
-struct record_vma vmas[64];
-static struct record_run runs[64][64];
+struct model_vma vmas[64];
+static struct model_run runs[64][64];
 size_t nvmas;
 struct plan_layout l;
 bool join_text;
@@ -32,23 +32,23 @@ int laid_out_teardown(void **state)
 	return 0;
 }
 
-struct record_vma *vma(uint64_t start, uint64_t end, uint32_t prot, int object)
+struct model_vma *vma(uint64_t start, uint64_t end, uint32_t prot, int object)
 {
-	struct record_vma *v = &vmas[nvmas];
+	struct model_vma *v = &vmas[nvmas];
 
-	*v = (struct record_vma){ .start = BASE + start * PAGE,
-				  .end = BASE + end * PAGE,
-				  .prot = prot,
-				  .object = object,
-				  .runs = runs[nvmas],
-				  .name = (char *)"" };
+	*v = (struct model_vma){ .start = BASE + start * PAGE,
+				 .end = BASE + end * PAGE,
+				 .prot = prot,
+				 .object = object,
+				 .runs = runs[nvmas],
+				 .name = (char *)"" };
 	nvmas++;
 	return v;
 }
 
-void written(struct record_vma *v, uint64_t start, uint64_t end)
+void written(struct model_vma *v, uint64_t start, uint64_t end)
 {
-	v->runs[v->nruns++] = (struct record_run){ BASE + start * PAGE, BASE + end * PAGE };
+	v->runs[v->nruns++] = (struct model_run){ BASE + start * PAGE, BASE + end * PAGE, MODEL_NO_OFFSET };
 }
 
 void check_whole(void)
@@ -82,11 +82,10 @@ void check_whole(void)
 
 void layout(size_t expected)
 {
-	struct record_process p = { .vmas = vmas, .nvmas = nvmas };
-	struct record rec = { .processes = &p, .nprocesses = 1 };
+	const struct model_space space = { .vmas = vmas, .nvmas = nvmas };
 
 	plan_layout_done(&l);
-	assert_int_equal(plan_layout(&rec, &p, file_index, PAGE, join_text, &l), 0);
+	assert_int_equal(plan_layout(&space, file_index, PAGE, join_text, &l), 0);
 	assert_int_equal(l.nmaps, expected);
 	for (size_t i = 0; i < nvmas; i++)
 		assert_true(vmas[i].nruns <= 64);

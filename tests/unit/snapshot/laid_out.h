@@ -18,7 +18,7 @@
 
 /* memory object 0 is launch file 3, object 1 is launch file 5 */
 extern const int file_index[2];
-extern struct record_vma vmas[64];
+extern struct model_vma vmas[64];
 extern size_t nvmas;
 extern struct plan_layout l;
 extern bool join_text;
@@ -28,9 +28,9 @@ int laid_out_setup(void **state);
 int laid_out_teardown(void **state);
 
 /** vma() - one mapping more, behind those there are; @object: -1: anonymous */
-struct record_vma *vma(uint64_t start, uint64_t end, uint32_t prot, int object);
+struct model_vma *vma(uint64_t start, uint64_t end, uint32_t prot, int object);
 /** written() - these pages of it differ from the file, or from zero; at most 64 such runs */
-void written(struct record_vma *v, uint64_t start, uint64_t end);
+void written(struct model_vma *v, uint64_t start, uint64_t end);
 
 /** layout() - plan_layout(), which makes @expected pieces */
 void layout(size_t expected);

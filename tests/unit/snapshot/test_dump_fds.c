@@ -77,11 +77,11 @@ static void forbid_kcmp(void)
 }
 
 /* the record of a child that has two descriptors beside its standard ones. Return: of dump_descriptors() */
-static int dump(struct record **ret, struct error *err)
+static int dump(struct model **ret, struct error *err)
 {
 	const bool outside[3] = { true, true, true };
 	struct dump_options o = { .skip_fd = -1, .outside = outside, .noutside = 3 };
-	struct record *rec = record_new(1);
+	struct model *rec = model_new(1);
 	struct frozen_process frozen = { 0 };
 	int go[2], r;
 	pid_t child;
@@ -116,16 +116,16 @@ static int dump(struct record **ret, struct error *err)
 static void test_pair(void **state)
 {
 	struct error err = { 0 };
-	struct record *rec;
+	struct model *rec;
 
 	(void)state;
 	assert_int_equal(dump(&rec, &err), 0);
-	assert_int_equal(rec->processes[0].nfds, 2);
+	assert_int_equal(rec->fd_tables[0].nfds, 2);
 	assert_int_equal(rec->ndescriptions, 2);
-	assert_int_equal(rec->descriptions[0].kind, STUB_FD_SOCKETPAIR);
+	assert_int_equal(rec->descriptions[0].kind, MODEL_FD_SOCKETPAIR);
 	assert_int_equal(rec->descriptions[0].peer, 1);
 	assert_int_equal(rec->descriptions[1].peer, 0);
-	record_free(rec);
+	model_free(rec);
 }
 
 /* whether two descriptors share an open file is not guessed */
@@ -137,7 +137,7 @@ static void test_kcmp_that_fails(void **state)
 	(void)state;
 	if (child == 0) {
 		struct error err = { 0 };
-		struct record *rec;
+		struct model *rec;
 
 		forbid_kcmp();
 		_exit(dump(&rec, &err) == -EOPNOTSUPP && strstr(err.text, "kcmp: Operation not permitted")

@@ -27,8 +27,8 @@
 static char dir[PATH_MAX], program[PATH_MAX + 32];
 static struct trace *tr;
 static struct tracee *marked;
-static struct record *rec;
-static struct record_process *p;
+static struct model *rec;
+static struct model_process *p;
 static uint64_t start_ns;
 
 static int on_syscall(void *data, struct tracee *t, bool entry, int64_t ret, struct error *err)
@@ -60,7 +60,7 @@ static int execute(void *arg)
 static void dump(const char *name)
 {
 	static const struct trace_ops ops = { .syscall = on_syscall, .exec = on_exec };
-	struct dump_options o = { .resume = STUB_RESUME_MAIN, .skip_fd = -1 };
+	struct dump_options o = { .resume = MODEL_RESUME_MAIN, .skip_fd = -1 };
 	struct frozen_process *frozen = NULL;
 	struct error err = { 0 };
 	int r;
@@ -76,7 +76,7 @@ static void dump(const char *name)
 		r = trace_skip(tr, marked, &err);
 	if (r == 0)
 		r = trace_freeze(tr, &frozen, &err);
-	rec = record_new(1);
+	rec = model_new(1);
 	p = &rec->processes[0];
 	p->pid = trace_root(tr);
 	o.ready = marked ? marked->tid : 0;
@@ -90,14 +90,14 @@ static void dump(const char *name)
 static int teardown(void **state)
 {
 	(void)state;
-	record_free(rec);
+	model_free(rec);
 	trace_free(tr);
 	rec = NULL;
 	tr = NULL;
 	return 0;
 }
 
-static const struct record_thread *thread(const char *name)
+static const struct model_thread *thread(const char *name)
 {
 	for (size_t i = 1; i < p->nthreads; i++)
 		if (strcmp(p->threads[i].comm, name) == 0)
@@ -110,7 +110,7 @@ static const struct record_thread *thread(const char *name)
 static void check_ids(void)
 {
 	for (size_t i = 0; i < p->nthreads; i++) {
-		const struct record_thread *t = &p->threads[i];
+		const struct model_thread *t = &p->threads[i];
 		uint32_t id = 0;
 
 		assert_true(t->tid_addr);
@@ -125,7 +125,7 @@ static void check_ids(void)
 
 static void check_timed(const char *name, int arg, bool ms, long nr)
 {
-	const struct record_thread *t = thread(name);
+	const struct model_thread *t = thread(name);
 	uint64_t spent = clock_ns(CLOCK_MONOTONIC) - start_ns;
 
 	assert_int_equal(t->timeout_arg, arg);
@@ -137,7 +137,7 @@ static void check_timed(const char *name, int arg, bool ms, long nr)
 
 static void check_again(const char *name, long nr)
 {
-	const struct record_thread *t = thread(name);
+	const struct model_thread *t = thread(name);
 	uint8_t insn[2];
 
 	assert_int_equal(t->timeout_arg, -1);
@@ -165,12 +165,12 @@ static void check_calls(void)
 static void check_rest(void)
 {
 	for (size_t i = 0; i < p->nthreads; i++) {
-		const struct record_thread *t = &p->threads[i];
+		const struct model_thread *t = &p->threads[i];
 
 		assert_true(t->xstate && t->xstate_len >= 576);
 		/* the others block everything (but for what a libc keeps for itself) */
 		assert_true(i == 0 ? !(t->sigmask >> 9 & 1) : t->sigmask >> 9 & 1);
-		assert_int_equal(t->resume, i == 0 ? STUB_RESUME_MAIN : STUB_RESUME_FRAME);
+		assert_int_equal(t->resume, i == 0 ? MODEL_RESUME_MAIN : MODEL_RESUME_FRAME);
 		assert_true(t->regs.fs_base);
 		assert_true(t->affinity[0]);
 		assert_int_equal(t->nice, p->threads[0].nice);

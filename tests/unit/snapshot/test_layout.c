@@ -18,7 +18,7 @@ static void nothing(void **state)
 
 static void untouched_file(void **state)
 {
-	struct record_vma *v = vma(0, 10, RX, 0);
+	struct model_vma *v = vma(0, 10, RX, 0);
 
 	(void)state;
 	v->offset = 7 * PAGE;
@@ -33,7 +33,7 @@ static void untouched_file(void **state)
 
 static void written_file_pages(void **state)
 {
-	struct record_vma *v = vma(0, 100, RW, 0);
+	struct model_vma *v = vma(0, 100, RW, 0);
 
 	(void)state;
 	v->offset = 5 * PAGE;
@@ -50,7 +50,7 @@ static void written_file_pages(void **state)
 
 static void short_clean_gaps(void **state)
 {
-	struct record_vma *v = vma(0, 200, RW, 0);
+	struct model_vma *v = vma(0, 200, RW, 0);
 
 	(void)state;
 	written(v, 50, 51);
@@ -70,7 +70,7 @@ static void short_clean_gaps(void **state)
 
 static void short_clean_edges(void **state)
 {
-	struct record_vma *v = vma(0, 40, RW, 0);
+	struct model_vma *v = vma(0, 40, RW, 0);
 
 	(void)state;
 	written(v, PLAN_CLEAN_GAP - 1, 40 - PLAN_CLEAN_GAP + 1);
@@ -92,7 +92,7 @@ static void anonymous_never_written(void **state)
 
 static void anonymous_holes(void **state)
 {
-	struct record_vma *v = vma(0, 1000, RW, -1);
+	struct model_vma *v = vma(0, 1000, RW, -1);
 
 	(void)state;
 	/* shorter than the gap: a hole of the memfd, at both edges and between */
@@ -108,7 +108,7 @@ static void anonymous_holes(void **state)
 
 static void anonymous_long_holes(void **state)
 {
-	struct record_vma *v = vma(0, 1000, RW, -1);
+	struct model_vma *v = vma(0, 1000, RW, -1);
 
 	(void)state;
 	written(v, PLAN_HOLE_GAP, 100);
@@ -290,7 +290,7 @@ static void data_stays_data(void **state)
 
 static void joins_stored(void **state)
 {
-	struct record_vma *a = vma(0, 4, RW, 0), *b = vma(4, 8, RW, -1), *c = vma(8, 12, RW, 1);
+	struct model_vma *a = vma(0, 4, RW, 0), *b = vma(4, 8, RW, -1), *c = vma(8, 12, RW, 1);
 
 	(void)state;
 	written(a, 0, 4);
@@ -304,7 +304,7 @@ static void joins_stored(void **state)
 
 static void stored_of_other_protection(void **state)
 {
-	struct record_vma *a = vma(0, 4, PROT_READ, 0), *b = vma(4, 8, RW, 0), *c = vma(8, 9, RW, 0);
+	struct model_vma *a = vma(0, 4, PROT_READ, 0), *b = vma(4, 8, RW, 0), *c = vma(8, 9, RW, 0);
 
 	(void)state;
 	written(a, 0, 4);
@@ -335,16 +335,15 @@ static void joins_anonymous(void **state)
 
 static void large_pages(void **state)
 {
-	struct record_process p = { .vmas = vmas };
-	struct record rec = { .processes = &p, .nprocesses = 1 };
-	struct record_vma *v = vma(0, 16 * 200, RW, 0);
+	struct model_space space = { .vmas = vmas };
+	struct model_vma *v = vma(0, 16 * 200, RW, 0);
 
 	(void)state;
 	/* the gaps are told in pages, whatever a page is: 64 KiB here */
 	written(v, 16 * 50, 16 * 51);
 	written(v, 16 * (51 + PLAN_CLEAN_GAP - 1), 16 * 80);
-	p.nvmas = nvmas;
-	assert_int_equal(plan_layout(&rec, &p, file_index, 16 * PAGE, join_text, &l), 0);
+	space.nvmas = nvmas;
+	assert_int_equal(plan_layout(&space, file_index, 16 * PAGE, join_text, &l), 0);
 	assert_int_equal(l.nmaps, 3);
 }
 
@@ -352,7 +351,7 @@ static void many(void **state)
 {
 	(void)state;
 	for (uint64_t i = 0; i < 60; i++) {
-		struct record_vma *v = vma(i * 200, i * 200 + 199, i % 2 ? RW : PROT_READ, i % 3 ? 0 : -1);
+		struct model_vma *v = vma(i * 200, i * 200 + 199, i % 2 ? RW : PROT_READ, i % 3 ? 0 : -1);
 
 		if (i % 4)
 			written(v, i * 200 + 90, i * 200 + 92);

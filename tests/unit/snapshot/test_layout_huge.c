@@ -16,12 +16,12 @@ static uint64_t bytes;
 /* plan_layout(), then the huge pages of it: @expected pieces, @pages in huge ones */
 static void huge(size_t before, size_t expected, uint64_t pages)
 {
-	struct record_process p = { .vmas = vmas, .nvmas = nvmas };
+	const struct model_space space = { .vmas = vmas, .nvmas = nvmas };
 	uint64_t size;
 
 	layout(before);
 	size = l.pages_size;
-	assert_int_equal(plan_layout_huge(&p, HUGE * PAGE, FILE_, &l, &bytes), 0);
+	assert_int_equal(plan_layout_huge(&space, HUGE * PAGE, FILE_, &l, &bytes), 0);
 	assert_int_equal(l.nmaps, expected);
 	assert_int_equal(bytes, pages * PAGE);
 	assert_int_equal(l.pages_size, size);
@@ -29,7 +29,7 @@ static void huge(size_t before, size_t expected, uint64_t pages)
 
 static void whole_pages_of_the_middle(void **state)
 {
-	struct record_vma *v = vma(3, 30, PROT_READ, -1);
+	struct model_vma *v = vma(3, 30, PROT_READ, -1);
 
 	(void)state;
 	written(v, 3, 30);
@@ -45,7 +45,7 @@ static void whole_pages_of_the_middle(void **state)
 
 static void exactly_one(void **state)
 {
-	struct record_vma *v = vma(8, 16, PROT_READ, -1);
+	struct model_vma *v = vma(8, 16, PROT_READ, -1);
 
 	(void)state;
 	written(v, 8, 16);
@@ -66,7 +66,7 @@ static void exactly_one(void **state)
 static void protections(void **state)
 {
 	static const uint32_t others[] = { PROT_NONE, RW, RX, PROT_EXEC, RX | PROT_WRITE, PROT_WRITE };
-	struct record_vma *v = vma(8, 24, PROT_READ, -1);
+	struct model_vma *v = vma(8, 24, PROT_READ, -1);
 
 	(void)state;
 	written(v, 8, 24);
@@ -78,7 +78,7 @@ static void protections(void **state)
 
 static void sparse_ones_stay(void **state)
 {
-	struct record_vma *v = vma(0, 40, PROT_READ, -1);
+	struct model_vma *v = vma(0, 40, PROT_READ, -1);
 
 	(void)state;
 	/* three quarters of the first and third, less of the second; the fourth and fifth whole */
@@ -95,7 +95,7 @@ static void sparse_ones_stay(void **state)
 
 static void a_files_pages_are_stored_whole(void **state)
 {
-	struct record_vma *v = vma(0, 32, PROT_READ, 0);
+	struct model_vma *v = vma(0, 32, PROT_READ, 0);
 
 	(void)state;
 	/* clean pages between written ones are stored: PLAN_CLEAN_GAP */
@@ -132,8 +132,8 @@ static void neighbours_are_one(void **state)
 static void kinds_that_stay(void **state)
 {
 	static const uint32_t flags[] = { VMF_LOCKED, VMF_SEALED, VMF_DONTFORK, VMF_GROWSDOWN };
-	struct record_run guard = { BASE + 10 * PAGE, BASE + 11 * PAGE };
-	struct record_vma *v = vma(0, 32, PROT_READ, -1);
+	struct model_run guard = { BASE + 10 * PAGE, BASE + 11 * PAGE, MODEL_NO_OFFSET };
+	struct model_vma *v = vma(0, 32, PROT_READ, -1);
 
 	(void)state;
 	written(v, 0, 32);

@@ -24,7 +24,7 @@ static uint64_t gap_behind(size_t i, size_t next)
 
 static void growth(void **state)
 {
-	struct record_vma *a = vma(0, 4, RW, -1), *b = vma(100, 104, RW, -1), *c = vma(200, 201, RW, 0);
+	struct model_vma *a = vma(0, 4, RW, -1), *b = vma(100, 104, RW, -1), *c = vma(200, 201, RW, 0);
 
 	(void)state;
 	written(a, 0, 4);
@@ -44,7 +44,7 @@ static void growth(void **state)
 
 static void growth_before_a_stack(void **state)
 {
-	struct record_vma *a = vma(0, 4, RW, -1), *s = vma(100, 104, RW, -1), *b = vma(200, 204, RW, -1);
+	struct model_vma *a = vma(0, 4, RW, -1), *s = vma(100, 104, RW, -1), *b = vma(200, 204, RW, -1);
 
 	(void)state;
 	written(a, 0, 4);
@@ -60,7 +60,7 @@ static void growth_before_a_stack(void **state)
 
 static void stack(void **state)
 {
-	struct record_vma *v = vma(0, 33, RW, -1);
+	struct model_vma *v = vma(0, 33, RW, -1);
 
 	(void)state;
 	v->vmflags = VMF_GROWSDOWN;
@@ -82,7 +82,7 @@ static void stack(void **state)
 
 static void shared_anonymous(void **state)
 {
-	struct record_vma *v = vma(0, 4, PROT_READ, -1);
+	struct model_vma *v = vma(0, 4, PROT_READ, -1);
 
 	(void)state;
 	v->shared = true;
@@ -105,7 +105,7 @@ static void shared_anonymous(void **state)
 
 static void shared_file(void **state)
 {
-	struct record_vma *v = vma(0, 4, RW, 1);
+	struct model_vma *v = vma(0, 4, RW, 1);
 
 	(void)state;
 	v->shared = true;
@@ -127,7 +127,7 @@ static bool has_advice(uint64_t start, uint64_t end, int advice)
 
 static void wiped_on_fork(void **state)
 {
-	struct record_vma *v = vma(0, 4, RW, -1);
+	struct model_vma *v = vma(0, 4, RW, -1);
 
 	(void)state;
 	v->vmflags = VMF_WIPEONFORK;
@@ -143,7 +143,7 @@ static void wiped_on_fork(void **state)
 
 static void droppable(void **state)
 {
-	struct record_vma *v;
+	struct model_vma *v;
 
 	(void)state;
 	vma(0, 4, RW, -1);
@@ -159,8 +159,9 @@ static void droppable(void **state)
 
 static void guards(void **state)
 {
-	struct record_run list[] = { { BASE, BASE + PAGE }, { BASE + 9 * PAGE, BASE + 10 * PAGE } };
-	struct record_vma *v = vma(0, 10, RW, -1);
+	struct model_run list[] = { { BASE, BASE + PAGE, MODEL_NO_OFFSET },
+				    { BASE + 9 * PAGE, BASE + 10 * PAGE, MODEL_NO_OFFSET } };
+	struct model_vma *v = vma(0, 10, RW, -1);
 
 	(void)state;
 	v->vmflags = VMF_GUARD;
@@ -205,8 +206,8 @@ static void all_advices(void **state)
 
 static void locks_and_seals(void **state)
 {
-	struct record_vma *a = vma(0, 4, RW, -1), *b = vma(10, 14, RW, 0), *c = vma(20, 24, RW, -1),
-			  *d = vma(30, 34, RW, -1);
+	struct model_vma *a = vma(0, 4, RW, -1), *b = vma(10, 14, RW, 0), *c = vma(20, 24, RW, -1),
+			 *d = vma(30, 34, RW, -1);
 
 	(void)state;
 	a->vmflags = VMF_LOCKED;
@@ -225,7 +226,7 @@ static void locks_and_seals(void **state)
 
 static void no_reserve(void **state)
 {
-	struct record_vma *a = vma(0, 4, RW, -1), *b = vma(10, 14, RW, -1), *c = vma(20, 24, RW, 0);
+	struct model_vma *a = vma(0, 4, RW, -1), *b = vma(10, 14, RW, -1), *c = vma(20, 24, RW, 0);
 
 	(void)state;
 	a->vmflags = b->vmflags = c->vmflags = VMF_NORESERVE;
@@ -237,7 +238,7 @@ static void no_reserve(void **state)
 
 static void no_access(void **state)
 {
-	struct record_vma *v = vma(0, 4, PROT_NONE, -1);
+	struct model_vma *v = vma(0, 4, PROT_NONE, -1);
 
 	(void)state;
 	/* contents behind PROT_NONE are kept */

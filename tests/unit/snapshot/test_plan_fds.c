@@ -16,31 +16,34 @@
 
 enum { COUNTER, READER, WRITER, WATCH, LOST, NDESCRIPTIONS };
 
-static struct record_description descriptions[NDESCRIPTIONS] = {
-	[COUNTER] = { .kind = STUB_FD_EVENTFD, .peer = -1, .a = 3 },
-	[READER] = { .kind = STUB_FD_PIPE,
+static struct model_description descriptions[NDESCRIPTIONS] = {
+	[COUNTER] = { .kind = MODEL_FD_EVENTFD, .peer = MODEL_NONE, .eventfd = { .count = 3 } },
+	[READER] = { .kind = MODEL_FD_PIPE,
 		     .peer = WRITER,
 		     .flags = O_RDONLY,
 		     .data = "queued",
 		     .data_len = 6 },
-	[WRITER] = { .kind = STUB_FD_PIPE, .peer = READER, .flags = O_WRONLY | O_NONBLOCK },
-	[WATCH] = { .kind = STUB_FD_EPOLL, .peer = -1 },
-	[LOST] = { .kind = STUB_FD_PIPE, .peer = -1, .flags = O_WRONLY },
+	[WRITER] = { .kind = MODEL_FD_PIPE, .peer = READER, .flags = O_WRONLY | O_NONBLOCK },
+	[WATCH] = { .kind = MODEL_FD_EPOLL, .peer = -1 },
+	[LOST] = { .kind = MODEL_FD_PIPE, .peer = -1, .flags = O_WRONLY },
 };
-static struct record_fd fds[] = {
+static struct model_fd fds[] = {
 	{ 5, COUNTER, false }, { 6, WRITER, false }, { 7, COUNTER, true },  { 8, READER, false },
 	{ 9, WATCH, true },    { 11, LOST, false },  { 12, READER, false },
 };
-static struct record_epoll_target watched[] = {
-	{ .description = WATCH, .fd = 7, .events = 1, .data = 77 },
-	{ .description = WATCH, .fd = 0, .events = 4, .data = 78 },
+static struct model_epoll watched[] = {
+	{ .description = WATCH, .fd = 7, .target = COUNTER, .events = 1, .data = 77 },
+	{ .description = WATCH, .fd = 0, .target = MODEL_NONE, .events = 4, .data = 78 },
 };
-static struct record_process process = { .fds = fds, .nfds = ARRAY_SIZE(fds) };
-static struct record rec = {
+static struct model_fd_table table = { .fds = fds, .nfds = ARRAY_SIZE(fds) };
+static struct model_process process;
+static struct model rec = {
 	.descriptions = descriptions,
 	.ndescriptions = NDESCRIPTIONS,
 	.epolls = watched,
 	.nepolls = ARRAY_SIZE(watched),
+	.fd_tables = &table,
+	.nfd_tables = 1,
 	.processes = &process,
 	.nprocesses = 1,
 };
@@ -138,18 +141,18 @@ static void an_epoll_watches_descriptions(void **state)
 static void many_have_room_of_their_own(void **state)
 {
 	const size_t n = STUB_FDS_IN_LAUNCH + 1;
-	struct record_description *more = calloc(n, sizeof(*more));
-	struct record_fd *numbers = calloc(n, sizeof(*numbers));
-	struct record_process p = { .fds = numbers, .nfds = n };
-	struct record r = { .descriptions = more, .ndescriptions = n, .processes = &p, .nprocesses = 1 };
+	struct model_description *more = calloc(n, sizeof(*more));
+	struct model_fd *numbers = calloc(n, sizeof(*numbers));
+	struct model_fd_table t = { .fds = numbers, .nfds = n };
+	struct model r = { .descriptions = more, .ndescriptions = n, .fd_tables = &t, .nfd_tables = 1 };
 
 	(void)state;
 	for (size_t i = 0; i < n; i++) {
-		more[i] = (struct record_description){ .kind = STUB_FD_EVENTFD, .peer = -1 };
-		numbers[i] = (struct record_fd){ (int)i + 3, (int)i, false };
+		more[i] = (struct model_description){ .kind = MODEL_FD_EVENTFD, .peer = -1 };
+		numbers[i] = (struct model_fd){ (int)i + 3, (int)i, false };
 	}
 	put_descriptions(&im, &r);
-	assert_int_equal(put_fds(&im, &r, &p), 0);
+	assert_int_equal(put_fds(&im, &r, &process), 0);
 	assert_true(image_process(&im)->fd_room && image_process(&im)->fd_room + 4 * n <= im.len);
 	free(more);
 	free(numbers);
@@ -157,16 +160,18 @@ static void many_have_room_of_their_own(void **state)
 
 static void trees_are_refused(void **state)
 {
-	struct record *tree = record_new(2);
+	struct model *tree = model_new(2);
+	const struct page_source source = page_source_file(-EBADF);
+	const struct model_files files = { 0 };
 	struct plan_options o = { 0 };
 	struct plan plan;
 	struct error err;
 
 	(void)state;
 	assert_non_null(tree);
-	assert_int_equal(plan_build(tree, &o, &plan, &err), -EOPNOTSUPP);
+	assert_int_equal(plan_build(tree, &files, &source, &o, &plan, &err), -EOPNOTSUPP);
 	assert_non_null(strstr(err.text, "2 processes"));
-	record_free(tree);
+	model_free(tree);
 }
 
 #define T(f) cmocka_unit_test_setup_teardown(f, setup, teardown)

@@ -19,6 +19,9 @@
 #include "tests/unit/scratch.h"
 #include "warmd/stale/deps.h"
 
+/* of a language */
+#define NAMES ".py .pyc .so .pth .egg-link .zip .egg !__pycache__"
+
 static const struct dep *find(const struct dep_set *set, const char *path, enum dep_kind kind)
 {
 	for (size_t i = 0; i < dep_set_count(set); i++) {
@@ -34,7 +37,7 @@ static int setup(void **state)
 {
 	struct dep_set *set;
 
-	if (scratch_make() < 0 || dep_set_new(&set) < 0)
+	if (scratch_make() < 0 || dep_set_new(&set) < 0 || dep_set_module_names(set, NAMES) < 0)
 		return -1;
 	*state = set;
 	return 0;
@@ -206,14 +209,54 @@ static void module_names(void **state)
 					   "a.egg-link" };
 	static const char *const no[] = { ".a.py", "a.txt", "py", ".py", "data", "a.pyd" };
 
-	(void)state;
 	for (size_t i = 0; i < sizeof(yes) / sizeof(*yes); i++)
-		assert_true(dep_name_is_module(yes[i], false));
+		assert_true(dep_set_is_module(*state, yes[i], false));
 	for (size_t i = 0; i < sizeof(no) / sizeof(*no); i++)
-		assert_false(dep_name_is_module(no[i], false));
-	assert_true(dep_name_is_module("pkg", true));
-	assert_false(dep_name_is_module("__pycache__", true));
-	assert_false(dep_name_is_module(".git", true));
+		assert_false(dep_set_is_module(*state, no[i], false));
+	assert_true(dep_set_is_module(*state, "pkg", true));
+	assert_false(dep_set_is_module(*state, "__pycache__", true));
+	assert_false(dep_set_is_module(*state, ".git", true));
+}
+
+/* another language: the words alone say what counts */
+static void module_names_of_another(void **state)
+{
+	struct dep_set *set = *state, *none;
+
+	assert_int_equal(dep_set_module_names(set, ".rb !vendor !tmp"), 0);
+	assert_true(dep_set_is_module(set, "a.rb", false));
+	assert_false(dep_set_is_module(set, "a.py", false));
+	assert_true(dep_set_is_module(set, "lib", true));
+	assert_true(dep_set_is_module(set, "vendors", true));
+	assert_false(dep_set_is_module(set, "vendor", true));
+	assert_false(dep_set_is_module(set, "tmp", true));
+	assert_true(dep_set_is_module(set, "__pycache__", true));
+	assert_int_equal(dep_set_new(&none), 0);
+	assert_true(dep_set_is_module(none, "anything", false)); /* without words every name counts */
+	dep_set_free(none);
+}
+
+/* what was summed up by another rule is compared in full */
+static void module_names_come_later(void **state)
+{
+	struct dep_set *set = *state;
+
+	dep_set_add(set, root, DEP_MODULES);
+	assert_int_equal(dep_set_module_names(set, NAMES), 0); /* the same ones: nothing changes */
+	assert_non_null(find(set, root, DEP_MODULES));
+	assert_int_equal(dep_set_module_names(set, ".rb"), 0);
+	assert_non_null(find(set, root, DEP_LISTING));
+	assert_int_equal(dep_set_check(set, NULL), 0);
+}
+
+static void module_names_have_an_end(void **state)
+{
+	char words[5000];
+
+	memset(words, 'x', sizeof(words) - 1);
+	words[sizeof(words) - 1] = '\0';
+	assert_int_equal(dep_set_module_names(*state, words), -EINVAL);
+	assert_true(dep_set_is_module(*state, "a.py", false)); /* those before stay */
 }
 
 static void listings(void **state)
@@ -338,6 +381,8 @@ static void pack(void **state)
 	assert_int_equal(dep_set_pack(set, (void **)&buf, &len), 0);
 	assert_int_equal(dep_set_unpack(buf, len, &copy), 0);
 	assert_int_equal(dep_set_count(copy), 3);
+	assert_true(dep_set_is_module(copy, "a.py", false));
+	assert_false(dep_set_is_module(copy, "a.rb", false));
 	for (size_t i = 0; i < 3; i++) {
 		assert_string_equal(dep_set_get(copy, i)->path, dep_set_get(set, i)->path);
 		assert_int_equal(dep_set_get(copy, i)->kind, dep_set_get(set, i)->kind);
@@ -410,6 +455,9 @@ int main(void)
 		TEST(not_followed),
 		TEST(opened),
 		TEST(module_names),
+		TEST(module_names_of_another),
+		TEST(module_names_come_later),
+		TEST(module_names_have_an_end),
 		TEST(listings),
 		TEST(listing_wins),
 		TEST(racy),

@@ -62,6 +62,7 @@ static struct reg *reg_new(const char *name, enum dep_kind kind)
 	struct reg *reg = calloc(1, sizeof(*reg));
 
 	assert_int_equal(dep_set_new(&reg->set), 0);
+	assert_int_equal(dep_set_module_names(reg->set, ".py .so !__pycache__"), 0);
 	if (name)
 		assert_int_equal(dep_set_add(reg->set, at(name), kind), 0);
 	return reg;

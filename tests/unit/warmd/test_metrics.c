@@ -14,7 +14,9 @@
 #include "engine/base/clock.h"
 #include "engine/base/fd.h"
 #include "warmd/metrics_http.h"
+#include "warmd/metrics_text.h"
 #include "warmd/pool/pool.h"
+#include "warmd/server.h"
 
 /* --- text ------------------------------------------------------------------------------ */
 
@@ -43,55 +45,6 @@ static void test_label(void **state)
 	expect_label("\xc0\xa2", "\xef\xbf\xbd\xef\xbf\xbd");
 	expect_label("\xed\xa0\x80", "\xef\xbf\xbd\xef\xbf\xbd\xef\xbf\xbd");
 	expect_label("\xe2\x82\"", "\xef\xbf\xbd\xef\xbf\xbd\\\"");
-}
-
-static void test_quantiles(void **state)
-{
-	static struct latency l;
-	struct quantiles q;
-
-	(void)state;
-	assert_false(latency_quantiles(&l, &q));
-	latency_add(&l, 7);
-	assert_true(latency_quantiles(&l, &q));
-	assert_true(q.p50_ns == 7 && q.p90_ns == 7 && q.p99_ns == 7 && q.max_ns == 7);
-	memset(&l, 0, sizeof(l));
-	for (uint64_t i = 100; i > 0; i--)
-		latency_add(&l, i);
-	assert_true(latency_quantiles(&l, &q));
-	assert_true(q.p50_ns == 51 && q.p90_ns == 91 && q.p99_ns == 100 && q.max_ns == 100);
-	assert_true(l.count == 100 && l.sum_ns == 5050);
-	/* the old ones make room; longer than 32 bits can tell */
-	for (int i = 0; i < LATENCY_SAMPLES; i++)
-		latency_add(&l, 86400ull * 1000000000);
-	assert_true(latency_quantiles(&l, &q));
-	assert_true(q.p50_ns == 86400ull * 1000000000 && q.max_ns == q.p50_ns);
-	assert_true(l.count == 100 + LATENCY_SAMPLES);
-}
-
-/* the answer goes before the clone's order: what has not begun has taken no time */
-static void test_told_before_the_order(void **state)
-{
-	static struct server s;
-	struct clone cl = { .way = WIRE_WAY_PARKED };
-	struct launch l = { .start_ns = clock_ns(CLOCK_MONOTONIC) };
-	const struct latency *phases = s.metrics.phases;
-	const uint64_t longest = 60 * NS_PER_S;
-
-	(void)state;
-	s.nrecent = 1;
-	metrics_told(&s, &cl, &l);
-	assert_true(phases[METRICS_PARKED_ANSWER].count == 1 &&
-		    phases[METRICS_PARKED_ANSWER].sum_ns < longest);
-	assert_true(s.recent[0].order_ns == 0);
-	/* one that ended before it had an order has not lived */
-	metrics_end(&s, &cl, 0);
-	assert_true(phases[METRICS_PARKED_LIFE].count == 0);
-	metrics_order(&s, &cl, &l);
-	assert_true(phases[METRICS_PARKED_ORDER].count == 1 && phases[METRICS_PARKED_ORDER].sum_ns < longest);
-	assert_true(s.recent[0].order_ns > 0 && s.recent[0].order_ns < longest);
-	metrics_end(&s, &cl, 0);
-	assert_true(phases[METRICS_PARKED_LIFE].count == 1 && phases[METRICS_PARKED_LIFE].sum_ns < longest);
 }
 
 static void test_statm(void **state)
@@ -195,19 +148,19 @@ static void test_text(void **state)
 	config_defaults(&cfg);
 	assert_true(sd_event_new(&event) >= 0);
 	assert_int_equal(server_new(&s, event, &cfg, socket(AF_UNIX, SOCK_SEQPACKET, 0), NULL), 0);
-	s->launches[WIRE_COLD_STALE] = 5;
-	s->ways[WIRE_WAY_PARKED] = 2;
+	s->metrics.launches[WIRE_COLD_STALE] = 5;
+	s->metrics.ways[WIRE_WAY_PARKED] = 2;
 	latency_add(&s->metrics.phases[METRICS_PARKED_ORDER], 1500);
 	result.sealed_bytes = 12345;
 	t.pool = &p;
 	p.parked = &parked;
-	s->clones = &running;
+	s->pools.running = &running;
 	s->store->list = &t;
 
 	out = open_memstream(&text, &size);
 	metrics_text(s, memory, ARRAY_SIZE(memory), out);
 	fclose(out);
-	s->clones = NULL;
+	s->pools.running = NULL;
 	s->store->list = NULL;
 
 #define NAME "{id=\"7\",template=\"a \\\"name\\\"\\nwith \\\\ all\""
@@ -275,8 +228,6 @@ int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(test_label),
-		cmocka_unit_test(test_quantiles),
-		cmocka_unit_test(test_told_before_the_order),
 		cmocka_unit_test(test_statm),
 		cmocka_unit_test(test_text),
 		cmocka_unit_test(test_http),

@@ -126,7 +126,7 @@ static void waits_twice(void **state)
 	assert_int_equal(answers(fd), 2);
 	close(fd);
 	turn();
-	assert_int_equal(server->nconnections, 0);
+	assert_int_equal(server->connections.n, 0);
 }
 
 /* gone before the answer: nothing of it is left behind in the queue */
@@ -141,7 +141,7 @@ static void waits_twice_and_goes(void **state)
 	ask_for_a_build(fd, "y");
 	close(fd);
 	/* a build's process has a copy of this end for a moment */
-	while (server->nconnections > 1)
+	while (server->connections.n > 1)
 		assert_true(sd_event_run(event, 20000000) > 0);
 	finish_builds();
 	assert_int_equal(answers(other), 1);
@@ -161,7 +161,7 @@ static void does_not_read(void **state)
 	turn();
 	close(fd);
 	turn();
-	assert_int_equal(server->nconnections, 0);
+	assert_int_equal(server->connections.n, 0);
 }
 
 static unsigned int count_fds(void)
@@ -205,18 +205,18 @@ static void never_reads(void **state)
 		unsigned int n;
 
 		turn();
-		c = server->connections;
+		c = server->connections.list;
 		assert_non_null(c);
 		n = send_many(c, kinds[i].len, kinds[i].nfds, &r);
 		assert_int_equal(r, -ENOBUFS);
 		/* the kernel's own buffer takes some: sysctl net.core.wmem_max */
 		assert_true(n < kinds[i].most + 4096);
 		assert_true(n + 1 >= kinds[i].most);
-		assert_int_equal(server->overfull, i + 1);
+		assert_int_equal(server->connections.overfull, i + 1);
 		assert_null(c->outgoing);
 		assert_int_equal(connection_send(c, "x", 1, NULL, 0), -EPIPE);
 		turn();
-		assert_int_equal(server->nconnections, 0);
+		assert_int_equal(server->connections.n, 0);
 		close(fd);
 		assert_int_equal(count_fds(), before);
 	}
@@ -231,7 +231,7 @@ static void reads_late(void **state)
 
 	(void)state;
 	turn();
-	c = server->connections;
+	c = server->connections.list;
 	for (m.tag = 0; m.tag < 5000; m.tag++)
 		assert_int_equal(connection_send(c, &m, sizeof(m), NULL, 0), 0);
 	assert_non_null(c->outgoing);
@@ -246,13 +246,13 @@ static void reads_late(void **state)
 	turn();
 	assert_null(c->outgoing);
 	assert_int_equal(c->noutgoing + c->outgoing_bytes + c->outgoing_fds, 0);
-	assert_int_equal(server->overfull, 0);
+	assert_int_equal(server->connections.overfull, 0);
 	ask_for_a_build(fd, "x");
 	finish_builds();
 	assert_int_equal(answers(fd), 1);
 	close(fd);
 	turn();
-	assert_int_equal(server->nconnections, 0);
+	assert_int_equal(server->connections.n, 0);
 }
 
 /* none is free for a connection: not asked for again and again, and served when there is one */
@@ -268,12 +268,12 @@ static void no_descriptor_to_accept(void **state)
 	while ((spare[n] = fcntl(STDERR_FILENO, F_DUPFD_CLOEXEC, 0)) >= 0)
 		n++;
 	turn();
-	assert_int_equal(server->nconnections, 0);
+	assert_int_equal(server->connections.n, 0);
 	/* a pause may have passed meanwhile */
 	assert_in_range(server->accept_failures, 1, 3);
 	while (n > 0)
 		close(spare[--n]);
-	while (!server->nconnections)
+	while (!server->connections.n)
 		assert_true(sd_event_run(event, 20000000) > 0);
 	setrlimit(RLIMIT_NOFILE, &before);
 	ask_for_a_build(fd, "x");
@@ -281,7 +281,7 @@ static void no_descriptor_to_accept(void **state)
 	assert_int_equal(answers(fd), 1);
 	close(fd);
 	turn();
-	assert_int_equal(server->nconnections, 0);
+	assert_int_equal(server->connections.n, 0);
 }
 
 static void unwanted_descriptors(void **state)
@@ -308,7 +308,7 @@ static void unwanted_descriptors(void **state)
 		memcpy(CMSG_DATA(c), fds, sizeof(fds));
 		assert_int_equal(sendmsg(fd, &msg, 0), len);
 		turn();
-		assert_int_equal(server->nconnections, 0);
+		assert_int_equal(server->connections.n, 0);
 		close(fd);
 		assert_int_equal(count_fds(), before);
 	}
@@ -326,6 +326,7 @@ static void add_template(size_t n)
 	warm__build_result__init(r);
 	r->message = strdup("");
 	r->ready = strdup("main");
+	r->takes_arguments = r->before_main = true;
 	r->environment = calloc(n, sizeof(*r->environment));
 	r->n_environment = n;
 	for (size_t i = 0; i < n; i++)

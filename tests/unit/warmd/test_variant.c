@@ -9,7 +9,7 @@
 #include <string.h>
 #include <sys/resource.h>
 
-#include "warmd/template.h"
+#include "warmd/template/template.h"
 #include "warmd/variant.h"
 
 static struct config cfg;
@@ -49,6 +49,7 @@ static void fresh(void)
 	warm__build_result__init(&result);
 	result.argv_count = -1;
 	result.ready = (char *)"main";
+	result.takes_arguments = result.before_main = true;
 	request_free(tmpl.request);
 	tmpl = (struct template){ .label = (char *)"label",
 				  .request = make(&run, plain_env),
@@ -126,7 +127,7 @@ static void keys(void **state)
 	COUNTS(result.signal_keys = 2, ignored_signals, 2);
 	COUNTS(result.stdio_keys = 2, stdio[1], WIRE_STDIO_TTY);
 	COUNTS(result.stdio_keys = 2, stdio[1], WIRE_STDIO_CLOSED);
-	COUNTS(result.ready = (char *)"import", stdio[1], WIRE_STDIO_CLOSED);
+	COUNTS(result.streams_count = true, stdio[1], WIRE_STDIO_CLOSED);
 	COUNTS(result.descriptors_needed = 500, rlimits[RLIMIT_NOFILE][0], 400);
 	/* a file or a pipe */
 	fresh();
