@@ -528,8 +528,8 @@ static void same_entry(const struct model_entry *p, const struct model_entry *q)
 	a.randoms = b.randoms = NULL;
 	a.outputs = b.outputs = NULL;
 	a.build_env = b.build_env = a.build_argv = b.build_argv = a.argv_prefix = b.argv_prefix = NULL;
-	a.output_bytes = b.output_bytes = a.start_cwd = b.start_cwd = a.oom_score_adj = b.oom_score_adj =
-		NULL;
+	a.output_bytes = b.output_bytes = a.oom_score_adj = b.oom_score_adj = NULL;
+	a.start_cwd = b.start_cwd = NULL;
 	SAME_REST(a, b);
 }
 
