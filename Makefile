@@ -176,8 +176,8 @@ $(B)/gen/adaptor.o: $(B)/gen/adaptor.blob.S
 $(B)/warmd: $(B)/obj/warmd/main.o $(call libs,$(LAYER_warmd))
 	$(CC) $(SANFLAGS) -o $@ $^ $(HOST_LIBS)
 
-TOOL_OBJ := $(call objects,$(wildcard launcher/tool*.c launcher/doctor*.c launcher/client*.c launcher/context.c launcher/follow_exit.c)) 
-TOOL_LAYER := wire dump steal engine pty base
+TOOL_OBJ := $(call objects,$(wildcard launcher/tool*.c launcher/doctor*.c launcher/client*.c launcher/context.c launcher/follow_exit.c launcher/restored.c)) 
+TOOL_LAYER := wire image dump plan model steal engine pty base
 $(B)/warm-tool: $(TOOL_OBJ) $(call libs,$(TOOL_LAYER))
 	$(CC) $(SANFLAGS) -o $@ $^ $(TOOL_LIBS)
 

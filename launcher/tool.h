@@ -47,8 +47,8 @@ struct tool_command {
 	const char *details; /* what it does, options, examples */
 };
 
-extern const struct tool_command tool_attach, tool_build, tool_load, tool_ls, tool_ps, tool_rm, tool_inspect, tool_stats,
-	tool_explain, tool_stop, tool_doctor;
+extern const struct tool_command tool_attach, tool_build, tool_load, tool_ls, tool_ps, tool_rm, tool_inspect,
+	tool_restore, tool_stats, tool_explain, tool_stop, tool_doctor;
 
 /* --- tool_options.c ------------------------------------------------------------------- */
 

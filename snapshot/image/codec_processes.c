@@ -9,7 +9,8 @@
 	_(session)                                                                                           \
 	_(exit_status)                                                                                       \
 	_(space)                                                                                             \
-	_(fd_table) _(fs) _(handlers) _(dumpable) _(no_new_privs) _(pdeathsig) _(subreaper) _(thp_disable)   \
+	_(fd_table)                                                                                          \
+	_(fs) _(handlers) _(dumpable) _(no_new_privs) _(pdeathsig) _(subreaper) _(thp_disable)               \
 		_(personality) _(timerslack_ns) _(cap_effective) _(cap_permitted) _(cap_inheritable)         \
 			_(cap_ambient) _(seccomp) _(amx) _(resized)
 #define ITIMER_NUMBERS(_) _(which) _(interval_us) _(value_us)

@@ -9,7 +9,8 @@
 	_(tid_addr)                                                                                          \
 	_(robust_list)                                                                                       \
 	_(robust_len)                                                                                        \
-	_(rseq_addr) _(rseq_size) _(rseq_sig) _(timeout_ns) _(timeout_arg) _(timeout_ms) _(sched_policy)     \
+	_(rseq_addr)                                                                                         \
+	_(rseq_size) _(rseq_sig) _(timeout_ns) _(timeout_arg) _(timeout_ms) _(sched_policy)                  \
 		_(sched_priority) _(nice)
 
 /* the numbers of the format are those of enum arch_restart */

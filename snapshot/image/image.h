@@ -12,6 +12,7 @@
  *	image_pages.c			page files
  *	image_write.c, image_open.c	whole images
  *	image_machine.c			the machine that it was written on
+ *	image_files.c			files of that machine
  *	image_encode*.c, image_decode*.c	the model in protobuf (model.proto)
  */
 #ifndef WARM_SNAPSHOT_IMAGE_IMAGE_H
@@ -24,6 +25,7 @@
 
 struct image;
 struct model;
+struct model_files;
 
 #define IMAGE_FORMAT 1 /* of the manifest; a reader knows no other */
 
@@ -122,6 +124,15 @@ struct image_info image_info(const struct image *image);
  * Return: 0; -EOPNOTSUPP with *err set: why not; another negative errno
  */
 int image_check_machine(const struct image *image, struct error *err);
+
+/**
+ * image_open_files() - the files that a model maps, each of which has to be what it was: size, time of change, build-id
+ * @ret: by index of its objects; the caller frees it with model_files_done()
+ *
+ * Files that it has open are looked at too: they have to be there, and the same (inode).
+ * Return: 0; -ESTALE with *err set: which one is another; another negative errno
+ */
+int image_open_files(const struct model *m, struct model_files *ret, struct error *err);
 
 /** image_size() - what an image takes of its disk, in bytes, damaged or not. Return: 0 or a negative errno with *err set */
 int image_size(int dirfd, const char *path, uint64_t *ret_bytes, struct error *err);

@@ -353,7 +353,7 @@ static void make_entry(struct model_entry *e, const struct model_space *s)
 	e->argv_prefix = argv;
 	e->argv_prefix_n = 2;
 	FILL(e->argv_drop);
-	e->start_cwd = (char *)"/start";
+	e->start_cwd = "/start";
 	FILL(e->start_umask);
 	e->has_start_rlimits = e->has_start_affinity = true;
 	FILL(e->start_rlimits);
@@ -528,8 +528,8 @@ static void same_entry(const struct model_entry *p, const struct model_entry *q)
 	a.randoms = b.randoms = NULL;
 	a.outputs = b.outputs = NULL;
 	a.build_env = b.build_env = a.build_argv = b.build_argv = a.argv_prefix = b.argv_prefix = NULL;
-	a.output_bytes = b.output_bytes = a.start_cwd = b.start_cwd = a.oom_score_adj = b.oom_score_adj =
-		NULL;
+	a.output_bytes = b.output_bytes = a.oom_score_adj = b.oom_score_adj = NULL;
+	a.start_cwd = b.start_cwd = NULL;
 	SAME_REST(a, b);
 }
 
