@@ -24,7 +24,7 @@
 
 #include "engine/base/fd.h"
 #include "snapshot/image/image_codec.h"
-#include "tests/unit/snapshot/a_model.h"
+#include "tests/unit/image/a_model.h"
 
 #define STORED 300 /* pages */
 
