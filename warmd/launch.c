@@ -163,7 +163,7 @@ static void by_name(struct server *s, struct launch_request *l)
 		t = NULL;
 	if (t && may_build_again(s, t))
 		t = NULL;
-	if ((!t || (!fits && !own)) && 
+	if ((!t || (!fits && !own)) &&
 	    (kept_awaited(s, req->name) || build_pending_name(s, req->name) || build_promised(s, l))) {
 		wait_for_build(s, l);
 		return;

@@ -319,6 +319,55 @@ static void inherits(void **state)
 	request_free(req);
 }
 
+/* `warm build --out`, `warm load` */
+static void images(void **state)
+{
+	static const char out[] = "n\0auto\0/\0a\0X=1\0/images/a";
+	static const char relative[] = "n\0auto\0/\0a\0X=1\0images/a";
+	static const char load[] = "n\0auto\0/\0/images/a\0X=1";
+	static const char load_relative[] = "n\0auto\0/\0images/a\0X=1";
+	struct request *other;
+
+	(void)state;
+	set(out, sizeof(out), 1, 1);
+	run.flags = WIRE_RUN_BUILD | WIRE_RUN_OUT;
+	assert_int_equal(parse(), 0);
+	assert_string_equal(req->out, "/images/a");
+	other = request_with_name(req, "other");
+	assert_string_equal(other->name, "other");
+	assert_string_equal(other->out, "/images/a");
+	assert_string_equal(other->envp[0], "X=1");
+	request_free(other);
+	/* the next build of it writes none */
+	request_strip_out(req);
+	assert_null(req->out);
+	other = request_copy(req);
+	assert_non_null(other);
+	assert_null(other->out);
+	assert_string_equal(other->envp[0], "X=1");
+	request_free(other);
+	request_free(req);
+	/* a string too many, one too few, no build, no absolute path */
+	run.flags = WIRE_RUN_BUILD;
+	refused();
+	run.flags = WIRE_RUN_OUT;
+	refused();
+	set("n\0auto\0/\0a\0X=1", sizeof("n\0auto\0/\0a\0X=1"), 1, 1);
+	run.flags = WIRE_RUN_BUILD | WIRE_RUN_OUT;
+	refused();
+	set(relative, sizeof(relative), 1, 1);
+	run.flags = WIRE_RUN_BUILD | WIRE_RUN_OUT;
+	refused();
+	set(load, sizeof(load), 1, 1);
+	run.flags = WIRE_RUN_BUILD | WIRE_RUN_LOAD;
+	accepted();
+	run.flags = WIRE_RUN_LOAD;
+	refused();
+	set(load_relative, sizeof(load_relative), 1, 1);
+	run.flags = WIRE_RUN_BUILD | WIRE_RUN_LOAD;
+	refused();
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -333,6 +382,7 @@ int main(void)
 		cmocka_unit_test(launches),
 		cmocka_unit_test(variants),
 		cmocka_unit_test(inherits),
+		cmocka_unit_test(images),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
