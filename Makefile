@@ -133,12 +133,13 @@ OBJ_plan := $(call objects,$(call sources,snapshot/plan))
 OBJ_config := $(call objects,$(call sources,warmd/config))
 OBJ_stale := $(call objects,$(call sources,warmd/stale))
 OBJ_build := $(call objects,$(call sources,warmd/build)) $(B)/gen/adaptor.o
+OBJ_keep := $(call objects,$(call sources,warmd/keep))
 OBJ_connection := $(call objects,$(call sources,warmd/connection))
 OBJ_metrics := $(call objects,$(call sources,warmd/metrics))
 OBJ_template := $(call objects,$(call sources,warmd/template))
 OBJ_pool := $(call objects,$(call sources,warmd/pool))
 OBJ_daemon := $(filter-out %/warmd/main.o,$(call objects,$(call sources,warmd)))
-LIBS := base pty wire engine steal model image dump plan config stale build connection metrics template pool daemon
+LIBS := base pty wire engine steal model image dump plan config stale build keep connection metrics template pool daemon
 libs = $(1:%=$(B)/lib/%.a)
 
 define archive
@@ -160,11 +161,12 @@ LAYER_snapshot := image dump $(LAYER_plan)
 LAYER_config := config pty base
 LAYER_stale := stale wire base
 LAYER_build := build stale config wire $(LAYER_snapshot)
+LAYER_keep := keep $(LAYER_build)
 LAYER_connection := connection wire base
 LAYER_metrics := metrics wire base
 LAYER_template := template stale config wire base
 LAYER_pool := pool template metrics connection stale config pty wire $(LAYER_snapshot)
-LAYER_warmd := daemon build $(LAYER_pool)
+LAYER_warmd := daemon keep build $(LAYER_pool)
 
 $(B)/gen/stub.o: $(B)/gen/stub.blob.S
 	$(CC) -c $< -o $@

@@ -36,11 +36,12 @@ MAY_USE = {
     "warmd/config": BASE | {"pty"},
     "warmd/stale": BASE | WIRE,
     "warmd/build": SNAPSHOT | WIRE | {"warmd/config", "warmd/stale"},
+    "warmd/keep": SNAPSHOT | WIRE | {"warmd/config", "warmd/stale", "warmd/build"},
     "warmd/connection": BASE | WIRE,
     "warmd/metrics": BASE | WIRE,
     "warmd/template": BASE | WIRE | {"warmd/config", "warmd/stale"},
     "warmd/pool": SNAPSHOT | WIRE | WARMD_DATA | {"pty"},
-    "warmd": SNAPSHOT | WIRE | WARMD_DATA | {"warmd/build", "warmd/pool", "pty"},
+    "warmd": SNAPSHOT | WIRE | WARMD_DATA | {"warmd/build", "warmd/keep", "warmd/pool", "pty"},
 }
 
 

@@ -20,7 +20,7 @@ _warm_add_templates() {
 _warm() {
 	local cur=${COMP_WORDS[COMP_CWORD]} prev=${COMP_WORDS[COMP_CWORD - 1]}
 	local command=${COMP_WORDS[1]} i options=
-	local commands="run build launch attach logs ls ps rm inspect restore stats explain doctor stop help"
+	local commands="run build load launch attach logs ls ps rm inspect restore stats explain doctor stop help"
 
 	COMPREPLY=()
 	if ((COMP_CWORD == 1)); then
@@ -29,7 +29,8 @@ _warm() {
 	fi
 	case $command in
 	run) options="--name --ready --pool --strict --cold -v --help" ;;
-	build) options="--name --ready --pool --rebuild --json --help" ;;
+	build) options="--name --ready --pool --out --rebuild --json --help" ;;
+	load) options="--name --json --help" ;;
 	explain) options="--name --ready --json --help" ;;
 	launch) options="--env --cgroup --detach --detach-keys -v --help" ;;
 	attach) options="--view --detach-keys --steal --help" ;;
@@ -51,7 +52,7 @@ _warm() {
 		# behind the first word that is no option, it is another program's line
 		for ((i = 2; i < COMP_CWORD; i++)); do
 			case ${COMP_WORDS[i]} in
-			--name | --ready) ((i++)) ;;
+			--name | --ready | --out) ((i++)) ;;
 			--pool) [[ $command == build ]] && ((i++)) ;;
 			--) ((i++)) && break ;;
 			-*) ;;
@@ -73,6 +74,10 @@ _warm() {
 			;;
 		--name)
 			_warm_add_templates "$cur"
+			return
+			;;
+		--out)
+			mapfile -t COMPREPLY < <(compgen -d -- "$cur")
 			return
 			;;
 		--pool)
@@ -101,6 +106,7 @@ _warm() {
 	fi
 	case $command in
 	run | build) mapfile -t COMPREPLY < <(compgen -c -- "$cur") ;;
+	load) mapfile -t COMPREPLY < <(compgen -d -- "$cur") ;;
 	explain)
 		mapfile -t COMPREPLY < <(compgen -c -- "$cur")
 		_warm_add_templates "$cur"

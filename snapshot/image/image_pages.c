@@ -175,7 +175,9 @@ int image_pages_verify(int fd, const char *name, uint64_t size, const struct ima
 		const struct image_chunk *chunk = next < chunks->count ? &chunks->list[next] : NULL;
 		size_t length;
 
-		at = window_of(next_data(fd, at, size));
+		/* the file's end is no window's beginning */
+		at = next_data(fd, at, size);
+		at = at < size ? window_of(at) : size;
 		if (at >= size || (chunk && window_of(chunk->offset) < at))
 			at = chunk ? window_of(chunk->offset) : size;
 		if (at >= size)

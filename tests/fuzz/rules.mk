@@ -11,7 +11,7 @@ FUZZ_TARGETS := wire adaptor deps image
 FUZZ_SECONDS ?= 60
 FUZZ_CC ?= clang
 FUZZ_SAN := -fsanitize=address,undefined -fno-sanitize-recover=undefined -fno-omit-frame-pointer
-FUZZ_DAEMON_OBJ := $(filter-out $(B)/obj/warmd/build_process.o $(B)/obj/warmd/build_queue.o,$(OBJ_daemon))
+FUZZ_DAEMON_OBJ := $(filter-out $(B)/obj/warmd/worker.o $(B)/obj/warmd/build_process.o $(B)/obj/warmd/build_queue.o,$(OBJ_daemon))
 FUZZ_LIBS := $(filter-out daemon,$(LAYER_warmd))
 FUZZ_GEN_OBJ := $(B)/gen/stub.o $(B)/gen/adaptor.o
 # the same sources by another compiler
