@@ -137,7 +137,8 @@ static int make_plan(const struct image *image, struct model *m, struct model_fi
 		     struct error *err)
 {
 	const struct page_source source = page_source_file(image_pages(image));
-	const struct plan_options options = { .join_text = true };
+	/* nobody asks here whether read-only data may be executable, so it is as it is cold: docs/security.md */
+	const struct plan_options options = { .join_text = false };
 	int r = image_check_machine(image, err);
 
 	if (r == 0)
