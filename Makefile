@@ -124,9 +124,12 @@ sources = $(wildcard $(1:%=%/*.c))
 OBJ_base := $(call objects,$(call sources,engine/base))
 OBJ_pty := $(call objects,$(call sources,pty))
 OBJ_wire := $(call objects,$(call sources,launcher/wire)) $(filter %/control.pb-c.o,$(PROTO_C:%.c=%.o))
-OBJ_engine := $(filter-out %/engine/become.o,$(call objects,$(call sources,engine engine/arch/$(ARCH)))) $(B)/gen/stub.o
+# the processor, and the stub as bytes: what a plan needs of the engine, which has no process
+OBJ_arch := $(call objects,$(call sources,engine/arch/$(ARCH))) $(B)/gen/stub.o
+OBJ_engine := $(filter-out %/engine/become.o,$(call objects,$(call sources,engine)))
 OBJ_steal := $(call objects,$(call sources,engine/steal))
 OBJ_model := $(call objects,$(call sources,snapshot/model))
+OBJ_kinds := $(call objects,$(call sources,snapshot/kinds))
 OBJ_image := $(call objects,$(call sources,snapshot/image)) $(filter-out %/control.pb-c.o,$(PROTO_C:%.c=%.o))
 OBJ_dump := $(call objects,$(call sources,snapshot/dump))
 OBJ_plan := $(call objects,$(call sources,snapshot/plan))
@@ -139,7 +142,7 @@ OBJ_metrics := $(call objects,$(call sources,warmd/metrics))
 OBJ_template := $(call objects,$(call sources,warmd/template))
 OBJ_pool := $(call objects,$(call sources,warmd/pool))
 OBJ_daemon := $(filter-out %/warmd/main.o,$(call objects,$(call sources,warmd)))
-LIBS := base pty wire engine steal model image dump plan config stale build keep connection metrics template pool daemon
+LIBS := base pty wire arch engine steal model kinds image dump plan config stale build keep connection metrics template pool daemon
 libs = $(1:%=$(B)/lib/%.a)
 
 define archive
@@ -154,10 +157,14 @@ $(foreach l,$(LIBS),$(eval $(call archive,$(l))))
 LAYER_base := base
 LAYER_pty := pty base
 LAYER_wire := wire base
-LAYER_engine := steal engine base
+LAYER_engine := steal engine arch base
 LAYER_steal := $(LAYER_engine) pty
-LAYER_plan := plan model engine base
-LAYER_snapshot := image dump $(LAYER_plan)
+LAYER_kinds := kinds model base
+# a plan knows no process: without engine
+LAYER_plan := plan kinds model arch base
+LAYER_image := image model arch engine base
+LAYER_snapshot := image dump plan kinds model engine arch base
+LAYER_dump := $(LAYER_snapshot)
 LAYER_config := config pty base
 LAYER_stale := stale wire base
 LAYER_build := build stale config wire $(LAYER_snapshot)
@@ -177,7 +184,7 @@ $(B)/warmd: $(B)/obj/warmd/main.o $(call libs,$(LAYER_warmd))
 	$(CC) $(SANFLAGS) -o $@ $^ $(HOST_LIBS)
 
 TOOL_OBJ := $(call objects,$(wildcard launcher/tool*.c launcher/doctor*.c launcher/client*.c launcher/context.c launcher/follow_exit.c launcher/restored.c)) 
-TOOL_LAYER := wire image dump plan model steal engine pty base
+TOOL_LAYER := wire image dump plan kinds model steal engine arch pty base
 $(B)/warm-tool: $(TOOL_OBJ) $(call libs,$(TOOL_LAYER))
 	$(CC) $(SANFLAGS) -o $@ $^ $(TOOL_LIBS)
 

@@ -18,7 +18,7 @@
 
 #include "engine/base/fd.h"
 #include "launcher/doctor_arch.h"
-#include "snapshot/dump/unix_diag.h"
+#include "snapshot/kinds/unix_diag.h"
 
 /* <linux/ptrace.h> cannot stand beside <sys/ptrace.h>, and older headers lack these */
 #define DOCTOR_GET_SYSCALL_INFO	      0x420e /* Linux 5.3 */

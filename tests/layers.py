@@ -16,7 +16,7 @@ BASE = {"engine/base"}
 STUB_ABI = {"engine/stub"}
 ORDER = {"engine/stub/order.h"}     # one file of a folder: all of the stub that who only sends orders needs
 ENGINE = BASE | STUB_ABI | {"engine", "engine/arch"}
-SNAPSHOT = ENGINE | {"snapshot/model", "snapshot/dump", "snapshot/plan", "snapshot/image"}
+SNAPSHOT = ENGINE | {"snapshot/model", "snapshot/kinds", "snapshot/dump", "snapshot/plan", "snapshot/image"}
 WIRE = {"launcher/wire"}
 WARMD_DATA = {"warmd/config", "warmd/stale", "warmd/connection", "warmd/metrics", "warmd/template"}
 
@@ -28,11 +28,12 @@ MAY_USE = {
     "engine/steal": ENGINE | {"pty"},
     "pty": BASE,
     "snapshot/model": BASE | {"engine/arch", "engine/stub/fd_kinds.def"},
-    "snapshot/dump": (ENGINE - STUB_ABI) | {"snapshot/model", "snapshot/plan"},
-    "snapshot/plan": BASE | STUB_ABI | {"engine/arch", "engine/proc.h", "snapshot/model"},
+    "snapshot/kinds": BASE | STUB_ABI | {"engine/arch", "engine/proc.h", "snapshot/model"},
+    "snapshot/dump": (ENGINE - STUB_ABI) | {"snapshot/model", "snapshot/kinds", "snapshot/plan"},
+    "snapshot/plan": BASE | STUB_ABI | {"engine/arch", "engine/proc.h", "snapshot/model", "snapshot/kinds"},
     "snapshot/image": BASE | {"engine/elf.h", "snapshot/model"},
     "launcher/wire": BASE | ORDER,
-    "launcher": (ENGINE - STUB_ABI) | ORDER | WIRE | {"engine/steal", "pty", "snapshot/dump", "snapshot/model", "snapshot/plan", "snapshot/image"},
+    "launcher": (ENGINE - STUB_ABI) | ORDER | WIRE | {"engine/steal", "pty", "snapshot/kinds", "snapshot/dump", "snapshot/model", "snapshot/plan", "snapshot/image"},
     "warmd/config": BASE | {"pty"},
     "warmd/stale": BASE | WIRE,
     "warmd/build": SNAPSHOT | WIRE | {"warmd/config", "warmd/stale"},

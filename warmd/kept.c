@@ -92,8 +92,6 @@ int kept_add(struct kept *k, const char *id, uint64_t used_ns, uint64_t bytes)
 	}
 	request_label(e->request, e->label, sizeof(e->label));
 	insert(k, e);
-	/* its name and its options are its command's, as if it had been built here */
-	promise_keep(&k->server->store->promises, e->request);
 	return 0;
 }
 
@@ -134,7 +132,13 @@ void kept_refresh(struct kept *k)
 			e->seen = true;
 			continue;
 		}
+		/* a process of this warmd will tell of it, or it is not wanted any more */
+		if (kept_writer_has(k, list[i].id))
+			continue;
 		r = kept_add(k, list[i].id, list[i].used_ns, list[i].bytes);
+		/* its name and its options are its command's, as if it had been built here */
+		if (r == 0)
+			promise_keep(&k->server->store->promises, kept_find(k, list[i].id)->request);
 		if (r == -EBADMSG || r == -EACCES) {
 			log_warning("a kept template that is damaged, or of another version, goes: %s/%s",
 				    k->path, list[i].id);

@@ -130,6 +130,8 @@ void kept_writer_free(struct kept_writer *w);
 void kept_writers_forget(struct kept *k, const struct connection *c);
 void kept_stop_writers(struct kept *k);
 bool kept_writer_is_process(const struct kept *k, pid_t pid);
+/** kept_writer_has() - is @id being written? */
+bool kept_writer_has(const struct kept *k, const char *id);
 /** kept_writer_drop() - what is written of @t is not wanted any more */
 void kept_writer_drop(struct kept *k, const struct template *t);
 

@@ -248,8 +248,9 @@ static void set_times(struct template *t, const Warm__Kept *kept, const struct k
 
 static void keep_pool(struct server *s, struct template *t)
 {
-	struct pool *p = t->request->run.pool || (t->request->run.flags & WIRE_RUN_POOL) ? pool_get(&s->pools, t)
-											 : NULL;
+	struct pool *p = t->request->run.pool || (t->request->run.flags & WIRE_RUN_POOL)
+				 ? pool_get(&s->pools, t)
+				 : NULL;
 
 	if (p)
 		pool_keep(p, p->size);

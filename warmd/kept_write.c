@@ -127,7 +127,7 @@ static void entered(struct kept_writer *w, const struct keep_written *m)
 		kept_drop(k, w->id, "its template is gone");
 		return;
 	}
-	if (!kept_find(k, w->id) && kept_add(k, w->id, clock_ns(CLOCK_REALTIME), m->bytes) < 0)
+	if (kept_add(k, w->id, clock_ns(CLOCK_REALTIME), m->bytes) < 0)
 		return;
 	k->written++;
 	log_info("template '%s' is kept: %s/%s, %llu KiB", w->label, k->path, w->id,
@@ -181,8 +181,8 @@ static int on_written(sd_event_source *source, int fd, uint32_t events, void *da
 
 static bool is_worth_it(const struct kept *k, const struct template *t, uint64_t ns)
 {
-	/* a build that has another process wait costs time too, one that fills the processors costs them */
-	return !k->off && k->path[0] && ns >= k->server->config->keep_above_ns &&
+	/* a build that waits costs time, one that fills the processors costs them; what nobody asked for is not kept (variant.h) */
+	return !t->request->variant && !k->off && k->path[0] && ns >= k->server->config->keep_above_ns &&
 	       config_keeps(k->server->config, t->request->argv[0]);
 }
 
@@ -250,6 +250,14 @@ bool kept_writer_is_process(const struct kept *k, pid_t pid)
 {
 	for (const struct kept_writer *w = k->writers; w; w = w->next)
 		if (w->pid == pid)
+			return true;
+	return false;
+}
+
+bool kept_writer_has(const struct kept *k, const char *id)
+{
+	for (const struct kept_writer *w = k->writers; w; w = w->next)
+		if (strcmp(w->id, id) == 0)
 			return true;
 	return false;
 }

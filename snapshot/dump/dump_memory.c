@@ -21,6 +21,7 @@
 #include "engine/base/array.h"
 #include "engine/base/fd.h"
 #include "engine/proc.h"
+#include "snapshot/kinds/vma.h"
 
 #define PM_PRESENT (1ull << 63)
 #define PM_SWAP	   (1ull << 62)
@@ -92,7 +93,7 @@ static int scan_candidates(struct scan *s, struct model_vma *v, int fd, uint64_t
 	return compare(s, v, addr, n);
 }
 
-static int scan_vma(struct scan *s, struct model_vma *v, int fd, bool shared_anon)
+static int scan_vma(struct scan *s, struct model_vma *v, int fd, bool all)
 {
 	for (uint64_t at = v->start; at < v->end;) {
 		size_t n = (v->end - at) / s->page, from = 0;
@@ -115,8 +116,7 @@ static int scan_vma(struct scan *s, struct model_vma *v, int fd, bool shared_ano
 					if (r < 0)
 						return r;
 				} else {
-					candidate = (e & (PM_PRESENT | PM_SWAP)) &&
-						    (shared_anon || !(e & PM_FILE));
+					candidate = (e & (PM_PRESENT | PM_SWAP)) && (all || !(e & PM_FILE));
 				}
 			}
 			if (candidate)
@@ -138,11 +138,6 @@ static int refuse(struct error *err, const struct model_process *p, const struct
 {
 	return error_set(err, EOPNOTSUPP, "process %d maps %s at %lx%s%s", p->pid, what,
 			 (unsigned long)m->start, m->path[0] ? ": " : "", m->path);
-}
-
-static bool is_shared_anonymous(const struct proc_map *map)
-{
-	return map->shared && map->deleted && strcmp(map->path, "/dev/zero") == 0;
 }
 
 static int open_object(struct model *m, struct model_files *files, const struct model_process *p,
@@ -183,24 +178,18 @@ static int open_object(struct model *m, struct model_files *files, const struct 
 	return v->object < 0 ? error_set(err, ENOMEM, "no memory") : 0;
 }
 
-/* Return: 0; -EOPNOTSUPP with *err set: memory that no clone could have */
-static int check_kind(const struct model_process *p, const struct proc_map *map, struct error *err)
+static const struct vma_kind *kind_of(const struct proc_map *map, bool *ret_file)
 {
-	if (map->vmflags & (VMF_IO | VMF_PFNMAP))
-		return refuse(err, p, map, "device memory");
-	if (map->vmflags & VMF_HUGETLB)
-		return refuse(err, p, map, "huge pages of hugetlbfs");
-	if (map->vmflags & VMF_UFFD)
-		return refuse(err, p, map, "memory watched by userfaultfd");
-	if (map->vmflags & VMF_SHADOWSTACK)
-		return refuse(err, p, map, "a shadow stack");
-	if (map->shared && strncmp(map->path, "/SYSV", 5) == 0)
-		return refuse(err, p, map, "System V shared memory");
-	if (map->deleted && strncmp(map->path, "/memfd:", 7) == 0 && map->shared)
-		return refuse(err, p, map, "a memfd shared");
-	if (map->deleted && !is_shared_anonymous(map))
-		return refuse(err, p, map, "a deleted file");
-	return 0;
+	struct vma_facts f = {
+		.name = map->path,
+		.vmflags = map->vmflags,
+		.shared = map->shared,
+		.deleted = map->deleted,
+		.file = map->ino && map->path[0] == '/' && !map->deleted,
+	};
+
+	*ret_file = f.file;
+	return vma_kind(&f);
 }
 
 static int add_vma(struct scan *s, struct model *m, struct model_files *files, const struct model_process *p,
@@ -208,8 +197,9 @@ static int add_vma(struct scan *s, struct model *m, struct model_files *files, c
 {
 	struct model_space *space = &m->spaces[p->space];
 	struct model_vma *v = &space->vmas[space->nvmas++];
-	bool shared_anon = is_shared_anonymous(map);
-	int r;
+	bool is_file;
+	const struct vma_kind *kind = kind_of(map, &is_file);
+	int r = 0;
 
 	*v = (struct model_vma){
 		.start = map->start,
@@ -223,16 +213,13 @@ static int add_vma(struct scan *s, struct model *m, struct model_files *files, c
 	};
 	if (!v->name)
 		return error_set(err, ENOMEM, "no memory");
-	r = check_kind(p, map, err);
-	if (r == 0 && !shared_anon && map->ino && map->path[0] == '/')
+	if (kind->refused)
+		return refuse(err, p, map, kind->refused);
+	if (is_file)
 		r = open_object(m, files, p, map, v, err);
-	if (r < 0)
+	if (r < 0 || kind->scan == VMA_SCAN_NONE)
 		return r;
-	if (v->vmflags & (VMF_WIPEONFORK | VMF_DROPPABLE))
-		return 0;
-	if (v->shared && !shared_anon)
-		return 0;
-	r = scan_vma(s, v, v->object >= 0 ? files->fds[v->object] : -EBADF, shared_anon);
+	r = scan_vma(s, v, v->object >= 0 ? files->fds[v->object] : -EBADF, kind->scan == VMA_SCAN_ALL);
 	if (r < 0)
 		return error_errno(err, r, "reading the memory of process %d at %lx", p->pid,
 				   (unsigned long)map->start);

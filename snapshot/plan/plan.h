@@ -34,11 +34,11 @@ struct plan_layout {
  * Rules:
  *  - a run that has an offset was laid out before: it stays where it is, and nothing is added to it;
  *  - a written page of a private mapping comes from the pages memfd, an untouched one of a
- *    file from that file; fewer than PLAN_CLEAN_GAP untouched pages between two written ones are
+ *    file from that file; fewer than VMA_CLEAN_GAP untouched pages between two written ones are
  *    stored too, because two more mappings cost more than their copies;
  *  - with @join_text neighbours of one file, private and untouched, that are r-- and r-x, are one r-x mapping when
  *    their offsets continue: a library's R, RX, R. It is never done to what can be written;
- *  - anonymous memory that was never written is anonymous again where it is PLAN_HOLE_GAP pages or more
+ *  - anonymous memory that was never written is anonymous again where it is VMA_HOLE_GAP pages or more
  *    long; shorter pieces are holes of the memfd;
  *  - neighbours of equal protection that are stored lie one behind the other in the memfd and are one mapping;
  *  - anonymous memory is followed by a hole in the memfd, because mremap(2) may grow it and must find zeros;
@@ -74,9 +74,6 @@ int plan_note_runs(struct model_space *space, const struct plan_layout *l);
  */
 int plan_layout_huge(const struct model_space *p, uint64_t huge, int file, struct plan_layout *l,
 		     uint64_t *ret_bytes);
-
-#define PLAN_CLEAN_GAP 16
-#define PLAN_HOLE_GAP  64
 
 /* where the bytes of a model's pages come from */
 struct page_source {

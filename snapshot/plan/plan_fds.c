@@ -5,84 +5,19 @@
 #include <errno.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/eventfd.h>
 
 #include "engine/base/fd.h"
-
-static void put_options(struct image *im, const struct model_description *d, struct stub_description *ret)
-{
-	ret->data_len = d->socket.noptions * sizeof(struct stub_option);
-	ret->data = image_reserve(im, ret->data_len, 8);
-	for (size_t i = 0; i < d->socket.noptions && !im->failed; i++) {
-		const struct model_option *from = &d->socket.options[i];
-		struct stub_option option = { .level = from->level, .name = from->name, .len = from->len };
-
-		memcpy(option.value, from->value, sizeof(option.value));
-		memcpy(im->v + ret->data + i * sizeof(option), &option, sizeof(option));
-	}
-}
-
-/* by kind: engine/stub/fd_kinds.def tells what a, b, c and data are */
-static void put_by_kind(struct image *im, const struct model_description *d, struct stub_description *ret)
-{
-	switch (d->kind) {
-	case MODEL_FD_PIPE:
-		ret->b = d->pipe.room;
-		break;
-	case MODEL_FD_SOCKETPAIR:
-		ret->a = d->pair.type;
-		ret->b = d->pair.shutdown;
-		break;
-	case MODEL_FD_SOCKET:
-		ret->a = d->socket.domain;
-		ret->b = d->socket.type;
-		ret->c = d->socket.protocol;
-		put_options(im, d, ret);
-		break;
-	case MODEL_FD_EVENTFD:
-		ret->a = d->eventfd.count;
-		ret->b = d->eventfd.semaphore ? EFD_SEMAPHORE : 0;
-		break;
-	case MODEL_FD_EPOLL:
-		break;
-	case MODEL_FD_TIMERFD:
-		ret->a = d->timerfd.clock;
-		ret->b = d->timerfd.value_ns;
-		ret->c = d->timerfd.interval_ns;
-		break;
-	case MODEL_FD_SIGNALFD:
-		ret->a = d->signalfd.mask;
-		break;
-	case MODEL_FD_PATH:
-		ret->data_len = strlen(d->path.path) + 1;
-		ret->data = image_put(im, d->path.path, ret->data_len, 8);
-		ret->b = d->path.offset;
-		break;
-	case MODEL_FD_TTY:
-		ret->a = d->outside.of == MODEL_DEV_TTY ? UINT64_MAX : (uint64_t)d->outside.of;
-		break;
-	case MODEL_FD_CALLER:
-		ret->a = (uint64_t)d->outside.of;
-		break;
-	case MODEL_FD_KINDS:
-		break;
-	}
-}
+#include "snapshot/kinds/fd.h"
 
 static void put_description(struct image *im, const struct model_description *d, struct stub_description *ret)
 {
-	*ret = (struct stub_description){
-		.kind = d->kind,
-		.flags = d->flags,
-		.peer = d->peer < 0 ? STUB_NONE : (uint32_t)d->peer,
-		.owner = (uint32_t)d->owner,
-		.owner_signo = d->owner_signo,
-	};
-	put_by_kind(im, d, ret);
-	if (d->data_len) {
-		ret->data_len = d->data_len;
-		ret->data = image_put(im, d->data, d->data_len, 8);
-	}
+	struct fd_bytes bytes;
+
+	fd_kind_plan(d, ret, &bytes);
+	if (!bytes.len)
+		return;
+	ret->data_len = bytes.len;
+	ret->data = image_put(im, bytes.at, bytes.len, 8);
 }
 
 void put_descriptions(struct image *im, const struct model *m)

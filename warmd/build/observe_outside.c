@@ -22,7 +22,7 @@
 #include <unistd.h>
 
 #include "engine/base/fd.h"
-#include "snapshot/dump/dump_sockets.h"
+#include "snapshot/kinds/socket.h"
 
 int on_socket(struct observe *o, struct thread *t, const struct observe_call *c, const struct rule *rule)
 {
@@ -266,7 +266,7 @@ int on_setsockopt_entry(struct observe *o, struct thread *t, const struct observ
 	if (info.origin >= 0)
 		return boundary(o, t, "sets an option of descriptor %d, which it inherited,", info.origin);
 	if (info.origin == ORIGIN_OWN || !info.family || is_local_family(info.family) ||
-	    dump_socket_carries((int)c->args[1], (int)c->args[2]))
+	    socket_carries((int)c->args[1], (int)c->args[2]))
 		return 0;
 	return boundary(o, t, "sets option %d of a socket", (int)c->args[2]);
 }

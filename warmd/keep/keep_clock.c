@@ -54,18 +54,24 @@ static bool is_time(const struct keep_clock *c, uint64_t word)
 {
 	double value;
 
-	if (within(word, c->ns) || within(word, c->us) || within(word, c->digits))
+	if (within(word, c->ns) || within(word, c->us))
 		return true;
 	memcpy(&value, &word, sizeof(value));
 	return float_within(value, c->s_float) || float_within(value, c->ms_float) ||
 	       float_within(value, c->us_float) || float_within(value, c->ns_float);
 }
 
+/* ob_size until CPython 3.11, lv_tag from 3.12 on: without it any pair of small numbers could be one */
+static bool is_int(const struct keep_clock *c, const uint64_t *words, size_t i)
+{
+	return within(words[i], c->digits) && (i == 0 || words[i - 1] == 2 || words[i - 1] == 2 << 3);
+}
+
 bool keep_clock_found(const struct keep_clock *clock, const uint64_t *words, size_t n)
 {
 	for (size_t i = 0; i < n; i++)
-		if (words[i] &&
-		    (is_time(clock, words[i]) || (i + 1 < n && is_pair(clock, words[i], words[i + 1]))))
+		if (words[i] && (is_time(clock, words[i]) || is_int(clock, words, i) ||
+				 (i + 1 < n && is_pair(clock, words[i], words[i + 1]))))
 			return true;
 	return false;
 }

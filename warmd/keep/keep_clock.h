@@ -17,7 +17,8 @@
 /* from and to, as they read in each form; both ends belong to it */
 struct keep_clock {
 	uint64_t ns[2], us[2]; /* of 64 bits; milliseconds are like many other numbers */
-	uint64_t digits[2]; /* ns as CPython keeps an int: 30 bits each in 32 */
+	uint64_t digits
+		[2]; /* ns as CPython keeps an int: 30 bits each in 32, behind a word that tells there are two */
 	double s_float[2], ms_float[2], us_float[2], ns_float[2];
 };
 

@@ -44,7 +44,9 @@ static void each_form(void **state)
 	assert_true(found(bits((double)AT / 1e3), 0));
 	assert_true(found(bits((double)AT), 0));
 	/* CPython's int */
-	assert_true(found(AT >> 30 << 32 | (AT & 0x3fffffff), 0));
+	assert_true(found(2, AT >> 30 << 32 | (AT & 0x3fffffff)));
+	assert_true(found(2 << 3, AT >> 30 << 32 | (AT & 0x3fffffff)));
+	assert_false(found(3, AT >> 30 << 32 | (AT & 0x3fffffff)));
 	assert_true(found(AT / 1000000000, AT % 1000000000));
 	assert_true(found(AT / 1000000000, AT % 1000000000 / 1000));
 }

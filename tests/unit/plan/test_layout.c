@@ -7,7 +7,8 @@
 #include <cmocka.h>
 
 #include "engine/base/fd.h"
-#include "tests/unit/snapshot/laid_out.h"
+#include "snapshot/kinds/vma.h"
+#include "tests/unit/plan/laid_out.h"
 
 static void nothing(void **state)
 {
@@ -54,17 +55,17 @@ static void short_clean_gaps(void **state)
 
 	(void)state;
 	written(v, 50, 51);
-	written(v, 51 + PLAN_CLEAN_GAP - 1, 80);
+	written(v, 51 + VMA_CLEAN_GAP - 1, 80);
 	layout(3);
 	is(1, STUB_FILE_PAGES, 50, 80, 0);
 	/* what is written counts, not the filling */
-	assert_int_equal(l.stored, (1 + 80 - (51 + PLAN_CLEAN_GAP - 1)) * PAGE);
+	assert_int_equal(l.stored, (1 + 80 - (51 + VMA_CLEAN_GAP - 1)) * PAGE);
 
 	v->runs[1].start += 2 * PAGE;
 	layout(5);
 	is(1, STUB_FILE_PAGES, 50, 51, 0);
-	is(2, 3, 51, 51 + PLAN_CLEAN_GAP + 1, 51);
-	is(3, STUB_FILE_PAGES, 51 + PLAN_CLEAN_GAP + 1, 80, 1);
+	is(2, 3, 51, 51 + VMA_CLEAN_GAP + 1, 51);
+	is(3, STUB_FILE_PAGES, 51 + VMA_CLEAN_GAP + 1, 80, 1);
 	check_whole();
 }
 
@@ -73,7 +74,7 @@ static void short_clean_edges(void **state)
 	struct model_vma *v = vma(0, 40, RW, 0);
 
 	(void)state;
-	written(v, PLAN_CLEAN_GAP - 1, 40 - PLAN_CLEAN_GAP + 1);
+	written(v, VMA_CLEAN_GAP - 1, 40 - VMA_CLEAN_GAP + 1);
 	layout(1);
 	is(0, STUB_FILE_PAGES, 0, 40, 0);
 	check_whole();
@@ -96,12 +97,12 @@ static void anonymous_holes(void **state)
 
 	(void)state;
 	/* shorter than the gap: a hole of the memfd, at both edges and between */
-	written(v, PLAN_HOLE_GAP - 1, 100);
-	written(v, 100 + PLAN_HOLE_GAP - 1, 1000 - PLAN_HOLE_GAP + 1);
+	written(v, VMA_HOLE_GAP - 1, 100);
+	written(v, 100 + VMA_HOLE_GAP - 1, 1000 - VMA_HOLE_GAP + 1);
 	layout(1);
 	is(0, STUB_FILE_PAGES, 0, 1000, 0);
 	assert_int_equal(l.stored,
-			 (100 - (PLAN_HOLE_GAP - 1) + 1000 - PLAN_HOLE_GAP + 1 - (100 + PLAN_HOLE_GAP - 1)) *
+			 (100 - (VMA_HOLE_GAP - 1) + 1000 - VMA_HOLE_GAP + 1 - (100 + VMA_HOLE_GAP - 1)) *
 				 PAGE);
 	assert_true(l.pages_size > 1000 * PAGE);
 }
@@ -111,14 +112,14 @@ static void anonymous_long_holes(void **state)
 	struct model_vma *v = vma(0, 1000, RW, -1);
 
 	(void)state;
-	written(v, PLAN_HOLE_GAP, 100);
-	written(v, 100 + PLAN_HOLE_GAP, 1000 - PLAN_HOLE_GAP);
+	written(v, VMA_HOLE_GAP, 100);
+	written(v, 100 + VMA_HOLE_GAP, 1000 - VMA_HOLE_GAP);
 	layout(5);
-	is(0, STUB_FILE_NONE, 0, PLAN_HOLE_GAP, 0);
+	is(0, STUB_FILE_NONE, 0, VMA_HOLE_GAP, 0);
 	assert_int_equal(l.maps[1].file, STUB_FILE_PAGES);
-	is(2, STUB_FILE_NONE, 100, 100 + PLAN_HOLE_GAP, 0);
+	is(2, STUB_FILE_NONE, 100, 100 + VMA_HOLE_GAP, 0);
 	assert_int_equal(l.maps[3].file, STUB_FILE_PAGES);
-	is(4, STUB_FILE_NONE, 1000 - PLAN_HOLE_GAP, 1000, 0);
+	is(4, STUB_FILE_NONE, 1000 - VMA_HOLE_GAP, 1000, 0);
 	check_whole();
 }
 
@@ -341,7 +342,7 @@ static void large_pages(void **state)
 	(void)state;
 	/* the gaps are told in pages, whatever a page is: 64 KiB here */
 	written(v, 16 * 50, 16 * 51);
-	written(v, 16 * (51 + PLAN_CLEAN_GAP - 1), 16 * 80);
+	written(v, 16 * (51 + VMA_CLEAN_GAP - 1), 16 * 80);
 	space.nvmas = nvmas;
 	assert_int_equal(plan_layout(&space, file_index, 16 * PAGE, join_text, &l), 0);
 	assert_int_equal(l.nmaps, 3);

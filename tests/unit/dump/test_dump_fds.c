@@ -22,7 +22,7 @@
 
 #include "engine/stub/image.h"
 #include "snapshot/dump/dump.h"
-#include "snapshot/dump/unix_diag.h"
+#include "snapshot/kinds/unix_diag.h"
 
 static uint64_t inode(int fd)
 {

@@ -7,7 +7,7 @@
 #include <cmocka.h>
 
 #include "engine/base/fd.h"
-#include "tests/unit/snapshot/laid_out.h"
+#include "tests/unit/plan/laid_out.h"
 
 #ifndef MAP_DROPPABLE
 #define MAP_DROPPABLE 0x08

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT */
-#include "snapshot/dump/unix_diag.h"
+#include "snapshot/kinds/unix_diag.h"
 
 #include <errno.h>
 #include <linux/netlink.h>

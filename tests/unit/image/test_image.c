@@ -24,7 +24,7 @@
 
 #include "engine/base/fd.h"
 #include "snapshot/image/image_codec.h"
-#include "tests/unit/snapshot/a_model.h"
+#include "tests/unit/image/a_model.h"
 
 #define STORED 300 /* pages */
 
@@ -478,7 +478,7 @@ static void parent_behind(Image__Body *b)
 
 static void own_peer(Image__Body *b)
 {
-	b->model->descriptions[0]->peer = 0;
+	b->model->descriptions[2 * MODEL_FD_PIPE]->peer = 2 * MODEL_FD_PIPE; /* a_model.c */
 }
 
 static void what_is_wrong_is_named(void **state)
@@ -512,7 +512,7 @@ static void what_is_wrong_is_named(void **state)
 		{ few_limits, -EBADMSG, "limits" },
 		{ no_process, -EBADMSG, "its model is damaged" },
 		{ parent_behind, -EBADMSG, "the place of a process in the tree (number 1)" },
-		{ own_peer, -EBADMSG, "the other end of a pipe or socket (number 0)" },
+		{ own_peer, -EBADMSG, "the other end of a pipe or socket" },
 	};
 
 	(void)state;

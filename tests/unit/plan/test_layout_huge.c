@@ -6,7 +6,7 @@
 #include <stdint.h>
 #include <cmocka.h>
 
-#include "tests/unit/snapshot/laid_out.h"
+#include "tests/unit/plan/laid_out.h"
 
 #define HUGE  8ull /* pages; BASE is a multiple */
 #define FILE_ 7
@@ -98,7 +98,7 @@ static void a_files_pages_are_stored_whole(void **state)
 	struct model_vma *v = vma(0, 32, PROT_READ, 0);
 
 	(void)state;
-	/* clean pages between written ones are stored: PLAN_CLEAN_GAP */
+	/* clean pages between written ones are stored: VMA_CLEAN_GAP */
 	written(v, 1, 2);
 	written(v, 15, 16);
 	huge(2, 2, 16);

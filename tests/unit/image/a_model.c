@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT */
-#include "tests/unit/snapshot/a_model.h"
+#include "tests/unit/image/a_model.h"
 
 #include <setjmp.h>
 #include <stdarg.h>

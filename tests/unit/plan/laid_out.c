@@ -7,7 +7,7 @@
 
 #include <string.h>
 
-#include "tests/unit/snapshot/laid_out.h"
+#include "tests/unit/plan/laid_out.h"
 
 const int file_index[2] = { 3, 5 };
 struct model_vma vmas[64];

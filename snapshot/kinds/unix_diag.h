@@ -5,8 +5,8 @@
  * getpeername(2) and /proc/net/unix do not say to which socket one of socketpair(2) is connected, and a netlink socket of
  * NETLINK_SOCK_DIAG does, in the network namespace that it was made in.
  */
-#ifndef WARM_SNAPSHOT_DUMP_UNIX_DIAG_H
-#define WARM_SNAPSHOT_DUMP_UNIX_DIAG_H
+#ifndef WARM_SNAPSHOT_KINDS_UNIX_DIAG_H
+#define WARM_SNAPSHOT_KINDS_UNIX_DIAG_H
 
 #include <stdbool.h>
 #include <stdint.h>
