@@ -234,7 +234,7 @@ static bool is_ours(const struct become *b, const struct stub_data *data)
 {
 	return data->magic == STUB_MAGIC && data->version == STUB_ABI_VERSION &&
 	       data->head_size == sizeof(*data) && data->process_size == sizeof(struct stub_process) &&
-	       data->stub_base == b->stub_base && data->nprocesses == 1 && data->nfiles == b->nfiles &&
+	       data->stub_base == b->stub_base && data->nprocesses == 1 && data->nfiles <= b->nfiles &&
 	       data->launch + STUB_LAUNCH_SIZE <= b->data_size;
 }
 

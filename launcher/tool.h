@@ -136,6 +136,11 @@ static inline void tool_reply_freep(Warm__ControlReply **reply)
 		warm__control_reply__free_unpacked(*reply, NULL);
 }
 
+/* --- tool_inspect_image.c ------------------------------------------------------- */
+
+/** tool_inspect_image() - print what is in the image @dir. @all: long lists in full. Return: exit status */
+int tool_inspect_image(const char *dir, bool json, bool all);
+
 /* --- tool_ps.c ---------------------------------------------------------------- */
 
 /* clones as warmd knows them, in as many answers as it takes */

@@ -3,8 +3,10 @@
 
 #include <errno.h>
 #include <inttypes.h>
+#include <limits.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 #include "engine/base/fd.h"
 #include "launcher/wire/words.h"
@@ -166,6 +168,14 @@ static void print_lists(const Warm__Template *t, bool all)
 	more(n, t->n_memory);
 }
 
+static bool is_image(const char *name)
+{
+	char path[PATH_MAX];
+
+	return snprintf(path, sizeof(path), "%s/manifest.pb", name) < (int)sizeof(path) &&
+	       access(path, F_OK) == 0;
+}
+
 static int run(const struct tool_command *self, int argc, char **argv)
 {
 	bool json = false, all = false;
@@ -181,9 +191,16 @@ static int run(const struct tool_command *self, int argc, char **argv)
 	if (r >= 0)
 		return r;
 	if (args.argc != 1)
-		return tool_usage(self, args.argc == 0 ? "which one? give a template's name or id, or a PID"
-						       : "one at a time");
+		return tool_usage(
+			self, args.argc == 0
+				      ? "which one? give a template's name or id, a PID, or an image's folder"
+				      : "one at a time");
+	/* a template may have the name of a folder: with a slash it is the folder that is meant, without one the template */
+	if (strchr(args.argv[0], '/'))
+		return tool_inspect_image(args.argv[0], json, all);
 	r = tool_inspected(args.argv[0], &reply, &template, &clone, &err);
+	if ((r == -ESRCH || r == -ENOENT) && is_image(args.argv[0]))
+		return tool_inspect_image(args.argv[0], json, all);
 	if (r == -ESRCH)
 		error_set(&err, ENOENT, "no template is named '%s': warmd is not running", args.argv[0]);
 	if (r < 0)
@@ -200,19 +217,23 @@ static int run(const struct tool_command *self, int argc, char **argv)
 const struct tool_command tool_inspect = {
 	.name = "inspect",
 	.run = run,
-	.operands = "[-v] [--json] NAME | PID",
-	.summary = "show all about one template, or one clone",
-	.details = "NAME is a template's name or id. Shows its state, the call that it stands before if it\n"
-		   "was taken early, its pool, what a launch must agree in, the files it depends on, its\n"
-		   "descriptors and its memory.\n"
-		   "PID is a clone's, a parked clone's or a skeleton's. Shows its template, state, way, age\n"
-		   "and memory. A number that is a template's id is taken for that.\n"
-		   "\n"
-		   "  -v           long lists in full\n"
-		   "  --json       as JSON, always in full\n"
-		   "\n"
-		   "Examples:\n"
-		   "  warm inspect shop\n"
-		   "  warm inspect $(warm launch --detach shop)\n"
-		   "  warm inspect --json 'python3 report.py' | jq -r '.dependencies[].path'\n",
+	.operands = "[-v] [--json] NAME | PID | DIR",
+	.summary = "show all about one template, clone or image",
+	.details =
+		"NAME is a template's name or id. Shows its state, the call that it stands before if it\n"
+		"was taken early, its pool, what a launch must agree in, the files it depends on, its\n"
+		"descriptors and its memory.\n"
+		"PID is a clone's, a parked clone's or a skeleton's. Shows its template, state, way, age\n"
+		"and memory. A number that is a template's id is taken for that.\n"
+		"DIR is the folder of an image: './shop' is never a name. Shows what it is of, when and by\n"
+		"which warm it was written, its processes, their memory by kind, descriptors and files.\n"
+		"\n"
+		"  -v           long lists in full\n"
+		"  --json       as JSON, always in full\n"
+		"\n"
+		"Examples:\n"
+		"  warm inspect shop\n"
+		"  warm inspect $(warm launch --detach shop)\n"
+		"  warm inspect ./shop.img\n"
+		"  warm inspect --json 'python3 report.py' | jq -r '.dependencies[].path'\n",
 };

@@ -137,7 +137,8 @@ static int make_plan(const struct image *image, struct model *m, struct model_fi
 		     struct error *err)
 {
 	const struct page_source source = page_source_file(image_pages(image));
-	const struct plan_options options = { .join_text = true };
+	/* nobody asks here whether read-only data may be executable, so it is as it is cold: docs/security.md */
+	const struct plan_options options = { .join_text = false };
 	int r = image_check_machine(image, err);
 
 	if (r == 0)
@@ -222,9 +223,10 @@ const struct tool_command tool_restore = {
 	.operands = "[--detach] [--pidfile F] [--verify | --no-verify] [--new-pids] DIR",
 	.summary = "make the process that an image is of",
 	.details =
-		"DIR is the folder of an image ('warm build --out DIR'). Of a template's image: a clone that\n"
-		"goes on behind the readiness point, with the template's arguments and environment, and with\n"
-		"this command's directory, descriptors, terminal, limits and signals. No daemon is needed.\n"
+		"DIR is the folder of an image ('warm build --out DIR'). Of a template's image it makes a\n"
+		"clone that goes on behind the readiness point, with the template's arguments and\n"
+		"environment, and with this command's directory, descriptors, terminal, limits and signals.\n"
+		"No daemon is needed.\n"
 		"warm restore passes signals on, stops and goes on with it, and ends with its status.\n"
 		"\n"
 		"An image is refused that others can write, that is damaged, or that is of another kind of\n"

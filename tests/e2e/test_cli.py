@@ -22,7 +22,7 @@ import fake_warmd as fw  # noqa: E402
 HERE = Path(__file__).resolve().parent
 BUILD = Path(os.environ.get("WARM_BUILD", HERE.parent.parent / "build"))
 TOOL = BUILD / "warm-tool"
-COMMANDS = ["build", "ls", "rm", "inspect", "stats", "explain", "doctor", "stop"]
+COMMANDS = ["build", "load", "ls", "rm", "inspect", "restore", "stats", "explain", "doctor", "stop"]
 TIMEOUT = 30
 
 

@@ -17,16 +17,10 @@
 
 #include "engine/base/facts.h"
 #include "engine/base/fd.h"
+#include "launcher/wire/kept.h"
 #include "warmd/keep/keep_internal.h"
 
-#define ENTRY_MAGIC "WARMKEPT"
-#define ENTRY_MAX   (64u << 20)
-
-/* in front of the message */
-struct entry_head {
-	char magic[8];
-	uint64_t checksum; /* hash_bytes() of what follows */
-};
+#define ENTRY_MAX (64u << 20)
 
 const char *keep_entry_name(const char *id, char ret[KEEP_ENTRY_NAME_SIZE])
 {
@@ -114,7 +108,7 @@ void keep_entry_slim(Warm__Kept *kept)
 int keep_entry_pack(const Warm__Kept *kept, uint8_t **ret, size_t *ret_size)
 {
 	size_t size = warm__kept__get_packed_size(kept);
-	struct entry_head head = { .magic = ENTRY_MAGIC };
+	struct kept_head head = { .magic = KEPT_MAGIC };
 	uint8_t *bytes = malloc(sizeof(head) + size);
 
 	if (!bytes)
@@ -129,15 +123,15 @@ int keep_entry_pack(const Warm__Kept *kept, uint8_t **ret, size_t *ret_size)
 
 int keep_entry_unpack(const void *bytes, size_t size, Warm__Kept **ret)
 {
-	const uint8_t *message = (const uint8_t *)bytes + sizeof(struct entry_head);
-	struct entry_head head;
+	const uint8_t *message = (const uint8_t *)bytes + sizeof(struct kept_head);
+	struct kept_head head;
 	Warm__Kept *kept;
 
 	if (size < sizeof(head))
 		return -EBADMSG;
 	memcpy(&head, bytes, sizeof(head));
 	size -= sizeof(head);
-	if (memcmp(head.magic, ENTRY_MAGIC, sizeof(head.magic)) != 0 ||
+	if (memcmp(head.magic, KEPT_MAGIC, sizeof(head.magic)) != 0 ||
 	    head.checksum != hash_bytes(HASH_SEED, message, size))
 		return -EBADMSG;
 	kept = warm__kept__unpack(NULL, size, message);

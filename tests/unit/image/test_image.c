@@ -596,14 +596,29 @@ static void file_size_limit(void **state)
 	assert_false(sigismember(&mask, SIGXFSZ));
 }
 
+static bool put_text(const char *path, const char *format, unsigned int number)
+{
+	int fd = open(path, O_WRONLY | O_CLOEXEC);
+	bool put = fd >= 0 && dprintf(fd, format, number) > 0;
+
+	fd_close(fd);
+	return put;
+}
+
 /* in a child, which has a file system of 1.5 MiB at `base`. Return: exit status: 77: the host does not let us */
 static int on_a_full_disk(void)
 {
 	char options[64], filler[128];
 	uid_t uid = geteuid();
+	gid_t gid = getegid();
 	int fd;
 
 	if (unshare(CLONE_NEWNS | (uid ? CLONE_NEWUSER : 0)) < 0)
+		return 77;
+	/* this user, who is nobody in the namespace otherwise, is its root */
+	if (uid &&
+	    (!put_text("/proc/self/setgroups", "deny", 0) || !put_text("/proc/self/uid_map", "0 %u 1", uid) ||
+	     !put_text("/proc/self/gid_map", "0 %u 1", gid)))
 		return 77;
 	mount(NULL, "/", NULL, MS_REC | MS_PRIVATE, NULL);
 	snprintf(options, sizeof(options), "size=%ld,mode=700", (STORED + 60) * page);
