@@ -107,7 +107,7 @@ int dep_set_check_one(const struct dep_set *set, size_t i, struct stat *ret_st);
 /**
  * dep_set_module_names() - which names in a directory can be modules of the program's language
  * @words: separated by single spaces: ends of names (".py"), and with a '!' in front names of directories that are none
- *	("!__pycache__"). Every other directory can be a module, and no name that begins with a dot can. Copied.
+ *	("!__pycache__"; "!.": each with a dot in its name). Every other directory can be a module, and no name that begins with a dot can. Copied.
  *
  * The words are data of the set, and go with it to whoever checks it, so that nothing here knows a language. Before they
  * are set every name counts; what was recorded until then as MODULES becomes a LISTING.

@@ -44,7 +44,9 @@ bool dep_set_is_module(const struct dep_set *set, const char *name, bool may_be_
 		return false;
 	for (const char *word = set->module_names; *word; word += len + (word[len] == ' ')) {
 		len = strcspn(word, " ");
-		if (word[0] == '!')
+		if (len == 2 && memcmp(word, "!.", 2) == 0)
+			may_be_dir &= !strchr(name, '.');
+		else if (word[0] == '!')
 			may_be_dir &= strlen(name) != len - 1 || memcmp(name, word + 1, len - 1) != 0;
 		else if (len && ends_in(name, word, len))
 			return true;

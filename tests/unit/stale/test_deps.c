@@ -20,7 +20,7 @@
 #include "warmd/stale/deps.h"
 
 /* of a language */
-#define NAMES ".py .pyc .so .pth .egg-link .zip .egg !__pycache__"
+#define NAMES ".py .pyc .so .pth .egg-link .zip .egg .dist-info !__pycache__ !."
 
 static const struct dep *find(const struct dep_set *set, const char *path, enum dep_kind kind)
 {
@@ -214,6 +214,9 @@ static void module_names(void **state)
 	for (size_t i = 0; i < sizeof(no) / sizeof(*no); i++)
 		assert_false(dep_set_is_module(*state, no[i], false));
 	assert_true(dep_set_is_module(*state, "pkg", true));
+	assert_true(dep_set_is_module(*state, "pkg-1.0.dist-info", true));
+	/* import takes the dot for a package's */
+	assert_false(dep_set_is_module(*state, "report.img", true));
 	assert_false(dep_set_is_module(*state, "__pycache__", true));
 	assert_false(dep_set_is_module(*state, ".git", true));
 }
