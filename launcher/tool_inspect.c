@@ -3,10 +3,9 @@
 
 #include <errno.h>
 #include <inttypes.h>
-#include <limits.h>
 #include <stdlib.h>
 #include <string.h>
-#include <unistd.h>
+#include <sys/stat.h>
 
 #include "engine/base/fd.h"
 #include "launcher/wire/words.h"
@@ -168,12 +167,11 @@ static void print_lists(const Warm__Template *t, bool all)
 	more(n, t->n_memory);
 }
 
-static bool is_image(const char *name)
+static bool is_folder(const char *name)
 {
-	char path[PATH_MAX];
+	struct stat st;
 
-	return snprintf(path, sizeof(path), "%s/manifest.pb", name) < (int)sizeof(path) &&
-	       access(path, F_OK) == 0;
+	return stat(name, &st) == 0 && S_ISDIR(st.st_mode);
 }
 
 static int run(const struct tool_command *self, int argc, char **argv)
@@ -195,11 +193,11 @@ static int run(const struct tool_command *self, int argc, char **argv)
 			self, args.argc == 0
 				      ? "which one? give a template's name or id, a PID, or an image's folder"
 				      : "one at a time");
-	/* a template may have the name of a folder: with a slash it is the folder that is meant, without one the template */
-	if (strchr(args.argv[0], '/'))
+	/* a name may have slashes too, as "python3 /srv/a.py" has; without one a template comes before a folder of its name */
+	if (strchr(args.argv[0], '/') && is_folder(args.argv[0]))
 		return tool_inspect_image(args.argv[0], json, all);
 	r = tool_inspected(args.argv[0], &reply, &template, &clone, &err);
-	if ((r == -ESRCH || r == -ENOENT) && is_image(args.argv[0]))
+	if ((r == -ESRCH || r == -ENOENT) && is_folder(args.argv[0]))
 		return tool_inspect_image(args.argv[0], json, all);
 	if (r == -ESRCH)
 		error_set(&err, ENOENT, "no template is named '%s': warmd is not running", args.argv[0]);
@@ -225,9 +223,9 @@ const struct tool_command tool_inspect = {
 		"descriptors and its memory.\n"
 		"PID is a clone's, a parked clone's or a skeleton's. Shows its template, state, way, age\n"
 		"and memory. A number that is a template's id is taken for that.\n"
-		"DIR is the folder of an image: './shop' is never a name. Shows what it is of, when and by\n"
-		"which warm it was written, its processes, their memory by kind, descriptors and files.\n"
-		"\n"
+		"DIR is the folder of an image, as './shop'. Shows what it is of, when and by which warm\n"
+		   "it was written, its processes, their memory by kind, descriptors and files.\n"
+		   "\n"
 		"  -v           long lists in full\n"
 		"  --json       as JSON, always in full\n"
 		"\n"

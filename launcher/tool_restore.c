@@ -169,34 +169,43 @@ static int restore(const struct restore *o, struct restored *ret, struct error *
 	return r;
 }
 
-static int run(const struct tool_command *self, int argc, char **argv)
+/* Return: -1 to go on; else an exit status */
+static int parse(const struct tool_command *self, int argc, char **argv, struct restore *ret)
 {
-	struct restore o = { 0 };
-	bool new_pids = false, detach = false;
+	bool new_pids, detach = false;
 	const struct tool_option options[] = {
-		{ "--detach", .flag = &o.detach },
+		{ "--detach", .flag = &ret->detach },
 		{ "-d", .flag = &detach },
-		{ "--pidfile", .value = &o.pidfile },
-		{ "--verify", .flag = &o.verify },
-		{ "--no-verify", .flag = &o.no_verify },
+		{ "--pidfile", .value = &ret->pidfile },
+		{ "--verify", .flag = &ret->verify },
+		{ "--no-verify", .flag = &ret->no_verify },
 		{ "--new-pids", .flag = &new_pids },
 		{ 0 },
 	};
-	_cleanup_close_ int pidfile = -EBADF;
-	struct error err = { 0 };
-	struct restored restored;
 	struct tool_args args;
-	int failed = 0;
 	int r = tool_options(self, options, TOOL_OPERANDS_FREE, argc, argv, &args);
 
 	if (r >= 0)
 		return r;
 	if (args.argc != 1)
 		return tool_usage(self, args.argc == 0 ? "which image? give its folder" : "one at a time");
-	if (o.verify && o.no_verify)
+	if (ret->verify && ret->no_verify)
 		return tool_usage(self, "--verify and --no-verify exclude each other");
-	o.dir = args.argv[0];
-	o.detach = o.detach || detach;
+	ret->dir = args.argv[0];
+	ret->detach = ret->detach || detach;
+	return -1;
+}
+
+static int run(const struct tool_command *self, int argc, char **argv)
+{
+	struct restore o = { 0 };
+	_cleanup_close_ int pidfile = -EBADF;
+	struct error err = { 0 };
+	struct restored restored;
+	int failed = 0, r = parse(self, argc, argv, &o);
+
+	if (r >= 0)
+		return r;
 	pidfile = open_pidfile(o.pidfile, &err);
 	if (o.pidfile && pidfile < 0)
 		return tool_fail(&err);

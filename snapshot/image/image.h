@@ -97,7 +97,8 @@ struct model *image_take_model(struct image *image);
 /**
  * image_pages() - its page file, to be mapped privately where a template maps its pages memfd
  *
- * Return: a descriptor that is open for reading alone and is the image's
+ * Where it lies on a file system that is mounted noexec: a memfd with all of it, as what is mapped from there could not be
+ * executed. Return: a descriptor that is the image's; nobody writes to it
  */
 int image_pages(const struct image *image);
 

@@ -8,6 +8,7 @@
 #include <unistd.h>
 #include <sys/mman.h>
 #include <sys/stat.h>
+#include <sys/statvfs.h>
 #include <sys/utsname.h>
 
 #include "engine/base/fd.h"
@@ -16,6 +17,10 @@
 #include "snapshot/image/image_internal.h"
 
 #define PAGES_NAME "pages-1.img"
+
+#ifndef MFD_EXEC
+#define MFD_EXEC 0x0010u
+#endif
 
 /*
  * An unpacked message is larger than its bytes, a message without fields (two bytes) more than 100 times. What is
@@ -146,10 +151,34 @@ static int take_file(const Image__Body *body, struct image *image, struct image_
 	return r < 0 ? r : image_decode_file(file, body->page_size, ret_chunks, err);
 }
 
+/*
+ * Nothing that is mapped from a file system without execution can be executed, then or after mprotect(2); a template's memfd
+ * can. Return: a memfd with all pages, or a negative errno with *err set
+ */
+static int copy_pages(int fd, struct error *err)
+{
+	const struct image_content content = { .pages = fd, .huge = -EBADF };
+	_cleanup_close_ int memfd = memfd_create("warm", MFD_CLOEXEC | MFD_EXEC);
+	struct image_chunks chunks = { 0 };
+	uint64_t size;
+	int r;
+
+	/* before Linux 6.3 MFD_EXEC is unknown, and the default */
+	if (memfd < 0 && errno == EINVAL)
+		memfd = memfd_create("warm", MFD_CLOEXEC);
+	if (memfd < 0)
+		return error_errno(err, errno, "memfd_create");
+	r = image_pages_write(memfd, &content, &chunks, &size, err);
+	free(chunks.list);
+	return r < 0 ? r : TAKE_FD(memfd);
+}
+
 static int open_pages(int folder, const struct image_chunks *chunks, unsigned int flags, struct image *image,
 		      struct error *err)
 {
 	uint64_t size, want = image->info.pages_size;
+	struct statvfs file_system;
+	int r;
 
 	image->pages = image_folder_file(folder, PAGES_NAME, &size, err);
 	if (image->pages < 0)
@@ -159,7 +188,16 @@ static int open_pages(int folder, const struct image_chunks *chunks, unsigned in
 				 PAGES_NAME " is damaged: it has %" PRIu64
 					    " bytes, and the manifest says %" PRIu64,
 				 size, want);
-	return flags & IMAGE_VERIFY ? image_pages_verify(image->pages, PAGES_NAME, size, chunks, err) : 0;
+	r = flags & IMAGE_VERIFY ? image_pages_verify(image->pages, PAGES_NAME, size, chunks, err) : 0;
+	if (r == 0 && fstatvfs(image->pages, &file_system) == 0 && file_system.f_flag & ST_NOEXEC) {
+		int copied = copy_pages(image->pages, err);
+
+		if (copied < 0)
+			return copied;
+		fd_close(image->pages);
+		image->pages = copied;
+	}
+	return r;
 }
 
 static int take_body(const Image__Body *body, size_t model_limit, struct image *image, struct error *err)

@@ -605,13 +605,12 @@ static bool put_text(const char *path, const char *format, unsigned int number)
 	return put;
 }
 
-/* in a child, which has a file system of 1.5 MiB at `base`. Return: exit status: 77: the host does not let us */
-static int on_a_full_disk(void)
+/* in a child: a file system of its own at `base`. Return: 0, or 77: the host does not let us */
+static int own_file_system(unsigned long flags)
 {
-	char options[64], filler[128];
+	char options[64];
 	uid_t uid = geteuid();
 	gid_t gid = getegid();
-	int fd;
 
 	if (unshare(CLONE_NEWNS | (uid ? CLONE_NEWUSER : 0)) < 0)
 		return 77;
@@ -622,17 +621,26 @@ static int on_a_full_disk(void)
 		return 77;
 	mount(NULL, "/", NULL, MS_REC | MS_PRIVATE, NULL);
 	snprintf(options, sizeof(options), "size=%ld,mode=700", (STORED + 60) * page);
-	if (mount("warm-test", base, "tmpfs", 0, options) < 0)
+	if (mount("warm-test", base, "tmpfs", flags, options) < 0)
 		return 77;
 	close(dir);
 	dir = open(base, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+	return 0;
+}
+
+/* Return: exit status */
+static int on_a_full_disk(void)
+{
+	char filler[128];
+	int fd, r = own_file_system(0);
+
+	if (r)
+		return r;
 	/* one image fits, two do not; then room for the pages of a small one, and less and less beside them */
 	written("img", "old");
 	expect_old(write_image("img", "new"), -ENOSPC);
 	assert_int_equal(ftruncate(pages, 4 * page), 0);
 	for (long room = 12; room >= 0; room--) {
-		int r;
-
 		snprintf(filler, sizeof(filler), "%s/filler", base);
 		fd = open(filler, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0600);
 		while (write(fd, filler, 1) == 1 && lseek(fd, page - 1, SEEK_CUR) >= 0)
@@ -651,19 +659,43 @@ static int on_a_full_disk(void)
 	return 0;
 }
 
-static void full_disk(void **state)
+/* Return: exit status */
+static int without_execution(void)
+{
+	struct image *image;
+	int r = own_file_system(MS_NOEXEC);
+
+	if (r)
+		return r;
+	written("img", "x");
+	image = opened("img", IMAGE_VERIFY);
+	return mmap(NULL, (size_t)page, PROT_READ | PROT_EXEC, MAP_PRIVATE, image_pages(image), 0) ==
+	       MAP_FAILED;
+}
+
+static void in_a_child(int (*what)(void))
 {
 	int status;
-	pid_t pid;
+	pid_t pid = fork();
 
-	(void)state;
-	pid = fork();
 	if (pid == 0)
-		_exit(on_a_full_disk());
+		_exit(what());
 	assert_int_equal(waitpid(pid, &status, 0), pid);
 	if (WIFEXITED(status) && WEXITSTATUS(status) == 77)
 		skip();
 	assert_int_equal(status, 0);
+}
+
+static void full_disk(void **state)
+{
+	(void)state;
+	in_a_child(on_a_full_disk);
+}
+
+static void mounted_noexec(void **state)
+{
+	(void)state;
+	in_a_child(without_execution);
 }
 
 /* killed at any moment of a write; the time of the kill is all that is random here */
@@ -718,6 +750,7 @@ int main(void)
 		TEST(what_would_take_much_memory),
 		TEST(file_size_limit),
 		TEST(full_disk),
+		TEST(mounted_noexec),
 		TEST(killed),
 	};
 
