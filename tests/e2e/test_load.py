@@ -248,6 +248,8 @@ def test_stop_leaves_nothing(own_warm, programs):
     argv = [programs.path("tiny"), "cat"]
     own_warm.build(argv, options=MAIN, stdin=b"1")
     clone = own_warm.popen(argv)
+    # until then it is the launcher, and asks warmd
+    eventually(lambda: Path(f"/proc/{clone.pid}/cmdline").read_bytes().startswith(os.fsencode(argv[0])), "the clone")
     daemon = own_warm.pid()
     own_warm.command("stop")
     eventually(lambda: not exists(daemon), "the end of warmd")
