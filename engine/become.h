@@ -21,7 +21,8 @@
 struct become {
 	int control_fd, pages_fd; /* close-on-exec, as all of files */
 	const int32_t *files;
-	uint32_t nfiles; /* as many as the template has; more of them are only closed, once the program has its own descriptors */
+	uint32_t
+		nfiles; /* as many as the template has; more of them are only closed, once the program has its own descriptors */
 	uint64_t stub_base, text_size, data_size, args_base, context_max;
 	uint64_t generation;
 	uint32_t stdio_changed;

@@ -217,21 +217,20 @@ const struct tool_command tool_inspect = {
 	.run = run,
 	.operands = "[-v] [--json] NAME | PID | DIR",
 	.summary = "show all about one template, clone or image",
-	.details =
-		"NAME is a template's name or id. Shows its state, the call that it stands before if it\n"
-		"was taken early, its pool, what a launch must agree in, the files it depends on, its\n"
-		"descriptors and its memory.\n"
-		"PID is a clone's, a parked clone's or a skeleton's. Shows its template, state, way, age\n"
-		"and memory. A number that is a template's id is taken for that.\n"
-		"DIR is the folder of an image, as './shop'. Shows what it is of, when and by which warm\n"
+	.details = "NAME is a template's name or id. Shows its state, the call that it stands before if it\n"
+		   "was taken early, its pool, what a launch must agree in, the files it depends on, its\n"
+		   "descriptors and its memory.\n"
+		   "PID is a clone's, a parked clone's or a skeleton's. Shows its template, state, way, age\n"
+		   "and memory. A number that is a template's id is taken for that.\n"
+		   "DIR is the folder of an image, as './shop'. Shows what it is of, when and by which warm\n"
 		   "it was written, its processes, their memory by kind, descriptors and files.\n"
 		   "\n"
-		"  -v           long lists in full\n"
-		"  --json       as JSON, always in full\n"
-		"\n"
-		"Examples:\n"
-		"  warm inspect shop\n"
-		"  warm inspect $(warm launch --detach shop)\n"
-		"  warm inspect ./shop.img\n"
-		"  warm inspect --json 'python3 report.py' | jq -r '.dependencies[].path'\n",
+		   "  -v           long lists in full\n"
+		   "  --json       as JSON, always in full\n"
+		   "\n"
+		   "Examples:\n"
+		   "  warm inspect shop\n"
+		   "  warm inspect $(warm launch --detach shop)\n"
+		   "  warm inspect ./shop.img\n"
+		   "  warm inspect --json 'python3 report.py' | jq -r '.dependencies[].path'\n",
 };

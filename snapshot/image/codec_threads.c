@@ -10,8 +10,8 @@
 	_(robust_list)                                                                                       \
 	_(robust_len)                                                                                        \
 	_(rseq_addr)                                                                                         \
-	_(rseq_size) _(rseq_sig) _(timeout_ns) _(timeout_arg) _(timeout_ms) _(sched_policy)                  \
-		_(sched_priority) _(nice)
+	_(rseq_size)                                                                                         \
+	_(rseq_sig) _(timeout_ns) _(timeout_arg) _(timeout_ms) _(sched_policy) _(sched_priority) _(nice)
 
 /* the numbers of the format are those of enum arch_restart */
 _Static_assert(IMAGE__RESTART__RETURNED == (int)ARCH_RETURNED &&
