@@ -6,9 +6,11 @@
 #include <fcntl.h>
 #include <gelf.h>
 #include <libelf.h>
+#include <link.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/auxv.h>
 
 #include "engine/base/fd.h"
 #include "engine/proc.h"
@@ -267,4 +269,20 @@ size_t elf_build_id(int fd, uint8_t *ret, size_t size)
 	}
 	elf_end(elf);
 	return found;
+}
+
+const void *elf_own_vdso(size_t *ret_size)
+{
+	const char *start = (const char *)getauxval(AT_SYSINFO_EHDR);
+	const ElfW(Ehdr) *e = (const ElfW(Ehdr) *)start;
+	size_t size = 0;
+
+	for (ElfW(Half) i = 0; start && i < e->e_phnum; i++) {
+		const ElfW(Phdr) *p = (const ElfW(Phdr) *)(start + e->e_phoff) + i;
+
+		if (p->p_type == PT_LOAD && p->p_vaddr + p->p_filesz > size)
+			size = p->p_vaddr + p->p_filesz;
+	}
+	*ret_size = size;
+	return start;
 }

@@ -45,4 +45,13 @@ size_t elf_build_id(int fd, uint8_t *ret, size_t size);
 int elf_notes(pid_t pid, const char *owner, uint32_t type,
 	      int (*visit)(void *data, uint64_t addr, const void *desc, size_t len), void *data);
 
+/**
+ * elf_own_vdso() - this process's vDSO, vdso(7)
+ * @ret_size: bytes that are loaded; 0: there is none
+ *
+ * The kernel puts the instructions of this very processor into it when it starts, so another one is another machine's or kernel's.
+ * Return: its first byte; NULL: there is none
+ */
+const void *elf_own_vdso(size_t *ret_size);
+
 #endif

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: MIT */
 /* tool_steal.c - `warm attach --steal`: engine/steal/steal.h takes the process, pty/relay.h shows it here */
+#include "launcher/follow.h"
 #include "launcher/tool.h"
 
 #include <errno.h>
@@ -8,8 +9,6 @@
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
-#include <sys/prctl.h>
-#include <sys/resource.h>
 #include <sys/signalfd.h>
 #include <sys/wait.h>
 
@@ -162,26 +161,6 @@ static int show(struct show *s, struct error *err)
 	return 0;
 }
 
-/* as the process ended. Return: exit status, unless a signal ends this process too */
-static int finish(int wstatus)
-{
-	const struct rlimit no_core = { 0, 0 };
-	sigset_t set;
-	int sig;
-
-	if (WIFEXITED(wstatus))
-		return WEXITSTATUS(wstatus);
-	sig = WTERMSIG(wstatus);
-	setrlimit(RLIMIT_CORE, &no_core);
-	prctl(PR_SET_DUMPABLE, 0, 0, 0, 0);
-	signal(sig, SIG_DFL);
-	sigemptyset(&set);
-	sigaddset(&set, sig);
-	sigprocmask(SIG_UNBLOCK, &set, NULL);
-	kill(getpid(), sig);
-	return 128 + sig;
-}
-
 static int follow(const struct steal *st, int master, pid_t pid, int signals, struct error *err)
 {
 	struct show s = {
@@ -211,7 +190,7 @@ static int follow(const struct steal *st, int master, pid_t pid, int signals, st
 	steal_guard_end(&s.guard);
 	relay_close(s.relay);
 	fd_close(s.pidfd);
-	return r < 0 ? r : finish(s.wstatus);
+	return r < 0 ? r : follow_exit(s.wstatus);
 }
 
 static int steal(pid_t pid, int signals, struct error *err)

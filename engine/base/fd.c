@@ -129,3 +129,13 @@ int read_file(const char *path, char **ret_buf, size_t *ret_len)
 		return -errno;
 	return read_fd(fd, ret_buf, ret_len);
 }
+
+DIR *fd_names(int fd)
+{
+	int again = openat(fd, ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+	DIR *dir = again < 0 ? NULL : fdopendir(again);
+
+	if (!dir)
+		fd_close(again);
+	return dir;
+}

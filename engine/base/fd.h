@@ -8,6 +8,7 @@
 #ifndef WARM_ENGINE_BASE_FD_H
 #define WARM_ENGINE_BASE_FD_H
 
+#include <dirent.h>
 #include <errno.h>
 #include <stddef.h>
 #include <stdio.h>
@@ -69,5 +70,12 @@ int pwrite_full(int fd, const void *buf, size_t len, off_t off);
  */
 int read_file(const char *path, char **ret_buf, size_t *ret_len);
 int read_fd(int fd, char **ret_buf, size_t *ret_len);
+
+/**
+ * fd_names() - a stream of a directory's names: readdir(3)
+ * @fd: open on it; it stays the caller's, and keeps its own position
+ * Return: for closedir(3); NULL with errno set
+ */
+DIR *fd_names(int fd);
 
 #endif

@@ -31,21 +31,10 @@ static void closedirp(DIR **dir)
 		closedir(*dir);
 }
 
-/* a stream of the folder's names. @fd stays the caller's. Return: NULL with errno */
-static DIR *names_of(int fd)
-{
-	int again = openat(fd, ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-	DIR *dir = again < 0 ? NULL : fdopendir(again);
-
-	if (!dir)
-		fd_close(again);
-	return dir;
-}
-
 /* Return: 0: all its files are an image's; -EEXIST: others are there too; a negative errno */
 static int only_own_names(int fd, struct error *err)
 {
-	_cleanup_(closedirp) DIR *dir = names_of(fd);
+	_cleanup_(closedirp) DIR *dir = fd_names(fd);
 
 	if (!dir)
 		return error_errno(err, errno, "reading it");
@@ -123,7 +112,7 @@ int image_folder_replaceable(int parent, const char *name, struct error *err)
 int image_folder_empty(int parent, const char *name, struct error *err)
 {
 	_cleanup_close_ int fd = open_place(parent, name, err);
-	_cleanup_(closedirp) DIR *dir = fd < 0 ? NULL : names_of(fd);
+	_cleanup_(closedirp) DIR *dir = fd < 0 ? NULL : fd_names(fd);
 	const struct dirent *e;
 
 	if (!dir)

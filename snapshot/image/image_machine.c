@@ -7,30 +7,22 @@
  */
 #include <elf.h>
 #include <errno.h>
-#include <link.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/auxv.h>
 #include <sys/utsname.h>
 
 #include "engine/base/fd.h"
+#include "engine/elf.h"
 #include "snapshot/image/image_codec.h"
 
-/* XXH3 of the vDSO's loaded bytes: the kernel puts the instructions of this very processor into it when it starts. 0: there is none */
+/* XXH3 of the vDSO's loaded bytes. 0: there is none */
 static uint64_t vdso_checksum(void)
 {
-	const char *start = (const char *)getauxval(AT_SYSINFO_EHDR);
-	const ElfW(Ehdr) *e = (const ElfW(Ehdr) *)start;
-	size_t size = 0;
+	size_t size;
+	const void *vdso = elf_own_vdso(&size);
 
-	for (ElfW(Half) i = 0; start && i < e->e_phnum; i++) {
-		const ElfW(Phdr) *p = (const ElfW(Phdr) *)(start + e->e_phoff) + i;
-
-		if (p->p_type == PT_LOAD && p->p_vaddr + p->p_filesz > size)
-			size = p->p_vaddr + p->p_filesz;
-	}
-	return start ? image_checksum(start, size) : 0;
+	return vdso ? image_checksum(vdso, size) : 0;
 }
 
 /*

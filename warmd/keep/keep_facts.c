@@ -13,6 +13,7 @@
 
 #include "engine/base/facts.h"
 #include "engine/base/fd.h"
+#include "engine/elf.h"
 #include "processor.h" /* by architecture */
 
 #define PROCESSOR_WORDS 512
@@ -104,20 +105,12 @@ static uint64_t processor(void)
 	return platform ? hash_bytes(hash, platform, strlen(platform)) : hash;
 }
 
-/* all of it: the kernel puts the instructions of this very processor into it when it starts */
 static uint64_t vdso(void)
 {
-	const char *start = (const char *)getauxval(AT_SYSINFO_EHDR);
-	const ElfW(Ehdr) *e = (const ElfW(Ehdr) *)start;
-	size_t size = 0;
+	size_t size;
+	const void *bytes = elf_own_vdso(&size);
 
-	for (ElfW(Half) i = 0; start && i < e->e_phnum; i++) {
-		const ElfW(Phdr) *p = (const ElfW(Phdr) *)(start + e->e_phoff) + i;
-
-		if (p->p_type == PT_LOAD && p->p_vaddr + p->p_filesz > size)
-			size = p->p_vaddr + p->p_filesz;
-	}
-	return hash_bytes(HASH_SEED, start, size);
+	return hash_bytes(HASH_SEED, bytes, size);
 }
 
 /* lines of proc_pid_status(5): what the builder could read, and what a program was told that it may do */

@@ -114,21 +114,10 @@ static bool id_of_entry(const char *name, char ret[KEEP_ID_SIZE])
 	return is_id(ret) && strcmp(name + ID_DIGITS, KEEP_ENTRY_SUFFIX) == 0;
 }
 
-/* a stream of @folder's names that leaves @folder's own position alone */
-static DIR *names_of(int folder)
-{
-	int fd = openat(folder, ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-	DIR *dir = fd < 0 ? NULL : fdopendir(fd);
-
-	if (!dir)
-		fd_close(fd);
-	return dir;
-}
-
 static uint64_t image_bytes(int folder, const char *id)
 {
 	_cleanup_close_ int fd = openat(folder, id, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
-	DIR *dir = fd < 0 ? NULL : names_of(fd);
+	DIR *dir = fd < 0 ? NULL : fd_names(fd);
 	const struct dirent *e;
 	uint64_t bytes = 0;
 	struct stat st;
@@ -145,7 +134,7 @@ int keep_folder_list(int folder, struct keep_listed **ret)
 {
 	struct keep_listed *list = NULL, *more;
 	int n = 0, size = 0;
-	DIR *dir = names_of(folder);
+	DIR *dir = fd_names(folder);
 	const struct dirent *e;
 	char id[KEEP_ID_SIZE];
 	struct stat st;
@@ -220,7 +209,7 @@ void keep_folder_remove(int folder, const char *id)
 void keep_folder_sweep(int folder)
 {
 	char entry[KEEP_ENTRY_NAME_SIZE], id[KEEP_ID_SIZE];
-	DIR *dir = names_of(folder);
+	DIR *dir = fd_names(folder);
 	const struct dirent *e;
 	struct stat st;
 
