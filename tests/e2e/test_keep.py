@@ -295,6 +295,7 @@ def test_what_runs_is_of_this_boot(keeper, tmp_path, fake):
     assert "the boot of the machine" in warm.log()
 
 
+@pytest.mark.races("the longer a build takes, the more numbers in its memory look like one of its times")
 @pytest.mark.skipif("san" in BUILD.name, reason="a sanitizer wants to be the first library")
 def test_another_boot(keeper, tmp_path, fake):
     """What keeps none serves again; locks, of which CPython reads the clock, are no time that is kept"""
