@@ -12,9 +12,9 @@ CC ?= gcc
 MUSL_CC ?= musl-gcc
 LD ?= ld
 OBJCOPY ?= objcopy
-PKGS := libprotobuf-c libcap libelf libcjson libsystemd
+PKGS := libprotobuf-c libcap libelf libcjson libsystemd libxxhash
 BUILD_DEPS := gcc g++ make pkg-config musl-tools libcap-dev libelf-dev libcjson-dev libprotobuf-c-dev \
-	protobuf-c-compiler libsystemd-dev linux-libc-dev
+	protobuf-c-compiler libsystemd-dev libxxhash-dev linux-libc-dev
 
 B := build
 ifdef SAN
@@ -38,7 +38,7 @@ $(error to build warm, this is missing: $(MISSING). On Debian: apt-get install $
 endif
 PKG_CFLAGS := $(shell pkg-config --cflags $(PKGS))
 HOST_LIBS := $(shell pkg-config --libs $(PKGS))
-TOOL_LIBS := $(shell pkg-config --libs libprotobuf-c libcap libelf libcjson)
+TOOL_LIBS := $(shell pkg-config --libs libprotobuf-c libcap libelf libcjson libxxhash)
 endif
 HOST_CFLAGS := $(CFLAGS) $(SANFLAGS) -fPIC $(PKG_CFLAGS)
 
@@ -101,7 +101,7 @@ $(B)/gen/%.o: $(B)/gen/%.S
 	$(CC) -c $< -o $@
 
 # --- protobuf ----------------------------------------------------------------
-PROTO := launcher/wire/control.proto
+PROTO := launcher/wire/control.proto snapshot/image/model.proto snapshot/image/image.proto
 PROTO_C := $(PROTO:%.proto=$(B)/gen/%.pb-c.c)
 PROTO_H := $(PROTO:%.proto=$(B)/gen/%.pb-c.h)
 
@@ -109,7 +109,7 @@ $(B)/gen/%.pb-c.c $(B)/gen/%.pb-c.h: %.proto
 	@mkdir -p $(@D)
 	protoc-c --c_out=$(B)/gen $<
 
-$(B)/gen/%.pb-c.o: $(B)/gen/%.pb-c.c
+$(B)/gen/%.pb-c.o: $(B)/gen/%.pb-c.c | $(PROTO_H)
 	$(CC) $(CPPFLAGS) $(HOST_CFLAGS) -c $< -o $@
 
 # --- host objects --------------------------------------------------------------
@@ -123,24 +123,26 @@ objects = $(patsubst %.c,$(B)/obj/%.o,$(1))
 sources = $(wildcard $(1:%=%/*.c))
 OBJ_base := $(call objects,$(call sources,engine/base))
 OBJ_pty := $(call objects,$(call sources,pty))
-OBJ_wire := $(call objects,$(call sources,launcher/wire)) $(PROTO_C:%.c=%.o)
+OBJ_wire := $(call objects,$(call sources,launcher/wire)) $(filter %/control.pb-c.o,$(PROTO_C:%.c=%.o))
 # the processor, and the stub as bytes: what a plan needs of the engine, which has no process
 OBJ_arch := $(call objects,$(call sources,engine/arch/$(ARCH))) $(B)/gen/stub.o
 OBJ_engine := $(filter-out %/engine/become.o,$(call objects,$(call sources,engine)))
 OBJ_steal := $(call objects,$(call sources,engine/steal))
 OBJ_model := $(call objects,$(call sources,snapshot/model))
 OBJ_kinds := $(call objects,$(call sources,snapshot/kinds))
+OBJ_image := $(call objects,$(call sources,snapshot/image)) $(filter-out %/control.pb-c.o,$(PROTO_C:%.c=%.o))
 OBJ_dump := $(call objects,$(call sources,snapshot/dump))
 OBJ_plan := $(call objects,$(call sources,snapshot/plan))
 OBJ_config := $(call objects,$(call sources,warmd/config))
 OBJ_stale := $(call objects,$(call sources,warmd/stale))
 OBJ_build := $(call objects,$(call sources,warmd/build)) $(B)/gen/adaptor.o
+OBJ_keep := $(call objects,$(call sources,warmd/keep))
 OBJ_connection := $(call objects,$(call sources,warmd/connection))
 OBJ_metrics := $(call objects,$(call sources,warmd/metrics))
 OBJ_template := $(call objects,$(call sources,warmd/template))
 OBJ_pool := $(call objects,$(call sources,warmd/pool))
 OBJ_daemon := $(filter-out %/warmd/main.o,$(call objects,$(call sources,warmd)))
-LIBS := base pty wire arch engine steal model kinds dump plan config stale build connection metrics template pool daemon
+LIBS := base pty wire arch engine steal model kinds image dump plan config stale build keep connection metrics template pool daemon
 libs = $(1:%=$(B)/lib/%.a)
 
 define archive
@@ -158,16 +160,20 @@ LAYER_wire := wire base
 LAYER_engine := steal engine arch base
 LAYER_steal := $(LAYER_engine) pty
 LAYER_kinds := kinds model base
+# a plan knows no process: without engine
 LAYER_plan := plan kinds model arch base
-LAYER_snapshot := dump plan kinds model engine arch base
+LAYER_image := image model arch engine base
+LAYER_snapshot := image dump plan kinds model engine arch base
+LAYER_dump := $(LAYER_snapshot)
 LAYER_config := config pty base
 LAYER_stale := stale wire base
 LAYER_build := build stale config wire $(LAYER_snapshot)
+LAYER_keep := keep $(LAYER_build)
 LAYER_connection := connection wire base
 LAYER_metrics := metrics wire base
 LAYER_template := template stale config wire base
 LAYER_pool := pool template metrics connection stale config pty wire $(LAYER_snapshot)
-LAYER_warmd := daemon build $(LAYER_pool)
+LAYER_warmd := daemon keep build $(LAYER_pool)
 
 $(B)/gen/stub.o: $(B)/gen/stub.blob.S
 	$(CC) -c $< -o $@
@@ -177,8 +183,8 @@ $(B)/gen/adaptor.o: $(B)/gen/adaptor.blob.S
 $(B)/warmd: $(B)/obj/warmd/main.o $(call libs,$(LAYER_warmd))
 	$(CC) $(SANFLAGS) -o $@ $^ $(HOST_LIBS)
 
-TOOL_OBJ := $(call objects,$(wildcard launcher/tool*.c launcher/doctor*.c launcher/client*.c launcher/context.c)) 
-TOOL_LAYER := wire kinds model steal engine arch pty base
+TOOL_OBJ := $(call objects,$(wildcard launcher/tool*.c launcher/doctor*.c launcher/client*.c launcher/context.c launcher/follow_exit.c launcher/restored.c)) 
+TOOL_LAYER := wire image dump plan kinds model steal engine arch pty base
 $(B)/warm-tool: $(TOOL_OBJ) $(call libs,$(TOOL_LAYER))
 	$(CC) $(SANFLAGS) -o $@ $^ $(TOOL_LIBS)
 
@@ -188,7 +194,7 @@ MUSL_CFLAGS := -std=gnu11 -Os $(WARNINGS) -fno-strict-aliasing -fno-stack-protec
 	-idirafter /usr/include -idirafter /usr/include/$(ARCH)-linux-gnu
 WARM_SRC := launcher/warm.c launcher/capable.c launcher/client.c launcher/client_start.c launcher/context.c engine/become.c launcher/wire/context_json.c \
 	$(addprefix engine/base/,basket.c clock.c error.c fd.c limits.c packet.c pidfd.c proc_path.c runtime_dir.c scheduling.c) \
-	launcher/enter.c launcher/follow.c launcher/launch.c launcher/launch_cold.c launcher/terminal.c launcher/attach.c launcher/logs.c $(wildcard pty/*.c)
+	launcher/enter.c launcher/follow.c launcher/follow_exit.c launcher/launch.c launcher/launch_cold.c launcher/terminal.c launcher/attach.c launcher/logs.c $(wildcard pty/*.c)
 
 $(B)/musl/%.o: %.c
 	@mkdir -p $(@D)

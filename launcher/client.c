@@ -272,12 +272,13 @@ static bool makes_sense(const struct wire_run_reply *reply, size_t n, unsigned i
 static int receive_run(int fd, struct wire_run_reply *reply, unsigned int timeout_ms,
 		       struct client_files *files, struct error *err)
 {
-	struct client_fds packet;
+	struct client_fds packet = { .count = 0 };
 	struct wire_header more;
-	ssize_t n = client_receive(fd, reply, sizeof(*reply), WIRE_RUN_REPLY, timeout_ms, &packet, err);
+	ssize_t n = client_receive(fd, reply, sizeof(*reply), WIRE_RUN_REPLY, timeout_ms,
+				   files ? &packet : NULL, err);
 	int r = n < 0 ? (int)n : 0;
 
-	if (r == 0 && (!makes_sense(reply, (size_t)n, packet.count) || (!files && packet.count)))
+	if (r == 0 && !makes_sense(reply, (size_t)n, packet.count))
 		r = error_set(err, EBADMSG, "the answer of warmd makes no sense");
 	if (r == 0 && files)
 		r = make_room(files, reply->nfds, err);

@@ -26,4 +26,16 @@ int enter_template(const struct wire_run_reply *reply, const struct client_files
  */
 int skeleton_main(int argc, char **argv, char **envp);
 
+#define ENTER_FAILED "failed"
+
+/**
+ * enter_main() - `warm enter FD CMD [ARG...]`, which only `warm restore` executes: become the program
+ *
+ * A socket is at FD: the template comes in there as the answer to a run message does. CMD and ARG are the program's
+ * arguments, the environment is the program's. When the program has its memory and its descriptors the socket is closed.
+ * If that fails, one packet goes there, and the words to standard error. `warm enter failed FD ...` is what the stub executes
+ * for that, when this process is no launcher any more.
+ */
+int enter_main(int argc, char **argv, char **envp);
+
 #endif

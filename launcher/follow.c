@@ -11,11 +11,8 @@
 #include <string.h>
 #include <unistd.h>
 #include <sys/ioctl.h>
-#include <sys/prctl.h>
-#include <sys/resource.h>
 #include <sys/signalfd.h>
 #include <sys/syscall.h>
-#include <sys/wait.h>
 
 #include "engine/base/fd.h"
 #include "engine/base/pidfd.h"
@@ -199,24 +196,4 @@ int follow_clone(struct follow *f, int *ret_wstatus, struct error *err)
 		if (r != 1)
 			return r;
 	}
-}
-
-int follow_exit(int wstatus)
-{
-	const struct rlimit no_core = { 0, 0 };
-	sigset_t set;
-	int sig;
-
-	if (WIFEXITED(wstatus))
-		return WEXITSTATUS(wstatus);
-	sig = WTERMSIG(wstatus);
-	/* the core, if any, is the clone's */
-	setrlimit(RLIMIT_CORE, &no_core);
-	prctl(PR_SET_DUMPABLE, 0, 0, 0, 0);
-	signal(sig, SIG_DFL);
-	sigemptyset(&set);
-	sigaddset(&set, sig);
-	sigprocmask(SIG_UNBLOCK, &set, NULL);
-	kill(getpid(), sig);
-	return 128 + sig;
 }

@@ -12,54 +12,26 @@
 #include <sys/socket.h>
 #include <unistd.h>
 
-#include "engine/base/facts.h"
 #include "engine/base/clock.h"
 #include "engine/base/fd.h"
 #include "engine/stub/order.h"
+#include "launcher/libwarm_model.h"
 
 #define TAKEN_WORDS 128 /* bytes of arguments that warmd is told, for `warm explain` */
 #define TAKEN_ARGS  16
 #define MODELS_MAX  16 /* as LEASES_MAX in warmd/pool/lease.c */
 
-struct model {
-	struct model *next;
-	uint64_t number;
-	/* its lease; clone 0: none */
-	uint64_t clone, generation;
-	uint32_t learn;
-	pid_t pid;
-	int channel, pidfd; /* owned */
-	/* pointers into bytes */
-	const struct wire_model *head;
-	const struct wire_run *run;
-	const struct stub_order *order;
-	const char *name, *argv, *envp, *fixed, *env, *names;
-	uint32_t argv_size, envp_size;
-	uint64_t bytes[];
-};
-
 struct leases {
-	struct model *models;
+	struct launch_model *models;
 	int inotify; /* warmd's; to be asked for its unread bytes */
 	bool mounts_changed; /* what warmd sent before it answered a launch behind this one is not used: */
 	uint32_t before; /* the last tag before the change was seen */
 	const struct wire_drain *drain;
 };
 
-/* behind @n strings, or NULL when there are fewer before @end */
-static const char *skip(const char *at, const char *end, uint32_t n)
-{
-	while (at && n--) {
-		const char *nul = memchr(at, '\0', (size_t)(end - at));
-
-		at = nul ? nul + 1 : NULL;
-	}
-	return at;
-}
-
 /* --- what came -------------------------------------------------------------------------- */
 
-static void lease_close(struct model *m)
+static void lease_close(struct launch_model *m)
 {
 	m->channel = fd_close(m->channel);
 	m->pidfd = fd_close(m->pidfd);
@@ -67,7 +39,7 @@ static void lease_close(struct model *m)
 }
 
 /* warmd need not wait for it. When there is no room it learns of it by the launches that come its way */
-static void give_back(const struct libwarm_connection *conn, struct model *m)
+static void give_back(const struct libwarm_connection *conn, struct launch_model *m)
 {
 	struct wire_taken t = { .header = { .magic = WIRE_MAGIC,
 					    .version = WIRE_VERSION_NUMBER,
@@ -81,9 +53,9 @@ static void give_back(const struct libwarm_connection *conn, struct model *m)
 	(void)!send(conn->fd, &t, sizeof(t), MSG_DONTWAIT | MSG_NOSIGNAL);
 }
 
-static void model_remove(struct libwarm_connection *conn, struct model *m)
+static void model_remove(struct libwarm_connection *conn, struct launch_model *m)
 {
-	struct model **at = &conn->leases->models;
+	struct launch_model **at = &conn->leases->models;
 
 	give_back(conn, m);
 	while (*at != m)
@@ -149,41 +121,12 @@ static bool open_leases(struct libwarm_connection *conn, struct packet *p)
 	return true;
 }
 
-/* Return: false: sizes or strings are not right */
-static bool take_apart(struct model *m, size_t len)
-{
-	const struct wire_model *head = m->head = (const struct wire_model *)m->bytes;
-	const struct wire_run *run = m->run = (const struct wire_run *)(head + 1);
-	const struct stub_order *order = m->order = (const struct stub_order *)(run + 1);
-	const char *at = (const char *)(order + 1), *end;
-
-	if (len < sizeof(*head) + sizeof(*run) + sizeof(*order) || head->order_size != sizeof(*order))
-		return false;
-	len -= sizeof(*head) + sizeof(*run) + sizeof(*order);
-	if ((uint64_t)run->strings_size + head->fixed_size + head->env_size + head->names_size != len)
-		return false;
-	end = at + run->strings_size;
-	m->name = at;
-	m->argv = skip(at, end, 3);
-	m->envp = skip(m->argv, end, run->argc);
-	if (!m->envp || skip(m->envp, end, run->envc) != end)
-		return false;
-	m->argv_size = (uint32_t)(m->envp - m->argv);
-	m->envp_size = (uint32_t)(end - m->envp);
-	m->fixed = end;
-	m->env = m->fixed + head->fixed_size;
-	m->names = m->env + head->env_size;
-	return skip(m->fixed, m->env, head->fixed_argc) == m->env &&
-	       (!head->env_size || !m->env[head->env_size - 1]) &&
-	       (!head->names_size || !m->names[head->names_size - 1]);
-}
-
 /* the newest comes first; one of the same name goes, and of too many the oldest */
-static void model_enter(struct libwarm_connection *conn, struct model *m)
+static void model_enter(struct libwarm_connection *conn, struct launch_model *m)
 {
 	unsigned int n = 1;
 
-	for (struct model *old = conn->leases->models; old; old = old->next) {
+	for (struct launch_model *old = conn->leases->models; old; old = old->next) {
 		if (strcmp(old->name, m->name) == 0 || ++n > MODELS_MAX) {
 			model_remove(conn, old);
 			break;
@@ -196,7 +139,7 @@ static void model_enter(struct libwarm_connection *conn, struct model *m)
 int lease_model(struct warm *w, struct libwarm_connection *conn, const void *packet, struct packet *p,
 		bool fds_lost)
 {
-	struct model *m;
+	struct launch_model *m;
 
 	/* its leases will be given back */
 	if (fds_lost || w->mounts_fd < 0 || !move_up(w, p))
@@ -204,11 +147,11 @@ int lease_model(struct warm *w, struct libwarm_connection *conn, const void *pac
 	m = malloc(sizeof(*m) + p->len);
 	if (!m)
 		return 0;
-	*m = (struct model){ .number = ((const struct wire_model *)packet)->model,
-			     .channel = -EBADF,
-			     .pidfd = -EBADF };
+	*m = (struct launch_model){ .number = ((const struct wire_model *)packet)->model,
+				    .channel = -EBADF,
+				    .pidfd = -EBADF };
 	memcpy(m->bytes, packet, p->len);
-	if (!take_apart(m, p->len)) {
+	if (!libwarm_model_take_apart(m, p->len)) {
 		free(m);
 		return -EBADMSG;
 	}
@@ -223,8 +166,8 @@ int lease_granted(struct warm *w, struct libwarm_connection *conn, const void *p
 		  bool fds_lost)
 {
 	const struct wire_lease *l = packet;
-	struct model *m = conn->leases ? conn->leases->models : NULL;
-	struct model unknown = { .channel = -EBADF, .pidfd = -EBADF, .clone = l->clone };
+	struct launch_model *m = conn->leases ? conn->leases->models : NULL;
+	struct launch_model unknown = { .channel = -EBADF, .pidfd = -EBADF, .clone = l->clone };
 
 	if (!l->clone || l->pid == 0 || l->pid > INT32_MAX || (!fds_lost && p->nfds != 2))
 		return -EBADMSG;
@@ -271,106 +214,6 @@ bool lease_wanted(struct warm *w)
 	return w->mounts_fd >= 0;
 }
 
-/* --- is it like the model? ------------------------------------------------------------------- */
-
-/* ld.so and setlocale(3) read these behind the program's back: warmd/template/match.c */
-static bool counts_always(const char *setting)
-{
-	static const char *const starts[] = { "LD_", "GLIBC_TUNABLES=", "LC_", "LANG=", "LANGUAGE=" };
-
-	for (size_t i = 0; i < ARRAY_SIZE(starts); i++)
-		if (strncmp(setting, starts[i], strlen(starts[i])) == 0)
-			return true;
-	return false;
-}
-
-static bool counts(const struct model *m, const char *setting)
-{
-	size_t len = strcspn(setting, "="), n;
-
-	if (m->head->environment_all || counts_always(setting))
-		return true;
-	for (const char *p = m->names, *end = p + m->head->names_size; p < end; p += n + 1) {
-		n = strlen(p);
-		if (n == len && memcmp(p, setting, len) == 0)
-			return true;
-	}
-	return false;
-}
-
-/* those that count are the same, and in the same order */
-static bool same_environment(const struct model *m, const char *b, size_t size)
-{
-	const char *a = m->envp, *a_end = a + m->envp_size, *b_end = b + size;
-
-	if (size == m->envp_size && memcmp(a, b, size) == 0)
-		return true;
-	while (a < a_end || b < b_end) {
-		if (a < a_end && b < b_end && strcmp(a, b) == 0) {
-			a += strlen(a) + 1;
-			b += strlen(b) + 1;
-		} else if (a < a_end && !counts(m, a)) {
-			a += strlen(a) + 1;
-		} else if (b < b_end && !counts(m, b)) {
-			b += strlen(b) + 1;
-		} else {
-			return false;
-		}
-	}
-	return true;
-}
-
-static bool same_arguments(const struct model *m, const struct wire_run *run, const char *argv, size_t size)
-{
-	uint32_t n = m->head->argv_same;
-	const char *a_end;
-
-	if (n == UINT32_MAX || n == run->argc)
-		return run->argc == m->run->argc && size == m->argv_size && memcmp(argv, m->argv, size) == 0;
-	if (run->argc < n || m->run->argc < n)
-		return false;
-	a_end = skip(m->argv, m->argv + m->argv_size, n);
-	return (size_t)(a_end - m->argv) <= size && memcmp(m->argv, argv, (size_t)(a_end - m->argv)) == 0;
-}
-
-/* what the launch says of itself, but its strings */
-static bool same_context(const struct model *m, const struct wire_run *run)
-{
-	struct wire_run a = *m->run;
-
-	a.header.size = run->header.size;
-	a.argc = run->argc;
-	a.envc = run->envc;
-	a.strings_size = run->strings_size;
-	a.tag = run->tag;
-	a.leases = run->leases;
-	return memcmp(&a, run, sizeof(a)) == 0;
-}
-
-/* what the program asked of the machine at its start */
-static bool same_machine(const struct model *m)
-{
-	for (int i = 0; i < FACTS; i++)
-		if (m->head->facts[i] && m->head->facts[i] != fact_value((enum fact)i))
-			return false;
-	return true;
-}
-
-struct strings {
-	const char *argv, *envp;
-	uint32_t argv_size, envp_size;
-};
-
-static void find_strings(const struct wire_run *run, struct strings *s)
-{
-	const char *start = (const char *)(run + 1), *end = start + run->strings_size;
-
-	s->argv = skip(start, end, 3);
-	s->envp = skip(s->argv, end, run->argc);
-	s->argv_size = (uint32_t)(s->envp - s->argv);
-	s->envp_size = (uint32_t)(end - s->envp);
-}
-
 /* --- is the template still good? ---------------------------------------------------------------- */
 
 /*
@@ -407,12 +250,12 @@ struct leased_order {
 };
 
 /* Return: false: too large, or warmd learns from such launches */
-static bool fill_order(struct leased_order *order, const struct model *m, const struct wire_run *run,
-		       const struct strings *s)
+static bool fill_order(struct leased_order *order, const struct launch_model *m, const struct wire_run *run,
+		       const struct launch_strings *s)
 {
 	struct stub_order *o = &order->head;
 	struct iovec *pieces = order->pieces;
-	const char *end = s->envp, *first = skip(s->argv, end, m->head->argv_from);
+	const char *end = s->envp, *first = libwarm_model_skip(s->argv, end, m->head->argv_from);
 	bool own = run->flags & WIRE_LAUNCH_ENV;
 
 	*o = *m->order;
@@ -440,7 +283,7 @@ static bool fill_order(struct leased_order *order, const struct model *m, const 
 
 /* warmd's exit notices, `warm ps` and the next lease hang on it. It is behind the order: the clone is on its way by now */
 static void tell(struct warm *w, struct libwarm_connection *conn, struct wire_taken *t,
-		 const struct wire_run *run, const struct strings *s)
+		 const struct wire_run *run, const struct launch_strings *s)
 {
 	char words[TAKEN_WORDS];
 	struct iovec pieces[] = { { t, sizeof(*t) }, { words, 0 } };
@@ -478,21 +321,19 @@ struct libwarm_clone *lease_launch(struct warm *w, const struct wire_run *run, c
 				   int *ret_pidfd)
 {
 	struct libwarm_connection *conn = w->connection;
-	struct model *m = conn && conn->leases ? conn->leases->models : NULL;
+	struct launch_model *m = conn && conn->leases ? conn->leases->models : NULL;
 	struct wire_taken t = { .start_ns = clock_ns(CLOCK_MONOTONIC) };
-	struct strings s;
+	struct launch_strings s;
 	struct leased_order order;
 	struct libwarm_clone *cl;
 	int channel;
 
 	while (m && strcmp(m->name, (const char *)(run + 1)) != 0)
 		m = m->next;
-	if (!m || !m->clone || !same_context(m, run) || !same_machine(m))
+	if (!m || !m->clone)
 		return NULL;
-	find_strings(run, &s);
-	if (!same_arguments(m, run, s.argv, s.argv_size) ||
-	    ((run->flags & WIRE_LAUNCH_ENV) && !same_environment(m, s.envp, s.envp_size)) ||
-	    !fill_order(&order, m, run, &s) || !fresh(w, conn))
+	libwarm_find_strings(run, &s);
+	if (!libwarm_model_is_like(m, run, &s) || !fill_order(&order, m, run, &s) || !fresh(w, conn))
 		return NULL;
 	cl = libwarm_clone_new(w, NULL);
 	if (!cl)

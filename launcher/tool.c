@@ -73,8 +73,9 @@ static const struct tool_command tool_logs = {
 };
 
 static const struct tool_command *const commands[] = {
-	&tool_run, &tool_build,	  &tool_launch, &tool_attach,  &tool_logs,   &tool_ls,	 &tool_ps,
-	&tool_rm,  &tool_inspect, &tool_stats,	&tool_explain, &tool_doctor, &tool_stop,
+	&tool_run,     &tool_build, &tool_load,	   &tool_launch, &tool_attach,
+	&tool_logs,    &tool_ls,    &tool_ps,	   &tool_rm,	 &tool_inspect,
+	&tool_restore, &tool_stats, &tool_explain, &tool_doctor, &tool_stop,
 };
 
 static const struct tool_command *find_command(const char *name)

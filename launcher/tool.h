@@ -19,6 +19,7 @@
 #ifndef WARM_LAUNCHER_TOOL_H
 #define WARM_LAUNCHER_TOOL_H
 
+#include <limits.h>
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
@@ -46,8 +47,8 @@ struct tool_command {
 	const char *details; /* what it does, options, examples */
 };
 
-extern const struct tool_command tool_attach, tool_build, tool_ls, tool_ps, tool_rm, tool_inspect, tool_stats,
-	tool_explain, tool_stop, tool_doctor;
+extern const struct tool_command tool_attach, tool_build, tool_load, tool_ls, tool_ps, tool_rm, tool_inspect,
+	tool_restore, tool_stats, tool_explain, tool_stop, tool_doctor;
 
 /* --- tool_options.c ------------------------------------------------------------------- */
 
@@ -114,10 +115,13 @@ int tool_control_fd(int fd, Warm__ControlRequest *request, unsigned int timeout_
 /** tool_connect() - to a running warmd. Return: a descriptor, -ESRCH when none runs, or a negative errno */
 int tool_connect(struct error *err);
 
-/** tool_run_request() - collect the context, ask warmd, take its answer. @pool: clones to be kept parked, 0: none are asked for. @start: start warmd if need be (else -ESRCH) */
+/** tool_run_request() - collect the context, ask warmd, take its answer. @pool: clones to be kept parked, 0: none are asked for. @start: start warmd if need be (else -ESRCH). @out: WIRE_RUN_OUT; NULL: no image is asked for */
 int tool_run_request(uint32_t flags, const char *name, const char *ready, unsigned int pool, int argc,
-		     char **argv, bool start, unsigned int timeout_ms, struct wire_run_reply *ret,
-		     struct error *err);
+		     char **argv, bool start, unsigned int timeout_ms, const char *out,
+		     struct wire_run_reply *ret, struct error *err);
+
+/** tool_absolute() - @path as warmd, which is in another directory, has to name it. Return: 0 or a negative errno with words */
+int tool_absolute(const char *path, char ret[PATH_MAX], struct error *err);
 
 /** tool_template() - a template by name or id. @ret_reply owns *ret; free it as above. Return: 0 or a negative errno */
 int tool_template(const char *name, Warm__ControlReply **ret_reply, Warm__Template **ret, struct error *err);

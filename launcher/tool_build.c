@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 #include "launcher/tool.h"
 
+#include <limits.h>
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
@@ -36,18 +37,23 @@ static int refused(const struct wire_run_reply *reply)
 
 static int run(const struct tool_command *self, int argc, char **argv)
 {
-	const char *name = NULL, *ready = NULL, *pool = NULL;
+	const char *name = NULL, *ready = NULL, *pool = NULL, *out = NULL;
 	bool json = false, rebuild = false;
 	const struct tool_option options[] = {
-		{ "--name", .value = &name }, { "--ready", .value = &ready },	 { "--pool", .value = &pool },
-		{ "--json", .flag = &json },  { "--rebuild", .flag = &rebuild }, { 0 },
+		{ "--name", .value = &name },
+		{ "--ready", .value = &ready },
+		{ "--pool", .value = &pool },
+		{ "--json", .flag = &json },
+		{ "--rebuild", .flag = &rebuild },
+		{ "--out", .value = &out },
+		{ 0 },
 	};
 	_cleanup_(tool_reply_freep) Warm__ControlReply *inspected = NULL;
 	Warm__Template *template;
 	struct wire_run_reply reply;
 	struct tool_args args;
 	struct error err;
-	char id[TOOL_TEXT_MAX];
+	char id[TOOL_TEXT_MAX], path[PATH_MAX];
 	uint32_t flags = WIRE_RUN_BUILD;
 	unsigned long clones = 0;
 	char *end;
@@ -64,10 +70,16 @@ static int run(const struct tool_command *self, int argc, char **argv)
 		clones = strtoul(pool, &end, 10);
 	if (pool && (*end || clones < 1 || clones > POOL_MAX))
 		return tool_usage(self, "--pool needs a number from 1 to %d, not '%s'", POOL_MAX, pool);
-	if (rebuild)
+	if (out && !*out)
+		return tool_usage(self, "--out needs a folder, not ''");
+	/* what an image is made of is there at the end of a build alone */
+	if (rebuild || out)
 		flags |= WIRE_RUN_REBUILD;
-	r = tool_run_request(flags, name, ready, (unsigned int)clones, args.argc, args.argv, true, 0, &reply,
-			     &err);
+	r = out ? tool_absolute(out, path, &err) : 0;
+	if (r < 0)
+		return tool_fail(&err);
+	r = tool_run_request(flags, name, ready, (unsigned int)clones, args.argc, args.argv, true, 0,
+			     out ? path : NULL, &reply, &err);
 	if (r < 0)
 		return tool_fail(&err);
 	/* the answer carries the id only; the name may have been made up by warmd */
@@ -86,7 +98,7 @@ static int run(const struct tool_command *self, int argc, char **argv)
 const struct tool_command tool_build = {
 	.name = "build",
 	.run = run,
-	.operands = "[--name N] [--ready P] [--pool K] [--rebuild] [--json] [--] CMD [ARG...]",
+	.operands = "[--name N] [--ready P] [--pool K] [--out DIR] [--rebuild] [--json] [--] CMD [ARG...]",
 	.summary = "build a template and wait until it is ready",
 	.details = "Runs CMD up to its readiness point, keeps it there as a template and prints the\n"
 		   "template's name. If CMD comes to a call that would have an effect outside before, the\n"
@@ -97,6 +109,8 @@ const struct tool_command tool_build = {
 		   "  --ready P    readiness point: auto (default), main, import, call,\n"
 		   "               delay=SECS, idle[=MS]\n"
 		   "  --pool K     keep K clones parked for 'warm launch' and 'warm run --pool'\n"
+		   "  --out DIR    build anew, and write the template as an image to the folder DIR, in\n"
+		   "               place of an image that is there: for 'warm load', 'warm inspect'\n"
 		   "  --rebuild    build anew even if a template serves\n"
 		   "  --json       as JSON: status, name, id, reason\n"
 		   "\n"
@@ -106,5 +120,6 @@ const struct tool_command tool_build = {
 		   "  warm build python3 report.py\n"
 		   "  warm build --name shop --ready call -- ./shop-server --port 8080\n"
 		   "  warm build --name report --pool 8 -- python3 report.py\n"
+		   "  warm build --out /srv/images/report python3 report.py\n"
 		   "  warm build --rebuild --json python3 -m pytest\n",
 };

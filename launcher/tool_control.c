@@ -80,9 +80,35 @@ int tool_control(Warm__ControlRequest *request, Warm__ControlReply **ret, struct
 	return tool_control_fd(fd, request, TOOL_CONNECT_MS, ret, err);
 }
 
+int tool_absolute(const char *path, char ret[PATH_MAX], struct error *err)
+{
+	_cleanup_free_ char *here = path[0] == '/' ? NULL : getcwd(NULL, 0);
+	int n;
+
+	if (path[0] != '/' && !here)
+		return error_errno(err, errno, "the working directory");
+	n = snprintf(ret, PATH_MAX, "%s%s%s", here ? here : "", here ? "/" : "", path);
+	return n < PATH_MAX ? 0 : error_set(err, ENAMETOOLONG, "%.100s...: the path is too long", path);
+}
+
+/* WIRE_RUN_OUT. Return: the packet's size; 0: it does not fit */
+static size_t add_out(void *packet, size_t size, const char *out)
+{
+	struct wire_run *run = packet;
+	size_t len = strlen(out) + 1;
+
+	if (len > WIRE_MAX_SIZE - size)
+		return 0;
+	memcpy((char *)packet + size, out, len);
+	run->flags |= WIRE_RUN_OUT;
+	run->strings_size += (uint32_t)len;
+	run->header.size += (uint32_t)len;
+	return run->header.size;
+}
+
 int tool_run_request(uint32_t flags, const char *name, const char *ready, unsigned int pool, int argc,
-		     char **argv, bool start, unsigned int timeout_ms, struct wire_run_reply *ret,
-		     struct error *err)
+		     char **argv, bool start, unsigned int timeout_ms, const char *out,
+		     struct wire_run_reply *ret, struct error *err)
 {
 	_cleanup_free_ void *packet = malloc(WIRE_MAX_SIZE);
 	_cleanup_close_ int fd = -EBADF;
@@ -100,6 +126,11 @@ int tool_run_request(uint32_t flags, const char *name, const char *ready, unsign
 	if (size == 0)
 		return error_errno(err, errno, "cannot collect the program's context");
 	((struct wire_run *)packet)->pool = pool;
+	if (out)
+		size = add_out(packet, size, out);
+	if (size == 0)
+		return error_set(err, E2BIG, "arguments and environment are larger than %u KiB",
+				 WIRE_MAX_SIZE / 1024);
 	fd = start ? client_open(1, TOOL_CONNECT_MS, err) : tool_connect(err);
 	if (fd < 0)
 		return fd;

@@ -70,6 +70,11 @@ static int print_words(uint32_t status, const char *reason, const Warm__Template
 	printf(", %s at '%s', ", t->state, t->ready);
 	printf("%s old, ", tool_since(t->created_ns, text));
 	printf("%s\n", tool_bytes(t->sealed_bytes, text));
+	if (t->kept[0]) {
+		fputs("it is kept on disk: ", stdout);
+		tool_print_safe(stdout, t->kept);
+		putchar('\n');
+	}
 	if (t->boundary[0]) {
 		fputs("it was taken early, because the program ", stdout);
 		tool_print_safe(stdout, t->boundary);
@@ -110,7 +115,7 @@ static int explain_command(const char *name, const char *ready, const struct too
 	int r;
 
 	r = tool_run_request(WIRE_RUN_EXPLAIN | WIRE_RUN_NO_BUILD, name, ready, 0, args->argc, args->argv,
-			     false, TOOL_CONNECT_MS, &reply, &err);
+			     false, TOOL_CONNECT_MS, NULL, &reply, &err);
 	if (r < 0) {
 		if (!status_of(r, &status))
 			return tool_fail(&err);

@@ -73,6 +73,8 @@ static void print_fields(const Warm__Template *t)
 	field("launches", tool_number(t->launches, text));
 	field("built in", tool_duration(t->build_ns, text));
 	field("memory", tool_bytes(t->sealed_bytes, text));
+	if (t->kept[0])
+		field("kept on disk", t->kept);
 	if (t->huge_bytes || t->huge_note[0])
 		field("huge pages", t->huge_bytes ? tool_bytes(t->huge_bytes, text) : t->huge_note);
 	field("mappings", tool_number(t->mappings, text));

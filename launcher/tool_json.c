@@ -135,6 +135,7 @@ cJSON *tool_json_template(const Warm__Template *t, bool details)
 	tool_json_number(json, "parked", t->pool ? t->pool->parked : 0);
 	if (t->pool)
 		add_pool(json, t->pool);
+	tool_json_text(json, "kept", t->kept);
 	tool_json_list(json, "keys", t->n_keys, t->keys);
 	if (details)
 		add_details(json, t);
@@ -213,6 +214,20 @@ static void add_latencies(cJSON *json, const Warm__Stats *s)
 	}
 }
 
+/* templates on disk, loaded or not */
+static void add_kept(cJSON *json, const Warm__Stats *s)
+{
+	cJSON *o = cJSON_AddObjectToObject(json, "kept");
+
+	tool_json_number(o, "count", s->kept);
+	tool_json_number(o, "bytes", s->kept_bytes);
+	tool_json_number(o, "budget", s->kept_budget);
+	tool_json_text(o, "path", s->kept_path);
+	tool_json_number(o, "written", s->kept_written);
+	tool_json_number(o, "loaded", s->kept_loaded);
+	tool_json_number(o, "failed", s->kept_failed);
+}
+
 cJSON *tool_json_stats(const Warm__Stats *s, const struct tool_memory *memory)
 {
 	cJSON *json = cJSON_CreateObject(), *pool;
@@ -244,6 +259,7 @@ cJSON *tool_json_stats(const Warm__Stats *s, const struct tool_memory *memory)
 	tool_json_number(json, "overfull", s->overfull);
 	tool_json_number(json, "refused_connections", s->refused_connections);
 	tool_json_number(json, "accept_failures", s->accept_failures);
+	add_kept(json, s);
 	add_latencies(json, s);
 	add_memory(json, s, memory);
 	return json;

@@ -82,6 +82,10 @@ static int add_rest(struct tool_table *table, const Warm__Stats *s)
 		{ "", "dropped: stale", s->dropped_stale },
 		{ "", "dropped: memory", s->dropped_budget },
 		{ "", "dropped: age", s->dropped_age },
+		{ "kept on disk", "now", s->kept },
+		{ "", "written", s->kept_written },
+		{ "", "loaded", s->kept_loaded },
+		{ "", "not loaded", s->kept_failed },
 		{ "daemon", "connections", s->connections },
 		{ "", "bad messages", s->bad_messages },
 		{ "", "ended: not read", s->overfull },
@@ -97,6 +101,8 @@ static int add_rest(struct tool_table *table, const Warm__Stats *s)
 	r = r ? r : tool_table_row(table, "", "uptime", tool_age(s->uptime_ns, text), "");
 	r = r ? r : tool_table_row(table, "memory", "held", tool_bytes(s->sealed_bytes, text), "");
 	r = r ? r : tool_table_row(table, "", "budget", tool_bytes(s->budget_bytes, text), "");
+	r = r ? r : tool_table_row(table, "disk", "held", tool_bytes(s->kept_bytes, text), "");
+	r = r ? r : tool_table_row(table, "", "budget", tool_bytes(s->kept_budget, text), "");
 	return r;
 }
 

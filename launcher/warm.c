@@ -359,6 +359,8 @@ int main(int argc, char **argv, char **envp)
 		return logs_main(argc, argv);
 	if (argc >= 2 && strcmp(argv[1], "skeleton") == 0)
 		return skeleton_main(argc, argv, envp);
+	if (argc >= 2 && strcmp(argv[1], "enter") == 0)
+		return enter_main(argc, argv, envp);
 	if (argc < 2 || strcmp(argv[1], "run") != 0)
 		return exec_tool(argv);
 	if (parse(argc, argv, &o, &status) < 0)

@@ -31,17 +31,18 @@ MAY_USE = {
     "snapshot/kinds": BASE | STUB_ABI | {"engine/arch", "engine/proc.h", "snapshot/model"},
     "snapshot/dump": (ENGINE - STUB_ABI) | {"snapshot/model", "snapshot/kinds", "snapshot/plan"},
     "snapshot/plan": BASE | STUB_ABI | {"engine/arch", "engine/proc.h", "snapshot/model", "snapshot/kinds"},
-    "snapshot/image": BASE | {"snapshot/model"},
+    "snapshot/image": BASE | {"engine/elf.h", "snapshot/model"},
     "launcher/wire": BASE | ORDER,
-    "launcher": (ENGINE - STUB_ABI) | ORDER | WIRE | {"engine/steal", "pty", "snapshot/kinds"},
+    "launcher": (ENGINE - STUB_ABI) | ORDER | WIRE | {"engine/steal", "pty", "snapshot/kinds", "snapshot/dump", "snapshot/model", "snapshot/plan", "snapshot/image"},
     "warmd/config": BASE | {"pty"},
     "warmd/stale": BASE | WIRE,
     "warmd/build": SNAPSHOT | WIRE | {"warmd/config", "warmd/stale"},
+    "warmd/keep": SNAPSHOT | WIRE | {"warmd/config", "warmd/stale", "warmd/build"},
     "warmd/connection": BASE | WIRE,
     "warmd/metrics": BASE | WIRE,
     "warmd/template": BASE | WIRE | {"warmd/config", "warmd/stale"},
     "warmd/pool": SNAPSHOT | WIRE | WARMD_DATA | {"pty"},
-    "warmd": SNAPSHOT | WIRE | WARMD_DATA | {"warmd/build", "warmd/pool", "pty"},
+    "warmd": SNAPSHOT | WIRE | WARMD_DATA | {"warmd/build", "warmd/keep", "warmd/pool", "pty"},
 }
 
 

@@ -26,17 +26,18 @@
 #include "engine/base/clock.h"
 #include "engine/base/fd.h"
 #include "engine/base/log.h"
+#include "warmd/kept.h"
 #include "warmd/launch.h"
 #include "warmd/pool/lease.h"
 #include "warmd/pool/pool.h"
 #include "warmd/serve.h"
 #include "warmd/template/backoff.h"
+#include "warmd/worker.h"
 
-#define BUILD_FILES_MAX 4096
-#define AGAIN_NAMED	100
-#define SHORT_USEC	50000 /* without a process for it */
-#define SHORT_MAX	100
-#define RACY_USEC	25000 /* a little more than the 20 ms of dep_set_racy() */
+#define AGAIN_NAMED 100
+#define SHORT_USEC  50000 /* without a process for it */
+#define SHORT_MAX   100
+#define RACY_USEC   25000 /* a little more than the 20 ms of dep_set_racy() */
 
 static void end_process(struct build *b)
 {
@@ -53,12 +54,7 @@ static void end_process(struct build *b)
 			b->cpu_ns = rusage_ns(&used);
 		b->pid = 0;
 	}
-	b->result_fd = fd_close(b->result_fd);
-	for (uint32_t i = 0; i < b->nfds; i++)
-		fd_close(b->fds[i]);
-	free(b->fds);
-	b->fds = NULL;
-	b->nfds = 0;
+	report_done(&b->report);
 }
 
 void build_free(struct build *b)
@@ -140,20 +136,6 @@ static void run_again(struct build *b, const char *why)
 	start_later(b, RACY_USEC);
 }
 
-static Warm__BuildResult *read_result(struct build *b)
-{
-	_cleanup_free_ uint8_t *bytes = NULL;
-	struct stat st;
-
-	if (fstat(b->result_fd, &st) < 0 || b->report.result_size > (256u << 20) ||
-	    (uint64_t)st.st_size < b->report.result_size)
-		return NULL;
-	bytes = malloc(b->report.result_size ? b->report.result_size : 1);
-	if (!bytes || pread_full(b->result_fd, bytes, b->report.result_size, 0) < 0)
-		return NULL;
-	return warm__build_result__unpack(NULL, b->report.result_size, bytes);
-}
-
 /* what may be the reason of a failure to write: memfds count too, and warmd's own limit cannot be raised by it */
 static const char *file_limit(const struct server *s)
 {
@@ -168,24 +150,63 @@ bool build_is_named(const struct request *req)
 	return req->name[0] || req->run.pool || (req->run.flags & WIRE_RUN_POOL);
 }
 
-/* for the statistics; @err gets words for who waits */
+static uint32_t status_of(int r)
+{
+	return r == -ENOSPC ? WIRE_COLD_BUDGET : r == -ESTALE ? WIRE_COLD_STALE : WIRE_COLD_ERROR;
+}
+
+/* the words of a result that is an error; "": it is none */
 static void count_result(struct build *b, const Warm__BuildResult *result, struct error *err)
 {
 	struct server *s = b->server;
 
 	if (!result->error) {
 		s->builds_ok++;
-	} else if (result->error == -EOPNOTSUPP || result->error == -EINVAL) {
-		s->builds_refused++;
-	} else {
-		/* kept as a refusal: the same would fail again at each run */
-		log_warning("build of '%s' failed: %s", b->request->argv[0], result->message);
-		s->builds_failed++;
-		snprintf(err->text, sizeof(err->text), "the build failed: %s%s", result->message,
-			 result->error == -EFBIG ? file_limit(s) : "");
 		return;
 	}
 	snprintf(err->text, sizeof(err->text), "%s", result->message);
+	if (result->error == -EOPNOTSUPP || result->error == -EINVAL) {
+		s->builds_refused++;
+		return;
+	}
+	log_warning("build of '%s' failed: %s", b->request->argv[0], result->message);
+	s->builds_failed++;
+	/* kept as a refusal: the same would fail again at each run */
+	snprintf(err->text, sizeof(err->text), "the build failed: %s%s", result->message,
+		 result->error == -EFBIG ? file_limit(s) : "");
+}
+
+/* @result is taken over, and the descriptors of @report. Return: as store_add() */
+static int add(struct build *b, struct report *report, Warm__BuildResult *result, struct template **ret,
+	       struct error *err)
+{
+	struct server *s = b->server;
+	uint64_t took = clock_ns(CLOCK_MONOTONIC) - b->start_ns;
+	/* the build keeps its own: it may be needed again, and is looked at while others make room */
+	struct request *req = request_copy(b->request);
+	int r;
+
+	if (!req) {
+		warm__build_result__free_unpacked(result, NULL);
+		return error_set(err, ENOMEM, "no memory");
+	}
+	/* the next one, when a file has changed, is nobody's wish to have an image */
+	request_strip_out(req);
+	r = store_add(s->store, req, result, TAKE_PTR(report->fds), report->nfds, took, ret, err);
+	report->nfds = 0;
+	/* its name may have been another's, of which clients have clones */
+	lease_revoke(&s->pools, NULL);
+	return r;
+}
+
+/* images of a template that is ready: who asked for one waits for that */
+static void write_images(struct build *b, struct kept_writer *w, struct template *t, uint64_t cpu_ns)
+{
+	kept_superseded(b->server->kept, t);
+	if (!w || !kept_writer_go(w, t, b->request, cpu_ns))
+		return;
+	while (b->nwaiters && kept_writer_wait(w, b->waiters[b->nwaiters - 1]))
+		b->nwaiters--;
 }
 
 /* clones are made ahead of the first launch if the build was asked for with a pool */
@@ -203,43 +224,45 @@ static void fill_pool(struct server *s, struct template *t)
 static void complete(struct build *b)
 {
 	struct server *s = b->server;
-	Warm__BuildResult *result = read_result(b);
-	uint64_t took = clock_ns(CLOCK_MONOTONIC) - b->start_ns;
+	Warm__BuildResult *result = report_result(&b->report);
+	struct kept_writer *writer = NULL;
+	struct report report;
 	struct error err = { 0 };
 	struct template *t = NULL;
-	struct request *req;
-	int *fds = b->fds, r;
-	uint32_t nfds = b->nfds, status;
+	uint32_t status;
+	uint64_t cpu_ns;
+	int r;
 
-	if (!result || (!result->error && nfds < 2)) {
+	if (!result || (!result->error && b->report.nfds < 2)) {
 		if (result)
 			warm__build_result__free_unpacked(result, NULL);
 		s->builds_failed++;
 		finish(b, WIRE_COLD_ERROR, NULL, "the build's report is malformed");
 		return;
 	}
-	b->fds = NULL;
-	b->nfds = 0;
+	status = result->error ? WIRE_COLD_REFUSED : WIRE_WARM;
+	cpu_ns = result->cpu_ns;
+	count_result(b, result, &err);
+	/* past the end of its process */
+	report = b->report;
+	b->report = (struct report)REPORT_NONE;
+	if (!result->error) {
+		/* its process has what an image is made of */
+		b->io = sd_event_source_disable_unref(b->io);
+		writer = kept_writer_new(s, b->pid, TAKE_FD(b->sock));
+		b->pid = 0;
+	}
 	note(b,
 	     result->failed  ? BACKOFF_FAILED
 	     : result->error ? BACKOFF_REFUSED
 			     : BACKOFF_BUILT,
-	     result->cpu_ns, result->message);
-	count_result(b, result, &err);
-	status = result->error ? WIRE_COLD_REFUSED : WIRE_WARM;
-	/* the build keeps its own: it may be needed again, and is looked at while others make room */
-	req = request_copy(b->request);
-	if (req) {
-		r = store_add(s->store, req, result, fds, nfds, took, &t, &err);
-		/* its name may have been another's, of which clients have clones */
-		lease_revoke(&s->pools, NULL);
-	} else {
-		for (uint32_t i = 0; i < nfds; i++)
-			fd_close(fds[i]);
-		free(fds);
-		warm__build_result__free_unpacked(result, NULL);
-		r = error_set(&err, ENOMEM, "no memory");
-	}
+	     cpu_ns, result->message);
+	r = add(b, &report, result, &t, &err);
+	report_done(&report);
+	if (r == 0 && t->state == TEMPLATE_READY)
+		write_images(b, writer, t, cpu_ns);
+	else
+		kept_writer_free(writer);
 	if (r == -ESTALE && b->again < (build_is_named(b->request) ? AGAIN_NAMED : 1)) {
 		run_again(b, err.text);
 		return;
@@ -247,59 +270,9 @@ static void complete(struct build *b)
 	if (r == 0)
 		fill_pool(s, t);
 	if (r < 0)
-		finish(b,
-		       r == -ENOSPC   ? WIRE_COLD_BUDGET
-		       : r == -ESTALE ? WIRE_COLD_STALE
-				      : WIRE_COLD_ERROR,
-		       NULL, err.text);
+		finish(b, status_of(r), NULL, err.text);
 	else
 		finish(b, status, t, status == WIRE_WARM ? t->label : err.text);
-}
-
-static int take_fds(struct build *b, struct msghdr *msg)
-{
-	for (struct cmsghdr *c = CMSG_FIRSTHDR(msg); c; c = CMSG_NXTHDR(msg, c)) {
-		size_t n;
-
-		if (c->cmsg_level != SOL_SOCKET || c->cmsg_type != SCM_RIGHTS)
-			continue;
-		n = (c->cmsg_len - CMSG_LEN(0)) / sizeof(int);
-		if (array_reserve(&b->fds, b->nfds, n, sizeof(*b->fds)) < 0)
-			return -ENOMEM;
-		memcpy(b->fds + b->nfds, CMSG_DATA(c), n * sizeof(int));
-		b->nfds += (uint32_t)n;
-	}
-	return msg->msg_flags & (MSG_CTRUNC | MSG_TRUNC) ? -EMFILE : 0;
-}
-
-/* Return: 1 complete, 0 more to come, negative: broken */
-static int read_packet(struct build *b)
-{
-	char control[CMSG_SPACE(sizeof(int) * 253)];
-	struct builder_report report = { 0 };
-	struct iovec iov = { &report, sizeof(report) };
-	struct msghdr msg = {
-		.msg_iov = &iov, .msg_iovlen = 1, .msg_control = control, .msg_controllen = sizeof(control)
-	};
-	ssize_t n = recvmsg(b->sock, &msg, MSG_CMSG_CLOEXEC | MSG_DONTWAIT);
-	int r;
-
-	if (n < 0)
-		return errno == EAGAIN || errno == EINTR ? 0 : -errno;
-	if (n == 0)
-		return -ECONNRESET;
-	r = take_fds(b, &msg);
-	if (r < 0)
-		return r;
-	if (b->result_fd < 0) {
-		if ((size_t)n != sizeof(report) || report.magic != BUILDER_MAGIC || b->nfds != 1 ||
-		    report.nfds > BUILD_FILES_MAX)
-			return -EBADMSG;
-		b->report = report;
-		b->result_fd = b->fds[0];
-		b->nfds = 0;
-	}
-	return b->nfds >= b->report.nfds;
 }
 
 static int on_packet(sd_event_source *source, int fd, uint32_t events, void *data)
@@ -311,7 +284,7 @@ static int on_packet(sd_event_source *source, int fd, uint32_t events, void *dat
 	(void)source;
 	(void)fd;
 	(void)events;
-	r = read_packet(b);
+	r = report_read(&b->report, b->sock);
 	if (r == 1) {
 		complete(b);
 	} else if (r < 0) {
@@ -341,41 +314,20 @@ static int on_timeout(sd_event_source *source, uint64_t usec, void *data)
 	return 0;
 }
 
-/* in the child: only the socket stays */
-static void become_builder(const struct build *b, int sock, pid_t warmd)
+static int run_builder(void *data, int sock)
 {
-	sigset_t none;
-	int status;
+	const struct build *b = data;
 
-	/* cannot fail for a signal that exists: prctl(2) */
-	prctl(PR_SET_PDEATHSIG, SIGKILL);
-	/* of a warmd that had ended before, no signal comes */
-	if (getppid() != warmd)
-		_exit(1);
-	if (dup2(sock, 3) < 0 || fcntl(3, F_SETFD, FD_CLOEXEC) < 0)
-		_exit(1);
-	syscall(SYS_close_range, 4, ~0u, 0);
-	sigemptyset(&none);
-	sigprocmask(SIG_SETMASK, &none, NULL);
-	status = builder_run(b->request, b->server->config, 3);
-	_exit(status);
+	return builder_run(b->request, b->server->config, keep_write_serve, sock);
 }
 
 static int start(struct build *b)
 {
 	struct server *s = b->server;
-	pid_t warmd = getpid();
-	int pair[2], r;
+	int r;
 
-	if (socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, pair) < 0)
-		return -errno;
 	b->start_ns = clock_ns(CLOCK_MONOTONIC);
-	b->pid = fork();
-	r = b->pid < 0 ? -errno : 0;
-	if (b->pid == 0)
-		become_builder(b, pair[1], warmd);
-	close(pair[1]);
-	b->sock = pair[0];
+	r = worker_start(run_builder, b, &b->pid, &b->sock);
 	if (r < 0)
 		return r;
 	b->timer = sd_event_source_disable_unref(b->timer);

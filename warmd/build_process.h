@@ -7,6 +7,7 @@
 #define WARM_WARMD_BUILD_PROCESS_H
 
 #include "warmd/build/builder.h"
+#include "warmd/build/report.h"
 #include "warmd/server.h"
 
 struct build {
@@ -26,10 +27,7 @@ struct build {
 	int sock;
 	sd_event_source *io, *timer, *child;
 	uint64_t start_ns;
-	struct builder_report report;
-	int result_fd;
-	int *fds;
-	uint32_t nfds;
+	struct report report;
 };
 
 /** build_start_next() - the first of the queue, unless one runs or is ending */

@@ -183,7 +183,8 @@ void build_request(struct server *s, struct request *req, struct connection *wai
 	}
 	b->server = s;
 	b->request = req;
-	b->sock = b->result_fd = -EBADF;
+	b->sock = -EBADF;
+	b->report = (struct report)REPORT_NONE;
 	if (!join(b, waiter)) {
 		request_free(req);
 		free(b);

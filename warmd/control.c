@@ -16,6 +16,7 @@
 #include "warmd/build_queue.h"
 #include "warmd/control.h"
 #include "warmd/connection/peer.h"
+#include "warmd/kept.h"
 
 void *answer_own(struct answer *a, void *p)
 {
@@ -54,7 +55,7 @@ static void fill_keys(struct answer *a, const struct template *t, Warm__Template
 	const Warm__BuildResult *r = t->result;
 	size_t n = 0;
 	char **keys = answer_own(
-		a, calloc(r->n_environment + r->n_environment_own + r->n_facts + 24, sizeof(*keys)));
+		a, calloc(r->n_environment + r->n_environment_own + r->n_facts + 25, sizeof(*keys)));
 	char words[64];
 
 	if (!keys)
@@ -90,6 +91,8 @@ static void fill_keys(struct answer *a, const struct template *t, Warm__Template
 		keys[n++] = answer_text(a, "%s of the machine",
 					r->facts[i]->path[0] ? r->facts[i]->path
 							     : fact_name((enum fact)r->facts[i]->kind));
+	if (r->boot)
+		keys[n++] = (char *)"boot of the machine, when it comes from disk";
 	if (r->keys & TEMPLATE_KEY_WINSIZE)
 		keys[n++] = (char *)"terminal size";
 	if (r->keys & TEMPLATE_KEY_TERMIOS)
@@ -142,6 +145,7 @@ static void fill_wait(struct answer *a, const struct template *t, Warm__Template
 static Warm__Template *fill_template(struct answer *a, const struct template *t, bool whole)
 {
 	Warm__Template *m = answer_own(a, calloc(1, sizeof(*m)));
+	char path[PATH_MAX];
 
 	if (!m)
 		return NULL;
@@ -167,6 +171,8 @@ static Warm__Template *fill_template(struct answer *a, const struct template *t,
 	m->files = t->nfds;
 	m->build_ns = t->build_ns;
 	fill_wait(a, t, m);
+	if (kept_path(a->server->kept, t, path, sizeof(path)))
+		m->kept = answer_text(a, "%s", path);
 	m->pool = answer_pool(a, t->pool);
 	fill_keys(a, t, m);
 	if (whole) {
@@ -176,6 +182,26 @@ static Warm__Template *fill_template(struct answer *a, const struct template *t,
 		m->memory = t->result->memory;
 		m->n_memory = t->result->n_memory;
 	}
+	return m;
+}
+
+/* one that is on disk and was not loaded yet */
+static Warm__Template *fill_kept(struct answer *a, const struct kept_entry *e)
+{
+	const struct template t = { .label = (char *)e->label,
+				    .request = e->request,
+				    .result = e->message->result,
+				    .created_ns = e->message->created_ns,
+				    .last_used_ns = e->used_ns,
+				    .build_ns = e->message->build_ns };
+	Warm__Template *m = fill_template(a, &t, false);
+	char path[PATH_MAX + KEEP_ID_SIZE];
+
+	if (!m)
+		return NULL;
+	snprintf(path, sizeof(path), "%s/%s", a->server->kept->path, e->id);
+	m->state = (char *)"kept";
+	m->kept = answer_text(a, "%s", path);
 	return m;
 }
 
@@ -189,6 +215,9 @@ static void list(struct server *s, struct answer *a)
 	/* refused ones too, unlike store_count() */
 	for (const struct template *t = s->store->list; t; t = t->next)
 		n++;
+	kept_refresh(s->kept);
+	for (const struct kept_entry *e = s->kept->entries; e; e = e->next)
+		n++;
 	v = answer_own(a, calloc(n + 1, sizeof(*v)));
 	if (!v)
 		return answer_fail(a, -ENOMEM, "no memory%s", "");
@@ -200,6 +229,13 @@ static void list(struct server *s, struct answer *a)
 		count = census_of(counts, ncounts, t->id);
 		v[n++]->running = count ? count->states[WIRE_CLONE_RUNNING] : 0;
 	}
+	for (const struct kept_entry *e = s->kept->entries; e; e = e->next) {
+		if (kept_is_loaded(s->kept, e))
+			continue;
+		v[n] = fill_kept(a, e);
+		if (!v[n++])
+			return answer_fail(a, -ENOMEM, "no memory%s", "");
+	}
 	a->reply.templates = v;
 	a->reply.n_templates = n;
 }
@@ -208,10 +244,16 @@ static void inspect(struct server *s, struct answer *a, const Warm__InspectReque
 {
 	_cleanup_free_ struct census_count *counts = NULL;
 	struct template *t = store_find(s->store, q->name);
+	const struct kept_entry *kept = t ? NULL : kept_named(s->kept, q->name);
 	Warm__Template **v = answer_own(a, calloc(1, sizeof(*v)));
 	const struct census_count *count;
 	struct census_entry e;
 
+	if (kept && v && (v[0] = fill_kept(a, kept))) {
+		a->reply.templates = v;
+		a->reply.n_templates = 1;
+		return;
+	}
 	/* numbers of templates are small: one that is both is a template's */
 	if (!t && census_find(&s->pools, answer_pid(q->name), &e)) {
 		answer_clone(a, &e);
@@ -234,7 +276,8 @@ static void remove_templates(struct server *s, struct answer *a, const Warm__Rem
 {
 	/* all or none: an unknown name leaves everything as it was */
 	for (size_t i = 0; i < q->n_names; i++)
-		if (!store_find(s->store, q->names[i]) && !promise_of_name(s->store->promises, q->names[i]))
+		if (!store_find(s->store, q->names[i]) && !promise_of_name(s->store->promises, q->names[i]) &&
+		    !kept_has(s->kept, q->names[i]))
 			return answer_fail(a, -ENOENT, "there is no template '%.100s'; 'warm ls' lists them",
 					   q->names[i]);
 	for (size_t i = 0; i < q->n_names; i++) {
@@ -246,20 +289,27 @@ static void remove_templates(struct server *s, struct answer *a, const Warm__Rem
 		/* what is removed is not built again for its name's sake; one that is on its way would be there again in a moment */
 		promise_drop(&s->store->promises, name, t ? t->request : NULL);
 		build_give_up(s, name);
-		while ((t = store_find(s->store, name)))
+		while ((t = store_find(s->store, name))) {
+			kept_drop_of(s->kept, t, "it was removed");
 			store_remove(s->store, t);
+		}
+		kept_drop_named(s->kept, name);
 	}
-	while (q->all && s->store->list)
+	while (q->all && s->store->list) {
+		kept_drop_of(s->kept, s->store->list, "it was removed");
 		store_remove(s->store, s->store->list);
-	if (q->all)
+	}
+	if (q->all) {
+		kept_drop_all(s->kept);
 		promise_drop_all(&s->store->promises);
+	}
 }
 
 static void explain(struct server *s, struct answer *a, const Warm__ExplainRequest *q)
 {
 	const struct template *t = store_find(s->store, q->what);
 	char **lines = answer_own(a, calloc(ANSWER_LINES, sizeof(*lines)));
-	char words[400];
+	char words[400], *where = NULL;
 	size_t n = 0;
 
 	if (!lines)
@@ -269,6 +319,8 @@ static void explain(struct server *s, struct answer *a, const Warm__ExplainReque
 		snprintf(words, sizeof(words), "template '%s' %s", t->label,
 			 t->state == TEMPLATE_READY ? "serves launches that agree in:" : "was refused:");
 		lines[n++] = answer_text(a, "%s", words);
+		if (t->state == TEMPLATE_READY && kept_path(s->kept, t, words, sizeof(words)))
+			where = answer_text(a, "it is kept on disk: %s", words);
 		if (t->state == TEMPLATE_REFUSED) {
 			Warm__Template *m = fill_template(a, t, false);
 
@@ -280,6 +332,8 @@ static void explain(struct server *s, struct answer *a, const Warm__ExplainReque
 
 			for (size_t i = 0; m && i < m->n_keys && n < ANSWER_LINES - 2; i++)
 				lines[n++] = m->keys[i];
+			if (where)
+				lines[n++] = where;
 		}
 	}
 	if (!n)

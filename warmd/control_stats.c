@@ -7,6 +7,7 @@
 #include "engine/base/fd.h"
 #include "warmd/template/backoff.h"
 #include "warmd/control.h"
+#include "warmd/kept.h"
 #include "warmd/pool/pool.h"
 
 static const char *const skeleton_states[] = { "none", "starting", "ready", "broken" };
@@ -163,5 +164,6 @@ void answer_stats(struct server *s, struct answer *a)
 	m->pool_misses = s->metrics.pool_misses;
 	m->skeletons = s->metrics.skeletons;
 	m->running = s->pools.nrunning;
+	kept_stats(s->kept, m);
 	a->reply.stats = m;
 }

@@ -12,6 +12,7 @@
 #include "engine/base/log.h"
 #include "warmd/build_queue.h"
 #include "warmd/connection/peer.h"
+#include "warmd/kept.h"
 #include "warmd/launch_command.h"
 #include "warmd/launch_match.h"
 #include "warmd/pool/order.h"
@@ -162,7 +163,8 @@ static void by_name(struct server *s, struct launch_request *l)
 		t = NULL;
 	if (t && may_build_again(s, t))
 		t = NULL;
-	if ((!t || (!fits && !own)) && (build_pending_name(s, req->name) || build_promised(s, l))) {
+	if ((!t || (!fits && !own)) && 
+	    (kept_awaited(s, req->name) || build_pending_name(s, req->name) || build_promised(s, l))) {
 		wait_for_build(s, l);
 		return;
 	}

@@ -8,6 +8,7 @@
 #include "engine/base/log.h"
 #include "warmd/build_queue.h"
 #include "warmd/connection/peer.h"
+#include "warmd/kept.h"
 #include "warmd/launch.h"
 #include "warmd/pool/order.h"
 #include "warmd/pool/pool.h"
@@ -103,15 +104,20 @@ struct found {
 /* the template for a run, or why there is none */
 static void look_up(struct server *s, const struct request *req, struct found *f)
 {
-	uint32_t flags = req->run.flags;
-	uint64_t wait_ns;
-
 	*f = (struct found){ .status = WIRE_COLD_DISABLED, .reason = "the configuration disables it" };
 	if (config_disables(s->config, req->argv[0]))
 		return;
 	/* what happened before this request is known after this */
 	watch_drain(s->store->watch);
 	store_match(s->store, req, &f->template, &f->status, f->reason, sizeof(f->reason));
+}
+
+/* what becomes of a run for which there is none */
+static void look_ahead(struct server *s, const struct request *req, struct found *f)
+{
+	uint32_t flags = req->run.flags;
+	uint64_t wait_ns;
+
 	if (wants_build(f->status) && build_pending(s, req)) {
 		f->status = WIRE_COLD_BUILDING;
 		snprintf(f->reason, sizeof(f->reason), "its template is being built");
@@ -133,8 +139,10 @@ static bool answer_build(struct connection *c, struct request *req, const struct
 		      (!req->name[0] || request_same_command(t->request, req));
 
 	if (f->status != WIRE_COLD_DISABLED && !serves) {
-		if (t)
+		if (t) {
+			kept_drop_of(s->kept, t, "another is built in its place");
 			store_remove(s->store, t);
+		}
 		build_request(s, req, c);
 		return false;
 	}
@@ -169,7 +177,8 @@ static void note_run(struct connection *c, const struct request *req, const stru
 	}
 }
 
-bool run_answer(struct connection *c, struct request *req, struct packet *caller, uint64_t start_ns)
+bool run_answer(struct connection *c, struct request *req, struct packet *caller, uint64_t start_ns,
+		bool may_wait)
 {
 	struct server *s = c->server;
 	uint32_t flags = req->run.flags;
@@ -178,7 +187,15 @@ bool run_answer(struct connection *c, struct request *req, struct packet *caller
 
 	if (!may_ask(c, req, start_ns))
 		return true;
+	if (flags & WIRE_RUN_LOAD) {
+		kept_load_folder(c, req);
+		return false;
+	}
 	look_up(s, req, &f);
+	if (may_wait && wants_build(f.status) && !(flags & WIRE_RUN_REBUILD) &&
+	    kept_hold(c, req, caller, start_ns))
+		return false;
+	look_ahead(s, req, &f);
 	if (flags & WIRE_RUN_BUILD)
 		return answer_build(c, req, &f);
 	if ((flags & WIRE_RUN_POOL) && f.status == WIRE_WARM && !explain &&

@@ -11,11 +11,13 @@
  * run_answer() - WIRE_RUN
  * @caller: descriptors of a client that lets warmd launch (WIRE_RUN_POOL); taken over with the request
  * @start_ns: CLOCK_MONOTONIC, when the request came
+ * @may_wait: for a template that is loaded from disk; false: it has waited
  *
  * The connection may be closed and freed afterwards, when its answer could not be sent.
  *
  * Return: false when the request was taken over, true when it is still the caller's
  */
-bool run_answer(struct connection *c, struct request *req, struct packet *caller, uint64_t start_ns);
+bool run_answer(struct connection *c, struct request *req, struct packet *caller, uint64_t start_ns,
+		bool may_wait);
 
 #endif

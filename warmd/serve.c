@@ -16,6 +16,7 @@
 #include "warmd/connection/peer.h"
 #include "warmd/control.h"
 #include "warmd/guest.h"
+#include "warmd/kept.h"
 #include "warmd/launch.h"
 #include "warmd/pool/attach.h"
 #include "warmd/pool/clone.h"
@@ -34,6 +35,7 @@ void connection_close(struct connection *c)
 	build_forget_waiter(s, c);
 	launch_forget(s, c);
 	lease_forget(&s->pools, c);
+	kept_forget(s, c);
 	clone_hangup(&s->pools, c);
 	terminal_leave(c);
 	for (struct connection **p = &s->connections.list; *p; p = &(*p)->next) {
@@ -102,7 +104,7 @@ static int handle_request(struct connection *c, const void *packet, size_t len, 
 	}
 	if (req->run.header.type == WIRE_LAUNCH)
 		launch_handle(c, req, caller, start_ns);
-	else if (run_answer(c, req, caller, start_ns))
+	else if (run_answer(c, req, caller, start_ns, true))
 		request_free(req);
 	return 0;
 }

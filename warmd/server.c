@@ -10,6 +10,7 @@
 #include "engine/base/log.h"
 #include "warmd/build_queue.h"
 #include "warmd/connection/rights.h"
+#include "warmd/kept.h"
 #include "warmd/launch.h"
 #include "warmd/pool/clone.h"
 #include "warmd/pool/lease.h"
@@ -54,6 +55,7 @@ static void on_gone(void *data, const struct template *t)
 	uint64_t ns;
 	struct request *again;
 
+	kept_drop_of(s->kept, t, "its template is stale, or too old");
 	if (t->state == TEMPLATE_READY && !t->launches && !awaited)
 		wanted = false;
 	again = wanted ? request_copy(t->request) : NULL;
@@ -83,6 +85,7 @@ static int on_second(sd_event_source *source, uint64_t usec, void *data)
 	log_flush();
 	store_expire(s->store, clock_ns(CLOCK_BOOTTIME));
 	pools_tick(&s->pools);
+	kept_tick(s->kept);
 	if (idle && !s->connections.n && !s->builds && !s->pools.nrunning &&
 	    clock_ns(CLOCK_MONOTONIC) - s->last_request_ns > idle) {
 		log_info("idle for %llu s: stopping", (unsigned long long)(idle / 1000000000u));
@@ -105,7 +108,7 @@ static void stale(void *data, struct launch_request *l)
 
 static bool is_build(void *data, pid_t pid)
 {
-	return build_is_process(data, pid);
+	return build_is_process(data, pid) || kept_is_process(data, pid);
 }
 
 static const struct pools_hooks pools_hooks = { .answer = answer, .stale = stale, .is_build = is_build };
@@ -140,6 +143,12 @@ int server_new(struct server **ret, sd_event *event, const struct config *config
 		.hooks_data = s,
 	};
 	pools_init(&s->pools);
+	r = kept_new(&s->kept, s);
+	if (r < 0) {
+		store_free(s->store);
+		free(s);
+		return error_errno(err, r, "what is kept on disk");
+	}
 	/* where it fails every comparison of rights fails too, with words */
 	rights_prepare();
 	/* sources without a handle float: they live as long as the loop */
@@ -151,6 +160,7 @@ int server_new(struct server **ret, sd_event *event, const struct config *config
 	if (r >= 0)
 		r = sd_event_add_time_relative(event, NULL, CLOCK_MONOTONIC, 1000000, 500000, on_second, s);
 	if (r < 0) {
+		kept_free(s->kept);
 		store_free(s->store);
 		free(s);
 		return error_errno(err, r, "setting up the event loop");
@@ -170,6 +180,7 @@ void server_free(struct server *s)
 	while (s->connections.list)
 		connection_close(s->connections.list);
 	launch_free_waiting(s);
+	kept_free(s->kept);
 	store_free(s->store);
 	pools_done(&s->pools);
 	fd_close(s->listen_fd);

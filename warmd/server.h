@@ -17,6 +17,7 @@
  *	guest.h		connections that are too many
  *	control*.h	the other commands
  *	build_queue.h, build_process.h	which build comes next, and its process
+ *	kept.h, worker.h	templates on disk; processes that build and load
  *	variant.h	templates of a name for other contexts
  *	metrics_text.h, metrics_http.h	the way of numbers to Prometheus
  *
@@ -24,6 +25,7 @@
  *	template/	what is there and whom it serves; stale/: what it depends on
  *	pool/		clones that warmd launches
  *	build/		in the build's process: trace, observe, dump, report
+ *	keep/		what is on disk, and how it comes there and back
  *	metrics/	what is counted and measured of launches
  */
 #ifndef WARM_WARMD_SERVER_H
@@ -39,6 +41,7 @@
 #include "warmd/template/store.h"
 
 struct build;
+struct kept;
 struct launch_request;
 
 struct server {
@@ -51,6 +54,7 @@ struct server {
 	struct build *builds; /* the first runs, the others wait: build_queue.h */
 	struct build *later; /* to be asked for after a while */
 	struct launch_request *waiting; /* launches that wait for a build: launch.h */
+	struct kept *kept; /* templates on disk: kept.h */
 	uint64_t started_ns, last_request_ns; /* CLOCK_REALTIME, CLOCK_MONOTONIC */
 	uint64_t started_boot_ns; /* CLOCK_BOOTTIME: the wall clock may be set while it runs */
 	bool accept_pauses;

@@ -11,16 +11,14 @@
 #include "engine/base/fd.h"
 
 #define FILE_MAX (64 * 1024)
-#define SEED	 0xcbf29ce484222325ull
 
-/* FNV-1a */
-static uint64_t hash(uint64_t h, const void *data, size_t len)
+uint64_t hash_bytes(uint64_t hash, const void *data, size_t len)
 {
 	const unsigned char *p = data;
 
 	while (len--)
-		h = (h ^ *p++) * 0x100000001b3ull;
-	return h;
+		hash = (hash ^ *p++) * 0x100000001b3ull;
+	return hash;
 }
 
 static uint64_t hash_file(uint64_t h, const char *path)
@@ -31,9 +29,9 @@ static uint64_t hash_file(uint64_t h, const char *path)
 	ssize_t n;
 
 	if (fd < 0)
-		return hash(h, &errno, sizeof(errno));
+		return hash_bytes(h, &errno, sizeof(errno));
 	while (done < FILE_MAX && (n = read(fd, buf, sizeof(buf))) > 0) {
-		h = hash(h, buf, (size_t)n);
+		h = hash_bytes(h, buf, (size_t)n);
 		done += (size_t)n;
 	}
 	return h;
@@ -41,7 +39,7 @@ static uint64_t hash_file(uint64_t h, const char *path)
 
 uint64_t fact_of_file(const char *path)
 {
-	uint64_t h = hash_file(SEED, path);
+	uint64_t h = hash_file(HASH_SEED, path);
 
 	return h ? h : 1;
 }
@@ -50,19 +48,19 @@ uint64_t fact_value(enum fact fact)
 {
 	struct utsname name;
 	struct sysinfo info;
-	uint64_t h = SEED;
+	uint64_t h = HASH_SEED;
 
 	switch (fact) {
 	case FACT_NAMES:
 		memset(&name, 0, sizeof(name));
 		uname(&name);
-		h = hash(h, &name, sizeof(name));
+		h = hash_bytes(h, &name, sizeof(name));
 		break;
 	case FACT_MEMORY:
 		memset(&info, 0, sizeof(info));
 		sysinfo(&info);
-		h = hash(h, &info.totalram, sizeof(info.totalram));
-		h = hash(h, &info.mem_unit, sizeof(info.mem_unit));
+		h = hash_bytes(h, &info.totalram, sizeof(info.totalram));
+		h = hash_bytes(h, &info.mem_unit, sizeof(info.mem_unit));
 		break;
 	case FACT_CPUS: /* get_nprocs(3) and get_nprocs_conf(3) read these */
 		h = hash_file(h, "/sys/devices/system/cpu/online");

@@ -13,6 +13,11 @@ enum fact {
 	FACTS,
 };
 
+#define HASH_SEED 0xcbf29ce484222325ull
+
+/** hash_bytes() - FNV-1a, 64 bits, of what went into @hash (HASH_SEED: nothing) and then @data */
+uint64_t hash_bytes(uint64_t hash, const void *data, size_t len);
+
 /** fact_value() - a hash of it as it is now; never 0 */
 uint64_t fact_value(enum fact fact);
 /** fact_of_file() - a hash of what a file of /proc or /sys says, at most 64 KiB of it; a value of its own when it cannot be read */

@@ -20,7 +20,7 @@ _warm_add_templates() {
 _warm() {
 	local cur=${COMP_WORDS[COMP_CWORD]} prev=${COMP_WORDS[COMP_CWORD - 1]}
 	local command=${COMP_WORDS[1]} i options=
-	local commands="run build launch attach logs ls ps rm inspect stats explain doctor stop help"
+	local commands="run build load launch attach logs ls ps rm inspect restore stats explain doctor stop help"
 
 	COMPREPLY=()
 	if ((COMP_CWORD == 1)); then
@@ -29,7 +29,8 @@ _warm() {
 	fi
 	case $command in
 	run) options="--name --ready --pool --strict --cold -v --help" ;;
-	build) options="--name --ready --pool --rebuild --json --help" ;;
+	build) options="--name --ready --pool --out --rebuild --json --help" ;;
+	load) options="--name --json --help" ;;
 	explain) options="--name --ready --json --help" ;;
 	launch) options="--env --cgroup --detach --detach-keys -v --help" ;;
 	attach) options="--view --detach-keys --steal --help" ;;
@@ -38,6 +39,7 @@ _warm() {
 	stats) options="--json --prometheus --help" ;;
 	rm) options="--all --json --help" ;;
 	inspect | doctor) options="-v --json --help" ;;
+	restore) options="--detach --pidfile --verify --no-verify --new-pids --help" ;;
 	ls | stop) options="--json --help" ;;
 	help)
 		mapfile -t COMPREPLY < <(compgen -W "$commands" -- "$cur")
@@ -50,7 +52,7 @@ _warm() {
 		# behind the first word that is no option, it is another program's line
 		for ((i = 2; i < COMP_CWORD; i++)); do
 			case ${COMP_WORDS[i]} in
-			--name | --ready) ((i++)) ;;
+			--name | --ready | --out) ((i++)) ;;
 			--pool) [[ $command == build ]] && ((i++)) ;;
 			--) ((i++)) && break ;;
 			-*) ;;
@@ -74,6 +76,10 @@ _warm() {
 			_warm_add_templates "$cur"
 			return
 			;;
+		--out)
+			mapfile -t COMPREPLY < <(compgen -d -- "$cur")
+			return
+			;;
 		--pool)
 			[[ $command == build ]] && return
 			;;
@@ -94,12 +100,13 @@ _warm() {
 		[[ $prev == --env || $prev == --detach-keys ]] && return
 		;;
 	esac
-	if [[ $cur == -* ]]; then
+	if [[ $cur == -* && $prev != --pidfile ]]; then
 		mapfile -t COMPREPLY < <(compgen -W "$options" -- "$cur")
 		return
 	fi
 	case $command in
 	run | build) mapfile -t COMPREPLY < <(compgen -c -- "$cur") ;;
+	load) mapfile -t COMPREPLY < <(compgen -d -- "$cur") ;;
 	explain)
 		mapfile -t COMPREPLY < <(compgen -c -- "$cur")
 		_warm_add_templates "$cur"
@@ -112,6 +119,11 @@ _warm() {
 	inspect)
 		_warm_add_templates "$cur"
 		mapfile -t -O ${#COMPREPLY[@]} COMPREPLY < <(compgen -W "$(_warm_pids)" -- "$cur")
+		mapfile -t -O ${#COMPREPLY[@]} COMPREPLY < <(compgen -d -- "$cur")
+		;;
+	restore)
+		[[ $prev == --pidfile ]] && return
+		mapfile -t COMPREPLY < <(compgen -d -- "$cur")
 		;;
 	esac
 }

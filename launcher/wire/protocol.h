@@ -107,11 +107,17 @@ enum wire_run_flags {
 	WIRE_LAUNCH_BACKGROUND = 1 << 10, /* with TERMINAL: the clone starts in its terminal's background */
 	WIRE_LAUNCH_COLD =
 		1 << 11, /* launch: the client runs the template's command itself where no clone can be had */
+	/*
+	 * With BUILD. OUT: one string more, behind the environment: the absolute path of an image to be written; the answer comes
+	 * when it is there. LOAD: argv[0] is the absolute path of an image, and its template is loaded instead of built.
+	 */
+	WIRE_RUN_OUT = 1 << 12,
+	WIRE_RUN_LOAD = 1 << 13,
 };
 
 /*
  * A program's whole context. Strings follow the struct, each ended by NUL:
- * name ("" for none), ready ("auto" for none), cwd, argv[argc], envp[envc].
+ * name ("" for none), ready ("auto" for none), cwd, argv[argc], envp[envc], with WIRE_RUN_OUT a path.
  */
 struct wire_run {
 	struct wire_header header;

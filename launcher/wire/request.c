@@ -11,7 +11,7 @@
 #define TERMINAL_FLAGS (WIRE_LAUNCH_TERMINAL | WIRE_LAUNCH_BACKGROUND)
 #define RUN_FLAGS                                                                                            \
 	(uint32_t)(WIRE_RUN_NO_BUILD | WIRE_RUN_BUILD | WIRE_RUN_EXPLAIN | WIRE_RUN_REBUILD |                \
-		   WIRE_RUN_POOL | TERMINAL_FLAGS)
+		   WIRE_RUN_POOL | WIRE_RUN_OUT | WIRE_RUN_LOAD | TERMINAL_FLAGS)
 #define LAUNCH_FLAGS                                                                                         \
 	(uint32_t)(WIRE_LAUNCH_DETACH | WIRE_LAUNCH_APPEND | WIRE_LAUNCH_ENV | WIRE_LAUNCH_CGROUP |          \
 		   TERMINAL_FLAGS | WIRE_LAUNCH_COLD)
@@ -65,6 +65,11 @@ static int check(const struct request *r, const struct cursor *c, struct error *
 	if (run->termios_size != 0 && run->termios_size != WIRE_TERMIOS_SIZE)
 		return error_set(err, EBADMSG, "run message: a terminal's settings have %u bytes, not %d",
 				 run->termios_size, WIRE_TERMIOS_SIZE);
+	if (run->header.type == WIRE_RUN && (run->flags & (WIRE_RUN_OUT | WIRE_RUN_LOAD)) &&
+	    !(run->flags & WIRE_RUN_BUILD))
+		return error_set(err, EBADMSG, "run message: an image, but no build");
+	if (r->out ? r->out[0] != '/' : (run->flags & WIRE_RUN_LOAD) && r->argv[0][0] != '/')
+		return error_set(err, EBADMSG, "run message: the path of an image is not absolute");
 	if (run->flags & ~(run->header.type == WIRE_LAUNCH ? LAUNCH_FLAGS : RUN_FLAGS))
 		return error_set(err, EBADMSG, "run message: unknown flags %x", run->flags);
 	return 0;
@@ -101,6 +106,13 @@ int request_parse(const void *packet, size_t len, struct request **ret, struct e
 	r->argv = strings(&c, r->run.argc);
 	if (r->argv)
 		r->envp = strings(&c, r->run.envc);
+	if (r->run.header.type == WIRE_RUN && (r->run.flags & WIRE_RUN_OUT)) {
+		r->out = next_string(&c);
+		if (!r->out) {
+			request_free(r);
+			return error_set(err, EBADMSG, "run message: strings do not fit their counts");
+		}
+	}
 	code = check(r, &c, err);
 	if (code < 0) {
 		request_free(r);
@@ -236,6 +248,40 @@ struct request *request_with(const struct request *r, const char *ready, uint32_
 		copy = NULL;
 	free(packet);
 	return copy;
+}
+
+struct request *request_with_name(const struct request *r, const char *name)
+{
+	size_t had = strlen(r->name) + 1, has = strlen(name) + 1, rest = r->run.strings_size - had;
+	size_t len = sizeof(r->run) + has + rest;
+	struct wire_run run = r->run;
+	struct request *copy = NULL;
+	char *packet = len > WIRE_MAX_SIZE ? NULL : malloc(len), *at;
+
+	if (!packet)
+		return NULL;
+	run.strings_size = (uint32_t)(has + rest);
+	run.header.size = (uint32_t)len;
+	at = mempcpy(packet, &run, sizeof(run));
+	at = mempcpy(at, name, has);
+	memcpy(at, r->name + had, rest);
+	if (request_parse(packet, len, &copy, NULL) < 0)
+		copy = NULL;
+	free(packet);
+	return copy;
+}
+
+void request_strip_out(struct request *r)
+{
+	uint32_t len;
+
+	r->run.flags &= ~(uint32_t)WIRE_RUN_OUT;
+	if (!r->out)
+		return;
+	len = (uint32_t)strlen(r->out) + 1;
+	r->run.strings_size -= len;
+	r->run.header.size -= len;
+	r->out = NULL;
 }
 
 static char *put_word(char *at, const char *word)

@@ -14,6 +14,7 @@ struct request {
 	struct wire_run run; /* the fixed part */
 	const char *name, *ready, *cwd; /* point into bytes */
 	char **argv, **envp; /* NULL-terminated, point into bytes */
+	const char *out; /* WIRE_RUN_OUT: where its image is to be written; else NULL. The last string */
 	bool variant; /* made by request_variant(): nobody asked for it */
 	bool promised; /* built again for its name's sake, which `warm rm` may take away meanwhile */
 	char *bytes; /* owned */
@@ -34,6 +35,10 @@ struct request *request_copy(const struct request *r);
 struct request *request_with(const struct request *r, const char *ready, uint32_t pool);
 /** request_variant() - the command of @r in the context of a launch by its name, to be built. NULL when there is no memory, or it is too large */
 struct request *request_variant(const struct request *r, const struct request *launch);
+/** request_with_name() - a copy with another name. NULL when there is no memory, or it is too large */
+struct request *request_with_name(const struct request *r, const char *name);
+/** request_strip_out() - nothing is to be written for it any more */
+void request_strip_out(struct request *r);
 void request_free(struct request *r);
 
 #define REQUEST_LABEL_MAX 192

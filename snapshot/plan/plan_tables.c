@@ -183,6 +183,8 @@ static int put_thread(struct image *im, struct patches *patches, const struct mo
 	uint64_t room, times[2] = { t->timeout_ns / 1000000000, t->timeout_ns % 1000000000 };
 	int r;
 
+	if (!t->xstate || t->xstate_len < ARCH_XSTATE_MIN || t->xstate_len > ARCH_XSTATE_MAX)
+		return -EBADMSG;
 	memcpy(s.comm, t->comm, sizeof(s.comm));
 	/* what a new thread has from the one that makes it needs no setting */
 	if (i > 0 ? t->sched_policy != main_thread->sched_policy ||

@@ -350,9 +350,12 @@ class Warm:
         self.runtime_dir = self.directory / "rt"
         self.config_file = self.directory / "config/warm/config.json"
         self.config_file.parent.mkdir(parents=True, exist_ok=True)
-        if config is not None:
-            self.configure(config)
-        self.env = {**base_environment(), "WARM_RUNTIME_DIR": str(self.runtime_dir),
+        # templates on disk are test_keep.py's; with WARM_TEST_KEEP=1 all tests have them
+        if config is None or isinstance(config, dict):
+            config = {"keep": os.environ.get("WARM_TEST_KEEP") == "1", **(config or {})}
+        self.configure(config)
+        self.cache = self.directory / "cache"
+        self.env = {**base_environment(), "WARM_RUNTIME_DIR": str(self.runtime_dir), "WARM_CACHE_DIR": str(self.cache),
                     "XDG_CONFIG_HOME": str(self.directory / "config"), **environment}
         self.popens = []
 

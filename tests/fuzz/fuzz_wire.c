@@ -344,6 +344,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 		expect(null_fd >= 0);
 		log_open(null_fd, LOG_LEVEL_DEBUG);
 		config_defaults(&config);
+		config.keep = false;
 	}
 	ready();
 	nfds = count_fds();

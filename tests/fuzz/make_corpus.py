@@ -208,8 +208,141 @@ DEPS = {
 }
 
 
+def num(number, value):
+    return varint(number << 3) + varint(value)
+
+
+def sint(number, value):
+    """zigzag, as protobuf has sint32 and sint64"""
+    return num(number, (value << 1) ^ (value >> 63))
+
+
+def words(number, values):
+    return field(number, b"".join(varint(v) for v in values))
+
+
+def text(number, value):
+    """snapshot/image/model.proto: text has its NUL"""
+    return field(number, value + b"\0")
+
+
+REGS = 216  # sizeof(arch_regs) on x86-64
+NOWHERE = (1 << 64) - 1
+OBJECT = text(1, b"/bin/true") + num(2, 1) + num(3, 2) + num(4, 3) + num(5, 4) + field(6, b"x" * 20)
+
+
+def vma(start, runs=(), obj=-1, name=b"", more=b""):
+    return num(1, start) + num(2, start + 0x4000) + num(4, 3) + sint(7, obj) + text(8, name) + words(9, runs) + more
+
+
+VMAS = [vma(0x400000, obj=0, name=b"/bin/true"),
+        vma(0x500000, runs=(0x500000, 0x501000, 0, 0x502000, 0x503000, 0x1000), name=b"[heap]"),
+        vma(0x600000, runs=(0x600000, 0x601000, NOWHERE), name=b"[stack]", more=words(10, (0x602000, 0x603000)))]
+
+
+def space(vmas=None, more=b"", vdso=4):
+    return (b"".join(field(1, v) for v in (VMAS if vmas is None else vmas)) + field(2, num(1, 5)) + field(3, bytes(32))
+            + field(4, num(1, 0x700000) + num(2, 0x1000) + sint(3, -0x4000)) * vdso + num(5, 0x700000) + sint(6, 0) + more)
+
+
+def thread(regs=REGS, more=b""):
+    return (sint(1, 100) + field(2, bytes(regs)) + field(3, b"x" * 64) + words(5, [0] * 3) + sint(16, -1)
+            + words(21, [1] * 16) + field(22, b"name" + bytes(12)) + more)
+
+
+def process(threads=1, space_index=0, parent=-1, more=b"", state=0):
+    return (sint(1, 100) + sint(2, parent) + sint(3, -1) + sint(4, -1) + num(5, state)
+            + b"".join(sint(n, space_index if n == 7 else 0) for n in range(7, 11))
+            + field(11, thread()) * threads + words(22, [1] * 32) + words(23, [0] * 4) + words(24, [0] * 4) + more)
+
+
+def description(kind, message, peer=-1, data=b""):
+    return num(1, 2) + sint(2, 0) + sint(4, peer) + field(5, data) + field(kind, message)
+
+
+ENTRY = field(1, num(1, 1)) + words(2, [0x500000, 0, 0, 0]) + sint(17, -1)
+FULL_ENTRY = (ENTRY + field(6, num(1, 1)) + field(7, num(1, 0x400010) + num(2, 3) + num(3, 14) + field(4, bytes(16))) + num(8, 1)
+              + text(9, b"A=1") + text(10, b"true") + field(11, num(1, 0x500100) + num(2, 16)) + field(12, num(1, 0) + num(2, 2) + sint(3, 1))
+              + field(13, b"ok") + text(19, b"true") + text(21, b"/") + words(23, [1] * 32) + words(26, [1] * 16) + text(27, b"0"))
+DESCRIPTIONS = [description(10, num(1, 4096), 1, b"queued"), description(10, b"", 0), description(11, num(1, 1), 3), description(11, b"", 2),
+                description(12, num(1, 2) + field(4, sint(1, 1) + sint(2, 2) + field(3, bytes(4)))), description(13, num(1, 5)),
+                description(14, b""), description(15, num(2, 5)), description(16, num(1, 6)), description(17, text(1, b"/etc/passwd")),
+                description(18, sint(1, -1) + text(2, b"/dev/tty")), description(19, sint(1, 1))]
+
+
+def model(spaces=None, descriptions=(), fds=(), epolls=b"", processes=None, entry=ENTRY):
+    return (field(1, OBJECT) + b"".join(field(2, s) for s in (spaces or [space()])) + b"".join(field(3, d) for d in descriptions)
+            + field(4, b"".join(field(1, sint(1, n) + sint(2, d)) for n, d in fds)) + epolls + field(6, text(1, b"/"))
+            + field(7, words(1, [0] * 256)) + b"".join(field(8, p) for p in (processes or [process()])) + field(9, entry))
+
+
+def page_file(name=b"pages-1.img", size=0x300000, offsets=(0, 0x100000), lengths=(0x2000, 0x100000), checksums=2):
+    return field(1, name) + num(2, size) + num(3, 4096) + words(4, offsets) + words(5, lengths) + field(6, bytes(8 * checksums))
+
+
+def body(m, files=None, architecture=b"x86_64", page=4096, order=0x01020304, facts=b"facts"):
+    """a manifest's body; its first byte says that the target makes the manifest: fuzz_image.c"""
+    return (b"\1" + field(1, b"0.1.0") + field(2, architecture) + num(3, page) + struct.pack("<BI", 4 << 3 | 5, order) + num(5, 1)
+            + b"".join(field(6, f) for f in (files or [page_file()])) + field(7, m) + field(8, facts)
+            + field(9, field(1, b"6.1") + struct.pack("<BQ", 2 << 3 | 1, 7) + field(3, b"fpu sse")))
+
+
+def raw(magic=0x474D4957, number=1, more=b""):
+    return b"\0" + struct.pack("<BI", 1 << 3 | 5, magic) + num(2, number) + struct.pack("<BQ", 3 << 3 | 1, 1) + field(4, b"body") + more
+
+
+SHARED = process(parent=0, more=field(12, sint(1, 0) + field(2, bytes(128))) + field(13, sint(1, 2) + num(2, 3)) + field(14, sint(1, 1) + sint(6, 0)))
+IMAGE = {
+    "empty": b"\1",
+    "raw-empty": b"\0",
+    "raw-checksum": raw(),
+    "raw-magic": raw(magic=1),
+    "raw-format": raw(number=2),
+    "raw-unknown-field": raw(more=num(9, 1)),
+    "small": body(model()),
+    "descriptors": body(model(descriptions=DESCRIPTIONS, fds=[(n, n) for n in range(12)],
+                              epolls=field(5, sint(1, 6) + sint(3, 3) + sint(4, -1)))),
+    "entry": body(model(entry=FULL_ENTRY)),
+    "tree": body(model(processes=[process(threads=3), SHARED])),
+    "locks": body(model(spaces=[space(more=words(7, (0x500000,)) + field(8, num(1, 0x500004)) + words(9, (0x500008,)))])),
+    "architecture": body(model(), architecture=b"aarch64"),
+    "page-size": body(model(), page=65536),
+    "byte-order": body(model(), order=0x04030201),
+    "no-model": body(b""),
+    "no-file": body(model(), files=[b""]),
+    "two-files": body(model(), files=[page_file(), page_file()]),
+    "file-name": body(model(), files=[page_file(name=b"../x")]),
+    "file-size": body(model(), files=[page_file(size=1 << 63)]),
+    "file-small": body(model(), files=[page_file(size=0x1000, offsets=(), lengths=(), checksums=0)]),
+    "chunk-lists": body(model(), files=[page_file(checksums=1)]),
+    "chunk-order": body(model(), files=[page_file(offsets=(0x100000, 0))]),
+    "chunk-wraps": body(model(), files=[page_file(offsets=(0, (1 << 64) - 0x1000))]),
+    "registers-short": body(model(processes=[process(threads=0, more=field(11, thread(regs=10)))])),
+    "thread-none": body(model(processes=[process(threads=0)])),
+    "space-beyond": body(model(processes=[process(space_index=7)])),
+    "space-negative": body(model(processes=[process(space_index=-2)])),
+    "parent-itself": body(model(processes=[process(), process(parent=1)])),
+    "zombie-root": body(model(processes=[process(state=2)])),
+    "state-unknown": body(model(processes=[process(state=99)])),
+    "vma-wraps": body(model(spaces=[space(vmas=[vma((1 << 64) - 0x2000)])])),
+    "vma-overlap": body(model(spaces=[space(vmas=[VMAS[0], VMAS[0]])])),
+    "run-outside": body(model(spaces=[space(vmas=[vma(0x400000, runs=(0x300000, 0x500000, 0))])])),
+    "run-half": body(model(spaces=[space(vmas=[vma(0x400000, runs=(0x400000,))])])),
+    "vdso-parts": body(model(spaces=[space(vdso=5)])),
+    "kind-none": body(model(descriptions=[num(1, 2)])),
+    "kind-two": body(model(descriptions=[description(10, b"") + field(13, b"")])),
+    "peer-itself": body(model(descriptions=[description(10, b"", 0)])),
+    "peer-huge": body(model(descriptions=[description(10, b"", 0x7FFFFFFF)])),
+    "option-long": body(model(descriptions=[description(12, field(4, field(3, bytes(21))))])),
+    "descriptor-twice": body(model(descriptions=DESCRIPTIONS, fds=[(1, 0), (1, 0)])),
+    "many-empty": body(field(8, b"") * 2000),
+    "nul-in-text": body(model(entry=ENTRY + text(21, b"/a\0b"))),
+    "no-nul": body(model(entry=ENTRY + field(21, b"/a"))),
+}
+
+
 def main():
-    for target, seeds in {"wire": WIRE, "adaptor": ADAPTOR, "deps": DEPS}.items():
+    for target, seeds in {"wire": WIRE, "adaptor": ADAPTOR, "deps": DEPS, "image": IMAGE}.items():
         place = os.path.join(sys.argv[1], target)
         os.makedirs(place, exist_ok=True)
         for name, data in seeds.items():

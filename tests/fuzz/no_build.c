@@ -1,7 +1,10 @@
 /* SPDX-License-Identifier: MIT */
 /* no_build.c - in place of warmd/build_*.c: whatever the server is told, no program is ever started */
+#include <errno.h>
+
 #include "warmd/build_queue.h"
 #include "warmd/serve.h"
+#include "warmd/worker.h"
 
 bool build_pending(const struct server *s, const struct request *req)
 {
@@ -59,4 +62,14 @@ void build_awaited(struct server *s, const char *name)
 {
 	(void)s;
 	(void)name;
+}
+
+/* nor loaded from disk */
+int worker_start(int (*run)(void *data, int sock), void *data, pid_t *ret_pid, int *ret_sock)
+{
+	(void)run;
+	(void)data;
+	(void)ret_pid;
+	(void)ret_sock;
+	return -EAGAIN;
 }

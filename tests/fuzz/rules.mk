@@ -7,11 +7,11 @@
 #
 # No target can start a build: tests/fuzz/no_build.c stands in for warmd/build_*.c.
 
-FUZZ_TARGETS := wire adaptor deps
+FUZZ_TARGETS := wire adaptor deps image
 FUZZ_SECONDS ?= 60
 FUZZ_CC ?= clang
 FUZZ_SAN := -fsanitize=address,undefined -fno-sanitize-recover=undefined -fno-omit-frame-pointer
-FUZZ_DAEMON_OBJ := $(filter-out $(B)/obj/warmd/build_process.o $(B)/obj/warmd/build_queue.o,$(OBJ_daemon))
+FUZZ_DAEMON_OBJ := $(filter-out $(B)/obj/warmd/worker.o $(B)/obj/warmd/build_process.o $(B)/obj/warmd/build_queue.o,$(OBJ_daemon))
 FUZZ_LIBS := $(filter-out daemon,$(LAYER_warmd))
 FUZZ_GEN_OBJ := $(B)/gen/stub.o $(B)/gen/adaptor.o
 # the same sources by another compiler
@@ -28,7 +28,7 @@ $(B)/fuzz/obj/%.o: %.c | $(PROTO_H)
 	@mkdir -p $(@D)
 	$(FUZZ_CC) $(CPPFLAGS) $(CFLAGS) $(PKG_CFLAGS) -Wno-error -w -fPIC $(FUZZ_SAN) -fsanitize=fuzzer-no-link -Iengine/arch/$(ARCH) -MMD -MP -c $< -o $@
 
-$(B)/fuzz/gen/%.o: $(B)/gen/%.c
+$(B)/fuzz/gen/%.o: $(B)/gen/%.c | $(PROTO_H)
 	@mkdir -p $(@D)
 	$(FUZZ_CC) $(CPPFLAGS) $(CFLAGS) -w -fPIC $(FUZZ_SAN) -fsanitize=fuzzer-no-link -c $< -o $@
 

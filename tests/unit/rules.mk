@@ -8,7 +8,7 @@
 # above, so that a call upwards fails to build.
 # WARM_MUST_WORK=1 counts skipped tests as failures.
 
-UNIT_FOLDERS := base pty wire engine kinds plan snapshot config stale build connection metrics template pool warmd
+UNIT_FOLDERS := base pty wire engine kinds plan dump image config stale build keep connection metrics template pool warmd
 unit_sources = $(wildcard tests/unit/$(1)/test_*.c tests/unit/$(1)/$(ARCH)/test_*.c)
 UNIT_LAUNCHER_SRC := $(call unit_sources,launcher)
 UNIT_NAMES := $(notdir $(basename $(foreach f,$(UNIT_FOLDERS) launcher,$(call unit_sources,$(f)))))
@@ -16,8 +16,10 @@ UNIT_TIMEOUT ?= 60
 
 # what several tests of a folder share
 UNIT_MORE_plan := $(B)/obj/tests/unit/plan/laid_out.o
+UNIT_MORE_image := $(B)/obj/tests/unit/image/a_model.o
 UNIT_MORE_stale := $(B)/obj/tests/unit/scratch.o
 UNIT_MORE_build := $(B)/obj/tests/unit/scratch.o $(B)/obj/tests/unit/build/observed.o
+UNIT_MORE_keep := $(B)/obj/tests/unit/scratch.o
 UNIT_MORE_template := $(B)/obj/tests/unit/scratch.o
 UNIT_MORE_pool := $(B)/obj/tests/unit/scratch.o
 

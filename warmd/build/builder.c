@@ -233,7 +233,8 @@ static int build(struct builder *b, struct error *err)
 	}
 }
 
-int builder_run(const struct request *req, const struct config *cfg, int sock)
+int builder_run(const struct request *req, const struct config *cfg,
+		void (*reported)(const struct builder_made *made, int sock), int sock)
 {
 	struct builder b = {
 		.req = req,
@@ -248,6 +249,7 @@ int builder_run(const struct request *req, const struct config *cfg, int sock)
 	struct error err = { 0 };
 	int r, status;
 
+	b.clock_start_ns = clock_ns(CLOCK_MONOTONIC);
 	prctl(PR_SET_NAME, "warmd-build");
 	/* orphans of the program's children come here and die with us */
 	prctl(PR_SET_CHILD_SUBREAPER, 1);
@@ -257,7 +259,7 @@ int builder_run(const struct request *req, const struct config *cfg, int sock)
 	b.child.warm_inner = -EBADF;
 	b.lines.argv = LONG_MAX;
 	r = build(&b, &err);
-	status = builder_report_send(&b, r, &err, sock);
+	status = builder_report_send(&b, r, &err, reported, sock);
 	/* memory, files and what else there is end with this process */
 	return status;
 }

@@ -10,24 +10,29 @@
 #ifndef WARM_WARMD_BUILD_BUILDER_H
 #define WARM_WARMD_BUILD_BUILDER_H
 
-#include "warmd/config/config.h"
+#include "launcher/wire/control.pb-c.h"
 #include "launcher/wire/request.h"
+#include "warmd/config/config.h"
+
+struct plan;
+struct model;
+
+/* what a build has made, as long as its process has it */
+struct builder_made {
+	const struct request *req;
+	const struct config *cfg;
+	const Warm__BuildResult *result;
+	const struct model *model; /* whose runs have their offsets in the pages memfd */
+	const struct plan *plan;
+};
 
 /**
  * builder_run() - build and report; called in a forked child
  * @sock: SOCK_SEQPACKET to the daemon
+ * @reported: called behind the report of a template that is ready; may be NULL
  * Return: exit status for _exit()
  */
-int builder_run(const struct request *req, const struct config *cfg, int sock);
-
-#define BUILDER_FDS_PER_PACKET 200
-
-/* first packet: this, with the result's memfd; further packets: a byte with descriptors */
-struct builder_report {
-	uint32_t magic;
-	uint32_t nfds; /* control, pages and files, in packets that follow */
-	uint64_t result_size; /* bytes of BuildResult in the memfd */
-};
-#define BUILDER_MAGIC 0x444c4942u
+int builder_run(const struct request *req, const struct config *cfg,
+		void (*reported)(const struct builder_made *made, int sock), int sock);
 
 #endif

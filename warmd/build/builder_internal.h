@@ -6,6 +6,7 @@
 #include "engine/base/fd.h"
 #include "engine/trace.h"
 #include "launcher/wire/control.pb-c.h"
+#include "warmd/build/builder.h"
 #include "snapshot/plan/plan.h"
 #include "warmd/build/adaptor.h"
 #include "warmd/build/builder_child.h"
@@ -76,6 +77,7 @@ struct builder {
 	char stdio_links[3][256];
 	struct adaptor_lines lines;
 	bool adaptor_used, env_visible;
+	uint64_t clock_start_ns; /* CLOCK_MONOTONIC of the start of the build */
 	bool failed; /* the program ended on its way to the readiness point */
 	bool shell_seeded; /* bash: RANDOM was assigned to */
 	bool env_changed; /* a program that executed this one gave it another environment than the request's */
@@ -204,6 +206,7 @@ int builder_check_scheduling(const struct builder *b, struct error *err);
  */
 void builder_fill_facts(const struct builder *b, bool argv_read, Warm__BuildResult *m);
 /** builder_report_send() - tell the daemon how the build went: @r 0 or a negative errno with @err. Return: exit status */
-int builder_report_send(struct builder *b, int r, const struct error *err, int sock);
+int builder_report_send(struct builder *b, int r, const struct error *err,
+			void (*reported)(const struct builder_made *made, int sock), int sock);
 
 #endif

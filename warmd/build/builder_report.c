@@ -4,10 +4,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/mman.h>
 #include <sys/resource.h>
-#include <sys/socket.h>
-#include <sys/uio.h>
 
 #include "engine/base/clock.h"
 #include "engine/base/fd.h"
@@ -15,24 +12,8 @@
 #include "warmd/build/builder_internal.h"
 #include "launcher/wire/control.pb-c.h"
 #include "warmd/build/observe.h"
+#include "warmd/build/report.h"
 #include "warmd/stale/keys.h"
-
-static int send_fds(int sock, const void *bytes, size_t len, const int *fds, size_t n)
-{
-	char control[CMSG_SPACE(sizeof(int) * BUILDER_FDS_PER_PACKET)] = { 0 };
-	struct iovec iov = { (void *)bytes, len };
-	struct msghdr msg = { .msg_iov = &iov,
-			      .msg_iovlen = 1,
-			      .msg_control = control,
-			      .msg_controllen = CMSG_SPACE(sizeof(int) * n) };
-	struct cmsghdr *c = CMSG_FIRSTHDR(&msg);
-
-	c->cmsg_level = SOL_SOCKET;
-	c->cmsg_type = SCM_RIGHTS;
-	c->cmsg_len = CMSG_LEN(sizeof(int) * n);
-	memcpy(CMSG_DATA(c), fds, sizeof(int) * n);
-	return sendmsg(sock, &msg, MSG_NOSIGNAL) < 0 ? -errno : 0;
-}
 
 static Warm__Mapping *mapping(const struct model *rec, const struct model_vma *v)
 {
@@ -215,17 +196,10 @@ static void fill_success(const struct builder *b, Warm__BuildResult *m)
 	m->signal_keys = k->signals | (takes_signals(b) ? b->lines.signals_looked_at : k->signals_start);
 	m->rlimit_keys = k->rlimits;
 	m->argv_count = b->argv_count;
-	m->stub_base = b->plan.stub_base;
-	m->text_size = b->plan.text_size;
-	m->data_size = b->plan.data_size;
-	m->args_base = b->plan.args_base;
-	m->context_max = b->plan.context_max;
-	m->sealed_bytes = b->plan.sealed_bytes;
-	m->huge_bytes = b->plan.huge_bytes;
-	m->huge_note = (char *)b->plan.huge_note;
-	m->mappings = b->plan.nmaps;
-	m->threads = b->plan.nthreads;
-	m->nfiles = (uint32_t)b->plan.nfiles;
+	report_put_plan(m, &b->plan);
+	/* a program that has run for a while has timers and deadlines, which nobody can tell from other numbers */
+	m->boot = k->uptime || builder_is_live(b) || ready_in_use(b)->asks;
+	m->clock_start_ns = b->clock_start_ns;
 	m->stdio_redone = b->lines.stdio;
 	m->boundary = (char *)b->boundary;
 	m->context_number = b->context_fd > 0 ? (uint32_t)b->context_fd : 0;
@@ -247,44 +221,6 @@ static int fill_dependencies(struct builder *b, Warm__BuildResult *m)
 	return 0;
 }
 
-static int result_memfd(const Warm__BuildResult *m, uint64_t *ret_size)
-{
-	size_t len = warm__build_result__get_packed_size(m);
-	_cleanup_free_ uint8_t *bytes = malloc(len ? len : 1);
-	_cleanup_close_ int fd = memfd_create("warm-result", MFD_CLOEXEC);
-	int r;
-
-	if (!bytes || fd < 0)
-		return -ENOMEM;
-	warm__build_result__pack(m, bytes);
-	r = write_full(fd, bytes, len);
-	if (r < 0)
-		return r;
-	*ret_size = len;
-	return TAKE_FD(fd);
-}
-
-static int send_files(const struct builder *b, int sock)
-{
-	_cleanup_free_ int *fds = calloc(b->plan.nfiles + 2, sizeof(*fds));
-	size_t n = b->plan.nfiles + 2;
-
-	if (!fds)
-		return -ENOMEM;
-	fds[0] = b->plan.control;
-	fds[1] = b->plan.pages;
-	memcpy(fds + 2, b->plan.files, b->plan.nfiles * sizeof(*fds));
-	for (size_t at = 0; at < n;) {
-		size_t piece = n - at < BUILDER_FDS_PER_PACKET ? n - at : BUILDER_FDS_PER_PACKET;
-		int r = send_fds(sock, "f", 1, fds + at, piece);
-
-		if (r < 0)
-			return r;
-		at += piece;
-	}
-	return 0;
-}
-
 /* of this process, its children that have ended, and the program */
 static uint64_t processor_time(const struct builder *b)
 {
@@ -300,13 +236,28 @@ static uint64_t processor_time(const struct builder *b)
 	return ns + rusage_ns(&ended);
 }
 
-int builder_report_send(struct builder *b, int r, const struct error *err, int sock)
+/* control, pages and files: what a template is launched from. Return: how many, or -ENOMEM; the caller frees *ret */
+static int descriptors_of(const struct plan *plan, int **ret)
+{
+	int *fds = calloc(plan->nfiles + 2, sizeof(*fds));
+
+	if (!fds)
+		return -ENOMEM;
+	fds[0] = plan->control;
+	fds[1] = plan->pages;
+	memcpy(fds + 2, plan->files, plan->nfiles * sizeof(*fds));
+	*ret = fds;
+	return (int)plan->nfiles + 2;
+}
+
+int builder_report_send(struct builder *b, int r, const struct error *err,
+			void (*reported)(const struct builder_made *made, int sock), int sock)
 {
 	Warm__BuildResult m = WARM__BUILD_RESULT__INIT;
-	struct builder_report report = { .magic = BUILDER_MAGIC };
-	_cleanup_close_ int fd = -EBADF;
+	const struct builder_made made = { b->req, b->cfg, &m, b->model, &b->plan };
+	_cleanup_free_ int *fds = NULL;
 	const struct observe_refusal *refusal;
-	int code = 0;
+	int code = 0, nfds = 0;
 
 	m.error = r < 0 ? r : 0;
 	m.message = (char *)(r < 0 ? err->text : "");
@@ -323,16 +274,15 @@ int builder_report_send(struct builder *b, int r, const struct error *err, int s
 		code = fill_model(b, &m);
 		if (code == 0)
 			code = fill_facts(b, &m);
-		report.nfds = (uint32_t)b->plan.nfiles + 2;
+		if (code == 0)
+			code = nfds = descriptors_of(&b->plan, &fds);
 	}
 	/* the program ends before the daemon watches: its close of a file that it has open for writing is no writer's */
 	trace_free(TAKE_PTR(b->trace));
-	if (code == 0) {
-		fd = result_memfd(&m, &report.result_size);
-		code = fd < 0 ? fd : send_fds(sock, &report, sizeof(report), &fd, 1);
-	}
-	if (code == 0 && r == 0)
-		code = send_files(b, sock);
+	if (code >= 0)
+		code = report_send(sock, &m, fds, (size_t)nfds);
+	if (code == 0 && r == 0 && reported)
+		reported(&made, sock);
 	/* the rest is freed by this process's end */
 	return code < 0 ? 1 : 0;
 }

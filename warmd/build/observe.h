@@ -54,6 +54,7 @@ struct observe_keys {
 	bool sigmask; /* signals blocked at the start, or it added to them */
 	bool termios; /* settings of the terminal, of a program that is live */
 	bool nice, sched, ioprio; /* getpriority(2), sched_getscheduler(2) and its like, ioprio_get(2) */
+	bool uptime; /* how long the machine has been up, or what counts from its start: /proc/uptime, /proc/stat, times(2) */
 	uint64_t facts[FACTS]; /* of the machine: fact_value() when it was asked for; 0: it was not */
 	uint32_t rlimits; /* bit RLIMIT_x */
 	uint64_t

@@ -44,6 +44,16 @@ int on_sysinfo(struct observe *o, struct thread *t, const struct observe_call *c
 	return 0;
 }
 
+/* its result counts from some time before the machine started */
+int on_times(struct observe *o, struct thread *t, const struct observe_call *c, const struct rule *rule)
+{
+	(void)t;
+	(void)c;
+	(void)rule;
+	o->keys.uptime = true;
+	return 0;
+}
+
 static bool starts(const char *path, const char *with)
 {
 	return strncmp(path, with, strlen(with)) == 0;
@@ -91,11 +101,14 @@ int fact_file_opened(struct observe *o, const struct thread *t, const char *path
 					     "/proc/sys/kernel/ostype",
 					     "/proc/sys/kernel/version",
 					     NULL };
+	static const char *const clocks[] = { "/proc/uptime", "/proc/stat", NULL };
 	static const char *const cpus[] = { "/proc/cpuinfo", "/proc/stat", NULL };
 	static const char *const other[] = { "/proc/sys/", "/proc/cmdline", "/proc/filesystems",
 					     "/sys/devices/system/node/",
 					     "/sys/kernel/mm/transparent_hugepage/" };
 
+	if (is_one_of(path, clocks))
+		o->keys.uptime = true;
 	if (is_one_of(path, names)) {
 		ask(o, FACT_NAMES);
 		return 0;

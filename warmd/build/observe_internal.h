@@ -324,6 +324,7 @@ int environment_forked(struct observe *o, const struct thread *t, const struct o
 
 /** fact_file_opened() - a file in /proc or /sys. Return: 0, OBSERVE_REFUSED: more than launches can look at, or -ENOMEM */
 int fact_file_opened(struct observe *o, const struct thread *t, const char *path);
+int on_times(struct observe *o, struct thread *t, const struct observe_call *c, const struct rule *rule);
 int on_uname(struct observe *o, struct thread *t, const struct observe_call *c, const struct rule *rule);
 int on_sysinfo(struct observe *o, struct thread *t, const struct observe_call *c, const struct rule *rule);
 int on_getpriority(struct observe *o, struct thread *t, const struct observe_call *c,

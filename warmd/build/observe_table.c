@@ -292,6 +292,7 @@ static const struct rule rules[OBSERVE_NR_MAX] = {
 	[SYS_clone] = { .entry = on_clone_entry, .exit = on_clone },
 	[SYS_clone3] = { .entry = on_clone_entry, .exit = on_clone },
 	[SYS_uname] = { .exit = on_uname },
+	[SYS_times] = { .exit = on_times },
 	[SYS_sysinfo] = { .exit = on_sysinfo },
 	[SYS_getpriority] = { .entry = on_priority_entry, .exit = on_getpriority, .verb = "asks for" },
 	[SYS_setpriority] = { .entry = on_priority_entry, .exit = on_setpriority, .verb = "changes" },

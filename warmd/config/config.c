@@ -82,6 +82,9 @@ void config_defaults(struct config *ret)
 		.pool_idle_ns = 300 * NS_PER_S,
 		.memory_reserve = 8,
 		.join_text = true,
+		.keep = true,
+		.keep_above_ns = NS_PER_S / 10,
+		.keep_budget = 4ULL << 30,
 		.scrollback = PTY_RING_BYTES,
 		.log_level = LOG_LEVEL_INFO,
 	};
@@ -129,4 +132,5 @@ void config_done(struct config *cfg)
 	list_done(&cfg->ignore_paths);
 	list_done(&cfg->ignore_variables);
 	list_done(&cfg->disable);
+	list_done(&cfg->keep_never);
 }

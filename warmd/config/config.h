@@ -26,6 +26,11 @@
  * scrollback        bytes that are kept of what a clone prints    "256K"
  *                   to a terminal of its own
  * disable           globs of commands that are always cold        []
+ * keep              true, false: templates are kept on disk, and  true
+ *                   serve after a restart
+ * keep_never        globs of commands that are not                []
+ * keep_above        as max_age: builds that took less are not     "100ms"
+ * keep_budget       bytes, or "512M", "2G" on disk for all        "4G"
  */
 #ifndef WARM_WARMD_CONFIG_CONFIG_H
 #define WARM_WARMD_CONFIG_CONFIG_H
@@ -54,8 +59,10 @@ struct config {
 	size_t scrollback; /* bytes of a terminal's ring */
 	bool join_text;
 	bool hugetlb;
+	bool keep; /* templates on disk: warmd/keep/keep.h */
+	uint64_t keep_above_ns, keep_budget; /* bytes */
 	enum log_level log_level;
-	struct config_list ignore_paths, ignore_variables, disable;
+	struct config_list ignore_paths, ignore_variables, disable, keep_never;
 };
 
 /** config_defaults() - what holds when nothing is said */
@@ -88,5 +95,8 @@ bool config_ignores_path(const struct config *cfg, const char *path);
 
 /** config_disables() - is the command (as named or resolved) always cold? Globs without a slash match its last component. */
 bool config_disables(const struct config *cfg, const char *command);
+
+/** config_keeps() - may a template of the command be kept on disk? Globs as above */
+bool config_keeps(const struct config *cfg, const char *command);
 
 #endif

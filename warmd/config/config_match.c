@@ -106,16 +106,27 @@ bool config_ignores_path(const struct config *cfg, const char *path)
 	return false;
 }
 
-bool config_disables(const struct config *cfg, const char *command)
+/* a glob without a slash is compared with the last component */
+static bool names_command(const struct config_list *list, const char *command)
 {
 	const char *slash = strrchr(command, '/');
 
-	for (size_t i = 0; i < cfg->disable.count; i++) {
-		const char *pattern = cfg->disable.items[i];
+	for (size_t i = 0; i < list->count; i++) {
+		const char *pattern = list->items[i];
 		const char *name = strchr(pattern, '/') || !slash ? command : slash + 1;
 
 		if (fnmatch(pattern, name, 0) == 0)
 			return true;
 	}
 	return false;
+}
+
+bool config_disables(const struct config *cfg, const char *command)
+{
+	return names_command(&cfg->disable, command);
+}
+
+bool config_keeps(const struct config *cfg, const char *command)
+{
+	return cfg->keep && !names_command(&cfg->keep_never, command);
 }

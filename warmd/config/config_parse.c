@@ -67,23 +67,39 @@ static bool parse_quantity(const char *s, const struct unit *units, size_t nunit
 	return false;
 }
 
+/* Return: false: neither a number of bytes nor one with a unit; "%" is the last of @units, where it is one */
+static bool parse_bytes(const cJSON *json, const struct unit *units, size_t nunits, uint64_t *ret)
+{
+	const char *s = cJSON_GetStringValue(json);
+
+	if (cJSON_IsNumber(json) && json->valuedouble >= 0 && json->valuedouble < 9e18) {
+		*ret = (uint64_t)json->valuedouble;
+		return true;
+	}
+	return s && parse_quantity(s, units, nunits, INT64_MAX, ret) &&
+	       (s[strlen(s) - 1] != '%' || strtoul(s, NULL, 10) <= 100);
+}
+
 static int take_budget(const struct value *v)
 {
 	const struct unit units[] = {
 		{ "", 1 },	     { "K", 1ULL << 10 }, { "M", 1ULL << 20 },
 		{ "G", 1ULL << 30 }, { "T", 1ULL << 40 }, { "%", config_memory_total() / 100 },
 	};
-	const char *s = cJSON_GetStringValue(v->json);
-	uint64_t bytes;
 
-	if (cJSON_IsNumber(v->json) && v->json->valuedouble >= 0 && v->json->valuedouble < 9e18) {
-		v->cfg->memory_budget = (uint64_t)v->json->valuedouble;
-		return 0;
-	}
-	if (!s || !parse_quantity(s, units, ARRAY_SIZE(units), INT64_MAX, &bytes) ||
-	    (s[strlen(s) - 1] == '%' && strtoul(s, NULL, 10) > 100))
+	if (!parse_bytes(v->json, units, ARRAY_SIZE(units), &v->cfg->memory_budget))
 		return bad_value(v, "takes a number of bytes, \"512M\", \"2G\" or \"25%%\" of all memory");
-	v->cfg->memory_budget = bytes;
+	return 0;
+}
+
+static int take_keep_budget(const struct value *v)
+{
+	const struct unit units[] = {
+		{ "", 1 }, { "K", 1ULL << 10 }, { "M", 1ULL << 20 }, { "G", 1ULL << 30 }, { "T", 1ULL << 40 }
+	};
+
+	if (!parse_bytes(v->json, units, ARRAY_SIZE(units), &v->cfg->keep_budget))
+		return bad_value(v, "takes a number of bytes, \"512M\" or \"2G\"");
 	return 0;
 }
 
@@ -182,6 +198,19 @@ static int take_scrollback(const struct value *v)
 	return 0;
 }
 
+static int take_keep(const struct value *v)
+{
+	if (!cJSON_IsBool(v->json))
+		return bad_value(v, "takes true or false");
+	v->cfg->keep = cJSON_IsTrue(v->json);
+	return 0;
+}
+
+static int take_keep_above(const struct value *v)
+{
+	return take_duration(v, true, &v->cfg->keep_above_ns);
+}
+
 static int take_join_text(const struct value *v)
 {
 	if (!cJSON_IsBool(v->json))
@@ -275,6 +304,11 @@ static int take_disable(const struct value *v)
 	return take_list(v, &v->cfg->disable, fault_of_command);
 }
 
+static int take_keep_never(const struct value *v)
+{
+	return take_list(v, &v->cfg->keep_never, fault_of_command);
+}
+
 static const struct key {
 	const char *name;
 	int (*take)(const struct value *v);
@@ -294,6 +328,10 @@ static const struct key {
 	{ "pool_idle", take_pool_idle },
 	{ "scrollback", take_scrollback },
 	{ "memory_reserve", take_memory_reserve },
+	{ "keep", take_keep },
+	{ "keep_never", take_keep_never },
+	{ "keep_above", take_keep_above },
+	{ "keep_budget", take_keep_budget },
 };
 
 static int unknown_key(const char *file, unsigned int line, const char *name, struct error *err)

@@ -98,7 +98,7 @@ static void user_unregister(struct watch_user *user)
 static int register_error(int r, const char *path, struct error *err)
 {
 	if (r == -ESTALE)
-		return error_set(err, ESTALE, "%s changed while the template was built", path);
+		return error_set(err, ESTALE, "%s changed since the build read it", path);
 	if (r == -ENOSPC)
 		return error_set(
 			err, ENOSPC,

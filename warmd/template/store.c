@@ -266,7 +266,7 @@ static int take_dependencies(struct template *t, struct error *err)
 		return 0;
 	if (!dep_set_racy(t->deps, &path))
 		path = template_fact_differs(t);
-	return path ? error_set(err, ESTALE, "%s changed while the template was built", path) : 0;
+	return path ? error_set(err, ESTALE, "%s changed since the build read it", path) : 0;
 }
 
 int store_add(struct store *s, struct request *req, Warm__BuildResult *result, int *fds, uint32_t nfds,

@@ -58,6 +58,7 @@ struct template
 	uint64_t checked_ns; /* REFUSED: CLOCK_MONOTONIC of the refusal */
 	unsigned int attempts; /* REFUSED with retry: builds so far */
 	uint64_t launches;
+	char kept[17]; /* its id on disk, while it is there or being written: warmd/kept.h; "": neither */
 	struct misfit { /* the last contexts in which it did not fit, newest first: variant.c */
 		uint64_t kind; /* 0: none */
 		bool built; /* another was, for this one */

@@ -65,6 +65,9 @@ ssize_t arch_find_syscall(const uint8_t *code, size_t len);
 
 /* the register set of ptrace(2) that has all extended state, for PTRACE_GETREGSET */
 #define ARCH_XSTATE_NOTE NT_X86_XSTATE
+/* an XSAVE area begins with 512 bytes for x87 and SSE, and a header of 64 (Intel SDM, 13.4); no processor has more than 16 KiB of it */
+#define ARCH_XSTATE_MIN 576
+#define ARCH_XSTATE_MAX 16384
 /** arch_read_xstate() - extended state as XSAVE lays it, malloc'd, trimmed to what is in use */
 int arch_read_xstate(pid_t tid, void **ret, size_t *ret_len, bool *ret_amx);
 

@@ -60,6 +60,10 @@ static void defaults(void **state)
 	assert_false(cfg.hugetlb);
 	assert_int_equal(cfg.log_level, LOG_LEVEL_INFO);
 	assert_true(cfg.memory_budget > 0);
+	assert_true(cfg.keep);
+	assert_int_equal(cfg.keep_above_ns, SECOND / 10);
+	assert_int_equal(cfg.keep_budget, 4ULL << 30);
+	assert_true(config_keeps(&cfg, "/usr/bin/python3"));
 	config_done(&cfg);
 	assert_int_equal(load("{}"), 0);
 	config_done(&cfg);
@@ -102,6 +106,9 @@ static void all_keys(void **state)
 			      "  \"templates_max\": 8,\n"
 			      "  \"join_text\": false,\n"
 			      "  \"hugetlb\": true,\n"
+			      "  \"keep_never\": [\"gpg*\", \"/srv/*\"],\n"
+			      "  \"keep_above\": \"2s\",\n"
+			      "  \"keep_budget\": \"300M\",\n"
 			      "  \"disable\": [\"vim*\", \"/opt/*\"]\n"
 			      "}\n"),
 			 0);
@@ -135,6 +142,15 @@ static void all_keys(void **state)
 	assert_true(config_disables(&cfg, "/usr/bin/vim"));
 	assert_true(config_disables(&cfg, "/opt/x/y"));
 	assert_false(config_disables(&cfg, "/usr/bin/python3"));
+
+	assert_int_equal(cfg.keep_above_ns, 2 * SECOND);
+	assert_int_equal(cfg.keep_budget, 300 << 20);
+	assert_false(config_keeps(&cfg, "/usr/bin/gpg-agent"));
+	assert_false(config_keeps(&cfg, "/srv/x"));
+	assert_true(config_keeps(&cfg, "/usr/bin/vim"));
+	config_done(&cfg);
+	assert_int_equal(load("{\"keep\": false}"), 0);
+	assert_false(config_keeps(&cfg, "/usr/bin/vim"));
 	config_done(&cfg);
 }
 
@@ -151,6 +167,8 @@ static void budgets(void **state)
 	config_done(&cfg);
 	config_defaults(&cfg);
 	assert_true(quarter <= cfg.memory_budget && quarter > cfg.memory_budget - 4096);
+	refused("{\"keep_budget\": \"25%\"}", ":1: \"keep_budget\" takes a number of bytes");
+	refused("{\"keep\": 1}", ":1: \"keep\" takes true or false");
 	refused("{\"memory_budget\": \"101%\"}", ":1: \"memory_budget\" takes");
 	refused("{\"memory_budget\": \"1.5G\"}", ":1: \"memory_budget\" takes");
 	refused("{\"memory_budget\": -1}", ":1: \"memory_budget\" takes");

@@ -32,6 +32,8 @@ static int setup(void **state)
 	(void)state;
 	log_open(STDERR_FILENO, LOG_LEVEL_ERROR);
 	config_defaults(&cfg);
+	/* nobody's cache is looked into */
+	cfg.keep = false;
 	address = (struct sockaddr_un){ .sun_family = AF_UNIX };
 	address_len = sizeof(address);
 	if (bind(fd, (struct sockaddr *)&address, sizeof(address.sun_family)) < 0 ||
