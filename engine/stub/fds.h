@@ -48,9 +48,10 @@ static inline int is_outside(uint32_t description)
 /** fill_epolls() - what the process's epolls watch: descriptors from outside, or (0) the others */
 void fill_epolls(const struct stub_process *p, int outside) HIDDEN;
 
-/* makers: fd_kinds.def */
+/* makers, each as often as it makes a kind */
 typedef void stub_make_fn(const struct making *m, const struct stub_fd *f, const struct stub_description *d);
-stub_make_fn make_pipe HIDDEN, make_socketpair HIDDEN, make_socket HIDDEN, make_eventfd HIDDEN,
-	make_epoll HIDDEN, make_timerfd HIDDEN, make_signalfd HIDDEN, make_path HIDDEN, make_outside HIDDEN;
+#define STUB_FD_KIND(name, word, maker) stub_make_fn maker HIDDEN;
+#include "engine/stub/fd_kinds.def"
+#undef STUB_FD_KIND
 
 #endif
