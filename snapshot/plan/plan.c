@@ -329,11 +329,28 @@ static int take_pages(const struct page_source *source, struct plan *plan, struc
 	return plan->pages < 0 ? plan->pages : 0;
 }
 
+/* the one address space that is laid out: plan_build() refuses trees */
+static size_t root_space(const struct model *m)
+{
+	return (size_t)m->processes[0].space;
+}
+
+/* of a page file: each run tells where in it its bytes lie */
+static bool is_placed(const struct model_space *s)
+{
+	for (size_t i = 0; i < s->nvmas; i++)
+		for (size_t j = 0; j < s->vmas[i].nruns; j++)
+			if (s->vmas[i].runs[j].offset == MODEL_NO_OFFSET)
+				return false;
+	return true;
+}
+
 static int lay_out(struct model *m, const struct page_source *source, const int *index,
 		   const struct plan_options *o, struct plan_layout *layout, struct plan *plan,
 		   struct plan_layout *ret_pages, struct error *err)
 {
-	int r = plan_layout(&m->spaces[0], index, (uint64_t)sysconf(_SC_PAGESIZE), o->join_text, layout);
+	int r = plan_layout(&m->spaces[root_space(m)], index, (uint64_t)sysconf(_SC_PAGESIZE), o->join_text,
+			    layout);
 
 	if (r < 0)
 		return error_errno(err, r, "planning the mappings");
@@ -343,7 +360,7 @@ static int lay_out(struct model *m, const struct page_source *source, const int 
 		return error_set(err, ENOMEM, "no memory for the layout");
 	memcpy(ret_pages->maps, layout->maps, layout->nmaps * sizeof(*layout->maps));
 	if (o->hugetlb && source->read)
-		r = plan_huge(m, 0, source, (int)plan->nfiles + 1, layout, plan, err);
+		r = plan_huge(m, root_space(m), source, (int)plan->nfiles + 1, layout, plan, err);
 	if (plan->huge >= 0)
 		plan->files[plan->nfiles++] = plan->huge;
 	return r;
@@ -356,8 +373,8 @@ static int copy_pages(struct model *m, const struct page_source *source, struct 
 
 	if (!source->read)
 		return 0;
-	r = plan_pages(m, 0, source, layout, plan->pages, &layout->stored, err);
-	if (r == 0 && plan_note_runs(&m->spaces[0], pages) < 0)
+	r = plan_pages(m, root_space(m), source, layout, plan->pages, &layout->stored, err);
+	if (r == 0 && plan_note_runs(&m->spaces[root_space(m)], pages) < 0)
 		r = error_set(err, ENOMEM, "no memory for the places of pages");
 	return r;
 }
@@ -375,6 +392,8 @@ int plan_build(struct model *m, const struct model_files *files, const struct pa
 		return error_set(err, EOPNOTSUPP,
 				 "it is a tree of %zu processes, and a template can have one process only",
 				 m->nprocesses);
+	if (!source->read && !is_placed(&m->spaces[root_space(m)]))
+		return error_set(err, EBADMSG, "its page file does not tell where all of its memory lies");
 	r = list_files(m, files, &plan, &index, err);
 	if (r == 0)
 		r = lay_out(m, source, index, o, &layout, &plan, &pages, err);

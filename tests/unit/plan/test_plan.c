@@ -215,6 +215,18 @@ static void places_are_kept(void **state)
 	assert_int_equal(maps[3].file, STUB_FILE_NONE);
 }
 
+static void a_page_file_without_a_place(void **state)
+{
+	const struct page_source file = page_source_file(files.fds[0]);
+	const struct plan_options options = { 0 };
+	struct error err = { 0 };
+
+	(void)state;
+	assert_int_equal(plan_build(m, &files, &file, &options, &plan, &err), -EBADMSG);
+	assert_non_null(strstr(err.text, "does not tell where"));
+	plan = (struct plan){ .control = -EBADF, .pages = -EBADF, .huge = -EBADF };
+}
+
 static void threads(void **state)
 {
 	struct model_process *p = &m->processes[0];
@@ -423,6 +435,7 @@ int main(void)
 		T(memory_comes_from_its_places),
 		T(a_page_file_gives_the_same_tables),
 		T(places_are_kept),
+		T(a_page_file_without_a_place),
 		T(threads),
 		T(descriptors_of_each_kind),
 		T(signals_and_timers),
