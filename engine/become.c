@@ -139,56 +139,114 @@ static uint32_t same_as_build(const struct stub_data *data, const struct stub_la
 	return bits;
 }
 
-static int lay_out(const struct become *b, struct stub_data *data, struct stub_launch *l, struct error *err)
-{
+/* the launch context area while it is filled */
+struct area {
 	struct sizes z;
-	uint64_t size = total_size(b, data, &z);
-	uint64_t context_len = sizeof(struct stub_context) + 8ull * root_of(data)->nthreads + z.strings +
-			       z.signals;
-	struct stub_context *raw;
-	uint64_t *argv, *envp, *cold;
+	uint64_t size, context_len; /* bytes */
+	uint64_t *argv, *envp, *cold; /* arrays of pointers, behind the strings */
 	int32_t *files;
-	char *p;
+};
 
-	if (b->context_max && context_len > b->context_max)
+static int make_area(const struct become *b, const struct stub_data *data, struct area *ret,
+		     struct error *err)
+{
+	struct area a = { .size = total_size(b, data, &a.z) };
+
+	a.context_len = sizeof(struct stub_context) + 8ull * root_of(data)->nthreads + a.z.strings +
+			a.z.signals;
+	if (b->context_max && a.context_len > b->context_max)
 		return error_set(err, E2BIG,
 				 "arguments and environment exceed the %lu bytes that the program reads",
 				 (unsigned long)b->context_max);
-	if (size > data->keep_end - b->args_base)
+	if (a.size > data->keep_end - b->args_base)
 		return error_set(err, E2BIG, "arguments and environment are too large");
-	p = mmap((void *)b->args_base, size, PROT_READ | PROT_WRITE,
-		 MAP_PRIVATE | MAP_ANONYMOUS | MAP_FIXED_NOREPLACE | MAP_POPULATE, -1, 0);
-	if (p != (char *)b->args_base)
+	if (mmap((void *)b->args_base, a.size, PROT_READ | PROT_WRITE,
+		 MAP_PRIVATE | MAP_ANONYMOUS | MAP_FIXED_NOREPLACE | MAP_POPULATE, -1,
+		 0) != (void *)b->args_base)
 		return error_errno(err, errno, "making the launch context area");
-	raw = (struct stub_context *)p;
+	*ret = a;
+	return 0;
+}
+
+/* arguments and environment, one behind the other. Return: behind them */
+static char *put_strings(const struct become *b, const struct stub_data *data, const struct area *a,
+			 struct stub_launch *l, char *p)
+{
+	l->arg_start = (uint64_t)p;
+	for (int i = 0; i < a->z.argc; i++)
+		p = copy_string(p, argument(b, data, i), &a->argv[i]);
+	a->argv[a->z.argc] = 0;
+	l->arg_end = l->env_start = (uint64_t)p;
+	for (int i = 0; i < a->z.envc; i++)
+		p = copy_string(p, b->envp[i], &a->envp[i]);
+	a->envp[a->z.envc] = 0;
+	l->env_end = (uint64_t)p;
+	return p;
+}
+
+/* by which the stub runs the program cold: the launcher's own memory will be gone when these are needed */
+static void put_cold_words(const struct become *b, const struct stub_data *data, const struct area *a,
+			   char *p)
+{
+	for (int i = 0; i < a->z.cold_words; i++)
+		p = copy_string(p, a->z.words[i], &a->cold[i]);
+	for (int i = 0; i < b->argc; i++) {
+		if (i < (int)data->argv_drop)
+			p = copy_string(p, b->argv[i], &a->cold[a->z.cold_words + i]);
+		else
+			a->cold[a->z.cold_words + i] =
+				a->argv[(int)data->argv_prefix_n + i - (int)data->argv_drop];
+	}
+	a->cold[a->z.cold_words + b->argc] = 0;
+}
+
+/* what waits for its launch, or is told of it. Return: 0 or a negative errno below -1 with *err set */
+static int set_context(const struct become *b, const struct stub_data *data, const struct area *a,
+		       struct stub_launch *l, struct error *err)
+{
+	l->context_fd = -1;
+	l->launcher_exe = -1;
+	l->notes_fd = b->skeleton_fd;
+	l->channel_fd = -1;
+	if (b->skeleton_fd >= 0) {
+		l->flags |= STUB_LAUNCH_SKELETON;
+		l->area = (b->args_base + a->size + data->page_size - 1) & ~(data->page_size - 1);
+		l->area_room = data->keep_end - l->area;
+	} else if (root_of(data)->context_fd >= 0) {
+		l->context_fd = b->make_context(a->z.argc, (char *const *)a->argv, (char *const *)a->envp,
+						NULL, b->generation, err);
+	}
+	return l->context_fd < -1 ? l->context_fd : 0;
+}
+
+static int lay_out(const struct become *b, struct stub_data *data, struct stub_launch *l, struct error *err)
+{
+	struct stub_context *raw = (struct stub_context *)b->args_base;
+	char *p = (char *)(raw + 1);
+	struct area a;
+	int r = make_area(b, data, &a, err);
+
+	if (r < 0)
+		return r;
 	*raw = (struct stub_context){
 		.magic = STUB_CONTEXT_MAGIC,
-		.size = (uint32_t)(context_len - z.signals),
-		.argc = (uint32_t)z.argc,
-		.envc = (uint32_t)z.envc,
+		.size = (uint32_t)(a.context_len - a.z.signals),
+		.argc = (uint32_t)a.z.argc,
+		.envc = (uint32_t)a.z.envc,
 		.nthreads = root_of(data)->nthreads,
 		.stdio = b->stdio_changed,
 		.generation = b->generation,
 	};
-	p += sizeof(*raw);
 	l->context = (uint64_t)raw;
-	l->context_len = context_len;
+	l->context_len = a.context_len;
 	l->context_tids = (uint64_t)p;
 	p += 8ull * root_of(data)->nthreads;
-	argv = (uint64_t *)(((uintptr_t)p + z.strings + z.signals + z.cold + 15) & ~15ul);
-	envp = argv + z.argc + 1;
-	cold = envp + z.envc + 1;
-	files = (int32_t *)(cold + z.cold_words + b->argc + 1);
-	l->arg_start = (uint64_t)p;
-	for (int i = 0; i < z.argc; i++)
-		p = copy_string(p, argument(b, data, i), &argv[i]);
-	argv[z.argc] = 0;
-	l->arg_end = l->env_start = (uint64_t)p;
-	for (int i = 0; i < z.envc; i++)
-		p = copy_string(p, b->envp[i], &envp[i]);
-	envp[z.envc] = 0;
-	l->env_end = (uint64_t)p;
-	if (z.signals) {
+	a.argv = (uint64_t *)(((uintptr_t)p + a.z.strings + a.z.signals + a.z.cold + 15) & ~15ul);
+	a.envp = a.argv + a.z.argc + 1;
+	a.cold = a.envp + a.z.envc + 1;
+	a.files = (int32_t *)(a.cold + a.z.cold_words + b->argc + 1);
+	p = put_strings(b, data, &a, l, p);
+	if (a.z.signals) {
 		const struct stub_context_signals s = { b->ignored_signals, data->start_ignored,
 							b->blocked_signals, data->start_blocked };
 
@@ -196,37 +254,23 @@ static int lay_out(const struct become *b, struct stub_data *data, struct stub_l
 		p += sizeof(s);
 		raw->stdio |= STUB_OTHER_SIGNALS;
 	}
-	/* the launcher's own memory will be gone when these are needed */
-	for (int i = 0; i < z.cold_words; i++)
-		p = copy_string(p, z.words[i], &cold[i]);
-	for (int i = 0; i < b->argc; i++) {
-		if (i < (int)data->argv_drop)
-			p = copy_string(p, b->argv[i], &cold[z.cold_words + i]);
-		else
-			cold[z.cold_words + i] = argv[(int)data->argv_prefix_n + i - (int)data->argv_drop];
-	}
-	cold[z.cold_words + b->argc] = 0;
-	l->argc = (uint32_t)z.argc;
-	l->cold_argv = (uint64_t)cold;
-	l->argv = (uint64_t)argv;
-	l->envp = (uint64_t)envp;
+	put_cold_words(b, data, &a, p);
+	l->argc = (uint32_t)a.z.argc;
+	l->cold_argv = (uint64_t)a.cold;
+	l->argv = (uint64_t)a.argv;
+	l->envp = (uint64_t)a.envp;
 	raw->stdio |= same_as_build(data, l);
-	memcpy(files, b->files, 4ull * b->nfiles);
-	l->files = (uint64_t)files;
+	memcpy(a.files, b->files, 4ull * b->nfiles);
+	l->files = (uint64_t)a.files;
 	l->nfiles = b->nfiles;
-	l->context_fd = -1;
-	l->launcher_exe = -1;
-	l->notes_fd = b->skeleton_fd;
-	l->channel_fd = -1;
-	if (b->skeleton_fd >= 0) {
-		l->flags |= STUB_LAUNCH_SKELETON;
-		l->area = (b->args_base + size + data->page_size - 1) & ~(data->page_size - 1);
-		l->area_room = data->keep_end - l->area;
-	} else if (root_of(data)->context_fd >= 0) {
-		l->context_fd = b->make_context(z.argc, (char *const *)argv, (char *const *)envp, NULL,
-						b->generation, err);
-	}
-	return l->context_fd < -1 ? l->context_fd : 0;
+	return set_context(b, data, &a, l, err);
+}
+
+/* an image may say anything: a program has a name at least, and what is left out of a launch's arguments is there */
+static bool has_arguments(const struct become *b, const struct stub_data *data)
+{
+	return data->argv_drop <= (uint32_t)b->argc &&
+	       (uint64_t)data->argv_prefix_n + (uint32_t)b->argc > data->argv_drop;
 }
 
 /* tables that this program's stub can read; of one process, as what would make others is not there yet */
@@ -252,6 +296,10 @@ int become(const struct become *b, struct error *err)
 		unmap_stub(b);
 		return error_set(err, EPROTO,
 				 "the template is of another version of warm; 'warm stop' ends its daemon");
+	}
+	if (!has_arguments(b, data)) {
+		unmap_stub(b);
+		return error_set(err, EINVAL, "the template is one of a command with more arguments");
 	}
 	if (b->another_pid && root_of(data)->old_pid == (uint32_t)getpid()) {
 		unmap_stub(b);

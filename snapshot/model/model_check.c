@@ -3,6 +3,7 @@
 #include "snapshot/model/model.h"
 
 #include <errno.h>
+#include <signal.h>
 #include <string.h>
 #include <sys/mman.h>
 
@@ -80,8 +81,11 @@ static int check_vmas(const struct check *c, const struct model_space *s)
 	return 0;
 }
 
-/* does the program have @len bytes of memory there? It may be several mappings that follow each other */
-static bool is_mapped(const struct model_space *s, uint64_t addr, uint64_t len)
+/*
+ * Does the program have @len bytes of memory there, with this protection? It may be several mappings that follow each
+ * other
+ */
+static bool is_mapped(const struct model_space *s, uint64_t addr, uint64_t len, uint32_t prot)
 {
 	size_t low = 0, high = s->nvmas;
 
@@ -96,6 +100,8 @@ static bool is_mapped(const struct model_space *s, uint64_t addr, uint64_t len)
 	for (; low < s->nvmas && addr >= s->vmas[low].start; low++) {
 		uint64_t room = s->vmas[low].end - addr;
 
+		if ((s->vmas[low].prot & prot) != prot)
+			return false;
 		if (len <= room)
 			return true;
 		addr += room;
@@ -104,16 +110,22 @@ static bool is_mapped(const struct model_space *s, uint64_t addr, uint64_t len)
 	return false;
 }
 
+/* of what the dump finds in writable memory alone: the stub stores there, when a clone has no handler for a fault yet */
+static bool is_writable(const struct model_space *s, uint64_t addr, uint64_t len)
+{
+	return is_mapped(s, addr, len, PROT_WRITE);
+}
+
 static int check_addresses(const struct check *c, const struct model_space *s)
 {
 	for (size_t i = 0; i < s->npids; i++)
-		if (!is_mapped(s, s->pids[i], sizeof(uint32_t)))
+		if (!is_mapped(s, s->pids[i], sizeof(uint32_t), PROT_NONE))
 			return bad(c, "the address of a process id", i);
 	for (size_t i = 0; i < s->ngenerations; i++)
-		if (!is_mapped(s, s->generations[i], sizeof(uint64_t)))
+		if (!is_writable(s, s->generations[i], sizeof(uint64_t)))
 			return bad(c, "the address of a generation", i);
 	for (size_t i = 0; i < s->nowners; i++)
-		if (!is_mapped(s, s->owners[i].addr, sizeof(uint32_t)))
+		if (!is_writable(s, s->owners[i].addr, sizeof(uint32_t)))
 			return bad(c, "the address of a lock", i);
 	for (size_t i = 0; i < MODEL_VDSO_PARTS; i++) {
 		const struct model_vdso_part *p = &s->vdso[i];
@@ -161,7 +173,9 @@ static bool is_paired(const struct model *m, size_t i)
 {
 	const struct model_description *d = &m->descriptions[i];
 
-	if (!has_peer(d) || d->peer == MODEL_NONE)
+	if (!has_peer(d))
+		return d->peer == MODEL_NONE;
+	if (d->peer == MODEL_NONE)
 		return true;
 	return refers(d->peer, m->ndescriptions) && (size_t)d->peer != i &&
 	       m->descriptions[d->peer].kind == d->kind && m->descriptions[d->peer].peer == (int)i;
@@ -240,16 +254,25 @@ static bool thread_is_right(const struct model_thread *t)
 	       memchr(t->comm, '\0', sizeof(t->comm)) && (!t->xstate_len || t->xstate);
 }
 
+/* a word of 32 bits that gets a clone's own thread id */
+static bool id_is_right(const struct model_space *s, uint64_t addr)
+{
+	return !addr || is_writable(s, addr, sizeof(uint32_t));
+}
+
 static int check_threads(const struct check *c, const struct model_process *p)
 {
+	const struct model_space *s = p->space == MODEL_NONE ? NULL : &c->m->spaces[p->space];
+
 	for (size_t i = 0; i < p->nthreads; i++)
-		if (!thread_is_right(&p->threads[i]))
+		if (!thread_is_right(&p->threads[i]) || !id_is_right(s, p->threads[i].tid_addr))
 			return bad(c, "a thread", i);
 	for (size_t i = 0; i < p->npendings; i++)
 		if (!refers(p->pendings[i].thread, p->nthreads))
 			return bad(c, "the thread of a pending signal", i);
 	for (size_t i = 0; i < p->ntimers; i++)
-		if (!refers(p->timers[i].thread, p->nthreads))
+		if (!refers(p->timers[i].thread, p->nthreads) ||
+		    (p->timers[i].notify & SIGEV_THREAD_ID && p->timers[i].thread == MODEL_NONE))
 			return bad(c, "the thread of a timer", i);
 	return p->nitimers > 3 ? bad(c, "interval timers", p->nitimers) : 0;
 }
@@ -303,25 +326,41 @@ static int check_processes(const struct check *c)
 	return m->processes[0].state == MODEL_ZOMBIE ? bad(c, "a tree whose root has ended", 0) : 0;
 }
 
+/* of a clone's arguments the first are the prefix, and as many of the caller's are left out: one is there in any case */
+static bool arguments_are_right(const struct model_entry *e)
+{
+	return e->argv_prefix_n <= e->build_argc && (e->argv_prefix_n > 0 || e->argv_drop == 0);
+}
+
 static int check_entry(const struct check *c)
 {
 	const struct model_entry *e = &c->m->entry;
 	const struct model_space *s = &c->m->spaces[c->m->processes[0].space];
+	const uint64_t names[] = { e->libc_argv_addr, e->progname_full_addr, e->progname_short_addr };
 
 	for (size_t i = 0; i < e->nhooks; i++)
 		if (e->hooks[i].kind >= MODEL_HOOKS || e->hooks[i].len > sizeof(e->hooks[i].original) ||
-		    !is_mapped(s, e->hooks[i].addr, e->hooks[i].len))
+		    !is_mapped(s, e->hooks[i].addr, e->hooks[i].len, PROT_NONE))
 			return bad(c, "a hook", i);
 	for (size_t i = 0; i < e->nrandoms; i++)
-		if (!is_mapped(s, e->randoms[i].addr, e->randoms[i].len))
+		if (!is_mapped(s, e->randoms[i].addr, e->randoms[i].len, PROT_NONE))
 			return bad(c, "the address of random bytes", i);
 	for (size_t i = 0; i < e->noutputs; i++)
 		if (e->outputs[i].at > e->output_size ||
 		    e->outputs[i].len > e->output_size - e->outputs[i].at)
 			return bad(c, "what the program printed", i);
 	for (size_t i = 0; i < 4; i++)
-		if (e->environ_addr[i] && !is_mapped(s, e->environ_addr[i], sizeof(uint64_t)))
+		if (e->environ_addr[i] && !is_mapped(s, e->environ_addr[i], sizeof(uint64_t), PROT_NONE))
 			return bad(c, "the address of the environment", i);
+	for (size_t i = 0; i < sizeof(names) / sizeof(names[0]); i++)
+		if (names[i] && !is_mapped(s, names[i], sizeof(uint64_t), PROT_NONE))
+			return bad(c, "the address of the program's name", i);
+	if (e->leave.slot && !is_writable(s, e->leave.slot, sizeof(uint64_t)))
+		return bad(c, "the main thread's way back", 0);
+	if (e->context_raw && !is_mapped(s, e->context_buf, 1, PROT_NONE))
+		return bad(c, "where the launch context goes", 0);
+	if (!arguments_are_right(e))
+		return bad(c, "the arguments of a clone", e->argv_drop);
 	if (e->context_fd < -1 || (e->start_cwd && !is_absolute(e->start_cwd)))
 		return bad(c, "how a clone comes in", 0);
 	return 0;

@@ -5,6 +5,7 @@
 #include <stdarg.h>
 #include <cmocka.h>
 
+#include <signal.h>
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
@@ -62,6 +63,9 @@ static void make_objects(struct model *m)
 		o->writable = i == 1;
 	}
 }
+
+#define WRITABLE                                                                                             \
+	(0x7f0000000000 + 5 * 64 * 4096 + 512) /* in the sixth mapping of make_vmas(), with pages of 4 KiB */
 
 /* private and shared, of a file and anonymous, with pages and guards and without */
 static void make_vmas(struct model_space *s, uint64_t page)
@@ -124,7 +128,7 @@ static void make_space(struct model_space *s, uint64_t page)
 	for (size_t i = 0; i < s->npids; i++)
 		s->pids[i] = s->vmas[3].start + 4 * i;
 	for (size_t i = 0; i < s->ngenerations; i++)
-		s->generations[i] = s->vmas[4].start + 8 * i;
+		s->generations[i] = s->vmas[5].start + 2048 + 8 * i;
 	for (size_t i = 0; i < s->nowners; i++)
 		s->owners[i] = (struct model_owner){ s->vmas[5].start + 4 * i, (uint32_t)i };
 }
@@ -230,7 +234,7 @@ static void make_threads(struct model_process *p, size_t n)
 		FILL(t->sigmask);
 		FILL(t->altstack);
 		FILL(t->clear_tid);
-		FILL(t->tid_addr);
+		t->tid_addr = WRITABLE + 4 * i;
 		FILL(t->robust_list);
 		FILL(t->robust_len);
 		FILL(t->rseq_addr);
@@ -269,7 +273,7 @@ static void make_process(struct model_process *p)
 
 		FILL(t->id);
 		FILL(t->clock);
-		FILL(t->notify);
+		t->notify = i ? SIGEV_THREAD_ID : SIGEV_SIGNAL;
 		FILL(t->signo);
 		FILL(t->value);
 		t->thread = i ? 3 : MODEL_NONE;
@@ -307,7 +311,7 @@ static void make_entry(struct model_entry *e, const struct model_space *s)
 	FILL(e->leave);
 	/* the last field of a struct may have padding behind it */
 	memset(&e->leave, 0, sizeof(e->leave));
-	FILL(e->leave.slot);
+	e->leave.slot = s->vmas[5].start + 128;
 	FILL(e->leave.restore);
 	FILL(e->leave.exception);
 	FILL(e->leave.release);
@@ -315,9 +319,9 @@ static void make_entry(struct model_entry *e, const struct model_space *s)
 	FILL(e->leave.frame);
 	for (size_t i = 0; i < 4; i++)
 		e->environ_addr[i] = i == 3 ? 0 : s->vmas[5].start + 8 * i;
-	FILL(e->libc_argv_addr);
-	FILL(e->progname_full_addr);
-	FILL(e->progname_short_addr);
+	e->libc_argv_addr = s->vmas[5].start + 136;
+	e->progname_full_addr = s->vmas[5].start + 144;
+	e->progname_short_addr = s->vmas[5].start + 152;
 	e->has_exit = true;
 	FILL(e->exit.call);
 	FILL(e->exit.arg);
@@ -347,7 +351,7 @@ static void make_entry(struct model_entry *e, const struct model_space *s)
 	e->output_bytes = output;
 	e->output_size = sizeof(output);
 	e->context_raw = e->context_late = e->tell_signals = true;
-	FILL(e->context_buf);
+	e->context_buf = s->vmas[5].start + 1024;
 	FILL(e->context_max);
 	e->context_fd = 5;
 	e->argv_prefix = argv;
