@@ -33,10 +33,6 @@
 
 static const char *const cold_words[] = { "warm", "run", "--cold", "--", NULL };
 
-struct context_area {
-	char *base, *p, *end;
-};
-
 struct sizes {
 	size_t strings; /* bytes of the program's argv and environment */
 	size_t signals; /* bytes of struct stub_context_signals, or 0 */
@@ -140,17 +136,17 @@ static uint32_t same_as_build(const struct stub_data *data, const struct stub_la
 }
 
 /* the launch context area while it is filled */
-struct context_area {
+struct laid_out {
 	struct sizes z;
 	uint64_t size, context_len; /* bytes */
 	uint64_t *argv, *envp, *cold; /* arrays of pointers, behind the strings */
 	int32_t *files;
 };
 
-static int make_area(const struct become *b, const struct stub_data *data, struct context_area *ret,
+static int make_area(const struct become *b, const struct stub_data *data, struct laid_out *ret,
 		     struct error *err)
 {
-	struct context_area a = { .size = total_size(b, data, &a.z) };
+	struct laid_out a = { .size = total_size(b, data, &a.z) };
 
 	a.context_len = sizeof(struct stub_context) + 8ull * root_of(data)->nthreads + a.z.strings +
 			a.z.signals;
@@ -169,7 +165,7 @@ static int make_area(const struct become *b, const struct stub_data *data, struc
 }
 
 /* arguments and environment, one behind the other. Return: behind them */
-static char *put_strings(const struct become *b, const struct stub_data *data, const struct context_area *a,
+static char *put_strings(const struct become *b, const struct stub_data *data, const struct laid_out *a,
 			 struct stub_launch *l, char *p)
 {
 	l->arg_start = (uint64_t)p;
@@ -185,7 +181,7 @@ static char *put_strings(const struct become *b, const struct stub_data *data, c
 }
 
 /* by which the stub runs the program cold: the launcher's own memory will be gone when these are needed */
-static void put_cold_words(const struct become *b, const struct stub_data *data, const struct context_area *a,
+static void put_cold_words(const struct become *b, const struct stub_data *data, const struct laid_out *a,
 			   char *p)
 {
 	for (int i = 0; i < a->z.cold_words; i++)
@@ -201,7 +197,7 @@ static void put_cold_words(const struct become *b, const struct stub_data *data,
 }
 
 /* what waits for its launch, or is told of it. Return: 0 or a negative errno below -1 with *err set */
-static int set_context(const struct become *b, const struct stub_data *data, const struct context_area *a,
+static int set_context(const struct become *b, const struct stub_data *data, const struct laid_out *a,
 		       struct stub_launch *l, struct error *err)
 {
 	l->context_fd = -1;
@@ -223,7 +219,7 @@ static int lay_out(const struct become *b, struct stub_data *data, struct stub_l
 {
 	struct stub_context *raw = (struct stub_context *)b->args_base;
 	char *p = (char *)(raw + 1);
-	struct context_area a;
+	struct laid_out a = { .size = 0 };
 	int r = make_area(b, data, &a, err);
 
 	if (r < 0)
