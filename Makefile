@@ -247,7 +247,7 @@ include benchmarks/rules.mk
 # Debian's packages; as root they are installed when one is missing, else named. BUILD_DEPS is above
 DEMO_DEPS := python3 python3-pandas
 TEST_DEPS := $(DEMO_DEPS) python3-numpy python3-flask python3-psutil python3-pytest python3-pexpect libcmocka-dev python3-venv \
-	python3-dev procps util-linux less vim-tiny htop tmux strace passwd libcap2-bin git
+	python3-dev procps util-linux less vim-tiny htop tmux strace passwd libcap2-bin git btrfs-progs
 BENCH_DEPS := $(DEMO_DEPS) python3-numpy python3-flask libssl-dev zlib1g-dev
 
 # what apt says is shown when it fails: on a fresh machine it has remarks that look like errors

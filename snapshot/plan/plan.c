@@ -4,6 +4,8 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <inttypes.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
@@ -140,17 +142,42 @@ static int write_control(struct image *im, uint64_t text_size, int *ret, struct 
 	return r;
 }
 
-/* by which a clone tells the memfds' mappings from others */
+/*
+ * The device as /proc/PID/maps has it, by which clones know mappings of the page file. stat(2) tells another one on file
+ * systems with a device number for each subvolume: btrfs.
+ */
+static int mapped_device(int fd, unsigned int *ret_major, unsigned int *ret_minor)
+{
+	size_t page = (size_t)sysconf(_SC_PAGESIZE), size = 0;
+	char *at = mmap(NULL, page, PROT_READ, MAP_PRIVATE, fd, 0), *line = NULL;
+	FILE *maps = at == MAP_FAILED ? NULL : fopen("/proc/self/maps", "re");
+	int r = maps ? -ENOENT : -errno;
+	uint64_t start, end;
+
+	/* a neighbour with the same file may have joined it */
+	while (r == -ENOENT && getline(&line, &size, maps) > 0)
+		if (sscanf(line, "%" SCNx64 "-%" SCNx64 " %*s %*s %x:%x", &start, &end, ret_major,
+			   ret_minor) == 4 &&
+		    start <= (uint64_t)at && end > (uint64_t)at)
+			r = 0;
+	free(line);
+	if (maps)
+		fclose(maps);
+	if (at != MAP_FAILED)
+		munmap(at, page);
+	return r;
+}
+
+/* by which a clone tells mappings of the page files from others */
 static int put_identities(struct image *im, const struct plan *plan, struct error *err)
 {
 	struct stub_data *d = image_head(im);
 	struct stat st;
+	int r = mapped_device(plan->pages, &d->pages_major, &d->pages_minor);
 
-	if (fstat(plan->pages, &st) < 0)
-		return error_errno(err, errno, "looking at the pages memfd");
+	if (r < 0 || fstat(plan->pages, &st) < 0)
+		return error_errno(err, r < 0 ? r : errno, "looking at the page file");
 	d->pages_inode = st.st_ino;
-	d->pages_major = major(st.st_dev);
-	d->pages_minor = minor(st.st_dev);
 	if (plan->huge < 0)
 		return 0;
 	if (fstat(plan->huge, &st) < 0)

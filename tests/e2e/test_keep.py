@@ -654,3 +654,47 @@ def test_usage(own_warm):
         assert r.returncode == 125 and r.stderr.startswith("warm: "), words
     assert "--out DIR" in own_warm.command("build", "--help").stdout
     assert "usage: warm load" in own_warm.command("load", "--help").stdout
+
+
+ANONYMOUS = """
+import ctypes, mmap
+memory = mmap.mmap(-1, 1 << 20, flags=mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS)
+memory.write(b"s" * (1 << 20))
+
+def main():
+    memory.madvise(mmap.MADV_DONTNEED, 0, 1 << 20)
+    print(memory[0], memory[5000])
+
+main()
+"""
+
+
+@pytest.mark.skipif(not ROOT, reason="only root can mount a file system")
+@pytest.mark.parametrize("command", ["run", "restore"])
+def test_on_btrfs(keeper, tmp_path, command):
+    """Its files have another device in stat(2) than in /proc/PID/maps, by which clones know their template's memory"""
+    need(shutil.which("mkfs.btrfs"), "btrfs-progs")
+    disk, place = tmp_path / "disk", tmp_path / "place"
+    with disk.open("wb") as f:
+        f.truncate(256 << 20)
+    place.mkdir()
+    subprocess.run(["mkfs.btrfs", "-q", disk], check=True, timeout=TIMEOUT)
+    need(subprocess.run(["mount", "-o", "loop", disk, place], check=False, timeout=TIMEOUT).returncode == 0, "btrfs on a loop device")
+    try:
+        program = tmp_path / "a.py"
+        program.write_text(ANONYMOUS, encoding="utf-8")
+        argv = [PYTHON, str(program)]
+        warm = keeper(env={"WARM_CACHE_DIR": str(place / "cache")} if command == "run" else None)
+        if command == "run":
+            (place / "cache").mkdir(mode=0o700)
+            warm.build(argv)
+            eventually(lambda: entry_of(warm, argv)["kept"], "the image")
+            end(warm, "stop")
+            loaded(warm)
+            assert warm.run(argv, strict=True).out == "0 0\n"
+            end(warm, "stop")
+        else:
+            warm.command("build", "--out", str(place / "img"), "--", *argv)
+            assert warm.command("restore", str(place / "img")).stdout == "0 0\n"
+    finally:
+        subprocess.run(["umount", place], check=False, timeout=TIMEOUT)
