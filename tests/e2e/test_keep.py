@@ -656,16 +656,16 @@ def test_usage(own_warm):
     assert "usage: warm load" in own_warm.command("load", "--help").stdout
 
 
-ANONYMOUS = """
-import ctypes, mmap
+MODULE = """
+import mmap
 memory = mmap.mmap(-1, 1 << 20, flags=mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS)
 memory.write(b"s" * (1 << 20))
+"""
+DROPPED = """
+import mmap, filled
 
-def main():
-    memory.madvise(mmap.MADV_DONTNEED, 0, 1 << 20)
-    print(memory[0], memory[5000])
-
-main()
+filled.memory.madvise(mmap.MADV_DONTNEED, 0, 1 << 20)
+print(filled.memory[0], filled.memory[5000])
 """
 
 
@@ -682,7 +682,8 @@ def test_on_btrfs(keeper, tmp_path, command):
     need(subprocess.run(["mount", "-o", "loop", disk, place], check=False, timeout=TIMEOUT).returncode == 0, "btrfs on a loop device")
     try:
         program = tmp_path / "a.py"
-        program.write_text(ANONYMOUS, encoding="utf-8")
+        program.write_text(DROPPED, encoding="utf-8")
+        (tmp_path / "filled.py").write_text(MODULE, encoding="utf-8")
         argv = [PYTHON, str(program)]
         warm = keeper(env={"WARM_CACHE_DIR": str(place / "cache")} if command == "run" else None)
         if command == "run":
