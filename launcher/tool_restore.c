@@ -80,11 +80,15 @@ static char **launch_arguments(const struct model_entry *e, struct error *err)
 }
 
 /* before there is a process: one that cannot be named is not made. Return: a descriptor, -EBADF: none is asked for, or another negative errno */
-static int open_pidfile(const char *path, struct error *err)
+/* before anything runs. What is in the file stays there until it does; @ret_made: there was none */
+static int open_pidfile(const char *path, bool *ret_made, struct error *err)
 {
-	int fd = path ? open(path, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0644) : -EBADF;
+	int fd = open(path, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0644);
 
-	return path && fd < 0 ? error_errno(err, errno, "the PID cannot be written to '%s'", path) : fd;
+	*ret_made = fd >= 0;
+	if (fd < 0 && errno == EEXIST)
+		fd = open(path, O_WRONLY | O_CLOEXEC);
+	return fd < 0 ? error_errno(err, errno, "the PID cannot be written to '%s'", path) : fd;
 }
 
 static int write_pidfile(int fd, const char *path, pid_t pid, struct error *err)
@@ -92,7 +96,9 @@ static int write_pidfile(int fd, const char *path, pid_t pid, struct error *err)
 	char text[16];
 	int n = snprintf(text, sizeof(text), "%d\n", (int)pid), r;
 
-	r = write_full(fd, text, (size_t)n);
+	r = ftruncate(fd, 0) < 0 && errno != EINVAL ? -errno : 0; /* EINVAL: a pipe or device */
+	if (r == 0)
+		r = write_full(fd, text, (size_t)n);
 	return r < 0 ? error_errno(err, r, "the PID cannot be written to '%s'", path) : 0;
 }
 
@@ -202,14 +208,19 @@ static int run(const struct tool_command *self, int argc, char **argv)
 	_cleanup_close_ int pidfile = -EBADF;
 	struct error err = { 0 };
 	struct restored restored;
+	bool made = false;
 	int failed = 0, r = parse(self, argc, argv, &o);
 
 	if (r >= 0)
 		return r;
-	pidfile = open_pidfile(o.pidfile, &err);
-	if (o.pidfile && pidfile < 0)
-		return tool_fail(&err);
+	if (o.pidfile) {
+		pidfile = open_pidfile(o.pidfile, &made, &err);
+		if (pidfile < 0)
+			return tool_fail(&err);
+	}
 	r = restore(&o, &restored, &err);
+	if (r < 0 && made)
+		unlink(o.pidfile);
 	if (r == -ECANCELED)
 		return TOOL_FAILED;
 	if (r < 0)

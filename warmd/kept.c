@@ -106,7 +106,8 @@ static void open_folder(struct kept *k)
 	if (k->folder >= 0 || k->folder == -ENOENT)
 		return;
 	log_warning("no templates are kept on disk: %s", err.text);
-	k->off = true;
+	/* what is short now need not be so the next time */
+	k->off = k->folder != -EMFILE && k->folder != -ENFILE && k->folder != -ENOMEM;
 }
 
 /* another warmd may share the folder: what it wrote serves here too, and what it removed is gone */
@@ -121,8 +122,10 @@ void kept_refresh(struct kept *k)
 	if (k->folder < 0 || fstat(k->folder, &st) < 0 ||
 	    (st.st_mtim.tv_sec == k->changed.tv_sec && st.st_mtim.tv_nsec == k->changed.tv_nsec))
 		return;
-	k->changed = st.st_mtim;
 	n = keep_folder_list(k->folder, &list);
+	if (n < 0)
+		return;
+	k->changed = st.st_mtim;
 	for (struct kept_entry *e = k->entries; e; e = e->next)
 		e->seen = false;
 	for (int i = 0; i < n; i++) {
@@ -136,6 +139,10 @@ void kept_refresh(struct kept *k)
 		if (kept_writer_has(k, list[i].id))
 			continue;
 		r = kept_add(k, list[i].id, list[i].used_ns, list[i].bytes);
+		if (r == 0 && !config_keeps(k->server->config, kept_find(k, list[i].id)->request->argv[0])) {
+			kept_drop(k, list[i].id, "the configuration says that it is not kept");
+			continue;
+		}
 		/* its name and its options are its command's, as if it had been built here */
 		if (r == 0)
 			promise_keep(&k->server->store->promises, kept_find(k, list[i].id)->request);
@@ -231,7 +238,20 @@ bool kept_drop_named(struct kept *k, const char *name)
 			kept_drop(k, e->id, "it was removed");
 		}
 	}
+	kept_writers_drop_named(k, name);
 	return found;
+}
+
+/* what an earlier warmd kept, before it was switched off */
+static void drop_unlisted(const struct kept *k)
+{
+	_cleanup_free_ struct keep_listed *list = NULL;
+	struct error err;
+	_cleanup_close_ int folder = keep_folder_open(k->path, false, &err);
+	int n = folder < 0 ? 0 : keep_folder_list(folder, &list);
+
+	for (int i = 0; i < n; i++)
+		keep_folder_remove(folder, list[i].id);
 }
 
 void kept_drop_all(struct kept *k)
@@ -239,6 +259,9 @@ void kept_drop_all(struct kept *k)
 	kept_refresh(k);
 	while (k->entries)
 		kept_drop(k, k->entries->id, "all were removed");
+	kept_writers_drop_named(k, NULL);
+	if (k->off && k->path[0])
+		drop_unlisted(k);
 }
 
 void kept_superseded(struct kept *k, const struct template *t)
@@ -247,6 +270,8 @@ void kept_superseded(struct kept *k, const struct template *t)
 	char reason[256];
 
 	kept_refresh(k);
+	/* of a template that this one has taken the place of, and whose image would come later */
+	kept_writers_drop_named(k, t->label);
 	for (struct kept_entry *e = k->entries; e; e = next) {
 		const struct template as = { .request = e->request,
 					     .result = e->message->result,
@@ -333,8 +358,9 @@ int kept_new(struct kept **ret, struct server *s)
 	k->folder = -EBADF;
 	k->off = !s->config->keep;
 	s->kept = k;
-	if (!k->off && keep_folder_path(k->path, &err) < 0) {
-		log_info("no templates are kept on disk: %s", err.text);
+	if (keep_folder_path(k->path, &err) < 0) {
+		if (!k->off)
+			log_info("no templates are kept on disk: %s", err.text);
 		k->off = true;
 	}
 	kept_refresh(k);

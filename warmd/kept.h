@@ -134,5 +134,7 @@ bool kept_writer_is_process(const struct kept *k, pid_t pid);
 bool kept_writer_has(const struct kept *k, const char *id);
 /** kept_writer_drop() - what is written of @t is not wanted any more */
 void kept_writer_drop(struct kept *k, const struct template *t);
+/** kept_writers_drop_named() - nor what is written of templates with this label that have left the store; NULL: with any */
+void kept_writers_drop_named(struct kept *k, const char *label);
 
 #endif

@@ -233,6 +233,15 @@ static bool is_served(const struct server *s, const struct request *req)
 	return false;
 }
 
+/* has another command its name by now? What comes later from disk does not take that away */
+static bool is_of_another(const struct server *s, const struct request *req)
+{
+	for (const struct template *t = s->store->list; t && req->name[0]; t = t->next)
+		if (strcmp(t->request->name, req->name) == 0 && !request_same_command(t->request, req))
+			return true;
+	return false;
+}
+
 /* it is as old as it was when it was built, and was used when it was used */
 static void set_times(struct template *t, const Warm__Kept *kept, const struct kept_entry *e)
 {
@@ -270,6 +279,10 @@ static void add(struct kept_load *l, Warm__BuildResult *result)
 
 	l->report.nfds = 0;
 	r = keep_entry_request(kept, &req);
+	if (r == 0 && l->id[0] && kept_find(k, l->id) && is_of_another(s, req)) {
+		kept_drop(k, l->id, "another command has its name");
+		/* it is no entry any more: below */
+	}
 	/* removed while it was loaded, or a build was faster */
 	if (r == 0 && l->id[0] && (!kept_find(k, l->id) || is_served(s, req))) {
 		request_free(req);

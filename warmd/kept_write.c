@@ -48,18 +48,26 @@ static void unlink_writer(struct kept_writer *w)
 	}
 }
 
-/* what is busy goes on by itself: it is reaped by clone_reap_unknown(), as its PID is nobody's then */
+/*
+ * What is busy goes on by itself, if somebody wants it: it is reaped by clone_reap_unknown(), as its PID is nobody's then. An
+ * image that is killed half-way lies aside, and the next writer sweeps it.
+ */
 void kept_writer_free(struct kept_writer *w)
 {
+	bool unwanted;
+
 	if (!w)
 		return;
+	unwanted = w->dropped && !w->out[0];
 	unlink_writer(w);
 	sd_event_source_disable_unref(w->io);
 	fd_close(w->sock);
-	if (!w->busy) {
+	if (!w->busy || unwanted) {
 		kill(w->pid, SIGKILL);
 		waitpid(w->pid, NULL, 0);
 	}
+	if (unwanted && w->id[0] && w->kept->folder >= 0)
+		keep_folder_remove(w->kept->folder, w->id);
 	free(w->waiters);
 	free(w);
 }
@@ -262,9 +270,32 @@ bool kept_writer_has(const struct kept *k, const char *id)
 	return false;
 }
 
+/* an image that somebody waits for is still made */
+static void drop(struct kept_writer *w)
+{
+	w->dropped = true;
+	if (!w->out[0])
+		kept_writer_free(w);
+}
+
 void kept_writer_drop(struct kept *k, const struct template *t)
 {
-	for (struct kept_writer *w = k->writers; w; w = w->next)
+	struct kept_writer *next;
+
+	for (struct kept_writer *w = k->writers; w; w = next) {
+		next = w->next;
 		if (w->template_id == t->id)
-			w->dropped = true;
+			drop(w);
+	}
+}
+
+void kept_writers_drop_named(struct kept *k, const char *label)
+{
+	struct kept_writer *next;
+
+	for (struct kept_writer *w = k->writers; w; w = next) {
+		next = w->next;
+		if (!template_of(w) && (!label || strcmp(w->label, label) == 0))
+			drop(w);
+	}
 }

@@ -210,6 +210,15 @@ def test_no_pidfile_no_process(image, tmp_path):
     refused(warm, out, "the PID cannot be written to", "--pidfile", tmp_path / "no/such")
 
 
+def test_a_refusal_leaves_the_pidfile(image, tmp_path):
+    warm, out = image("once")
+    flip(out / "manifest.pb", 300)
+    (tmp_path / "there").write_text("4242\n", encoding="ascii")
+    for name in ("there", "not-there"):
+        refused(warm, out, "manifest.pb", "--pidfile", tmp_path / name)
+    assert (tmp_path / "there").read_text(encoding="ascii") == "4242\n" and not (tmp_path / "not-there").exists()
+
+
 def test_pages_are_verified_but_in_warmds_own_folder(image):
     """One bit of the program's data: a verification finds it, and without one the program does"""
     warm, out = image("once")

@@ -656,6 +656,55 @@ def test_usage(own_warm):
     assert "usage: warm load" in own_warm.command("load", "--help").stdout
 
 
+LARGE = "import os\nDATA = os.urandom(256 << 20)\n"
+
+
+def large(tmp_path, name, word):
+    """A program whose image takes a while to be written"""
+    (tmp_path / f"{name}_data.py").write_text(LARGE, encoding="utf-8")
+    (tmp_path / f"{name}.py").write_text(f"import {name}_data\nprint('{word}', len({name}_data.DATA))\n", encoding="utf-8")
+    return [PYTHON, str(tmp_path / f"{name}.py")]
+
+
+def writers(warm):
+    return [p for p in children(warm.pid()) if Path(f"/proc/{p}/comm").read_text(encoding="ascii").startswith("warmd-")]
+
+
+def test_removed_while_it_is_written(keeper, tmp_path):
+    """It does not come back"""
+    warm = keeper()
+    warm.build(large(tmp_path, "a", "A"), options=["--name", "big"])
+    warm.command("rm", "big")
+    eventually(lambda: not writers(warm), "the end of the writer")
+    end(warm, "stop")
+    start(warm)
+    assert not entries(warm) and not warm.ls()
+
+
+def test_replaced_while_it_is_written(keeper, tmp_path):
+    """The name is the new command's, also when the old one's image would come later"""
+    warm = keeper()
+    (tmp_path / "b.py").write_text("import json\nprint('B')\n", encoding="utf-8")
+    warm.build(large(tmp_path, "a", "A"), options=["--name", "x"])
+    warm.build([PYTHON, str(tmp_path / "b.py")], options=["--name", "x"])
+    eventually(lambda: not writers(warm) and entries(warm), "the image")
+    assert warm.command("launch", "x").stdout == "B\n"
+    end(warm, "stop")
+    loaded(warm)
+    assert warm.command("launch", "x").stdout == "B\n"
+    assert [t["argv"][-1] for t in warm.ls()] == [str(tmp_path / "b.py")]
+
+
+def test_all_go_when_switched_off(keeper, make_warm, argv):
+    one = keeper()
+    build(one, argv)
+    end(one, "stop")
+    off = make_warm({"keep": False}, WARM_CACHE_DIR=str(one.cache))
+    start(off)
+    off.command("rm", "--all")
+    assert not list(one.cache.iterdir())
+
+
 MODULE = """
 import mmap
 memory = mmap.mmap(-1, 1 << 20, flags=mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS)
