@@ -4,7 +4,7 @@
  *
  * Whoever waits for a build (`warm build`, a launch by a name) gets his turn, however many there are, and before what runs
  * have built behind them: of those no more wait than BACKGROUND_MAX, and none that backoff.h advises against. One build
- * runs at a time, in a process of its own (build.h).
+ * runs at a time, in a process of its own (build_process.h).
  */
 #ifndef WARM_WARMD_BUILD_QUEUE_H
 #define WARM_WARMD_BUILD_QUEUE_H

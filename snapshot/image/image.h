@@ -13,7 +13,7 @@
  *	image_write.c, image_open.c	whole images
  *	image_machine.c			the machine that it was written on
  *	image_files.c			files of that machine
- *	image_encode*.c, image_decode*.c	the model in protobuf (model.proto)
+ *	codec_*.c, image_codec.c	the model in protobuf (model.proto)
  */
 #ifndef WARM_SNAPSHOT_IMAGE_IMAGE_H
 #define WARM_SNAPSHOT_IMAGE_IMAGE_H

@@ -135,6 +135,19 @@ int place_stored(struct place *p, const struct model_vma *v, uint64_t start, uin
 	return r;
 }
 
+/* it is read in one piece: in a page file its runs lie as far apart as in memory. An image may say anything */
+static bool is_one_piece(const struct model_vma *v)
+{
+	for (size_t i = 0; i < v->nruns; i++) {
+		const struct model_run *first = &v->runs[0], *run = &v->runs[i];
+
+		if (first->offset == MODEL_NO_OFFSET ? run->offset != MODEL_NO_OFFSET
+						     : run->offset - first->offset != run->start - first->start)
+			return false;
+	}
+	return true;
+}
+
 int place_copy(struct place *p, const struct model_vma *v)
 {
 	struct stub_map m = {
@@ -146,6 +159,8 @@ int place_copy(struct place *p, const struct model_vma *v)
 		.flags = lock_flags(v),
 	};
 
+	if (!is_one_piece(v))
+		return -EBADMSG;
 	if (v->vmflags & VMF_GROWSDOWN)
 		m.mmap_flags |= MAP_GROWSDOWN | MAP_STACK;
 	if (v->nruns) {

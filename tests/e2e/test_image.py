@@ -238,7 +238,7 @@ def test_pages_are_verified_but_in_warmds_own_folder(image):
 
 
 def test_damage_of_the_manifest(image):
-    """1,000 flips and truncations are a unit test's (tests/unit/snapshot/test_image.c)"""
+    """1,000 flips and truncations are a unit test's (tests/unit/image/test_image.c)"""
     warm, out = image("once")
     manifest = out / "manifest.pb"
     size = manifest.stat().st_size

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT */
-/* warm_launch() and warm_wait() of one thread, against a warmd of the test's: tests/unit/fake_warmd.h */
+/* warm_launch() and warm_wait() of one thread, against a warmd of the test's: tests/unit/launcher/fake_warmd.h */
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>

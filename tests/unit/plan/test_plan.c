@@ -227,6 +227,25 @@ static void a_page_file_without_a_place(void **state)
 	plan = (struct plan){ .control = -EBADF, .pages = -EBADF, .huge = -EBADF };
 }
 
+/* a stack is read into memory in one piece */
+static void a_stack_in_pieces(void **state)
+{
+	const struct page_source file = page_source_file(files.fds[0]);
+	const struct plan_options options = { 0 };
+	struct model_vma *stack = add_vma(STACK, 20, PROT_READ | PROT_WRITE, MODEL_NONE);
+	struct error err = { 0 };
+
+	(void)state;
+	stack->vmflags = VMF_GROWSDOWN;
+	write_pages(stack, 4, 5);
+	write_pages(stack, 15, 20);
+	m->spaces[0].vmas[1].runs[0].offset = 0;
+	stack->runs[0].offset = 10 * PAGE;
+	stack->runs[1].offset = 11 * PAGE;
+	assert_int_equal(plan_build(m, &files, &file, &options, &plan, &err), -EBADMSG);
+	plan = (struct plan){ .control = -EBADF, .pages = -EBADF, .huge = -EBADF };
+}
+
 static void threads(void **state)
 {
 	struct model_process *p = &m->processes[0];
@@ -436,6 +455,7 @@ int main(void)
 		T(a_page_file_gives_the_same_tables),
 		T(places_are_kept),
 		T(a_page_file_without_a_place),
+		T(a_stack_in_pieces),
 		T(threads),
 		T(descriptors_of_each_kind),
 		T(signals_and_timers),
