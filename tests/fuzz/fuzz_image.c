@@ -4,13 +4,16 @@
  * gets a manifest whose checksum is right, or no input would come further than that. What is taken must be written to the same
  * model again.
  */
+#include <errno.h>
 #include <stdint.h>
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
+#include <sys/mman.h>
 
 #include "engine/base/fd.h"
 #include "snapshot/image/image_codec.h"
+#include "snapshot/plan/plan.h"
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
 
@@ -54,8 +57,30 @@ static void there_and_back(const struct model *model)
 	free(again);
 }
 
+/* what a restore does next: whatever the model says, there is a plan or an error. Nothing of the page file is read */
+static void planned(struct model *model)
+{
+	const struct plan_options options = { .join_text = true };
+	const int page_file = memfd_create("fuzz", MFD_CLOEXEC);
+	const struct page_source source = page_source_file(page_file);
+	struct model_files files = { calloc(model->nobjects + 1, sizeof(int)), model->nobjects };
+	struct error err = { 0 };
+	struct plan plan;
+
+	expect(page_file >= 0 && files.fds);
+	for (size_t i = 0; i < files.n; i++)
+		files.fds[i] = -EBADF;
+	if (plan_build(model, &files, &source, &options, &plan, &err) == 0)
+		plan_done(&plan);
+	else
+		expect(err.text[0] != '\0');
+	model_files_done(&files);
+	close(page_file);
+}
+
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
+	struct model *model;
 	Image__Manifest manifest = IMAGE__MANIFEST__INIT;
 	_cleanup_(image_freep) struct image *image = NULL;
 	_cleanup_free_ uint8_t *whole = NULL;
@@ -78,9 +103,13 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 		r = image_parse(data + 1, size - 1, &image, &err);
 	}
 	expect((r == 0) == (image != NULL));
-	if (r < 0)
+	if (r < 0) {
 		expect(err.text[0] != '\0');
-	else
-		there_and_back(image_model(image));
+		return 0;
+	}
+	there_and_back(image_model(image));
+	model = image_take_model(image);
+	planned(model);
+	model_free(model);
 	return 0;
 }

@@ -109,7 +109,6 @@ const char *keep_fact_name(enum keep_fact fact);
 /**
  * keep_entry_make() - what is kept beside the model
  * @created_ns: CLOCK_REALTIME of the build; @build_ns: how long it took
- * @boot: the program took in something of this boot
  * @ret: the caller frees it by keep_entry_free(); it has copies of all
  */
 int keep_entry_make(const struct request *req, const Warm__BuildResult *result, uint64_t created_ns,
