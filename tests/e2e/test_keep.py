@@ -747,4 +747,4 @@ def test_on_btrfs(keeper, tmp_path, command):
             warm.command("build", "--out", str(place / "img"), "--", *argv)
             assert warm.command("restore", str(place / "img")).stdout == "0 0\n"
     finally:
-        subprocess.run(["umount", place], check=False, timeout=TIMEOUT)
+        subprocess.run(["umount", "--lazy", place], check=False, timeout=TIMEOUT)
