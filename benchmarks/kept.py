@@ -85,7 +85,7 @@ def measure(o, env, program):
             timed(warm, env, expected)
         samples["memory"].append(timed(warm, env, expected))
         restart(o, env)
-        wait_loaded(o, env)
+        wait_loaded(o, env, cold)
         samples["restarted, loaded"].append(timed(warm, env, expected))
         restart(o, env)
         samples["restarted, at once"].append(timed(warm, env, expected))
@@ -93,7 +93,7 @@ def measure(o, env, program):
         samples["starts the daemon"].append(timed(starting, env, expected))
         if os.geteuid() == 0:
             restart(o, env)
-            wait_loaded(o, env)
+            wait_loaded(o, env, cold)
             empty_page_cache()
             samples["restarted, empty page cache"].append(timed(warm, env, expected))
             empty_page_cache()
@@ -101,12 +101,12 @@ def measure(o, env, program):
     return {"program": program.name, "image_bytes": used, "pages_bytes": pages, "rows": {k: summary(v) for k, v in samples.items()}}
 
 
-def wait_loaded(o, env):
+def wait_loaded(o, env, cold):
     """Until the daemon has loaded what was kept, as it does when nothing else is to be done"""
     deadline = time.monotonic() + 30
     while time.monotonic() < deadline:
         text = run.run([o.warm, "ls", "--json"], env)[1]
-        if any(t.get("state") == "ready" for t in as_list(json.loads(text))):
+        if any(t["state"] == "ready" and t["argv"] == cold for t in as_list(json.loads(text))):
             return
         time.sleep(0.005)
     raise run.Failure("the daemon did not load what was kept")
