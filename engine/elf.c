@@ -13,17 +13,16 @@
 #include <sys/auxv.h>
 
 #include "engine/base/fd.h"
+#include "engine/base/proc_path.h"
 #include "engine/proc.h"
 
 int elf_auxv(pid_t pid, unsigned long type, uint64_t *ret)
 {
 	_cleanup_free_ char *buf = NULL;
-	char path[64];
 	size_t len;
 	int r;
 
-	snprintf(path, sizeof(path), "/proc/%d/auxv", pid);
-	r = read_file(path, &buf, &len);
+	r = read_file(proc_path(pid, "auxv").text, &buf, &len);
 	if (r < 0)
 		return r;
 	*ret = 0;
@@ -187,7 +186,7 @@ static int scan_file(pid_t pid, const struct proc_map *first, bool exe, scan_fn 
 static int each_file(pid_t pid, bool all, scan_fn *scan, void *data)
 {
 	struct proc_maps maps;
-	char link[64], exe[4096];
+	char exe[4096];
 	ssize_t len;
 	int r;
 
@@ -196,8 +195,7 @@ static int each_file(pid_t pid, bool all, scan_fn *scan, void *data)
 	r = proc_read_maps(pid, false, &maps);
 	if (r < 0)
 		return r;
-	snprintf(link, sizeof(link), "/proc/%d/exe", pid);
-	len = readlink(link, exe, sizeof(exe) - 1);
+	len = readlink(proc_path(pid, "exe").text, exe, sizeof(exe) - 1);
 	exe[len > 0 ? len : 0] = '\0';
 	for (size_t i = 0; i < maps.n && r == 0; i++) {
 		const struct proc_map *first = &maps.v[i];

@@ -12,9 +12,11 @@
 #include <sys/syscall.h>
 #include <sys/wait.h>
 
+#include "engine/base/array.h"
 #include "engine/base/clock.h"
 #include "engine/base/fd.h"
 #include "engine/base/pidfd.h"
+#include "engine/base/proc_path.h"
 #include "engine/proc.h"
 
 #define GET_RSEQ_CONFIGURATION 0x420f /* Linux 5.13; <linux/ptrace.h> cannot stand beside <sys/ptrace.h> */
@@ -25,19 +27,13 @@
 
 struct frozen_thread *frozen_add_thread(struct frozen_process *p, pid_t tid, struct error *err)
 {
-	if (p->n == p->room) {
-		size_t room = p->room * 2 + 8;
-		struct frozen_thread *more = realloc(p->threads, room * sizeof(*more));
+	struct frozen_thread *t = array_append(&p->threads, &p->n, sizeof(*t));
 
-		if (!more) {
-			error_set(err, ENOMEM, "no memory");
-			return NULL;
-		}
-		p->threads = more;
-		p->room = room;
-	}
-	p->threads[p->n] = (struct frozen_thread){ .tid = tid, .stop_signal = SIGTRAP, .in.nr = -1 };
-	return &p->threads[p->n++];
+	if (t)
+		*t = (struct frozen_thread){ .tid = tid, .stop_signal = SIGTRAP, .in.nr = -1 };
+	else
+		error_set(err, ENOMEM, "no memory");
+	return t;
 }
 
 void frozen_forget_thread(struct frozen_process *p, struct frozen_thread *t)
@@ -101,10 +97,9 @@ long frozen_filters(pid_t pid, pid_t tid)
 {
 	_cleanup_free_ char *text = NULL;
 	long mode = 0, filters = 1;
-	char path[64];
 
-	snprintf(path, sizeof(path), "/proc/%d/task/%d/status", pid, tid);
-	if (read_file(path, &text, NULL) < 0 || proc_status_long(text, "Seccomp:", &mode) < 0 || mode == 0)
+	if (read_file(proc_path(pid, "task/%d/status", tid).text, &text, NULL) < 0 ||
+	    proc_status_long(text, "Seccomp:", &mode) < 0 || mode == 0)
 		return 0;
 	proc_status_long(text, "Seccomp_filters:", &filters);
 	return filters;
@@ -313,19 +308,11 @@ void frozen_kill(struct frozen_process *p)
 
 ssize_t frozen_tree_add(struct frozen_tree *tree, struct frozen_process *p, ssize_t parent)
 {
-	struct frozen_process **processes = realloc(tree->processes,
-						    (tree->n + 1) * sizeof(struct frozen_process *));
-	ssize_t *parents;
-
-	if (!processes)
+	if (array_reserve(&tree->processes, tree->n, 1, sizeof(*tree->processes)) < 0 ||
+	    array_reserve(&tree->parents, tree->n, 1, sizeof(*tree->parents)) < 0)
 		return -ENOMEM;
-	tree->processes = processes;
-	parents = realloc(tree->parents, (tree->n + 1) * sizeof(*parents));
-	if (!parents)
-		return -ENOMEM;
-	tree->parents = parents;
-	processes[tree->n] = p;
-	parents[tree->n] = parent;
+	tree->processes[tree->n] = p;
+	tree->parents[tree->n] = parent;
 	return (ssize_t)tree->n++;
 }
 

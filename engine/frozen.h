@@ -81,7 +81,7 @@ struct frozen_process {
 	int pidfd;
 	/* the main thread first, unless it has ended. An element moves when threads are found or gone: frozen_stop(), frozen_next() */
 	struct frozen_thread *threads;
-	size_t n, room;
+	size_t n;
 
 	/* inside */
 	uint64_t insn; /* a system call instruction of its; 0: not looked for yet */

@@ -10,6 +10,7 @@
 #include <sys/stat.h>
 
 #include "engine/base/fd.h"
+#include "engine/base/proc_path.h"
 #include "engine/proc.h"
 
 #define CAP_SYS_PTRACE_BIT 19
@@ -67,13 +68,12 @@ int frozen_denied(pid_t pid, int code, struct error *err)
 	_cleanup_free_ char *text = NULL;
 	struct ids uid, gid;
 	long tracer = 0;
-	char path[64], scope;
+	char scope;
 	uint64_t caps = 0;
 	struct stat st;
 
 	code = abs(code);
-	snprintf(path, sizeof(path), "/proc/%d/status", pid);
-	if (code == ESRCH || read_file(path, &text, NULL) < 0)
+	if (code == ESRCH || read_file(proc_path(pid, "status").text, &text, NULL) < 0)
 		return error_set(err, ESRCH, "there is no process %d, or it may not be seen (hidepid)", pid);
 	if (code != EPERM && code != EACCES)
 		return error_errno(err, code, "tracing process %d", pid);
@@ -102,9 +102,8 @@ int frozen_denied(pid_t pid, int code, struct error *err)
 	if (proc_status_hex(text, "CapPrm:", &caps) == 0 && caps)
 		return error_set(err, EPERM, "process %d has capabilities: run 'warm attach --steal' as root",
 				 pid);
-	snprintf(path, sizeof(path), "/proc/%d/fd", pid);
 	/* what may not be dumped belongs to root there: proc_pid(5) */
-	if (stat(path, &st) == 0 && st.st_uid != uid.effective)
+	if (stat(proc_path(pid, "fd").text, &st) == 0 && st.st_uid != uid.effective)
 		return error_set(
 			err, EPERM,
 			"process %d is not dumpable (PR_SET_DUMPABLE, or a set-user-ID program, or one that may "

@@ -18,14 +18,13 @@
 #include "engine/base/clock.h"
 #include "engine/base/fd.h"
 #include "engine/base/pidfd.h"
+#include "engine/base/proc_path.h"
 #include "engine/proc.h"
 
 static int status_text(pid_t pid, pid_t tid, char **ret)
 {
-	char path[64];
 
-	snprintf(path, sizeof(path), "/proc/%d/task/%d/status", pid, tid);
-	return read_file(path, ret, NULL);
+	return read_file(proc_path(pid, "task/%d/status", tid).text, ret, NULL);
 }
 
 /* Return: 0: ended */
@@ -72,12 +71,10 @@ static int attach(struct frozen_process *p, pid_t tid, struct error *err)
 static int attach_all(struct frozen_process *p, struct error *err)
 {
 	struct dirent *entry;
-	char path[64];
 	int new = 0, r = 0;
 	DIR *dir;
 
-	snprintf(path, sizeof(path), "/proc/%d/task", p->pid);
-	dir = opendir(path);
+	dir = opendir(proc_path(p->pid, "task").text);
 	if (!dir)
 		return error_set(err, ESRCH,
 				 access("/proc/self", F_OK) < 0

@@ -9,7 +9,9 @@
 #include <sys/mman.h>
 #include <sys/sysmacros.h>
 
+#include "engine/base/array.h"
 #include "engine/base/fd.h"
+#include "engine/base/proc_path.h"
 
 static const struct {
 	char code[3];
@@ -74,27 +76,17 @@ int proc_read_maps(pid_t pid, bool flags, struct proc_maps *ret)
 {
 	_cleanup_free_ char *text = NULL;
 	struct proc_maps maps = { 0 };
-	size_t cap = 0;
-	char path[64], *save = NULL;
+	char *save = NULL;
 	int r;
 
-	snprintf(path, sizeof(path), "/proc/%d/%s", pid, flags ? "smaps" : "maps");
-	r = read_file(path, &text, NULL);
+	r = read_file(proc_path(pid, "%s", flags ? "smaps" : "maps").text, &text, NULL);
 	if (r < 0)
 		return r;
 	for (char *line = strtok_r(text, "\n", &save); line; line = strtok_r(NULL, "\n", &save)) {
 		if (is_map_line(line)) {
-			if (maps.n == cap) {
-				struct proc_map *more = realloc(maps.v, (cap ? cap * 2 : 64) * sizeof(*more));
-
-				if (!more) {
-					proc_maps_done(&maps);
-					return -ENOMEM;
-				}
-				maps.v = more;
-				cap = cap ? cap * 2 : 64;
-			}
-			r = parse_line(line, &maps.v[maps.n]);
+			r = array_reserve(&maps.v, maps.n, 1, sizeof(*maps.v));
+			if (r == 0)
+				r = parse_line(line, &maps.v[maps.n]);
 			if (r < 0) {
 				proc_maps_done(&maps);
 				return r;
@@ -172,10 +164,8 @@ int proc_stat_field(const char *stat, int n, uint64_t *ret)
 void proc_comm(pid_t pid, char ret[PROC_COMM_SIZE])
 {
 	_cleanup_free_ char *comm = NULL;
-	char path[64];
 
-	snprintf(path, sizeof(path), "/proc/%d/comm", pid);
-	if (read_file(path, &comm, NULL) == 0)
+	if (read_file(proc_path(pid, "comm").text, &comm, NULL) == 0)
 		comm[strcspn(comm, "\n")] = '\0';
 	snprintf(ret, PROC_COMM_SIZE, "%s", comm ? comm : "?");
 }

@@ -16,6 +16,7 @@
 #include <sys/syscall.h>
 
 #include "engine/base/fd.h"
+#include "engine/base/proc_path.h"
 
 #ifndef SYS_pidfd_getfd
 #define SYS_pidfd_getfd 438
@@ -163,7 +164,6 @@ static int read_watch(struct swap *w, int epoll, const char *line, struct error 
 {
 	struct swap_watch watch = { .epoll = epoll };
 	unsigned long long inode = 0;
-	char path[64];
 	struct stat st;
 
 	if (sscanf(line, "tfd: %d events: %" SCNx32 " data: %" SCNx64 " pos:%*d ino:%llx", &watch.fd,
@@ -171,8 +171,7 @@ static int read_watch(struct swap *w, int epoll, const char *line, struct error 
 	    !swapped(w, watch.fd))
 		return 0;
 	/* the number may be another file's by now */
-	snprintf(path, sizeof(path), "/proc/%d/fd/%d", w->s->pid, watch.fd);
-	if (inode && stat(path, &st) == 0 && st.st_ino != inode)
+	if (inode && stat(proc_path(w->s->pid, "fd/%d", watch.fd).text, &st) == 0 && st.st_ino != inode)
 		return 0;
 	if (w->nwatches == SWAP_MAX)
 		return error_set(err, E2BIG, "process %d waits for its terminal in too many epoll sets",
@@ -184,11 +183,10 @@ static int read_watch(struct swap *w, int epoll, const char *line, struct error 
 static int read_set(struct swap *w, int epoll, struct error *err)
 {
 	_cleanup_free_ char *text = NULL;
-	char path[64], *save = NULL;
+	char *save = NULL;
 	int r = 0;
 
-	snprintf(path, sizeof(path), "/proc/%d/fdinfo/%d", w->s->pid, epoll);
-	if (read_file(path, &text, NULL) < 0)
+	if (read_file(proc_path(w->s->pid, "fdinfo/%d", epoll).text, &text, NULL) < 0)
 		return 0;
 	for (char *line = strtok_r(text, "\n", &save); line && r == 0; line = strtok_r(NULL, "\n", &save))
 		r = read_watch(w, epoll, line, err);
@@ -198,13 +196,12 @@ static int read_set(struct swap *w, int epoll, struct error *err)
 static int read_watches(struct swap *w, struct error *err)
 {
 	struct dirent *entry;
-	char path[64], link[64];
+	char link[64];
 	int r = 0;
 	DIR *dir;
 
 	w->nwatches = 0;
-	snprintf(path, sizeof(path), "/proc/%d/fd", w->s->pid);
-	dir = opendir(path);
+	dir = opendir(proc_path(w->s->pid, "fd").text);
 	if (!dir)
 		return frozen_denied(w->s->pid, errno, err);
 	while (r == 0 && (entry = readdir(dir))) {

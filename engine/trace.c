@@ -14,6 +14,7 @@
 
 #include "engine/base/clock.h"
 #include "engine/base/fd.h"
+#include "engine/base/proc_path.h"
 
 struct tracee *trace_find(const struct trace *tr, pid_t tid)
 {
@@ -36,11 +37,9 @@ bool trace_makes_task(long nr)
 static pid_t status_number(pid_t tid, const char *field)
 {
 	_cleanup_free_ char *status = NULL;
-	char path[64];
 	const char *line;
 
-	snprintf(path, sizeof(path), "/proc/%d/status", tid);
-	if (read_file(path, &status, NULL) < 0)
+	if (read_file(proc_path(tid, "status").text, &status, NULL) < 0)
 		return 0;
 	line = strstr(status, field);
 	return line ? (pid_t)strtol(line + strlen(field), NULL, 10) : 0;

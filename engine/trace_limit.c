@@ -10,6 +10,7 @@
 
 #include "engine/base/clock.h"
 #include "engine/base/fd.h"
+#include "engine/base/proc_path.h"
 
 void trace_set_limit(struct trace *tr, uint64_t at_ns, uint64_t quiet_ns)
 {
@@ -38,10 +39,8 @@ static bool all_asleep(const struct trace *tr)
 	for (const struct tracee *t = tr->list; t; t = t->next) {
 		_cleanup_free_ char *stat = NULL;
 		const char *end;
-		char path[64];
 
-		snprintf(path, sizeof(path), "/proc/%d/task/%d/stat", t->tgid, t->tid);
-		if (read_file(path, &stat, NULL) < 0)
+		if (read_file(proc_path(t->tgid, "task/%d/stat", t->tid).text, &stat, NULL) < 0)
 			return false;
 		end = strrchr(stat, ')');
 		if (!end || strncmp(end, ") S", 3) != 0)

@@ -199,7 +199,7 @@ void tool_print_safe(FILE *out, const char *text);
 struct tool_table {
 	unsigned int columns;
 	unsigned int right; /* bit n: column n is right-aligned */
-	size_t rows, size;
+	size_t rows;
 	char **cells; /* owned */
 };
 

@@ -8,6 +8,7 @@
 #include <string.h>
 #include <sys/ioctl.h>
 
+#include "engine/base/array.h"
 #include "engine/base/clock.h"
 #include "engine/base/fd.h"
 
@@ -137,15 +138,8 @@ int tool_table_row(struct tool_table *table, ...)
 	va_list ap;
 	int r = 0;
 
-	if (table->rows == table->size) {
-		size_t size = table->size ? table->size * 2 : 16;
-		char **cells = realloc(table->cells, size * table->columns * sizeof(*cells));
-
-		if (!cells)
-			return -ENOMEM;
-		table->cells = cells;
-		table->size = size;
-	}
+	if (array_reserve(&table->cells, table->rows * table->columns, table->columns, sizeof(char *)) < 0)
+		return -ENOMEM;
 	va_start(ap, table);
 	for (unsigned int i = 0; i < table->columns; i++) {
 		char *cell = strdup(va_arg(ap, const char *));
@@ -237,7 +231,7 @@ void tool_table_free(struct tool_table *table)
 		free(table->cells[i]);
 	free(table->cells);
 	table->cells = NULL;
-	table->rows = table->size = 0;
+	table->rows = 0;
 }
 
 unsigned int tool_width(int fd)

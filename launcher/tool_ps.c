@@ -6,6 +6,7 @@
 #include <string.h>
 #include <unistd.h>
 
+#include "engine/base/array.h"
 #include "engine/base/clock.h"
 #include "engine/base/fd.h"
 #include "engine/base/proc_path.h"
@@ -96,7 +97,7 @@ static int ask(int fd, bool all, uint64_t *after, struct tool_clones *clones, st
 {
 	Warm__PsRequest ps = WARM__PS_REQUEST__INIT;
 	Warm__ControlRequest request = WARM__CONTROL_REQUEST__INIT;
-	Warm__ControlReply *reply = NULL, **replies;
+	Warm__ControlReply *reply = NULL;
 	Warm__Clone **list;
 	uint64_t before = *after;
 	int r;
@@ -108,14 +109,11 @@ static int ask(int fd, bool all, uint64_t *after, struct tool_clones *clones, st
 	r = tool_control_fd(fd, &request, TOOL_CONNECT_MS, &reply, err);
 	if (r < 0)
 		return r;
-	replies = realloc(clones->replies, (clones->nreplies + 1) * sizeof(*replies));
-	if (replies)
-		clones->replies = replies;
 	clones->room += reply->n_clones;
 	list = realloc(clones->list, (clones->room + 1) * sizeof(*list));
 	if (list)
 		clones->list = list;
-	if (!replies || !list) {
+	if (!list || array_reserve(&clones->replies, clones->nreplies, 1, sizeof(reply)) < 0) {
 		warm__control_reply__free_unpacked(reply, NULL);
 		return error_set(err, ENOMEM, "out of memory");
 	}

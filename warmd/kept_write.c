@@ -16,6 +16,7 @@
 #include <sys/socket.h>
 #include <sys/wait.h>
 
+#include "engine/base/array.h"
 #include "engine/base/clock.h"
 #include "engine/base/fd.h"
 #include "engine/base/log.h"
@@ -224,14 +225,8 @@ bool kept_writer_go(struct kept_writer *w, struct template *t, const struct requ
 
 bool kept_writer_wait(struct kept_writer *w, struct connection *c)
 {
-	struct connection **more;
-
-	if (!w->out[0])
+	if (!w->out[0] || array_reserve(&w->waiters, w->nwaiters, 1, sizeof(struct connection *)) < 0)
 		return false;
-	more = reallocarray(w->waiters, w->nwaiters + 1, sizeof(*more));
-	if (!more)
-		return false;
-	w->waiters = more;
 	w->waiters[w->nwaiters++] = c;
 	return true;
 }

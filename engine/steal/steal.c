@@ -11,6 +11,7 @@
 #include <sys/sysmacros.h>
 
 #include "engine/base/fd.h"
+#include "engine/base/proc_path.h"
 #include "engine/frozen.h"
 
 #define PTY_MAJOR 136 /* to 143: Documentation/admin-guide/devices.txt */
@@ -120,11 +121,10 @@ static int check_not_ours(const struct steal *st, struct error *err)
 /* its pty is warmd's, and is come to in a better way: engine/stub/session.c */
 static bool is_clone(const struct steal_process *t)
 {
-	char path[32], comm[32] = "";
+	char comm[32] = "";
 	_cleanup_close_ int fd = -EBADF;
 
-	snprintf(path, sizeof(path), "/proc/%d/comm", t->ppid);
-	fd = open(path, O_RDONLY | O_CLOEXEC);
+	fd = proc_open(t->ppid, O_RDONLY, "comm");
 	return fd >= 0 && read(fd, comm, sizeof(comm) - 1) > 0 && strcmp(comm, "warm-session\n") == 0;
 }
 

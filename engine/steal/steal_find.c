@@ -13,8 +13,10 @@
 #include <sys/syscall.h>
 #include <sys/sysmacros.h>
 
+#include "engine/base/array.h"
 #include "engine/base/fd.h"
 #include "engine/base/pidfd.h"
+#include "engine/base/proc_path.h"
 #include "engine/proc.h"
 #include "engine/frozen.h"
 
@@ -54,26 +56,10 @@ int steal_parse_stat(const char *text, struct steal_process *ret)
 	return 0;
 }
 
-static int add(struct steal_processes *all, size_t *room, const struct steal_process *p)
-{
-	if (all->n == *room) {
-		size_t more = *room ? *room * 2 : 256;
-		struct steal_process *v = realloc(all->v, more * sizeof(*v));
-
-		if (!v)
-			return -ENOMEM;
-		all->v = v;
-		*room = more;
-	}
-	all->v[all->n++] = *p;
-	return 0;
-}
-
 int steal_processes_read(struct steal_processes *ret, struct error *err)
 {
 	struct steal_processes all = { 0 };
 	struct dirent *entry;
-	size_t room = 0;
 	int r = 0;
 	DIR *dir = opendir("/proc");
 
@@ -84,14 +70,18 @@ int steal_processes_read(struct steal_processes *ret, struct error *err)
 	}
 	while (r == 0 && (entry = readdir(dir))) {
 		_cleanup_free_ char *text = NULL;
-		struct steal_process p;
-		char path[64];
+		struct steal_process p, *added;
 
 		if (entry->d_name[0] < '1' || entry->d_name[0] > '9')
 			continue;
-		snprintf(path, sizeof(path), "/proc/%.16s/stat", entry->d_name);
-		if (read_file(path, &text, NULL) == 0 && steal_parse_stat(text, &p) == 0)
-			r = add(&all, &room, &p);
+		if (read_file(proc_path(atoi(entry->d_name), "stat").text, &text, NULL) < 0 ||
+		    steal_parse_stat(text, &p) < 0)
+			continue;
+		added = array_append(&all.v, &all.n, sizeof(*added));
+		if (added)
+			*added = p;
+		else
+			r = -ENOMEM;
 	}
 	closedir(dir);
 	if (r < 0) {
@@ -114,11 +104,9 @@ int steal_fd_flags(pid_t pid, int fd, int *ret_tty_index)
 {
 	_cleanup_free_ char *text = NULL;
 	const char *flags, *index;
-	char path[64];
 	int r;
 
-	snprintf(path, sizeof(path), "/proc/%d/fdinfo/%d", pid, fd);
-	r = read_file(path, &text, NULL);
+	r = read_file(proc_path(pid, "fdinfo/%d", fd).text, &text, NULL);
 	if (r < 0)
 		return r;
 	flags = strstr(text, "flags:");
@@ -142,10 +130,8 @@ static bool is_really(int pidfd, int fd, dev_t tty)
 
 static DIR *open_fds(pid_t pid)
 {
-	char path[64];
 
-	snprintf(path, sizeof(path), "/proc/%d/fd", pid);
-	return opendir(path);
+	return opendir(proc_path(pid, "fd").text);
 }
 
 ssize_t steal_tty_fds(pid_t pid, dev_t tty, struct steal_fd *fds, size_t room, struct error *err)

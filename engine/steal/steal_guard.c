@@ -12,6 +12,7 @@
 
 #include "engine/base/clock.h"
 #include "engine/base/fd.h"
+#include "engine/base/proc_path.h"
 #include "engine/proc.h"
 #include "engine/frozen.h"
 
@@ -22,10 +23,8 @@
 static bool read_process(pid_t pid, struct steal_process *ret)
 {
 	_cleanup_free_ char *text = NULL;
-	char path[64];
 
-	snprintf(path, sizeof(path), "/proc/%d/stat", pid);
-	return read_file(path, &text, NULL) == 0 && steal_parse_stat(text, ret) == 0;
+	return read_file(proc_path(pid, "stat").text, &text, NULL) == 0 && steal_parse_stat(text, ret) == 0;
 }
 
 static void add_holder(struct steal_guard *g, pid_t pid)
@@ -61,12 +60,10 @@ void steal_guard_begin(struct steal_guard *g, const struct steal *st, pid_t pid)
 static bool is_default(pid_t pid, int signal)
 {
 	_cleanup_free_ char *text = NULL;
-	char path[64];
 	uint64_t caught;
 
-	snprintf(path, sizeof(path), "/proc/%d/status", pid);
-	return read_file(path, &text, NULL) == 0 && proc_status_hex(text, "SigCgt:", &caught) == 0 &&
-	       !(caught >> (signal - 1) & 1);
+	return read_file(proc_path(pid, "status").text, &text, NULL) == 0 &&
+	       proc_status_hex(text, "SigCgt:", &caught) == 0 && !(caught >> (signal - 1) & 1);
 }
 
 static bool from_those_left(const struct steal_guard *g)

@@ -28,6 +28,7 @@
 
 #include "engine/base/clock.h"
 #include "engine/base/fd.h"
+#include "engine/base/proc_path.h"
 #include "engine/proc.h"
 #include "engine/swap.h"
 
@@ -130,12 +131,10 @@ static int plan_descriptors(struct job *j, struct error *err)
 static bool in_set(pid_t pid, const char *set, int signal)
 {
 	_cleanup_free_ char *text = NULL;
-	char path[64];
 	uint64_t bits;
 
-	snprintf(path, sizeof(path), "/proc/%d/status", pid);
-	return read_file(path, &text, NULL) == 0 && proc_status_hex(text, set, &bits) == 0 &&
-	       bits >> (signal - 1) & 1;
+	return read_file(proc_path(pid, "status").text, &text, NULL) == 0 &&
+	       proc_status_hex(text, set, &bits) == 0 && bits >> (signal - 1) & 1;
 }
 
 static void read_settings(struct job *j)
@@ -180,15 +179,13 @@ static int await_group_stop(struct job *j, uint64_t deadline)
 static void await_shell(const struct job *j)
 {
 	uint64_t deadline = clock_ms() + SHELL_MS;
-	char path[64];
 
-	snprintf(path, sizeof(path), "/proc/%d/stat", j->s->pid);
 	while (clock_ms() < deadline) {
 		_cleanup_free_ char *text = NULL;
 		struct steal_process now;
 
-		if (read_file(path, &text, NULL) < 0 || steal_parse_stat(text, &now) < 0 ||
-		    now.foreground != now.group)
+		if (read_file(proc_path(j->s->pid, "stat").text, &text, NULL) < 0 ||
+		    steal_parse_stat(text, &now) < 0 || now.foreground != now.group)
 			return;
 		usleep(LOOK_AGAIN_US);
 	}
@@ -254,12 +251,10 @@ static int64_t hand_back_terminal(struct job *j, pid_t group, struct error *err)
 	_cleanup_free_ char *text = NULL;
 	struct steal_process now;
 	uint64_t scratch;
-	char path[64];
 	int r;
 
-	snprintf(path, sizeof(path), "/proc/%d/stat", j->s->pid);
-	if (read_file(path, &text, NULL) == 0 && steal_parse_stat(text, &now) == 0 &&
-	    now.foreground != now.group)
+	if (read_file(proc_path(j->s->pid, "stat").text, &text, NULL) == 0 &&
+	    steal_parse_stat(text, &now) == 0 && now.foreground != now.group)
 		return 0;
 	r = frozen_scratch(j->s, &scratch, err);
 	if (r == 0)

@@ -15,6 +15,7 @@
 #include "engine/base/array.h"
 #include "engine/base/clock.h"
 #include "engine/base/fd.h"
+#include "engine/base/proc_path.h"
 #include "engine/elf.h"
 #include "engine/proc.h"
 
@@ -41,18 +42,18 @@ static int dump_mm(struct frozen_process *frozen, const struct model_process *p,
 		   struct error *err)
 {
 	_cleanup_free_ char *stat = NULL;
-	char path[64];
+	struct proc_path path;
 	int64_t brk;
 	uint64_t f[9];
 	static const int fields[9] = { 26, 27, 28, 45, 46, 47 };
 	int r;
 
-	snprintf(path, sizeof(path), "/proc/%d/stat", p->pid);
-	r = read_file(path, &stat, NULL);
+	path = proc_path(p->pid, "stat");
+	r = read_file(path.text, &stat, NULL);
 	for (int i = 0; i < 6 && r == 0; i++)
 		r = proc_stat_field(stat, fields[i], &f[i]);
 	if (r < 0)
-		return error_errno(err, r, "reading %s", path);
+		return error_errno(err, r, "reading %s", path.text);
 	s->mm.start_code = f[0];
 	s->mm.end_code = f[1];
 	s->mm.start_stack = f[2];
@@ -64,10 +65,10 @@ static int dump_mm(struct frozen_process *frozen, const struct model_process *p,
 		return error_set(err, EIO, "cannot ask the program for its break");
 	s->mm.brk = (uint64_t)brk;
 
-	snprintf(path, sizeof(path), "/proc/%d/auxv", p->pid);
-	r = read_file(path, (char **)&s->auxv, &s->auxv_len);
+	path = proc_path(p->pid, "auxv");
+	r = read_file(path.text, (char **)&s->auxv, &s->auxv_len);
 	if (r < 0)
-		return error_errno(err, r, "reading %s", path);
+		return error_errno(err, r, "reading %s", path.text);
 	return 0;
 }
 
@@ -88,16 +89,17 @@ static int dump_attributes(struct frozen_process *frozen, struct model_process *
 			   struct error *err)
 {
 	_cleanup_free_ char *status = NULL;
-	char path[64], link[4096];
+	struct proc_path path;
+	char link[4096];
 	uint64_t umask_octal = 0;
 	const char *line;
 	ssize_t n;
 	int r;
 
-	snprintf(path, sizeof(path), "/proc/%d/status", p->pid);
-	r = read_file(path, &status, NULL);
+	path = proc_path(p->pid, "status");
+	r = read_file(path.text, &status, NULL);
 	if (r < 0)
-		return error_errno(err, r, "reading %s", path);
+		return error_errno(err, r, "reading %s", path.text);
 	line = strstr(status, "\nUmask:");
 	if (line)
 		umask_octal = strtoull(line + 7, NULL, 8);
@@ -134,10 +136,10 @@ static int dump_attributes(struct frozen_process *frozen, struct model_process *
 	p->timerslack_ns = (uint64_t)dump_call(frozen, SYS_prctl, PR_GET_TIMERSLACK, 0, 0, 0);
 	p->personality = (uint32_t)dump_call(frozen, SYS_personality, 0xffffffff, 0, 0, 0);
 
-	snprintf(path, sizeof(path), "/proc/%d/cwd", p->pid);
-	n = readlink(path, link, sizeof(link) - 1);
+	path = proc_path(p->pid, "cwd");
+	n = readlink(path.text, link, sizeof(link) - 1);
 	if (n < 0)
-		return error_errno(err, errno, "reading %s", path);
+		return error_errno(err, errno, "reading %s", path.text);
 	link[n] = '\0';
 	fs->cwd = strdup(link);
 	return fs->cwd ? 0 : error_set(err, ENOMEM, "no memory");
@@ -170,14 +172,15 @@ static int dump_exe(struct model *m, struct model_files *files, const struct mod
 		    struct model_space *s, struct error *err)
 {
 	struct model_object o = { 0 };
-	char path[64], link[4096];
+	struct proc_path path;
+	char link[4096];
 	struct stat st;
 	ssize_t n;
 	int fd;
 
-	snprintf(path, sizeof(path), "/proc/%d/exe", p->pid);
-	n = readlink(path, link, sizeof(link) - 1);
-	fd = open(path, O_RDONLY | O_CLOEXEC);
+	path = proc_path(p->pid, "exe");
+	n = readlink(path.text, link, sizeof(link) - 1);
+	fd = open(path.text, O_RDONLY | O_CLOEXEC);
 	if (fd < 0 || n < 0 || fstat(fd, &st) < 0) {
 		int code = errno;
 

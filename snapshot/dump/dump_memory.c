@@ -20,6 +20,7 @@
 
 #include "engine/base/array.h"
 #include "engine/base/fd.h"
+#include "engine/base/proc_path.h"
 #include "engine/proc.h"
 #include "snapshot/kinds/vma.h"
 
@@ -75,13 +76,11 @@ static int scan_candidates(struct scan *s, struct model_vma *v, int fd, uint64_t
 
 	if (r == -EFAULT) {
 		/* PROT_NONE: /proc/PID/mem reads what process_vm_readv may not */
-		char path[64];
 		_cleanup_close_ int mem = -EBADF;
 
-		snprintf(path, sizeof(path), "/proc/%d/mem", s->frozen->pid);
-		mem = open(path, O_RDONLY | O_CLOEXEC);
+		mem = proc_open(s->frozen->pid, O_RDONLY, "mem");
 		if (mem < 0)
-			return -errno;
+			return mem;
 		r = pread_full(mem, s->have, n * s->page, (off_t)addr);
 	}
 	if (r < 0)
@@ -244,16 +243,14 @@ static bool vdso_part(struct model_space *s, const struct proc_map *m)
 
 static int scan_new(struct scan *s)
 {
-	char path[64];
 
 	s->page = (uint64_t)sysconf(_SC_PAGESIZE);
 	s->have = malloc(CHUNK_PAGES * s->page);
 	s->want = malloc(CHUNK_PAGES * s->page);
 	s->entries = malloc(CHUNK_PAGES * 8);
-	snprintf(path, sizeof(path), "/proc/%d/pagemap", s->frozen->pid);
-	s->pagemap = open(path, O_RDONLY | O_CLOEXEC);
+	s->pagemap = proc_open(s->frozen->pid, O_RDONLY, "pagemap");
 	if (s->pagemap < 0)
-		return -errno;
+		return s->pagemap;
 	return s->have && s->want && s->entries ? 0 : -ENOMEM;
 }
 

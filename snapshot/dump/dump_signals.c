@@ -13,6 +13,7 @@
 
 #include "engine/base/array.h"
 #include "engine/base/fd.h"
+#include "engine/base/proc_path.h"
 #include "engine/proc.h"
 
 #define MAX_PENDING 1024
@@ -129,13 +130,11 @@ static int dump_timers(struct frozen_process *frozen, struct model_process *p, s
 {
 	_cleanup_free_ char *text = NULL;
 	uint64_t at = dump_scratch(frozen);
-	char path[64];
 	int r;
 
-	snprintf(path, sizeof(path), "/proc/%d/timers", p->pid);
-	r = read_file(path, &text, NULL);
+	r = read_file(proc_path(p->pid, "timers").text, &text, NULL);
 	if (r < 0)
-		return r == -ENOENT ? 0 : error_errno(err, r, "reading %s", path);
+		return r == -ENOENT ? 0 : error_errno(err, r, "reading /proc/%d/timers", p->pid);
 	for (const char *rest = text; (rest = strstr(rest, "ID: ")); rest += 4) {
 		struct model_timer t = { 0 }, *more;
 		uint64_t v[4];

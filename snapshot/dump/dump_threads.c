@@ -25,6 +25,7 @@
 
 #include "engine/base/clock.h"
 #include "engine/base/fd.h"
+#include "engine/base/proc_path.h"
 
 #ifndef PTRACE_GET_RSEQ_CONFIGURATION
 #define PTRACE_GET_RSEQ_CONFIGURATION 0x420f
@@ -131,12 +132,10 @@ static void fix_call(const struct frozen_process *frozen, struct model_thread *t
 static int dump_comm(pid_t pid, struct model_thread *th)
 {
 	_cleanup_free_ char *text = NULL;
-	char path[64];
 	size_t len;
 	int r;
 
-	snprintf(path, sizeof(path), "/proc/%d/task/%d/comm", pid, th->tid);
-	r = read_file(path, &text, &len);
+	r = read_file(proc_path(pid, "task/%d/comm", th->tid).text, &text, &len);
 	if (r < 0)
 		return r;
 	if (len && text[len - 1] == '\n')

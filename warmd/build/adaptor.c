@@ -8,6 +8,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "engine/base/array.h"
 #include "engine/base/fd.h"
 
 #define LINE_MAX_BYTES 65536
@@ -15,16 +16,12 @@
 
 static int push(char ***list, size_t *n, const char *word)
 {
-	char **more;
-
 	if (*n >= LIST_MAX)
 		return -E2BIG;
-	more = realloc(*list, (*n + 1) * sizeof(*more));
-	if (!more)
+	if (array_reserve(list, *n, 1, sizeof(char *)) < 0)
 		return -ENOMEM;
-	*list = more;
-	more[*n] = strdup(word);
-	return more[*n] ? (*n)++, 0 : -ENOMEM;
+	(*list)[*n] = strdup(word);
+	return (*list)[*n] ? (*n)++, 0 : -ENOMEM;
 }
 
 static int keep(char **to, const char *word)
@@ -50,12 +47,11 @@ static int take_argv(struct adaptor_lines *a, const char *value)
 
 int adaptor_add_random(struct adaptor_lines *a, struct adaptor_range range)
 {
-	struct adaptor_range *more = realloc(a->randoms, (a->nrandoms + 1) * sizeof(*more));
+	struct adaptor_range *added = array_append(&a->randoms, &a->nrandoms, sizeof(*added));
 
-	if (!more)
+	if (!added)
 		return -ENOMEM;
-	a->randoms = more;
-	more[a->nrandoms++] = range;
+	*added = range;
 	return 0;
 }
 

@@ -20,6 +20,7 @@
 #include <sys/socket.h>
 #include <sys/syscall.h>
 
+#include "engine/base/array.h"
 #include "engine/base/clock.h"
 #include "engine/base/fd.h"
 #include "engine/trace.h"
@@ -98,13 +99,10 @@ static int on_syscall(void *data, struct tracee *t, bool entry, int64_t ret, str
 static void on_exited(void *data, pid_t tid, unsigned int origin)
 {
 	struct builder *b = data;
-	struct builder_ended *more = reallocarray(b->ended, b->nended + 1, sizeof(*more));
+	struct builder_ended *added = array_append(&b->ended, &b->nended, sizeof(*added));
 
-	if (more) {
-		b->ended = more;
-		b->ended[b->nended++] = (struct builder_ended){ tid, origin };
-	}
-
+	if (added)
+		*added = (struct builder_ended){ tid, origin };
 	if (b->observe)
 		observe_exited(b->observe, tid);
 }

@@ -7,21 +7,20 @@
 #include <string.h>
 
 #include "engine/base/fd.h"
+#include "engine/base/proc_path.h"
 #include "warmd/build/builder_internal.h"
 #include "warmd/build/observe.h"
 
 /* the process's own arguments: with those that a shebang line put in front */
 int builder_read_cmdline(struct builder *b, struct error *err)
 {
-	char path[64];
 	size_t len, n = 0;
 
 	free(b->cmdline);
 	free(b->cmdline_argv);
 	b->cmdline = NULL;
 	b->cmdline_argv = NULL;
-	snprintf(path, sizeof(path), "/proc/%d/cmdline", trace_root(b->trace));
-	if (read_file(path, &b->cmdline, &len) < 0)
+	if (read_file(proc_path(trace_root(b->trace), "cmdline").text, &b->cmdline, &len) < 0)
 		return error_set(err, EIO, "cannot read the program's arguments");
 	for (const char *p = b->cmdline; p < b->cmdline + len; p += strlen(p) + 1)
 		n++;

@@ -7,6 +7,7 @@
 #include <unistd.h>
 
 #include "engine/base/fd.h"
+#include "engine/base/proc_path.h"
 #include "engine/proc.h"
 #include "engine/trace.h"
 #include "snapshot/model/model.h"
@@ -30,11 +31,10 @@ static int check_zombies(struct builder *b, struct error *err)
 
 	for (const struct tracee *t = trace_tracees(b->trace); t; t = t->next) {
 		_cleanup_free_ char *children = NULL;
-		char path[64];
 		pid_t pid;
 
-		snprintf(path, sizeof(path), "/proc/%d/task/%d/children", t->tgid, t->tid);
-		if (read_file(path, &children, NULL) < 0 || !children[0])
+		if (read_file(proc_path(t->tgid, "task/%d/children", t->tid).text, &children, NULL) < 0 ||
+		    !children[0])
 			continue;
 		pid = (pid_t)strtol(children, NULL, 10);
 		for (size_t i = 0; i < b->nended; i++)
@@ -65,11 +65,10 @@ int builder_check_children(struct builder *b, struct error *err)
 int builder_check_stdio(struct builder *b, struct error *err)
 {
 	for (int i = 0; i < 3; i++) {
-		char path[64], link[256];
+		char link[256];
 		ssize_t n;
 
-		snprintf(path, sizeof(path), "/proc/%d/fd/%d", trace_root(b->trace), i);
-		n = readlink(path, link, sizeof(link) - 1);
+		n = readlink(proc_path(trace_root(b->trace), "fd/%d", i).text, link, sizeof(link) - 1);
 		if (n < 0 && errno == EACCES)
 			return error_set(
 				err, EOPNOTSUPP,
@@ -114,8 +113,7 @@ int builder_check_identity(const struct builder *b, struct error *err)
 
 		snprintf(path, sizeof(path), "/proc/self/%s", links[i]);
 		n = readlink(path, mine, sizeof(mine));
-		snprintf(path, sizeof(path), "/proc/%d/%s", trace_root(b->trace), links[i]);
-		m = readlink(path, theirs, sizeof(theirs));
+		m = readlink(proc_path(trace_root(b->trace), "%s", links[i]).text, theirs, sizeof(theirs));
 		if (n != m || (n > 0 && memcmp(mine, theirs, (size_t)n) != 0))
 			return error_set(
 				err, EOPNOTSUPP,
@@ -129,11 +127,10 @@ int builder_check_identity(const struct builder *b, struct error *err)
 bool builder_environment_changed(const struct builder *b)
 {
 	_cleanup_free_ char *env = NULL;
-	char **had = b->req->envp, path[64];
+	char **had = b->req->envp;
 	size_t len;
 
-	snprintf(path, sizeof(path), "/proc/%d/environ", trace_root(b->trace));
-	if (read_file(path, &env, &len) < 0)
+	if (read_file(proc_path(trace_root(b->trace), "environ").text, &env, &len) < 0)
 		return true;
 	for (const char *p = env; p < env + len; p += strlen(p) + 1) {
 		if (b->child.announce && strncmp(p, "WARM_FD=", 8) == 0)

@@ -6,6 +6,7 @@
 #include <string.h>
 #include <sys/resource.h>
 
+#include "engine/base/array.h"
 #include "engine/base/clock.h"
 #include "engine/base/fd.h"
 #include "warmd/build/builder.h"
@@ -129,9 +130,8 @@ static void fill_environment(const struct builder *b, Warm__BuildResult *m)
 static int add_fact(Warm__BuildResult *m, uint32_t kind, const char *path, uint64_t value)
 {
 	Warm__Fact *f = calloc(1, sizeof(*f));
-	Warm__Fact **more = reallocarray(m->facts, m->n_facts + 1, sizeof(*more));
 
-	if (!f || !more) {
+	if (!f || array_reserve(&m->facts, m->n_facts, 1, sizeof(f)) < 0) {
 		free(f);
 		return -ENOMEM;
 	}
@@ -139,8 +139,7 @@ static int add_fact(Warm__BuildResult *m, uint32_t kind, const char *path, uint6
 	f->kind = kind;
 	f->path = strdup(path);
 	f->value = value;
-	more[m->n_facts++] = f;
-	m->facts = more;
+	m->facts[m->n_facts++] = f;
 	return f->path ? 0 : -ENOMEM;
 }
 

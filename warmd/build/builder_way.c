@@ -18,8 +18,10 @@
 #include <sys/syscall.h>
 #include <sys/xattr.h>
 
+#include "engine/base/array.h"
 #include "engine/base/clock.h"
 #include "engine/base/fd.h"
+#include "engine/base/proc_path.h"
 #include "engine/elf.h"
 #include "engine/trace.h"
 #include "warmd/build/adaptor.h"
@@ -28,29 +30,24 @@
 
 int builder_note_env(struct builder *b, const char *name)
 {
-	char **more;
-
 	for (size_t i = 0; i < b->nenv; i++)
 		if (strcmp(b->env[i], name) == 0)
 			return 0;
-	more = realloc(b->env, (b->nenv + 1) * sizeof(*more));
-	if (!more)
+	if (array_reserve(&b->env, b->nenv, 1, sizeof(*b->env)) < 0)
 		return -ENOMEM;
-	b->env = more;
-	more[b->nenv] = strdup(name);
-	return more[b->nenv] ? (b->nenv++, 0) : -ENOMEM;
+	b->env[b->nenv] = strdup(name);
+	return b->env[b->nenv] ? (b->nenv++, 0) : -ENOMEM;
 }
 
 /* a tracer takes away what such a program would gain, and a clone would never have it */
 static bool gains_privilege(pid_t pid)
 {
-	char path[64];
+	struct proc_path path = proc_path(pid, "exe");
 	struct stat st;
 
-	snprintf(path, sizeof(path), "/proc/%d/exe", pid);
-	return stat(path, &st) == 0 &&
+	return stat(path.text, &st) == 0 &&
 	       ((st.st_mode & S_ISUID) || (st.st_mode & (S_ISGID | S_IXGRP)) == (S_ISGID | S_IXGRP) ||
-		getxattr(path, "security.capability", NULL, 0) > 0);
+		getxattr(path.text, "security.capability", NULL, 0) > 0);
 }
 
 /* from the program's first instruction on, which is about to be executed */
@@ -76,7 +73,7 @@ int builder_on_exec(void *data, struct tracee *t, struct error *err)
 	if (gains_privilege(t->tid))
 		return error_set(err, EOPNOTSUPP, "it is set-uid, set-gid or has file capabilities");
 	if (!b->observe) {
-		char path[64], exe[4096];
+		char exe[4096];
 		ssize_t n;
 
 		if (observe_new(&b->observe, b->cfg, t->tid, b->child.warm_fd) < 0)
@@ -89,10 +86,8 @@ int builder_on_exec(void *data, struct tracee *t, struct error *err)
 			observe_bind_counts(b->observe);
 		{
 			_cleanup_free_ char *value = NULL;
-			char personality_path[64];
 
-			snprintf(personality_path, sizeof(personality_path), "/proc/%d/personality", t->tid);
-			if (read_file(personality_path, &value, NULL) == 0)
+			if (read_file(proc_path(t->tid, "personality").text, &value, NULL) == 0)
 				b->start_personality = (uint32_t)strtoul(value, NULL, 16);
 		}
 		syscall(SYS_sched_getaffinity, t->tid, sizeof(b->start_affinity), b->start_affinity);
@@ -100,8 +95,7 @@ int builder_on_exec(void *data, struct tracee *t, struct error *err)
 		builder_note_scheduling(b, t->tid);
 		for (int i = 0; i < WIRE_RLIMITS; i++)
 			prlimit(t->tid, (__rlimit_resource_t)i, NULL, (struct rlimit *)b->start_rlimits[i]);
-		snprintf(path, sizeof(path), "/proc/%d/exe", t->tid);
-		n = readlink(path, exe, sizeof(exe) - 1);
+		n = readlink(proc_path(t->tid, "exe").text, exe, sizeof(exe) - 1);
 		exe[n > 0 ? n : 0] = '\0';
 		r = observe_program(b->observe, exe);
 	}

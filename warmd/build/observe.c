@@ -12,6 +12,7 @@
 #include <sys/uio.h>
 
 #include "engine/base/fd.h"
+#include "engine/base/proc_path.h"
 
 static ssize_t read_vm(void *data, pid_t tid, uint64_t addr, void *buf, size_t len)
 {
@@ -58,12 +59,10 @@ static dev_t terminal_of(pid_t root)
 {
 	for (int fd = 0; fd < 3; fd++) {
 		struct stat st;
-		char link[64];
 
-		snprintf(link, sizeof(link), "/proc/%d/fd/%d", root, fd);
 		/* Unix98 ptys: Documentation/admin-guide/devices.txt */
-		if (stat(link, &st) == 0 && S_ISCHR(st.st_mode) && major(st.st_rdev) >= 136 &&
-		    major(st.st_rdev) <= 143)
+		if (stat(proc_path(root, "fd/%d", fd).text, &st) == 0 && S_ISCHR(st.st_mode) &&
+		    major(st.st_rdev) >= 136 && major(st.st_rdev) <= 143)
 			return st.st_rdev;
 	}
 	return 0;
@@ -199,10 +198,8 @@ static struct proc *proc_of(struct observe *o, pid_t tid)
 	_cleanup_free_ char *text = NULL;
 	pid_t tgid = tid, ppid = 0;
 	struct proc *proc, *parent, fresh;
-	char path[64];
 
-	snprintf(path, sizeof(path), "/proc/%d/status", tid);
-	if (read_file(path, &text, NULL) == 0) {
+	if (read_file(proc_path(tid, "status").text, &text, NULL) == 0) {
 		tgid = status_number(text, "\nTgid:");
 		ppid = status_number(text, "\nPPid:");
 	}

@@ -25,6 +25,7 @@
 #include <unistd.h>
 
 #include "engine/base/fd.h"
+#include "engine/base/proc_path.h"
 #include "warmd/build/language.h"
 
 static enum verdict verdict_of_device(dev_t dev)
@@ -223,7 +224,7 @@ int attributes_of_fd(struct observe *o, struct thread *t, int fd, const char *ve
 
 int effect_on_fd(struct observe *o, struct thread *t, int fd, const char *verb)
 {
-	char path[OBSERVE_PATH_MAX], link[64];
+	char path[OBSERVE_PATH_MAX];
 	const char *rest;
 	struct stat st;
 
@@ -233,8 +234,8 @@ int effect_on_fd(struct observe *o, struct thread *t, int fd, const char *verb)
 	rest = path_in_proc_self(o, path);
 	if (rest && is_carried(rest))
 		return 0;
-	snprintf(link, sizeof(link), "/proc/%d/fd/%d", t->tid, fd);
-	if (stat(link, &st) < 0 || verdict_of(&st) == VERDICT_FREE || verdict_of(&st) == VERDICT_TTY)
+	if (stat(proc_path(t->tid, "fd/%d", fd).text, &st) < 0 || verdict_of(&st) == VERDICT_FREE ||
+	    verdict_of(&st) == VERDICT_TTY)
 		return 0;
 	return boundary(o, t, "%s %s", verb, path);
 }

@@ -31,6 +31,7 @@
 #include <string.h>
 
 #include "engine/base/fd.h"
+#include "engine/base/proc_path.h"
 
 #define VARIABLES_MAX 65536 /* more than fit into what execve(2) takes */
 #define SETTING_MAX   (128 * 1024) /* MAX_ARG_STRLEN */
@@ -44,13 +45,11 @@ struct given {
 
 static int launch_environment(struct observe *o)
 {
-	char path[64];
 	size_t len;
 
 	if (o->environment)
 		return 0;
-	snprintf(path, sizeof(path), "/proc/%d/environ", o->root);
-	if (read_file(path, &o->environment, &len) < 0)
+	if (read_file(proc_path(o->root, "environ").text, &o->environment, &len) < 0)
 		return -EIO;
 	o->environment_end = o->environment + len;
 	return 0;
@@ -61,11 +60,9 @@ static void own_strings(pid_t pid, uint64_t *ret_start, uint64_t *ret_end)
 {
 	_cleanup_free_ char *text = NULL;
 	const char *p;
-	char path[64];
 
 	*ret_start = *ret_end = 0;
-	snprintf(path, sizeof(path), "/proc/%d/stat", pid);
-	if (read_file(path, &text, NULL) < 0)
+	if (read_file(proc_path(pid, "stat").text, &text, NULL) < 0)
 		return;
 	p = strrchr(text, ')');
 	/* the third field follows */

@@ -15,7 +15,9 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include "engine/base/array.h"
 #include "engine/base/fd.h"
+#include "engine/base/proc_path.h"
 
 #define FDS_MAX 65536 /* numbers beyond it are taken for the program's own */
 
@@ -31,18 +33,12 @@ int fd_put(struct proc *p, int fd, struct fd_info info)
 	if (fd < 0 || fd >= FDS_MAX)
 		return 0;
 	if ((size_t)fd >= p->nfds) {
-		size_t n = p->nfds ? p->nfds : 16;
-		struct fd_info *fds;
+		size_t n = (size_t)fd + 1;
 
-		while (n <= (size_t)fd)
-			n *= 2;
-		fds = reallocarray(p->fds, n, sizeof(*fds));
-		if (!fds)
+		if (array_reserve(&p->fds, p->nfds, n - p->nfds, sizeof(*p->fds)) < 0)
 			return -ENOMEM;
-		for (size_t i = p->nfds; i < n; i++)
-			fds[i] = (struct fd_info){ .origin = ORIGIN_INSIDE };
-		p->fds = fds;
-		p->nfds = n;
+		while (p->nfds < n)
+			p->fds[p->nfds++] = (struct fd_info){ .origin = ORIGIN_INSIDE };
 	}
 	p->fds[fd] = info;
 	return 0;
@@ -50,13 +46,11 @@ int fd_put(struct proc *p, int fd, struct fd_info info)
 
 int fds_of_root(struct proc *p, int own_fd)
 {
-	char path[64];
 	struct dirent *de;
 	DIR *dir;
 	int r = 0;
 
-	snprintf(path, sizeof(path), "/proc/%d/fd", p->pid);
-	dir = opendir(path);
+	dir = opendir(proc_path(p->pid, "fd").text);
 	if (!dir)
 		return -errno;
 	while (r == 0 && (de = readdir(dir))) {
@@ -74,8 +68,8 @@ int fds_copy(struct proc *to, const struct proc *from)
 {
 	if (from->nfds == 0)
 		return 0;
-	to->fds = malloc(from->nfds * sizeof(*to->fds));
-	if (!to->fds)
+	to->fds = NULL;
+	if (array_reserve(&to->fds, 0, from->nfds, sizeof(*to->fds)) < 0)
 		return -ENOMEM;
 	memcpy(to->fds, from->fds, from->nfds * sizeof(*to->fds));
 	to->nfds = from->nfds;
@@ -84,13 +78,11 @@ int fds_copy(struct proc *to, const struct proc *from)
 
 void fds_after_exec(struct proc *p)
 {
-	char link[64];
 
 	for (size_t fd = 0; fd < p->nfds; fd++) {
 		if (p->fds[fd].origin == ORIGIN_INSIDE && p->fds[fd].family == 0)
 			continue;
-		snprintf(link, sizeof(link), "/proc/%d/fd/%zu", p->pid, fd);
-		if (readlink(link, (char[1]){ 0 }, 1) < 0 && errno == ENOENT)
+		if (readlink(proc_path(p->pid, "fd/%zu", fd).text, (char[1]){ 0 }, 1) < 0 && errno == ENOENT)
 			p->fds[fd] = (struct fd_info){ .origin = ORIGIN_INSIDE };
 	}
 }

@@ -14,21 +14,19 @@
 #include <sys/sysmacros.h>
 #include <sys/uio.h>
 
+#include "engine/base/array.h"
 #include "engine/base/fd.h"
+#include "engine/base/proc_path.h"
 
 int output_add(struct observe *o, struct observe_output item)
 {
-	struct observe_output *more;
+	struct observe_output *added = array_append(&o->output, &o->noutput, sizeof(*added));
 
-	if ((o->noutput & (o->noutput - 1)) == 0) { /* grow at each power of two */
-		more = reallocarray(o->output, o->noutput ? o->noutput * 2 : 1, sizeof(*more));
-		if (!more) {
-			free((void *)item.data);
-			return -ENOMEM;
-		}
-		o->output = more;
+	if (!added) {
+		free((void *)item.data);
+		return -ENOMEM;
 	}
-	o->output[o->noutput++] = item;
+	*added = item;
 	if (!item.termios)
 		o->output_len += item.len;
 	return 0;
@@ -59,11 +57,10 @@ static int writes_outside(struct observe *o, const struct thread *t, int origin)
 /* has a stand-in of this kind nothing to wait for? Nobody ever writes to the others */
 static bool answers_at_once(const struct thread *t, int fd)
 {
-	char link[64];
 	struct stat st;
 
-	snprintf(link, sizeof(link), "/proc/%d/fd/%d", t->tid, fd);
-	return stat(link, &st) < 0 || S_ISREG(st.st_mode) || (S_ISCHR(st.st_mode) && major(st.st_rdev) == 1);
+	return stat(proc_path(t->tid, "fd/%d", fd).text, &st) < 0 || S_ISREG(st.st_mode) ||
+	       (S_ISCHR(st.st_mode) && major(st.st_rdev) == 1);
 }
 
 int on_read_entry(struct observe *o, struct thread *t, const struct observe_call *c, const struct rule *rule)

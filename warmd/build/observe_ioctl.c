@@ -13,6 +13,7 @@
 #include <unistd.h>
 
 #include "engine/base/fd.h"
+#include "engine/base/proc_path.h"
 
 #define TERMIOS_ROOM 256 /* more than any architecture's struct termios */
 
@@ -84,11 +85,10 @@ static bool is_own_change(struct observe *o, const struct thread *t, const struc
 
 static bool is_terminal(const struct thread *t, int fd)
 {
-	char link[64];
 	struct stat st;
 
-	snprintf(link, sizeof(link), "/proc/%d/fd/%d", t->tid, fd);
-	return stat(link, &st) == 0 && S_ISCHR(st.st_mode) && major(st.st_rdev) != 1 /* null and its like */;
+	return stat(proc_path(t->tid, "fd/%d", fd).text, &st) == 0 && S_ISCHR(st.st_mode) &&
+	       major(st.st_rdev) != 1 /* null and its like */;
 }
 
 /* those that change a file, from linux/fs.h */

@@ -22,6 +22,7 @@
 #include <unistd.h>
 
 #include "engine/base/fd.h"
+#include "engine/base/proc_path.h"
 #include "snapshot/kinds/socket.h"
 
 int on_socket(struct observe *o, struct thread *t, const struct observe_call *c, const struct rule *rule)
@@ -237,11 +238,9 @@ int on_send_entry(struct observe *o, struct thread *t, const struct observe_call
 static pid_t pid_of_pidfd(pid_t tid, int fd)
 {
 	_cleanup_free_ char *text = NULL;
-	char path[64];
 	const char *p;
 
-	snprintf(path, sizeof(path), "/proc/%d/fdinfo/%d", tid, fd);
-	if (read_file(path, &text, NULL) < 0)
+	if (read_file(proc_path(tid, "fdinfo/%d", fd).text, &text, NULL) < 0)
 		return -1;
 	p = strstr(text, "\nPid:");
 	return p ? (pid_t)strtol(p + 5, NULL, 10) : -1;

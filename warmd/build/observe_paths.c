@@ -10,6 +10,7 @@
 #include <unistd.h>
 
 #include "engine/base/fd.h"
+#include "engine/base/proc_path.h"
 #include "warmd/build/language.h"
 
 #define INTERPRETERS_MAX 5 /* as the kernel: a script's interpreter may be a script */
@@ -47,12 +48,10 @@ static int dep_result(int r)
 
 static int record_opened(struct observe *o, struct thread *t, const char *path, int fd)
 {
-	char link[64];
 	struct stat st;
 	int r;
 
-	snprintf(link, sizeof(link), "/proc/%d/fd/%d", t->tid, fd);
-	if (stat(link, &st) < 0)
+	if (stat(proc_path(t->tid, "fd/%d", fd).text, &st) < 0)
 		return dep_result(dep_set_add(o->deps, path, DEP_FILE));
 	r = dep_set_add_opened(o->deps, path, DEP_FILE, &st);
 	if (r == 1)
@@ -352,7 +351,7 @@ int on_exec_entry(struct observe *o, struct thread *t, const struct observe_call
 
 int on_exec(struct observe *o, struct thread *t, const struct observe_call *c, const struct rule *rule)
 {
-	char link[64], path[OBSERVE_PATH_MAX];
+	char path[OBSERVE_PATH_MAX];
 	ssize_t n;
 
 	(void)rule;
@@ -370,8 +369,7 @@ int on_exec(struct observe *o, struct thread *t, const struct observe_call *c, c
 	if (t->paths[0])
 		return dep_result(observe_program(o, t->paths[0]));
 	/* another thread than the first called it, and took over the first one's number */
-	snprintf(link, sizeof(link), "/proc/%d/exe", t->tid);
-	n = readlink(link, path, sizeof(path) - 1);
+	n = readlink(proc_path(t->tid, "exe").text, path, sizeof(path) - 1);
 	if (n < 0)
 		return 0;
 	path[n] = '\0';

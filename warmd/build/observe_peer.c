@@ -10,6 +10,7 @@
 #include <unistd.h>
 
 #include "engine/base/fd.h"
+#include "engine/base/proc_path.h"
 
 ssize_t peer_read(struct observe *o, pid_t tid, uint64_t addr, void *buf, size_t len)
 {
@@ -62,12 +63,11 @@ int peer_fd_path(pid_t tid, int fd, char *buf)
 {
 	static const char deleted[] = " (deleted)";
 	struct stat st, at;
-	char link[64];
+	struct proc_path link = proc_path(tid, "fd/%d", fd);
 	size_t len;
 	int r;
 
-	snprintf(link, sizeof(link), "/proc/%d/fd/%d", tid, fd);
-	r = link_path(link, buf);
+	r = link_path(link.text, buf);
 	if (r < 0)
 		return r;
 	len = strlen(buf);
@@ -75,7 +75,7 @@ int peer_fd_path(pid_t tid, int fd, char *buf)
 		return -ENOENT;
 	/* a file may have such a name */
 	if (len >= sizeof(deleted) && strcmp(buf + len - sizeof(deleted) + 1, deleted) == 0 &&
-	    (stat(link, &st) < 0 || st.st_nlink == 0 || stat(buf, &at) < 0 || at.st_ino != st.st_ino ||
+	    (stat(link.text, &st) < 0 || st.st_nlink == 0 || stat(buf, &at) < 0 || at.st_ino != st.st_ino ||
 	     at.st_dev != st.st_dev))
 		return -ENOENT;
 	return 0;
@@ -84,12 +84,10 @@ int peer_fd_path(pid_t tid, int fd, char *buf)
 int peer_fd_flags(pid_t tid, int fd)
 {
 	_cleanup_free_ char *text = NULL;
-	char path[64];
 	const char *p;
 	int r;
 
-	snprintf(path, sizeof(path), "/proc/%d/fdinfo/%d", tid, fd);
-	r = read_file(path, &text, NULL);
+	r = read_file(proc_path(tid, "fdinfo/%d", fd).text, &text, NULL);
 	if (r < 0)
 		return r;
 	p = strstr(text, "flags:");
@@ -99,13 +97,11 @@ int peer_fd_flags(pid_t tid, int fd)
 /* the directory that a relative path starts from */
 int peer_dir_path(const struct thread *t, int dirfd, char *buf)
 {
-	char link[64];
 	int r;
 
 	if (dirfd != AT_FDCWD)
 		return peer_fd_path(t->tid, dirfd, buf);
-	snprintf(link, sizeof(link), "/proc/%d/cwd", t->tid);
-	r = link_path(link, buf);
+	r = link_path(proc_path(t->tid, "cwd").text, buf);
 	return r == 0 && buf[0] != '/' ? -ENOENT : r; /* "(unreachable)/..." */
 }
 
@@ -229,7 +225,7 @@ void path_resolve_own(const struct observe *o, const struct thread *t, char *pat
 	/* each step takes one such name away; links of the program's own may lead to another */
 	for (int steps = 0; steps < 8; steps++) {
 		const char *rest = path_in_proc_self(o, path), *behind;
-		char link[OBSERVE_PATH_MAX], target[OBSERVE_PATH_MAX];
+		char target[OBSERVE_PATH_MAX];
 		pid_t pid;
 
 		if (!rest)
@@ -242,9 +238,9 @@ void path_resolve_own(const struct observe *o, const struct thread *t, char *pat
 			return;
 		if (!behind)
 			return;
-		snprintf(link, sizeof(link), "/proc/%d/%.*s", pid ? pid : t->tid, (int)(behind - rest), rest);
-		if (link_path(link, target) < 0 || target[0] != '/' ||
-		    strlen(target) + strlen(behind) >= OBSERVE_PATH_MAX)
+		if (link_path(proc_path(pid ? pid : t->tid, "%.*s", (int)(behind - rest), rest).text,
+			      target) < 0 ||
+		    target[0] != '/' || strlen(target) + strlen(behind) >= OBSERVE_PATH_MAX)
 			return;
 		memmove(path + strlen(target), behind, strlen(behind) + 1);
 		memcpy(path, target, strlen(target));

@@ -20,6 +20,7 @@
 #include <unistd.h>
 
 #include "engine/base/fd.h"
+#include "engine/base/proc_path.h"
 
 /* glibc's own: those of others may read anything */
 static const char *const libraries[] = { "libc.so.*",  "libm.so.*",	  "libdl.so.*",
@@ -116,12 +117,11 @@ static bool elf_reads(Elf *elf)
 
 static bool is_systems(int fd, pid_t pid)
 {
-	char link[64], path[PATH_MAX];
+	char path[PATH_MAX];
 	struct stat st;
 	ssize_t n;
 
-	snprintf(link, sizeof(link), "/proc/%d/exe", pid);
-	n = readlink(link, path, sizeof(path) - 1);
+	n = readlink(proc_path(pid, "exe").text, path, sizeof(path) - 1);
 	if (n < 0 || fstat(fd, &st) < 0 || st.st_uid != 0 || (st.st_mode & (S_IWGRP | S_IWOTH)))
 		return false;
 	path[n] = '\0';
@@ -132,11 +132,9 @@ bool program_reads_environment(pid_t pid)
 {
 	_cleanup_close_ int fd = -EBADF;
 	bool reads = true;
-	char link[64];
 	Elf *elf;
 
-	snprintf(link, sizeof(link), "/proc/%d/exe", pid);
-	fd = open(link, O_RDONLY | O_CLOEXEC);
+	fd = proc_open(pid, O_RDONLY, "exe");
 	if (fd < 0 || !is_systems(fd, pid) || elf_version(EV_CURRENT) == EV_NONE)
 		return true;
 	elf = elf_begin(fd, ELF_C_READ, NULL);

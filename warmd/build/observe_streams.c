@@ -19,6 +19,7 @@
 #include <sys/uio.h>
 
 #include "engine/base/fd.h"
+#include "engine/base/proc_path.h"
 #include "engine/proc.h"
 
 #define STACK_BYTES                                                                                          \
@@ -50,11 +51,9 @@ static const struct proc_map *code_at(const struct proc_maps *maps, uint64_t add
 static uint64_t stack_pointer(pid_t tid)
 {
 	_cleanup_free_ char *text = NULL;
-	char path[64];
 	uint64_t sp;
 
-	snprintf(path, sizeof(path), "/proc/%d/syscall", tid);
-	if (read_file(path, &text, NULL) < 0 ||
+	if (read_file(proc_path(tid, "syscall").text, &text, NULL) < 0 ||
 	    sscanf(text, "%*d %*s %*s %*s %*s %*s %*s %" SCNx64, &sp) != 1)
 		return 0;
 	return sp;

@@ -7,28 +7,27 @@
 #include <unistd.h>
 
 #include "engine/base/fd.h"
+#include "engine/base/proc_path.h"
 #include "engine/elf.h"
 #include "warmd/build/builder_internal.h"
 
 /* their main is not what is wanted */
 static bool passes_through(const struct builder *b)
 {
-	char path[64], exe[4096], *args = NULL;
+	char exe[4096], *args = NULL;
 	const char *base;
 	size_t len;
 	ssize_t n;
 	bool launcher = false;
 
-	snprintf(path, sizeof(path), "/proc/%d/exe", trace_root(b->trace));
-	n = readlink(path, exe, sizeof(exe) - 1);
+	n = readlink(proc_path(trace_root(b->trace), "exe").text, exe, sizeof(exe) - 1);
 	if (n < 0)
 		return false;
 	exe[n] = '\0';
 	base = strrchr(exe, '/') + 1;
 	if (strcmp(base, "env") == 0)
 		return true;
-	snprintf(path, sizeof(path), "/proc/%d/cmdline", trace_root(b->trace));
-	if (read_file(path, &args, &len) == 0) {
+	if (read_file(proc_path(trace_root(b->trace), "cmdline").text, &args, &len) == 0) {
 		for (const char *p = args; p < args + len && !launcher; p += strlen(p) + 1)
 			launcher = language_is_launcher(p);
 		free(args);

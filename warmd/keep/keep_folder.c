@@ -13,6 +13,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include "engine/base/array.h"
 #include "engine/base/clock.h"
 #include "engine/base/fd.h"
 #include "warmd/keep/keep_internal.h"
@@ -132,8 +133,8 @@ static uint64_t image_bytes(int folder, const char *id)
 
 int keep_folder_list(int folder, struct keep_listed **ret)
 {
-	struct keep_listed *list = NULL, *more;
-	int n = 0, size = 0;
+	struct keep_listed *list = NULL, *added;
+	size_t n = 0;
 	DIR *dir = fd_names(folder);
 	const struct dirent *e;
 	char id[KEEP_ID_SIZE];
@@ -145,24 +146,19 @@ int keep_folder_list(int folder, struct keep_listed **ret)
 		if (!id_of_entry(e->d_name, id) || fstatat(folder, e->d_name, &st, AT_SYMLINK_NOFOLLOW) < 0 ||
 		    !S_ISREG(st.st_mode))
 			continue;
-		if (n == size) {
-			size = size ? 2 * size : 16;
-			more = reallocarray(list, (size_t)size, sizeof(*list));
-			if (!more) {
-				free(list);
-				closedir(dir);
-				return -ENOMEM;
-			}
-			list = more;
+		added = array_append(&list, &n, sizeof(*added));
+		if (!added) {
+			free(list);
+			closedir(dir);
+			return -ENOMEM;
 		}
-		list[n] = (struct keep_listed){ .used_ns = timespec_ns(&st.st_mtim),
-						.bytes = (uint64_t)st.st_blocks * BLOCK +
-							 image_bytes(folder, id) };
-		memcpy(list[n++].id, id, sizeof(id));
+		added->used_ns = timespec_ns(&st.st_mtim);
+		added->bytes = (uint64_t)st.st_blocks * BLOCK + image_bytes(folder, id);
+		memcpy(added->id, id, sizeof(id));
 	}
 	closedir(dir);
 	*ret = list;
-	return n;
+	return (int)n;
 }
 
 static int by_age(const void *a, const void *b)
