@@ -26,22 +26,16 @@
 struct image;
 struct model;
 struct model_files;
+struct model_piece;
 
 #define IMAGE_FORMAT 1 /* of the manifest; a reader knows no other */
-
-/* pages of a template that lie in its huge pages: where they belong in the page file, which has a hole there */
-struct image_piece {
-	uint64_t offset; /* in the page file */
-	uint64_t from; /* in the memfd of huge pages */
-	uint64_t length; /* bytes */
-};
 
 /* what an image is made of; all of it stays the caller's */
 struct image_content {
 	const struct model *model;
 	int pages; /* memfd, as it was laid out for the template */
 	int huge; /* memfd of huge pages; -EBADF: none */
-	const struct image_piece *huge_pieces;
+	const struct model_piece *huge_pieces;
 	size_t nhuge_pieces;
 	const void *
 		facts; /* what its maker wants to know again: bytes that mean nothing here; NULL: none (a checkpoint) */

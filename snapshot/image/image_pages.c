@@ -15,6 +15,7 @@
 #include "engine/base/array.h"
 #include "engine/base/fd.h"
 #include "snapshot/image/image_internal.h"
+#include "snapshot/model/model.h"
 
 uint64_t image_checksum(const void *bytes, size_t size)
 {
@@ -48,7 +49,7 @@ static uint64_t next_window(const struct image_content *c, uint64_t at, uint64_t
 	uint64_t found = next_data(c->pages, at, size);
 
 	for (size_t i = 0; i < c->nhuge_pieces; i++) {
-		const struct image_piece *p = &c->huge_pieces[i];
+		const struct model_piece *p = &c->huge_pieces[i];
 
 		if (p->offset + p->length > at && (p->offset > at ? p->offset : at) < found)
 			found = p->offset > at ? p->offset : at;
@@ -63,7 +64,7 @@ static int read_window(const struct image_content *c, uint64_t at, char *window,
 	int r = pread_full(c->pages, window, length, (off_t)at);
 
 	for (size_t i = 0; r == 0 && i < c->nhuge_pieces; i++) {
-		const struct image_piece *p = &c->huge_pieces[i];
+		const struct model_piece *p = &c->huge_pieces[i];
 		uint64_t start = p->offset > at ? p->offset : at, end = p->offset + p->length;
 
 		if (end > at + length)

@@ -53,6 +53,13 @@ struct model_run {
 };
 #define MODEL_NO_OFFSET UINT64_MAX
 
+/* bytes that lie in a memfd of hugetlb pages, while the page file has a hole where they belong */
+struct model_piece {
+	uint64_t offset; /* in the page file */
+	uint64_t from; /* in the memfd */
+	uint64_t length; /* bytes */
+};
+
 /* enum vm_flags of engine/proc.h are kernel facts as /proc/PID/smaps tells them ("VmFlags:"), one bit each */
 struct model_vma {
 	uint64_t start, end, offset; /* offset: in the object's file */

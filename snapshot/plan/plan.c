@@ -372,36 +372,34 @@ static bool is_placed(const struct model_space *s)
 	return true;
 }
 
+/* @plain: without huge pages. @huge: with them, if plan->huge is there */
 static int lay_out(struct model *m, const struct page_source *source, const int *index,
-		   const struct plan_options *o, struct plan_layout *layout, struct plan *plan,
-		   struct plan_layout *ret_pages, struct error *err)
+		   const struct plan_options *o, struct plan *plan, struct plan_layout *plain,
+		   struct plan_layout *huge, struct error *err)
 {
 	int r = plan_layout(&m->spaces[root_space(m)], index, (uint64_t)sysconf(_SC_PAGESIZE), o->join_text,
-			    layout);
+			    plain);
 
 	if (r < 0)
 		return error_errno(err, r, "planning the mappings");
-	*ret_pages = *layout;
-	ret_pages->maps = calloc(layout->nmaps + 1, sizeof(*layout->maps));
-	if (!ret_pages->maps)
-		return error_set(err, ENOMEM, "no memory for the layout");
-	memcpy(ret_pages->maps, layout->maps, layout->nmaps * sizeof(*layout->maps));
 	if (o->hugetlb && source->read)
-		r = plan_huge(m, root_space(m), source, (int)plan->nfiles + 1, layout, plan, err);
+		r = plan_huge(m, root_space(m), source, (int)plan->nfiles + 1, plain, huge, plan, err);
 	if (plan->huge >= 0)
 		plan->files[plan->nfiles++] = plan->huge;
 	return r;
 }
 
-static int copy_pages(struct model *m, const struct page_source *source, struct plan_layout *layout,
-		      const struct plan_layout *pages, struct plan *plan, struct error *err)
+/* @plain: without huge pages, as an image has them in its page file */
+static int copy_pages(struct model *m, const struct page_source *source, const struct plan_layout *layout,
+		      const struct plan_layout *plain, const struct plan *plan, uint64_t *ret_bytes,
+		      struct error *err)
 {
 	int r;
 
 	if (!source->read)
 		return 0;
-	r = plan_pages(m, root_space(m), source, layout, plan->pages, &layout->stored, err);
-	if (r == 0 && plan_note_runs(&m->spaces[root_space(m)], pages) < 0)
+	r = plan_pages(m, root_space(m), source, layout, plan->pages, ret_bytes, err);
+	if (r == 0 && plan_note_runs(&m->spaces[root_space(m)], plain) < 0)
 		r = error_set(err, ENOMEM, "no memory for the places of pages");
 	return r;
 }
@@ -410,8 +408,10 @@ int plan_build(struct model *m, const struct model_files *files, const struct pa
 	       const struct plan_options *o, struct plan *ret, struct error *err)
 {
 	struct plan plan = { .control = -EBADF, .pages = -EBADF, .huge = -EBADF };
-	struct plan_layout layout = { 0 }, pages = { 0 };
+	struct plan_layout plain = { 0 }, huge = { 0 };
+	const struct plan_layout *layout;
 	_cleanup_free_ int *index = NULL;
+	uint64_t stored;
 	int r;
 
 	/* the tables are made for more, but what would make the others is not there: none may be left out in silence */
@@ -423,18 +423,20 @@ int plan_build(struct model *m, const struct model_files *files, const struct pa
 		return error_set(err, EBADMSG, "its page file does not tell where all of its memory lies");
 	r = list_files(m, files, &plan, &index, err);
 	if (r == 0)
-		r = lay_out(m, source, index, o, &layout, &plan, &pages, err);
+		r = lay_out(m, source, index, o, &plan, &plain, &huge, err);
+	layout = plan.huge >= 0 ? &huge : &plain;
+	stored = layout->stored;
 	if (r == 0)
 		r = take_pages(source, &plan, err);
 	if (r == 0)
-		r = build_control(m, &layout, &plan, err);
+		r = build_control(m, layout, &plan, err);
 	if (r == 0)
-		r = copy_pages(m, source, &layout, &pages, &plan, err);
-	plan.nmaps = (uint32_t)layout.nmaps;
+		r = copy_pages(m, source, layout, &plain, &plan, &stored, err);
+	plan.nmaps = (uint32_t)layout->nmaps;
 	plan.nthreads = (uint32_t)m->processes[0].nthreads;
-	plan.sealed_bytes = layout.stored + plan.huge_bytes + plan.text_size + plan.data_size;
-	plan_layout_done(&layout);
-	free(pages.maps);
+	plan.sealed_bytes = stored + plan.huge_bytes + plan.text_size + plan.data_size;
+	plan_layout_done(&plain);
+	free(huge.maps);
 	if (r < 0) {
 		plan_done(&plan);
 		return r;

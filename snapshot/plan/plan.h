@@ -103,9 +103,7 @@ struct plan {
 	size_t nfiles;
 	int huge; /* sealed memfd of hugetlb pages, open for reading alone, owned; -EBADF: none */
 	uint64_t huge_bytes; /* of it; among sealed_bytes */
-	struct plan_piece { /* which bytes of huge would lie where in pages, which has holes there */
-		uint64_t offset, from, length;
-	} * huge_pieces; /* owned */
+	struct model_piece *huge_pieces; /* what lies in huge; owned */
 	size_t nhuge_pieces;
 	char huge_note[160]; /* why there is none, where memory would be for it; "" */
 	uint64_t stub_base, text_size, data_size, args_base, context_max;

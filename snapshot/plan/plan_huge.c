@@ -118,7 +118,7 @@ static int note_pieces(const struct plan_layout *pages, const struct plan_layout
 
 		for (size_t j = 0; j < pages->nmaps && h->file == file; j++) {
 			const struct stub_map *m = &pages->maps[j];
-			struct plan_piece *piece;
+			struct model_piece *piece;
 			uint64_t from = m->addr > h->addr ? m->addr : h->addr;
 			uint64_t to = m->addr + m->len < h->addr + h->len ? m->addr + m->len
 									  : h->addr + h->len;
@@ -128,15 +128,15 @@ static int note_pieces(const struct plan_layout *pages, const struct plan_layout
 			piece = array_append(&plan->huge_pieces, &plan->nhuge_pieces, sizeof(*piece));
 			if (!piece)
 				return -ENOMEM;
-			*piece = (struct plan_piece){ m->off + (from - m->addr), h->off + (from - h->addr),
-						      to - from };
+			*piece = (struct model_piece){ m->off + (from - m->addr), h->off + (from - h->addr),
+						       to - from };
 		}
 	}
 	return 0;
 }
 
 int plan_huge(const struct model *m, size_t space, const struct page_source *source, int file,
-	      struct plan_layout *l, struct plan *plan, struct error *err)
+	      const struct plan_layout *l, struct plan_layout *ret, struct plan *plan, struct error *err)
 {
 	_cleanup_close_ int memfd = memfd_create("warm-huge", MFD_CLOEXEC | MFD_ALLOW_SEALING | MFD_HUGETLB);
 	struct plan_layout huge;
@@ -160,9 +160,7 @@ int plan_huge(const struct model *m, size_t space, const struct page_source *sou
 		r = -ENOMEM;
 	}
 	if (plan->huge >= 0) {
-		free(l->maps);
-		l->maps = huge.maps;
-		l->nmaps = huge.nmaps;
+		*ret = huge;
 		plan->huge_bytes = bytes;
 	} else {
 		plan->huge = -EBADF;

@@ -66,11 +66,13 @@ int plan_pages(const struct model *m, size_t space, const struct page_source *so
 /**
  * plan_huge() - a sealed memfd of hugetlb pages, and the layout that uses it
  * @file: index for plan_layout_huge()
+ * @l: without huge pages
+ * @ret: set when there is a memfd: @l with it. The caller frees its maps; its advice is @l's
  * @plan: huge, huge_bytes, huge_pieces and huge_note are set. Without free huge pages huge stays -EBADF, and that is no error
  * Return: 0 or -ENOMEM
  */
 int plan_huge(const struct model *m, size_t space, const struct page_source *source, int file,
-	      struct plan_layout *l, struct plan *plan, struct error *err);
+	      const struct plan_layout *l, struct plan_layout *ret, struct plan *plan, struct error *err);
 
 /* the stub's text: warmd carries it */
 extern const char blob_stub[], blob_stub_end[];

@@ -104,23 +104,19 @@ int keep_image_write(int dirfd, const char *path, const struct builder_made *mad
 		     uint64_t *ret_bytes, struct error *err)
 {
 	const struct plan *p = made->plan;
-	_cleanup_free_ struct image_piece *pieces = calloc(p->nhuge_pieces + 1, sizeof(*pieces));
 	_cleanup_free_ uint8_t *facts = NULL;
 	struct image_content content = { .model = made->model,
 					 .pages = p->pages,
 					 .huge = p->huge,
-					 .huge_pieces = pieces,
+					 .huge_pieces = p->huge_pieces,
 					 .nhuge_pieces = p->nhuge_pieces };
 	int r = check_names(made->model, err);
 
 	if (r < 0)
 		return r;
-	r = pieces ? keep_entry_pack(kept, &facts, &content.facts_size) : -ENOMEM;
+	r = keep_entry_pack(kept, &facts, &content.facts_size);
 	if (r < 0)
 		return error_errno(err, r, "packing what a launch is compared with");
-	for (size_t i = 0; i < p->nhuge_pieces; i++)
-		pieces[i] = (struct image_piece){ p->huge_pieces[i].offset, p->huge_pieces[i].from,
-						  p->huge_pieces[i].length };
 	content.facts = facts;
 	r = image_write(dirfd, path, &content, err);
 	return r < 0 ? r : image_size(dirfd, path, ret_bytes, err);

@@ -17,6 +17,7 @@
 
 #include "engine/base/fd.h"
 #include "snapshot/image/image_internal.h"
+#include "snapshot/model/model.h"
 
 #define MIB (1ull << 20)
 #define GIB (1ull << 30)
@@ -139,7 +140,7 @@ static void pages_of_zeros_are_holes(void **state)
 static void huge_pages(void **state)
 {
 	int pages = memfd(8 * MIB), huge = memfd(4 * MIB), to = memfd(0);
-	const struct image_piece pieces[] = { { 3 * MIB - 2 * (uint64_t)page, 2 * MIB, 2 * MIB },
+	const struct model_piece pieces[] = { { 3 * MIB - 2 * (uint64_t)page, 2 * MIB, 2 * MIB },
 					      { 6 * MIB, 0, 2 * MIB } };
 	const struct image_content content = {
 		.pages = pages, .huge = huge, .huge_pieces = pieces, .nhuge_pieces = ARRAY_SIZE(pieces)
