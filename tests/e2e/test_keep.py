@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 from conftest import BUILD, PYTHON, TIMEOUT, children, eventually, exists, need
+from launches import name_of_process
 
 ROOT = os.geteuid() == 0
 LATE = "a launch waits for a load for 0.15 s, and the machine may be busy"
@@ -667,7 +668,7 @@ def large(tmp_path, name, word):
 
 
 def writers(warm):
-    return [p for p in children(warm.pid()) if Path(f"/proc/{p}/comm").read_text(encoding="ascii").startswith("warmd-")]
+    return [p for p in children(warm.pid()) if name_of_process(p).startswith("warmd-")]
 
 
 def test_removed_while_it_is_written(keeper, tmp_path):

@@ -16,6 +16,7 @@ from pathlib import Path
 import pexpect
 import pytest
 from conftest import BUILD, PYTHON, TIMEOUT, TOOL, base_environment, children, eventually, exists, need, state
+from launches import name_of_process
 
 PROMPT = "READY> "
 YAMA = Path("/proc/sys/kernel/yama/ptrace_scope")
@@ -93,8 +94,7 @@ class Window:
         """PID of the shell's child of that name, when it waits for input"""
         def find():
             for pid in children(self.shell):
-                comm = Path(f"/proc/{pid}/comm")
-                if comm.exists() and comm.read_text().strip() == name and state(pid) in "ST":
+                if name_of_process(pid) == name and state(pid) in "ST":
                     return pid
             return None
         return eventually(find, f"a process {name}")
@@ -498,7 +498,7 @@ def test_flood(window):
     old, new = window("old"), window("new")
     old.say("yes")
     old.expect(r"^y\ny\ny\n")
-    pid = eventually(lambda: next((p for p in children(old.shell) if Path(f"/proc/{p}/comm").read_text() == "yes\n"), None))
+    pid = eventually(lambda: next((p for p in children(old.shell) if name_of_process(p) == "yes"), None))
     new.steal(pid)
     old.expect(r"Stopped .*\nREADY> \Z")
     new.expect(r"\A(y\n)+y\Z")
