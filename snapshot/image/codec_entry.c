@@ -11,8 +11,16 @@
 	_(context_max)                                                                                       \
 	_(context_fd)                                                                                        \
 	_(context_late)                                                                                      \
-	_(argv_drop) _(start_umask) _(start_nice) _(start_policy) _(start_personality)                       \
-		_(start_timerslack_ns) _(ignored_signals) _(own_signals) _(blocked_signals) _(tell_signals)
+	_(argv_drop)                                                                                         \
+	_(start_umask)                                                                                       \
+	_(start_nice)                                                                                        \
+	_(start_policy)                                                                                      \
+	_(start_personality)                                                                                 \
+	_(start_timerslack_ns)                                                                               \
+	_(ignored_signals)                                                                                   \
+	_(own_signals)                                                                                       \
+	_(blocked_signals)                                                                                   \
+	_(tell_signals)
 #define LEAVE_NUMBERS(_)  _(slot) _(restore) _(exception) _(release) _(gil_state) _(frame)
 #define EXIT_NUMBERS(_)	  _(call) _(arg) _(value) _(libc_exit) _(libc_fflush) _(errno_location) _(learn_only)
 #define HOOK_NUMBERS(_)	  _(addr) _(len)

@@ -11,9 +11,21 @@
 	_(space)                                                                                             \
 	_(fd_table)                                                                                          \
 	_(fs)                                                                                                \
-	_(handlers) _(dumpable) _(no_new_privs) _(pdeathsig) _(subreaper) _(thp_disable) _(personality)      \
-		_(timerslack_ns) _(cap_effective) _(cap_permitted) _(cap_inheritable) _(cap_ambient)         \
-			_(seccomp) _(amx) _(resized)
+	_(handlers)                                                                                          \
+	_(dumpable)                                                                                          \
+	_(no_new_privs)                                                                                      \
+	_(pdeathsig)                                                                                         \
+	_(subreaper)                                                                                         \
+	_(thp_disable)                                                                                       \
+	_(personality)                                                                                       \
+	_(timerslack_ns)                                                                                     \
+	_(cap_effective)                                                                                     \
+	_(cap_permitted)                                                                                     \
+	_(cap_inheritable)                                                                                   \
+	_(cap_ambient)                                                                                       \
+	_(seccomp)                                                                                           \
+	_(amx)                                                                                               \
+	_(resized)
 #define ITIMER_NUMBERS(_) _(which) _(interval_us) _(value_us)
 #define TIMER_NUMBERS(_)                                                                                     \
 	_(id) _(clock) _(notify) _(signo) _(value) _(thread) _(overrun) _(interval_ns) _(value_ns)

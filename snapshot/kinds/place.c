@@ -141,8 +141,9 @@ static bool is_one_piece(const struct model_vma *v)
 	for (size_t i = 0; i < v->nruns; i++) {
 		const struct model_run *first = &v->runs[0], *run = &v->runs[i];
 
-		if (first->offset == MODEL_NO_OFFSET ? run->offset != MODEL_NO_OFFSET
-						     : run->offset - first->offset != run->start - first->start)
+		if (first->offset == MODEL_NO_OFFSET
+			    ? run->offset != MODEL_NO_OFFSET
+			    : run->offset - first->offset != run->start - first->start)
 			return false;
 	}
 	return true;
