@@ -82,13 +82,6 @@ static void note(struct build *b, enum backoff_outcome outcome, uint64_t cpu_ns,
 		      cpu_ns > b->cpu_ns ? cpu_ns : b->cpu_ns, why, clock_ns(CLOCK_MONOTONIC));
 }
 
-static int on_retry(sd_event_source *source, void *data)
-{
-	(void)source;
-	launch_retry(data);
-	return 0;
-}
-
 /* everybody who waits is told; the build is gone afterwards */
 static void finish(struct build *b, uint32_t status, const struct template *t, const char *reason)
 {
@@ -100,9 +93,7 @@ static void finish(struct build *b, uint32_t status, const struct template *t, c
 		connection_reply(b->waiters[--b->nwaiters], status, t, false, 0, reason);
 	build_free(b);
 	build_start_next(s);
-	/* later: whoever ends a build may be in the middle of a launch */
-	if (s->waiting)
-		sd_event_add_defer(s->event, NULL, on_retry, s);
+	launch_retry(s);
 }
 
 static int on_again(sd_event_source *source, uint64_t usec, void *data)

@@ -164,18 +164,10 @@ static void load_free(struct kept_load *l)
 	free(l);
 }
 
-static int on_retry(sd_event_source *source, void *data)
-{
-	(void)source;
-	launch_retry(data);
-	return 0;
-}
-
 /* whoever waits is told; @l is gone afterwards */
 static void finish(struct kept_load *l, uint32_t status, const struct template *t, const char *reason)
 {
 	struct kept *k = l->kept;
-	struct server *s = k->server;
 	struct connection *waiter = TAKE_PTR(l->waiter);
 	struct kept_entry *e = kept_find(k, l->id);
 	char id[KEEP_ID_SIZE];
@@ -187,8 +179,7 @@ static void finish(struct kept_load *l, uint32_t status, const struct template *
 	if (waiter)
 		connection_reply(waiter, status, t, false, 0, reason);
 	release_all(k, id);
-	if (s->waiting)
-		sd_event_add_defer(s->event, NULL, on_retry, s);
+	launch_retry(k->server);
 	kept_load_ahead(k);
 }
 

@@ -277,10 +277,12 @@ bool launch_waits_for(const struct server *s, const char *name)
 	return false;
 }
 
-void launch_retry(struct server *s)
+static int on_retry(sd_event_source *source, void *data)
 {
+	struct server *s = data;
 	struct launch_request *l = s->waiting;
 
+	(void)source;
 	s->waiting = NULL;
 	while (l) {
 		struct launch_request *next = l->next;
@@ -292,6 +294,13 @@ void launch_retry(struct server *s)
 			launch_request_free(l);
 		l = next;
 	}
+	return 0;
+}
+
+void launch_retry(struct server *s)
+{
+	if (s->waiting)
+		sd_event_add_defer(s->event, NULL, on_retry, s);
 }
 
 static void forget(struct launch_request *l, const struct connection *c)

@@ -36,7 +36,11 @@ void launch_stale(struct server *s, struct launch_request *l);
 /** launch_answer() - the client of @l gets its answer. @cl: the clone of WIRE_LAUNCHED, else NULL */
 void launch_answer(struct server *s, struct launch_request *l, uint32_t status, struct clone *cl,
 		   const char *reason);
-/** launch_retry() - a build has ended: launches that waited for it are tried again */
+/**
+ * launch_retry() - a build or a load has ended: launches that waited for it are tried again
+ *
+ * Not at once, but by the event loop: whoever ends a build may be in the middle of a launch.
+ */
 void launch_retry(struct server *s);
 /** launch_forget() - the connection is going away: its launches go on without it, if they are detached */
 void launch_forget(struct server *s, const struct connection *c);
