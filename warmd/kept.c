@@ -110,13 +110,38 @@ static void open_folder(struct kept *k)
 	k->off = k->folder != -EMFILE && k->folder != -ENFILE && k->folder != -ENOMEM;
 }
 
+/* one that is not in the index yet */
+static void take(struct kept *k, const struct keep_listed *listed)
+{
+	const struct kept_entry *e;
+	int r;
+
+	/* a process of this warmd will tell of it, or it is not wanted any more */
+	if (kept_writer_has(k, listed->id))
+		return;
+	r = kept_add(k, listed->id, listed->used_ns, listed->bytes);
+	if (r == -EBADMSG || r == -EACCES) {
+		log_warning("a kept template that is damaged, or of another version, goes: %s/%s", k->path,
+			    listed->id);
+		keep_folder_remove(k->folder, listed->id);
+	}
+	if (r < 0)
+		return;
+	e = kept_find(k, listed->id);
+	if (config_keeps(k->server->config, e->request->argv[0]))
+		/* its name and its options are its command's, as if it had been built here */
+		promise_keep(&k->server->store->promises, e->request);
+	else
+		kept_drop(k, listed->id, "the configuration says that it is not kept");
+}
+
 /* another warmd may share the folder: what it wrote serves here too, and what it removed is gone */
 void kept_refresh(struct kept *k)
 {
 	_cleanup_free_ struct keep_listed *list = NULL;
 	struct kept_entry *next;
 	struct stat st;
-	int n, r;
+	int n;
 
 	open_folder(k);
 	if (k->folder < 0 || fstat(k->folder, &st) < 0 ||
@@ -131,28 +156,12 @@ void kept_refresh(struct kept *k)
 	for (int i = 0; i < n; i++) {
 		struct kept_entry *e = kept_find(k, list[i].id);
 
-		if (e) {
+		if (e)
 			e->seen = true;
-			continue;
-		}
-		/* a process of this warmd will tell of it, or it is not wanted any more */
-		if (kept_writer_has(k, list[i].id))
-			continue;
-		r = kept_add(k, list[i].id, list[i].used_ns, list[i].bytes);
-		if (r == 0 && !config_keeps(k->server->config, kept_find(k, list[i].id)->request->argv[0])) {
-			kept_drop(k, list[i].id, "the configuration says that it is not kept");
-			continue;
-		}
-		/* its name and its options are its command's, as if it had been built here */
-		if (r == 0)
-			promise_keep(&k->server->store->promises, kept_find(k, list[i].id)->request);
-		if (r == -EBADMSG || r == -EACCES) {
-			log_warning("a kept template that is damaged, or of another version, goes: %s/%s",
-				    k->path, list[i].id);
-			keep_folder_remove(k->folder, list[i].id);
-		}
+		else
+			take(k, &list[i]);
 	}
-	for (struct kept_entry *e = k->entries; e && n >= 0; e = next) {
+	for (struct kept_entry *e = k->entries; e; e = next) {
 		next = e->next;
 		if (!e->seen && !e->loading) {
 			unlink_entry(k, e);
@@ -162,12 +171,10 @@ void kept_refresh(struct kept *k)
 	k->ahead = true;
 }
 
-/* Return: can it be loaded now? */
-static bool is_usable(const struct kept *k, const struct kept_entry *e)
+bool kept_is_usable(const struct kept *k, const struct kept_entry *e)
 {
 	return !kept_is_loaded(k, e) && !is_too_old(k, e) &&
-	       config_keeps(k->server->config, e->request->argv[0]) &&
-	       (e->loading || !e->again_ns || clock_ns(CLOCK_MONOTONIC) >= e->again_ns);
+	       (e->loading || clock_ns(CLOCK_MONOTONIC) >= e->again_ns);
 }
 
 struct kept_entry *kept_matching(struct kept *k, const struct request *req)
@@ -180,7 +187,7 @@ struct kept_entry *kept_matching(struct kept *k, const struct request *req)
 					     .result = e->message->result,
 					     .label = e->label };
 
-		if (is_usable(k, e) &&
+		if (kept_is_usable(k, e) &&
 		    !template_mismatch(&as, req, k->server->config, reason, sizeof(reason)))
 			return e;
 	}
@@ -191,7 +198,7 @@ struct kept_entry *kept_named(struct kept *k, const char *name)
 {
 	kept_refresh(k);
 	for (struct kept_entry *e = k->entries; e; e = e->next)
-		if (strcmp(e->label, name) == 0 && is_usable(k, e))
+		if (strcmp(e->label, name) == 0 && kept_is_usable(k, e))
 			return e;
 	return NULL;
 }

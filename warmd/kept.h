@@ -62,7 +62,7 @@ void kept_refresh(struct kept *k);
 /** kept_tick() - once a second: times of use, age, loading ahead */
 void kept_tick(struct kept *k);
 
-/** kept_matching(), kept_named() - an entry on disk that fits a launch; one by its template's name or label, without *ret_loading being loaded. NULL: none */
+/** kept_matching(), kept_named() - an entry that can be loaded and fits a launch; one by its template's name or label. NULL: none */
 struct kept_entry *kept_matching(struct kept *k, const struct request *req);
 struct kept_entry *kept_named(struct kept *k, const char *name);
 /** kept_has() - is one of that name or label on disk, loaded or not? */
@@ -71,6 +71,8 @@ bool kept_has(struct kept *k, const char *name);
 struct kept_entry *kept_find(const struct kept *k, const char *id);
 /** kept_is_loaded() - does a template of the store come from it? */
 bool kept_is_loaded(const struct kept *k, const struct kept_entry *e);
+/** kept_is_usable() - can it be loaded now, or is it? Not if it is in the store, too old, or failed a moment ago */
+bool kept_is_usable(const struct kept *k, const struct kept_entry *e);
 /** kept_add() - read the entry @id, which has been written. Return: 0 or a negative errno */
 int kept_add(struct kept *k, const char *id, uint64_t used_ns, uint64_t bytes);
 /** kept_drop() - from the index and from the disk; @why goes to the log */

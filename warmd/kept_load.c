@@ -233,6 +233,22 @@ static bool is_of_another(const struct server *s, const struct request *req)
 	return false;
 }
 
+/* what has been loaded of an entry: it may have been removed meanwhile, or something else may have taken its place */
+static bool is_wanted(struct kept *k, const char *id, const struct request *req)
+{
+	struct kept_entry *e = kept_find(k, id);
+
+	if (e && is_of_another(k->server, req)) {
+		kept_drop(k, id, "another command has its name");
+		return false;
+	}
+	if (e && is_served(k->server, req)) {
+		e->again_ns = clock_ns(CLOCK_MONOTONIC) + AGAIN_NS;
+		return false;
+	}
+	return e != NULL;
+}
+
 /* it is as old as it was when it was built, and was used when it was used */
 static void set_times(struct template *t, const Warm__Kept *kept, const struct kept_entry *e)
 {
@@ -267,30 +283,19 @@ static void add(struct kept_load *l, Warm__BuildResult *result)
 	int *fds = TAKE_PTR(l->report.fds), r;
 	uint32_t nfds = l->report.nfds;
 	uint64_t build_ns = kept->build_ns;
+	bool unwanted;
 
 	l->report.nfds = 0;
 	r = keep_entry_request(kept, &req);
-	if (r == 0 && l->id[0] && kept_find(k, l->id) && is_of_another(s, req)) {
-		kept_drop(k, l->id, "another command has its name");
-		/* it is no entry any more: below */
-	}
-	/* removed while it was loaded, or a build was faster */
-	if (r == 0 && l->id[0] && (!kept_find(k, l->id) || is_served(s, req))) {
-		request_free(req);
-		r = -EALREADY;
-	}
-	if (r < 0) {
+	unwanted = r == 0 && l->id[0] && !is_wanted(k, l->id, req);
+	if (r < 0 || unwanted) {
 		for (uint32_t i = 0; i < nfds; i++)
 			fd_close(fds[i]);
 		free(fds);
 		warm__build_result__free_unpacked(result, NULL);
-		if (r == -EALREADY) {
-			struct kept_entry *e = kept_find(k, l->id);
-
-			if (e)
-				e->again_ns = clock_ns(CLOCK_MONOTONIC) + AGAIN_NS;
+		request_free(req);
+		if (unwanted)
 			return finish(l, WIRE_WARM, NULL, "");
-		}
 		return fail(l, r, "its request makes no sense");
 	}
 	/* @kept is the result's, which the template has now, or which is gone */
@@ -422,8 +427,7 @@ void kept_load_ahead(struct kept *k)
 	if (!k->ahead || k->off || k->loads || k->held || s->builds)
 		return;
 	for (struct kept_entry *e = k->entries; e; e = e->next) {
-		if (kept_is_loaded(k, e) || !config_keeps(s->config, e->request->argv[0]) ||
-		    e->again_ns > clock_ns(CLOCK_MONOTONIC))
+		if (!kept_is_usable(k, e))
 			continue;
 		if (store_count(s->store) >= s->config->templates_max ||
 		    bytes + e->message->result->sealed_bytes > s->config->memory_budget)
